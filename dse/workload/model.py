@@ -1,0 +1,150 @@
+"""A network as loop bounds: no bit widths, no hardware.
+
+Every layer with MACs, whether convolution, fully connected layer or attention product, is one loop nest over
+:data:`DIMS` and three tensors ``W[G,K,C,R,S]``, ``X[N,G,C,H,W]`` and ``Y[N,G,K,P,Q]`` with the sliding window
+``h = stride * p + dilation * r``. Layers without MACs (norms, activations, pooling, sums) have the same bounds; they cost
+traffic and vector operations.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import prod
+
+DIMS = ("N", "G", "K", "C", "P", "Q", "R", "S")
+PASSES = ("forward", "backward_data", "backward_weight")
+MAC_KINDS = ("conv", "fc", "matmul")
+VECTOR_KINDS = ("norm", "activation", "pool", "add", "softmax", "loss", "embedding")
+OPTIMIZERS = ("sgd", "momentum", "adam")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer for one sample (``N`` counts what one sample contributes, such as tokens; the batch multiplies it).
+
+    Attributes
+    ----------
+    name
+        The framework's own name (torchvision's where the network is torchvision's).
+    kind
+        One of :data:`MAC_KINDS` or :data:`VECTOR_KINDS`. ``matmul`` is a product of two activations: its ``W`` is an activation.
+    N, G, K, C, P, Q, R, S
+        Loop bounds, integers >= 1. ``K`` and ``C`` are per group. Vector layers have ``C = 1``; a depthwise
+        operation such as pooling has its channels in ``G``.
+    stride, dilation
+        (vertical, horizontal), integers >= 1.
+    input_hw
+        (height, width) of the input without padding: a floor makes it ambiguous for stride > 1, so it is carried.
+    bias
+        Whether the layer adds a bias (K * G more parameters).
+    passes
+        The passes that training runs for this layer; inference runs ``forward`` alone.
+    tie
+        Layers with the same non-empty ``tie`` read the same input tensor and so share its format (a unit's conv1 and downsample).
+    """
+
+    name: str
+    kind: str
+    N: int = 1
+    G: int = 1
+    K: int = 1
+    C: int = 1
+    P: int = 1
+    Q: int = 1
+    R: int = 1
+    S: int = 1
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    input_hw: tuple[int, int] = (1, 1)
+    bias: bool = False
+    passes: tuple[str, ...] = PASSES
+    tie: str = ""
+
+    @property
+    def has_macs(self) -> bool:
+        return self.kind in MAC_KINDS
+
+    @property
+    def dims(self) -> tuple[int, int, int, int, int, int, int, int]:
+        """Loop bounds in the order of :data:`DIMS`."""
+        return (self.N, self.G, self.K, self.C, self.P, self.Q, self.R, self.S)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of the forward pass per sample; 0 for a vector layer."""
+        return prod(self.dims) if self.has_macs else 0
+
+    @property
+    def parameters(self) -> int:
+        """Learned values: weights and bias, or scale and shift of a norm."""
+        if self.kind == "norm":
+            return 2 * self.G * self.K
+        if self.kind == "embedding":
+            return self.G * self.K * self.C
+        if self.kind in ("conv", "fc"):
+            return self.G * self.K * (self.C * self.R * self.S + self.bias)
+        return 0
+
+    @property
+    def input_elements(self) -> int:
+        """Elements of the input activation per sample, without padding (of one operand, for a sum of two)."""
+        channels = self.G * self.K if not self.has_macs else self.G * self.C
+        return self.N * channels * self.input_hw[0] * self.input_hw[1]
+
+    @property
+    def output_elements(self) -> int:
+        """Elements of the output activation per sample."""
+        return self.N * self.G * self.K * self.P * self.Q
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network with what its training needs to know; see :func:`dse.load_workload`.
+
+    Attributes
+    ----------
+    name, source
+        Name of the file without suffix; where the shapes were published.
+    layers
+        All layers in network order, with and without MACs.
+    batch, samples, epochs
+        Samples per step, samples per epoch, epochs of the published recipe.
+    optimizer
+        One of :data:`OPTIMIZERS`.
+    path
+        The file it came from, or "" if made in code.
+    """
+
+    name: str
+    source: str
+    layers: tuple[Layer, ...]
+    batch: int
+    samples: int
+    epochs: int
+    optimizer: str = "momentum"
+    path: str = ""
+
+    @property
+    def mac_layers(self) -> tuple[Layer, ...]:
+        return tuple(layer for layer in self.layers if layer.has_macs)
+
+    @property
+    def vector_layers(self) -> tuple[Layer, ...]:
+        return tuple(layer for layer in self.layers if not layer.has_macs)
+
+    @property
+    def macs(self) -> int:
+        """Forward multiply-accumulates per sample."""
+        return sum(layer.macs for layer in self.layers)
+
+    @property
+    def parameters(self) -> int:
+        return sum(layer.parameters for layer in self.layers)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return -(-self.samples // self.batch)
+
+    def with_batch(self, batch: int) -> Network:
+        """The same network at another batch size."""
+        return replace(self, batch=batch)
