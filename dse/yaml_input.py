@@ -1,0 +1,352 @@
+"""Strict YAML: every value is what it looks like, every problem has its line, and all problems come at once.
+
+PyYAML reads ``2e-12`` as text, ``no`` as False, ``010`` as 8, ``12:30`` as 750, and keeps the last of two equal keys.
+None of these is let through: numbers follow YAML 1.2's core schema as far as PyYAML can, and what only looks like a
+number is a problem with the way to write it. Anchors are refused, because workloads have blocks for repetition and
+nested anchors can grow without bound.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, Union
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from dse.errors import InputError, Problem
+
+MAX_FILE_BYTES = 20_000_000
+MAX_INTEGER = 10**15
+
+Key = tuple[str | int, ...]
+Model = TypeVar("Model", bound=BaseModel)
+
+_LOOKS_NUMERIC = re.compile(
+    r"[-+]?(0[0-7]+|0[xob][0-9a-fA-F]+|[0-9]+(:[0-5]?[0-9])+|[0-9_.]*[0-9][0-9_.]*[eE][-+]?[0-9]+)"
+)
+_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*(_[0-9]+)*)")
+_FLOAT = re.compile(r"[-+]?(([0-9][0-9_]*)?\.[0-9]+([eE][-+][0-9]+)?|[0-9][0-9_]*\.([0-9]*)([eE][-+][0-9]+)?)")
+_SPECIAL = {".inf": math.inf, "-.inf": -math.inf, "+.inf": math.inf, ".nan": math.nan}
+
+
+@dataclass(frozen=True)
+class Document:
+    """A YAML file as plain Python values, with the line of every value.
+
+    Attributes
+    ----------
+    source
+        Name of the file for messages.
+    value
+        dict, list, str, int, float, bool or None, nested.
+    lines
+        1-based line of each value (of its key, in a mapping) by path, such as ``("layers", 4, "stride")``.
+    problems
+        Duplicate keys and values that only look like numbers; :func:`validate` reports them together with its own,
+        whoever reads ``value`` directly calls :meth:`require_sound` first.
+    """
+
+    source: str
+    value: Any
+    lines: Mapping[Key, int]
+    problems: tuple[Problem, ...] = ()
+
+    def require_sound(self) -> None:
+        """Raise InputError if the text itself had problems."""
+        if self.problems:
+            raise InputError(self.source, self.problems)
+
+    def line(self, where: Iterable[str | int]) -> int | None:
+        """Line of a value, or of the nearest value around it that has one."""
+        path = tuple(where)
+        while path not in self.lines:
+            if not path:
+                return None
+            path = path[:-1]
+        return self.lines[path]
+
+    def problem(self, where: Iterable[str | int], message: str) -> Problem:
+        """A problem at a path of this document, with its line."""
+        path = tuple(where)
+        return Problem(path_text(path), message, self.line(path))
+
+
+def path_text(path: Iterable[str | int]) -> str:
+    """A path as people write it: ``layers[4].stride``."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text
+
+
+def load_yaml(path: str | Path) -> Document:
+    """Read a YAML file.
+
+    Raises
+    ------
+    InputError
+        No such file, not a text file, too large, no YAML, or anchors.
+    """
+    source = str(path)
+    try:
+        if Path(path).stat().st_size > MAX_FILE_BYTES:
+            raise InputError(
+                source, [f"the file is larger than {MAX_FILE_BYTES // 10**6} MB; that is no input of this program"]
+            )
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(source, ["no such file"]) from None
+    except IsADirectoryError:
+        raise InputError(source, ["is a folder; expected a YAML file"]) from None
+    except UnicodeDecodeError:
+        raise InputError(source, ["is not a UTF-8 text file; expected YAML"]) from None
+    except OSError as error:
+        raise InputError(source, [f"cannot be read: {error.strerror}"]) from None
+    return parse_yaml(text, source)
+
+
+def parse_yaml(text: str, source: str) -> Document:
+    """Read YAML from a string; see :func:`load_yaml`."""
+    try:
+        aliases = any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader))
+        root = None if aliases else yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise InputError(
+            source, [Problem("", f"not valid YAML: {error.problem or error}", mark.line + 1 if mark else None)]
+        ) from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError(source, [f"not valid YAML: {str(error).splitlines()[0] or 'nested too deeply'}"]) from None
+    if aliases:
+        raise InputError(source, ["anchors and aliases (&name, *name) are not supported; write a repeated block once"])
+    if root is None:
+        raise InputError(source, ["the file is empty"])
+    lines: dict[Key, int] = {}
+    problems: list[Problem] = []
+    try:
+        value = _plain(root, (), lines, problems)
+    except RecursionError:
+        raise InputError(source, ["nested too deeply; no input of this program needs it"]) from None
+    return Document(source, value, lines, tuple(problems))
+
+
+def validate(
+    model: type[Model], document: Document, check: Callable[[Model], list[tuple[Key, str]]] | None = None
+) -> Model:
+    """Check a document against a pydantic model that forbids unknown keys.
+
+    Parameters
+    ----------
+    check
+        Rules between fields: gets the valid model, returns (path, message) for each problem.
+
+    Raises
+    ------
+    InputError
+        All problems at once, each with its path and line.
+    """
+    problems = list(document.problems)
+    result = None
+    try:
+        result = model.model_validate(document.value)
+    except ValidationError as error:
+        problems += [_problem(model, document, dict(item)) for item in error.errors()]
+    if result is not None and check is not None:
+        problems += [document.problem(path, message) for path, message in check(result)]
+    if problems or result is None:
+        raise InputError(document.source, sorted(_unique(problems), key=lambda problem: problem.line or 0))
+    return result
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """``"; did you mean 'x'?"`` if a known name is near, else the known names if they are few."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if near:
+        return f"; did you mean '{near[0]}'?"
+    return f"; known: {', '.join(names)}" if 0 < len(names) <= 24 else ""
+
+
+def _plain(node: yaml.Node, path: Key, lines: dict[Key, int], problems: list[Problem]) -> Any:
+    lines.setdefault(path, node.start_mark.line + 1)
+    if isinstance(node, yaml.MappingNode):
+        result: dict[Any, Any] = {}
+        for key_node, value_node in node.value:
+            line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode):
+                problems.append(Problem(path_text(path), "a key has to be a word", line))
+                continue
+            key = str(key_node.value)
+            here = (*path, key)
+            if key in result:
+                problems.append(Problem(path_text(here), f"duplicate key; first given in line {lines[here]}", line))
+                continue
+            lines[here] = line
+            result[key] = _plain(value_node, here, lines, problems)
+        return result
+    if isinstance(node, yaml.SequenceNode):
+        return [_plain(item, (*path, index), lines, problems) for index, item in enumerate(node.value)]
+    return _scalar(node, path, problems)
+
+
+def _scalar(node: yaml.Node, path: Key, problems: list[Problem]) -> Any:
+    text = str(node.value)
+    if node.style in ("'", '"', "|", ">"):  # type: ignore[attr-defined]
+        return text
+    line = node.start_mark.line + 1
+    if text in ("", "~", "null"):
+        return None
+    if text in ("true", "false"):
+        return text == "true"
+    if text.lower() in _SPECIAL:
+        problems.append(Problem(path_text(path), f"expected a finite number, got {text}", line))
+        return 0
+    if _INTEGER.fullmatch(text):
+        value = int(text.replace("_", ""))
+        if abs(value) > MAX_INTEGER:
+            problems.append(Problem(path_text(path), f"expected at most 1e15 in size, got {text}", line))
+        return value
+    if _FLOAT.fullmatch(text):
+        return float(text.replace("_", ""))
+    if _LOOKS_NUMERIC.fullmatch(text):
+        problems.append(
+            Problem(path_text(path), f"'{text}' is read by YAML as text or as another number; {_way_out(text)}", line)
+        )
+        return _number(text)
+    return text
+
+
+def _number(text: str) -> float:
+    """What the text most likely means, so that one slip is reported once."""
+    try:
+        value = float(text.replace("_", ""))
+    except ValueError:
+        return 1
+    return int(value) if value.is_integer() and "e" not in text.lower() else value
+
+
+def _way_out(text: str) -> str:
+    match = re.fullmatch(r"([-+]?[0-9_]*\.?[0-9_]*)[eE]([-+]?)([0-9]+)", text)
+    if match:
+        mantissa, sign, exponent = match.groups()
+        mantissa = mantissa if "." in mantissa else mantissa + ".0"
+        mantissa = mantissa + "0" if mantissa.endswith(".") else mantissa
+        return f"write {mantissa}e{sign or '+'}{exponent}"
+    return "write a plain decimal number, or put text in quotes"
+
+
+def _problem(model: type[BaseModel], document: Document, item: dict[str, Any]) -> Problem:
+    location = tuple(item["loc"])
+    kind, given = item["type"], item.get("input")
+    path = _document_path(document.value, location)
+    if kind == "extra_forbidden":
+        known = _fields_at(model, location[:-1])
+        return document.problem(path, f"unknown key{suggest(str(location[-1]), known)}")
+    if kind == "missing":
+        return document.problem((*path, str(location[-1])) if path != location else path, "missing; it has no default")
+    return document.problem(path, f"{_expected(item)}, got {_shown(given)}")
+
+
+def _expected(item: dict[str, Any]) -> str:
+    context = item.get("ctx") or {}
+    kind = str(item["type"])
+    bounds = {
+        "greater_than_equal": (">=", "ge"),
+        "greater_than": (">", "gt"),
+        "less_than_equal": ("<=", "le"),
+        "less_than": ("<", "lt"),
+    }
+    if kind in bounds:
+        sign, name = bounds[kind]
+        noun = "an integer" if isinstance(item.get("input"), int) else "a number"
+        return f"expected {noun} {sign} {context[name]}"
+    plain = {
+        "int_type": "expected an integer",
+        "int_from_float": "expected an integer",
+        "int_parsing": "expected an integer",
+        "float_type": "expected a number",
+        "float_parsing": "expected a number",
+        "string_type": "expected text",
+        "bool_type": "expected true or false",
+        "list_type": "expected a list",
+        "tuple_type": "expected a list",
+        "dict_type": "expected a mapping of keys to values",
+        "model_type": "expected a mapping of keys to values",
+        "finite_number": "expected a finite number",
+    }
+    if kind in plain:
+        return plain[kind]
+    if kind in ("literal_error", "enum"):
+        return f"expected one of {context.get('expected')}"
+    if kind == "value_error":
+        return str(context.get("error", item["msg"]))
+    message = str(item["msg"])
+    return message[0].lower() + message[1:]
+
+
+def _shown(value: Any) -> str:
+    text = f"'{value}'" if isinstance(value, str) else "nothing" if value is None else repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _document_path(value: Any, location: tuple[str | int, ...]) -> Key:
+    """The part of a pydantic location that exists in the document (it adds names of union members)."""
+    path: list[str | int] = []
+    for part in location:
+        inside = part in value if isinstance(value, dict) else isinstance(value, list) and part in range(len(value))
+        if inside:
+            value = value[part]
+            path.append(part)
+    return tuple(path)
+
+
+def _fields_at(annotation: Any, location: tuple[str | int, ...]) -> set[str]:
+    """Names of the fields that a model allows at a location."""
+    current = [annotation]
+    for part in location:
+        following: list[Any] = []
+        for candidate in _members(current):
+            if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+                field = candidate.model_fields.get(str(part))
+                if field is not None:
+                    following.append(field.annotation)
+            elif isinstance(part, int) and typing.get_origin(candidate) in (list, tuple):
+                following.extend(typing.get_args(candidate))
+            elif typing.get_origin(candidate) is dict:
+                following.append(typing.get_args(candidate)[1])
+        current = following or current
+    return {
+        name
+        for candidate in _members(current)
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel)
+        for name in candidate.model_fields
+    }
+
+
+def _members(annotations: list[Any]) -> list[Any]:
+    found: list[Any] = []
+    for annotation in annotations:
+        origin = typing.get_origin(annotation)
+        if origin in (Union, types.UnionType):
+            found.extend(_members(list(typing.get_args(annotation))))
+        elif origin is typing.Annotated:
+            found.extend(_members([typing.get_args(annotation)[0]]))
+        else:
+            found.append(annotation)
+    return found
+
+
+def _unique(problems: list[Problem]) -> list[Problem]:
+    """One problem per place: a union reports every member that did not fit."""
+    seen: dict[str, Problem] = {}
+    for problem in problems:
+        seen.setdefault(problem.where, problem)
+    return list(seen.values())
