@@ -153,7 +153,7 @@ def validate(
     InputError
         All problems at once, each with its path and line.
     """
-    problems = list(document.problems)
+    problems: list[Problem] = list(document.problems)
     result = None
     try:
         result = model.model_validate(document.value)
@@ -162,7 +162,8 @@ def validate(
     if result is not None and check is not None:
         problems += [document.problem(path, message) for path, message in check(result)]
     if problems or result is None:
-        raise InputError(document.source, sorted(_unique(problems), key=lambda problem: problem.line or 0))
+        found = _unique(problems)
+        raise InputError(document.source, sorted(found, key=lambda problem: problem.line or 0))
     return result
 
 

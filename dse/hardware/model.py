@@ -1,0 +1,155 @@
+"""An accelerator: an array of processing elements, memories around it, a technology. One concrete design, and its space.
+
+Every number of a hardware file may be a set or a range. The dataclasses here always hold one value (the default of the
+set or range); :attr:`Hardware.space` lists what may vary, and :func:`dse.hardware.arrays.hardware_arrays` turns a table
+of designs into arrays.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+ROLES = ("weight", "activation", "accumulator")
+PE_FAMILIES = ("fixed", "composable", "bit_serial", "bit_serial_2d", "bfp", "mls", "float", "multi_mode")
+MEMORY_KINDS = ("register", "sram", "dram")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One number that may vary.
+
+    Attributes
+    ----------
+    name
+        Dotted path, such as ``array.rows``, ``memories.buffer.size_bits`` or ``clock_hz``.
+    values
+        The values it may take, ascending (a range is listed by its step or, for ``log2``, by its powers of two).
+    default
+        The value of the default design.
+    """
+
+    name: str
+    values: tuple[float, ...]
+    default: float
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One spatial axis: its size and, for each pass, the loop dims that may be unrolled along it."""
+
+    name: str
+    size: int
+    dims: dict[str, tuple[str, ...]]
+    flatten: bool = False
+
+
+@dataclass(frozen=True)
+class ProcessingElement:
+    """What multiplies and accumulates at each point of the array.
+
+    Attributes
+    ----------
+    family
+        One of :data:`PE_FAMILIES`; :mod:`dse.hardware.pe` has throughput, energy and area of each.
+    max_weight_bits, max_activation_bits, min_bits
+        Widths of the multiplier in one step, and the smallest width that gains anything.
+    accumulator_bits
+        Width of the accumulator register.
+    modes
+        ``multi_mode``: the supported (weight, activation) pairs with their MACs per cycle; other widths round up.
+    block
+        Elements that wait for the widest lane (bit-serial) or share an exponent or scale (bfp, mls).
+    energy_pj, area_um2
+        Measured figures that replace the model's: energy per MAC at full width, area per element; None uses the model.
+    exponent_bits, significand_bits
+        ``float`` and ``mls``: the element format that the unit is built for.
+    """
+
+    family: str
+    max_weight_bits: int = 8
+    max_activation_bits: int = 8
+    min_bits: int = 2
+    accumulator_bits: int = 32
+    modes: tuple[tuple[int, int, float], ...] = ()
+    block: int = 16
+    energy_pj: float | None = None
+    area_um2: float | None = None
+    exponent_bits: int = 0
+    significand_bits: int = 0
+
+
+@dataclass(frozen=True)
+class Memory:
+    """One memory, from the registers next to the MAC (first) to DRAM (last, unlimited, holds every role).
+
+    Attributes
+    ----------
+    roles
+        Operand roles held: of weight, activation, accumulator. In the backward passes tensors take these roles as
+        :mod:`dse.mapping.problem` says.
+    shared_along
+        Axes along which all PEs share one instance; all axes for a buffer, none for a register file in each PE.
+    size_bits
+        Capacity of one instance (infinite for DRAM).
+    bandwidth_bits_per_cycle
+        Reads plus writes of one instance per cycle; infinite means that it never limits.
+    read_pj_per_bit, write_pj_per_bit, area_mm2
+        Prices per bit and area per instance; None takes them from :mod:`dse.hardware.prices` by kind, capacity and node.
+    port_bits
+        Width of one access, which the price of an SRAM depends on.
+    """
+
+    name: str
+    kind: str
+    roles: tuple[str, ...]
+    shared_along: tuple[str, ...]
+    size_bits: float
+    bandwidth_bits_per_cycle: float = float("inf")
+    read_pj_per_bit: float | None = None
+    write_pj_per_bit: float | None = None
+    area_mm2: float | None = None
+    port_bits: int = 64
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """One accelerator and the space around it; see :func:`dse.load_hardware`.
+
+    Attributes
+    ----------
+    sources
+        Where the numbers come from, by dotted path of the section or number.
+    node_nm, clock_hz
+        Technology node and clock.
+    axes, pe, memories
+        The array and its memories, inner to outer.
+    vector_lanes
+        Elements per cycle of the unit for layers without MACs and for the optimizer.
+    zero_skip
+        Skips the zeros that a stride > 1 inserts in the backward passes; if false they are multiplied.
+    overlap
+        Double-buffered: a pass takes its slowest part; if false the parts add up.
+    area_overhead
+        Area beside PEs and memories (control, network) as a share of their sum.
+    idle_w
+        Power that flows for as long as a step takes, beside memories' and PEs' leakage.
+    space
+        What may vary.
+    """
+
+    name: str
+    description: str
+    sources: dict[str, str]
+    node_nm: float
+    clock_hz: float
+    axes: tuple[Axis, ...]
+    pe: ProcessingElement
+    memories: tuple[Memory, ...]
+    vector_lanes: int = 64
+    zero_skip: bool = True
+    overlap: bool = True
+    area_overhead: float = 0.0
+    idle_w: float = 0.0
+    space: tuple[Parameter, ...] = ()
+    path: str = ""
+    options: dict[str, float] = field(default_factory=dict)

@@ -1,0 +1,44 @@
+"""Where the workloads, profiles and hardware models lie that ship with the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dse.errors import InputError
+from dse.yaml_input import suggest
+
+
+def shipped_folder(kind: str) -> Path:
+    """Folder of the shipped files of a kind: ``workloads``, ``workloads/profiles`` or ``hwmodels``.
+
+    In a wheel they lie inside the package; in a checkout they are the folders at its top.
+    """
+    package = Path(__file__).parent
+    inside = package / "_data" / kind
+    return inside if inside.is_dir() else package.parent / kind
+
+
+def shipped_names(kind: str) -> list[str]:
+    """Names of the shipped files of a kind, sorted, without suffix."""
+    return sorted(path.stem for path in shipped_folder(kind).glob("*.yaml"))
+
+
+def find_file(name_or_path: str | Path, kind: str) -> Path:
+    """The file that a user means: a path that exists, else the shipped file of that name.
+
+    A path such as ``workloads/imagenet_resnet.yaml`` also finds the shipped file from any folder.
+
+    Raises
+    ------
+    InputError
+        Neither a file nor a shipped name; near names are suggested.
+    """
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    names = shipped_names(kind)
+    plain = path.name in (str(path), f"{path.parent}/{path.name}") and str(path.parent) in (".", kind)
+    stem = path.name.removesuffix(".yaml")
+    if plain and stem in names:
+        return shipped_folder(kind) / f"{stem}.yaml"
+    raise InputError(str(name_or_path), [f"no such file, and no shipped name in {kind}{suggest(stem, names)}"])
