@@ -162,8 +162,8 @@ def validate(
     if result is not None and check is not None:
         problems += [document.problem(path, message) for path, message in check(result)]
     if problems or result is None:
-        found = _unique(problems)
-        raise InputError(document.source, sorted(found, key=lambda problem: problem.line or 0))
+        problems = sorted(_unique(problems), key=lambda problem: problem.line or 0)
+        raise InputError(document.source, problems)
     return result
 
 
