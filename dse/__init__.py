@@ -1,0 +1,60 @@
+"""Design-space exploration of low-precision neural-network training and inference accelerators.
+
+The names below load on first use, so that ``import dse`` costs nothing.
+
+>>> import dse
+>>> net = dse.load_workload("imagenet_resnet")
+>>> hardware = dse.load_hardware("bit_fusion")
+>>> plan = dse.Plan.uniform(net, weight="int8", activation="int8", error="int8")
+>>> cost = dse.evaluate(net, hardware, plan)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dse.accuracy import load_profile
+    from dse.cost import evaluate
+    from dse.errors import InputError
+    from dse.hardware import load_hardware
+    from dse.precision import Plan, Schedule
+    from dse.search import explore, pareto_front
+    from dse.workload import load_workload
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "InputError": "dse.errors",
+    "Plan": "dse.precision",
+    "Schedule": "dse.precision",
+    "evaluate": "dse.cost",
+    "explore": "dse.search",
+    "load_hardware": "dse.hardware",
+    "load_profile": "dse.accuracy",
+    "load_workload": "dse.workload",
+    "pareto_front": "dse.search",
+}
+
+__all__ = [
+    "InputError",
+    "Plan",
+    "Schedule",
+    "evaluate",
+    "explore",
+    "load_hardware",
+    "load_profile",
+    "load_workload",
+    "pareto_front",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'dse' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
