@@ -1,0 +1,32 @@
+"""Number formats, plans (formats of all tensors), schedules (plans over training time) and policies."""
+
+from dse.precision.cells import MAC_OPERANDS, OPERANDS, Histogram, Joint
+from dse.precision.formats import (
+    Format,
+    accumulator_bits,
+    dynamic_range,
+    exponent_bits,
+    format_problem,
+    multiplier_bits,
+    parse_format,
+    stored_bits,
+)
+from dse.precision.plans import Choices, Pairs, Plan
+
+__all__ = [
+    "MAC_OPERANDS",
+    "OPERANDS",
+    "Choices",
+    "Format",
+    "Histogram",
+    "Joint",
+    "Pairs",
+    "Plan",
+    "accumulator_bits",
+    "dynamic_range",
+    "exponent_bits",
+    "format_problem",
+    "multiplier_bits",
+    "parse_format",
+    "stored_bits",
+]
