@@ -1,0 +1,6 @@
+"""Sensitivity profiles, the accuracy that they predict, and how far the prediction can be trusted."""
+
+from dse.accuracy.predictor import LINKS, compare_links, fit_link, leave_one_out
+from dse.accuracy.profile import Profile, forward_width, load_profile
+
+__all__ = ["LINKS", "Profile", "compare_links", "fit_link", "forward_width", "leave_one_out", "load_profile"]

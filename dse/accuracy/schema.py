@@ -1,0 +1,159 @@
+"""The file of a sensitivity profile: what was measured on one network, with its source; nothing derived.
+
+A profile file holds, in this order: the network and where the figures come from; what the score is and what is
+predicted; layers that always keep a width and layers that share one; the score of every layer at every measured width;
+measured whole-network points; and, apart from all that, an assumption for the error tensor.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from dse.yaml_input import Key
+
+Text = Annotated[str, Field(min_length=1)]
+Width = Annotated[int, Field(ge=1, le=32)]
+Score = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Operand = Literal["both", "weight", "activation"]
+#: A width for all scored layers, or one per scored layer in the order of the file.
+Widths = Annotated[list[Width], Field(min_length=1)] | Width
+
+#: Unit of a predicted quantity, and whether a larger value is better.
+QUANTITIES = {"top1": ("points", True), "kl": ("nat", False), "loss": ("nat", False)}
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PredictionFile(_Strict):
+    """What the measured points measure, and the link that was chosen for them."""
+
+    quantity: Literal["top1", "kl", "loss"]
+    baseline: Finite
+    baseline_name: Text
+    noise: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] | None = None
+    noise_source: Text | None = None
+    calibration: Literal["post-training", "quantization-aware"]
+    link: Text
+
+
+class PointFile(_Strict):
+    """One plan of the whole network with its measured value."""
+
+    name: Text
+    value: Finite
+    both: Widths | None = None
+    weight: Widths | None = None
+    activation: Widths | None = None
+
+
+class ErrorTensorFile(_Strict):
+    """Network-level measurements of training with a narrow error tensor: an assumption, since they are of another run."""
+
+    source: Text
+    note: Text
+    baseline: Finite
+    baseline_name: Text
+    widths: Annotated[dict[Width, Finite], Field(min_length=1)]
+
+
+class ProfileFile(_Strict):
+    """A profile file as written; see ``workloads/profiles``."""
+
+    network: Text
+    source: Text
+    method: Text
+    score: Text
+    notes: list[Text] = []
+    weights: Annotated[int, Field(ge=1)] | None = None
+    prediction: PredictionFile
+    kept: dict[Text, Width] = {}
+    ties: list[Annotated[list[Text], Field(min_length=2)]] = []
+    layers: Annotated[
+        dict[Text, dict[Operand, Annotated[dict[Width, Score], Field(min_length=1)]]], Field(min_length=1)
+    ]
+    points: Annotated[list[PointFile], Field(min_length=3)]
+    error_tensor: ErrorTensorFile | None = None
+
+
+def operands_of(file: ProfileFile) -> tuple[Operand, ...]:
+    """``("both",)`` if weight and activation were measured together, else those measured apart, in this order."""
+    first = next(iter(file.layers.values()))
+    return tuple(operand for operand in ("both", "weight", "activation") if operand in first)
+
+
+def check_profile(file: ProfileFile, links: tuple[str, ...]) -> list[tuple[Key, str]]:
+    """Rules between fields: (path, message) of every one that is broken."""
+    problems: list[tuple[Key, str]] = []
+    operands = operands_of(file)
+    if not operands or ("both" in operands and len(operands) > 1):
+        problems.append(
+            (
+                ("layers", next(iter(file.layers))),
+                "expected either 'both', or 'weight' and 'activation', or one of these",
+            )
+        )
+    for name, given in file.layers.items():
+        if set(given) != set(operands):
+            expected = " and ".join(operands)
+            problems.append(
+                (("layers", name), f"expected scores of {expected} as in the first layer, got {sorted(given)}")
+            )
+        if name in file.kept:
+            problems.append((("kept", name), "is kept at a width and has scores; a layer is one or the other"))
+    problems += _check_widths(file, operands)
+    problems += _check_points(file, operands)
+    seen: set[str] = set()
+    for index, tied in enumerate(file.ties):
+        for position, name in enumerate(tied):
+            if name not in file.layers:
+                problems.append((("ties", index, position), f"'{name}' is no layer with scores"))
+            elif name in seen:
+                problems.append((("ties", index, position), f"'{name}' is in two ties; join them"))
+            seen.add(name)
+    if file.prediction.link not in links:
+        problems.append((("prediction", "link"), f"expected one of {', '.join(links)}, got '{file.prediction.link}'"))
+    return problems
+
+
+def _check_widths(file: ProfileFile, operands: tuple[Operand, ...]) -> list[tuple[Key, str]]:
+    problems: list[tuple[Key, str]] = []
+    for operand in operands:
+        first, reference = next(
+            ((name, set(given[operand])) for name, given in file.layers.items() if operand in given), ("", set())
+        )
+        for name, given in file.layers.items():
+            if operand in given and set(given[operand]) != reference:
+                problems.append(
+                    (
+                        ("layers", name, operand),
+                        f"expected the widths of '{first}' ({_words(reference)}), got {_words(set(given[operand]))}",
+                    )
+                )
+    return problems
+
+
+def _check_points(file: ProfileFile, operands: tuple[Operand, ...]) -> list[tuple[Key, str]]:
+    problems: list[tuple[Key, str]] = []
+    for index, point in enumerate(file.points):
+        given: dict[str, Any] = {name: getattr(point, name) for name in ("both", "weight", "activation")}
+        present = {name for name, widths in given.items() if widths is not None}
+        if present != set(operands):
+            problems.append((("points", index), f"expected widths of {' and '.join(operands)}, got {sorted(present)}"))
+        for name in sorted(present):
+            if isinstance(given[name], list) and len(given[name]) != len(file.layers):
+                problems.append(
+                    (
+                        ("points", index, name),
+                        f"expected one width or one for each of the {len(file.layers)} layers, got {len(given[name])}",
+                    )
+                )
+    return problems
+
+
+def _words(widths: set[int]) -> str:
+    return ", ".join(str(width) for width in sorted(widths)) + " bits"

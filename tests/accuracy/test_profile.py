@@ -1,0 +1,266 @@
+"""Sensitivity profiles: what the file says is what the arrays hold, and the predictor answers only where it can."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from dse.accuracy import forward_width, load_profile
+from dse.accuracy.profile import extrapolate, profile_from_document
+from dse.errors import InputError
+from dse.precision.formats import parse_format
+from dse.precision.plans import Plan
+from dse.workload.model import Layer, Network
+from dse.yaml_input import parse_yaml
+
+SMALL = """\
+network: small
+source: "made up"
+method: "by hand"
+score: "by hand"
+prediction: {quantity: top1, baseline: 90.0, baseline_name: "FP32", calibration: post-training, link: saturating}
+kept: {stem: 8}
+ties: [[a, b]]
+layers:
+  a: {both: {4: 1.0, 8: 0.25}}
+  b: {both: {4: 2.0, 8: 0.5}}
+  c: {both: {4: 4.0, 8: 0.0}}
+points:
+  - {name: none, value: 90.0, both: 8}
+  - {name: half, value: 88.0, both: [4, 8, 8]}
+  - {name: all, value: 85.0, both: 4}
+error_tensor: {source: "made up", note: "By hand.", baseline: 80.0, baseline_name: "FP32", widths: {8: 79.9, 4: 79.0}}
+"""
+APART = """\
+network: small
+source: "made up"
+method: "by hand"
+score: "by hand"
+prediction: {quantity: kl, baseline: 0.0, baseline_name: "FP32", calibration: post-training, link: linear}
+layers:
+  a: {weight: {4: 1.0, 8: 0.25}, activation: {4: 0.5, 8: 0.0}}
+  b: {weight: {4: 2.0, 8: 0.5}, activation: {4: 0.25, 8: 0.0}}
+points:
+  - {name: w8a8, value: 1.5, weight: 8, activation: 8}
+  - {name: w4a8, value: 6.0, weight: 4, activation: 8}
+  - {name: w4a4, value: 7.5, weight: [4, 4], activation: [4, 4]}
+"""
+
+
+def profile(text: str, network=None):
+    return profile_from_document(parse_yaml(text, "small.yaml"), network)
+
+
+def names(*layers: str):
+    return SimpleNamespace(name="small", layers=[SimpleNamespace(name=name) for name in layers])
+
+
+def network(*layers: str, name: str = "small"):
+    return Network(name, "made up", tuple(Layer(layer, "conv", K=2, C=3) for layer in layers), 1, 1, 1)
+
+
+def plan(net, bits, **kept):
+    return Plan.from_bits(net, bits, error=32, kept=kept or None)
+
+
+def test_score_table_holds_the_measurements_and_the_law_elsewhere():
+    table, extrapolated = profile(SMALL).score_table([2, 4, 5, 7, 8, 10])
+    assert table[0].tolist() == [16.0, 1.0, 0.25, 1.0, 0.25, 0.25 / 16]
+    assert extrapolated[0].tolist() == [True, False, True, True, False, True]
+    assert table.shape == extrapolated.shape == (3, 6)
+
+
+def test_equally_near_widths_count_the_larger_value():
+    assert extrapolate(np.array([4, 8]), np.array([[32.0, 1.0]]), np.array([6])).tolist() == [[16.0]]
+    assert extrapolate(np.array([4, 8]), np.array([[320.0, 1.0]]), np.array([6])).tolist() == [[20.0]]
+
+
+def test_score_of_a_plan_is_the_sum_over_its_layers():
+    small = profile(SMALL)
+    net = names("stem", "a", "b", "c")
+    assert small.scores(plan(net, {"a": 4, "b": 8, "c": 4, "stem": 8})) == 5.5
+    assert small.scores(plan(net, 4, stem=8)) == 7.0
+
+
+def test_order_of_the_plan_does_not_matter():
+    small = profile(SMALL)
+    bits = {"a": 4, "b": 8, "c": 4, "stem": 8}
+    orders = [names("stem", "a", "b", "c"), names("c", "stem", "b", "a")]
+    assert len({small.scores(plan(net, bits)) for net in orders}) == 1
+
+
+def test_tied_profile_scores_the_narrower_of_two_widths():
+    small, net = profile(SMALL), names("stem", "a", "b", "c")
+    mixed = Plan.from_bits(net, weight=8, activation=4, error=32, kept={"stem": 8})
+    assert small.scores(mixed) == small.scores(plan(net, 4, stem=8))
+    assert small.score_widths({"weight": [4, 8, 8], "activation": [8, 8, 8]}) == small.score_widths({"both": [4, 8, 8]})
+
+
+def test_operands_measured_apart_add():
+    apart, net = profile(APART), names("a", "b")
+    assert apart.operands == ("weight", "activation")
+    assert apart.scores(Plan.from_bits(net, {"a": 4, "b": 8}, {"a": 8, "b": 4})) == 1.0 + 0.5 + 0.0 + 0.25
+    with pytest.raises(InputError, match="expected one of weight, activation"):
+        apart.score_table([4])
+
+
+def test_vector_of_maps_equals_each_map():
+    apart = profile(APART)
+    maps = {"weight": np.array([[4, 8], [8, 8], [3, 5]]), "activation": np.array([[4, 4], [8, 4], [6, 8]])}
+    each = [float(apart.score_widths({name: bits[row] for name, bits in maps.items()})) for row in range(3)]
+    assert apart.score_widths(maps).tolist() == each
+
+
+def test_drop_is_measured_minus_baseline_where_less_is_better():
+    assert profile(APART).point_drops.tolist() == [1.5, 6.0, 7.5]
+    assert profile(APART).unit == "nat"
+    assert profile(SMALL).point_drops.tolist() == [0.0, 2.0, 5.0]
+
+
+def test_unknown_beyond_the_largest_measured_score():
+    small = profile(SMALL)
+    assert small.range == (0.0, 7.0)
+    assert np.isnan(small.drop_of_score([-0.1, 7.1])).all()
+    assert np.isfinite(small.drop_of_score([0.0, 0.1, 7.0])).all()
+    net = names("stem", "a", "b", "c")
+    assert np.isnan(small.predict_drop(plan(net, 3, stem=8)))
+
+
+def test_no_damage_without_quantization():
+    small, net = profile(SMALL), names("stem", "a", "b", "c")
+    assert small.predict_drop(Plan.uniform(net, "fp32", "fp32", "fp32")) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_kept_layer_below_its_width_is_unknown():
+    small, net = profile(SMALL), names("stem", "a", "b", "c")
+    assert np.isnan(small.predict_drop(plan(net, 4)))
+    assert np.isfinite(small.predict_drop(plan(net, 4, stem=16)))
+
+
+def test_error_tensor_adds_its_assumed_drop():
+    small = profile(SMALL)
+    assert [small.error_drop(width) for width in (4, 5, 7, 8, 16, 32)] == [1.0, 1.0, 1.0, 0.1, 0.1, 0.0]
+    assert np.isnan(small.error_drop(3))
+    assert small.drop_of_score(2.0, 8) == pytest.approx(small.drop_of_score(2.0) + 0.1)
+    assert np.isnan(small.drop_of_score(2.0, 3))
+    assert np.isnan(profile(APART).error_drop(16))
+    assert profile(APART).error_drop(32) == 0.0
+
+
+@pytest.mark.parametrize("error_width", [4, 8, 32])
+@pytest.mark.parametrize("limit", [0.1, 0.5, 1.5, 3.0])
+def test_score_limit_is_the_largest_score_that_keeps_the_limit(limit, error_width):
+    small = profile(SMALL)
+    score = small.score_limit(limit, error_width)
+    if score == float("-inf"):
+        assert small.drop_of_score(0.0, error_width) > limit
+    else:
+        assert small.drop_of_score(score, error_width) <= limit
+        assert not small.drop_of_score(np.nextafter(score, np.inf), error_width) <= limit
+
+
+def test_score_limit_of_edges():
+    small = profile(SMALL)
+    assert small.score_limit(99.0) == 7.0
+    assert small.score_limit(-0.1) == float("-inf")
+    assert np.isnan(small.score_limit(1.0, 2))
+    assert small.score_limit(3.0, robust=True) < small.score_limit(3.0)
+    assert small.drop_of_score(small.score_limit(3.0, robust=True)) + small.error_pp <= 3.0
+
+
+def test_formats_count_by_the_integer_that_bounds_their_error():
+    """The bound itself, on all values: error of a float with p significand bits against half a step of p-bit integers."""
+    values = np.linspace(-1.0, 1.0, 4001)
+    for name in ("bf16", "fp8_e4m3", "fp8_e5m2"):
+        bits = forward_width(parse_format(name))
+        exponent = np.floor(np.log2(np.abs(np.where(values == 0.0, 1.0, values))))
+        ulp = 2.0 ** (exponent - bits + 1)
+        rounded = np.rint(values / ulp) * ulp
+        assert np.abs(rounded - values).max() <= 0.5 / (2 ** (bits - 1) - 1)
+
+
+def test_blocks_score_by_their_share():
+    from dse.precision.cells import Histogram
+
+    apart, net = profile(APART), names("a", "b")
+    mixed = Histogram.of({"bfp4": 0.25, "bfp8": 0.75})
+    given = Plan.from_formats(net, {"weight": mixed, "activation": "bfp8", "error": "bfp8"})
+    assert apart.scores(given) == pytest.approx(0.25 * 3.0 + 0.75 * 0.75)
+
+
+def test_binding_takes_the_order_of_the_network():
+    bound = profile(SMALL, network("c", "stem", "b", "a"))
+    assert bound.layer_names == ("c", "b", "a")
+    assert bound.score_table([4])[0][:, 0].tolist() == [4.0, 2.0, 1.0]
+    assert bound.point_scores.tolist() == profile(SMALL).point_scores.tolist()
+
+
+def test_profile_of_another_network_says_what_differs():
+    with pytest.raises(InputError) as caught:
+        profile(SMALL, network("stem", "a", "b", "d", name="other"))
+    text = str(caught.value)
+    assert "other has no 'c'" in text
+    assert "lacks 'd' of other" in text
+    assert "(line 8)" in text
+
+
+def test_same_names_but_other_weights_is_another_network():
+    text = SMALL.replace("network: small", "network: small\nweights: 25")
+    with pytest.raises(InputError, match="with 25 weights; small has 24: another network"):
+        profile(text, network("stem", "a", "b", "c"))
+    assert profile(text.replace("25", "24"), network("stem", "a", "b", "c")).network == "small"
+
+
+def test_plan_without_the_profiles_layers_is_an_error():
+    with pytest.raises(InputError, match="plan: lacks 'c' of the sensitivity profile of small"):
+        profile(SMALL).scores(plan(names("stem", "a", "b"), 8))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "4: 2.0, 8: 0.5",
+            "4: 2.0, 6: 0.5",
+            r"layers.b.both \(line 10\): expected the widths of 'a' \(4, 8 bits\), got 4, 6 bits",
+        ),
+        ("4: 2.0", "4: -2.0", "expected a number >= 0"),
+        (
+            "both: [4, 8, 8]",
+            "both: [4, 8]",
+            r"points\[1\].both \(line 14\): expected one width or one for each of the 3 layers, got 2",
+        ),
+        ("both: 8}", "weight: 8}", r"points\[0\] \(line 13\): expected widths of both, got \['weight'\]"),
+        ("link: saturating", "link: straight", "expected one of linear, power"),
+        ("[[a, b]]", "[[a, d]]", "'d' is no layer with scores"),
+        ("[[a, b]]", "[[a, b], [b, c]]", "'b' is in two ties"),
+        ("{stem: 8}", "{a: 8}", "is kept at a width and has scores"),
+        ("method:", "methd:", "did you mean 'method'"),
+        ("quantity: top1", "quantity: top5", "expected one of 'top1', 'kl' or 'loss', got 'top5'"),
+        ("value: 88.0", "value: 8e1", "write 8.0e"),
+        ("{both: {4: 2.0, 8: 0.5}}", "{weight: {4: 2.0}}", "expected scores of both as in the first layer"),
+        ("  - {name: half, value: 88.0, both: [4, 8, 8]}\n", "", "at least 3 items"),
+    ],
+)
+def test_broken_files_say_where_and_what(old, new, message):
+    assert old in SMALL
+    with pytest.raises(InputError, match=message):
+        profile(SMALL.replace(old, new, 1))
+
+
+@pytest.mark.parametrize("name", ["imagenet_resnet", "imagenet_resnet50"])
+def test_shipped_profiles_load_and_tell_their_assumptions(name):
+    shipped = load_profile(name)
+    assert shipped.network == name
+    assert shipped.tied
+    assert dict(shipped.kept) == {"conv1": 8, "fc": 8}
+    assert any("conv1 at 8 bits, fc at 8 bits" in sentence for sentence in shipped.assumptions)
+    assert any("Error tensor (assumption)" in sentence for sentence in shipped.assumptions)
+    for first, second in shipped.ties:
+        assert second == first.replace("conv1", "downsample.0")
+    assert shipped.score_limit(1.0, 8) > 0.0
+
+
+def test_no_such_profile_suggests_near_names():
+    with pytest.raises(InputError, match="did you mean 'imagenet_resnet"):
+        load_profile("imagenet_resent")
