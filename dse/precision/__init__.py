@@ -12,6 +12,7 @@ from dse.precision.formats import (
     stored_bits,
 )
 from dse.precision.plans import Choices, Pairs, Plan
+from dse.precision.schedules import Phase, Schedule
 
 __all__ = [
     "MAC_OPERANDS",
@@ -21,7 +22,9 @@ __all__ = [
     "Histogram",
     "Joint",
     "Pairs",
+    "Phase",
     "Plan",
+    "Schedule",
     "accumulator_bits",
     "dynamic_range",
     "exponent_bits",

@@ -23,13 +23,57 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from dse.errors import InputError, Problem
-from dse.precision.cells import OPERANDS, Cell, Histogram, Joint
+from dse.precision.cells import MAC_OPERANDS, OPERANDS, Cell, Histogram, Joint
 from dse.precision.formats import format_problem, parse_format
 from dse.yaml_input import Document, suggest
 
 _KEYS = ("network", *OPERANDS, "blocks", "joint")
+_LETTERS = {
+    "w": "weight",
+    "a": "activation",
+    "e": "error",
+    "g": "gradient",
+    "m": "master",
+    "o": "optimizer",
+    "s": "stash",
+}
 _LINE = 110
 CellsByLayer: TypeAlias = dict[str, Cell]
+
+
+def short_formats(text: str) -> dict[str, str]:
+    """Formats by operand from a plan in short; always with weight and activation.
+
+    * ``w8a8e8``: integer widths of weight, activation and error (also g, m, o, s for gradient, master, optimizer, stash);
+      without e, the error has the activation's width.
+    * ``fp32``: one format for weight, activation and error.
+    * ``weight=bfp4,activation=bfp4,error=bfp6``: any formats by operand; an error left out is as the activation.
+
+    >>> short_formats("w4a8")
+    {'weight': 'int4', 'activation': 'int8'}
+    """
+    short = text.strip()
+    pairs = [(_LETTERS[letter], f"int{bits}") for letter, bits in re.findall(r"([waegmos])([0-9]+)", short)]
+    problems: list[str] = []
+    if "=" in short:
+        pairs = [(key.strip(), value.strip()) for key, _, value in (part.partition("=") for part in short.split(","))]
+    elif not re.fullmatch(r"(?:[waegmos][0-9]+)+", short):
+        message = format_problem(short)
+        pairs = [(operand, short) for operand in MAC_OPERANDS]
+        problems += (
+            [f"is no plan (such as w8a8e8, weight=bfp4,activation=int8, or a YAML file), and {message}"]
+            if message
+            else []
+        )
+    formats = dict(pairs)
+    if not problems:
+        problems += [f"unknown operand '{key}'{suggest(key, OPERANDS)}" for key in formats if key not in OPERANDS]
+        problems += [message for name in formats.values() if (message := format_problem(name))]
+        problems += [f"gives no {key}" for key in ("weight", "activation") if key not in formats]
+        problems += ["names an operand twice"] if len(formats) < len(pairs) else []
+    if problems:
+        raise InputError(f"plan '{text}'", problems)
+    return formats
 
 
 def plan_text(network: str, layers: Sequence[str], table: Sequence[Sequence[Cell]], joint: Sequence[Joint]) -> str:

@@ -12,7 +12,6 @@ A plan has one cell per operand and layer, in the order of the network's layers.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from numpy.typing import NDArray
 from dse.errors import InputError, Problem
 from dse.precision.cells import MAC_OPERANDS, OPERANDS, Cell, Histogram, Joint, formats_of, joint_problem
 from dse.precision.formats import Format, format_problem, multiplier_bits, parse_format, stored_bits
-from dse.precision.plan_file import plan_text, read_plan
+from dse.precision.plan_file import plan_text, read_plan, short_formats
 from dse.yaml_input import load_yaml, suggest
 
 FloatArray: TypeAlias = NDArray[np.float64]
@@ -33,15 +32,6 @@ IntArray: TypeAlias = NDArray[np.int64]
 Given: TypeAlias = "str | Format | Histogram | None"
 
 _DEFAULTS: dict[str, Given] = {"gradient": "fp32", "master": "fp32", "optimizer": "fp32"}
-_LETTERS = {
-    "w": "weight",
-    "a": "activation",
-    "e": "error",
-    "g": "gradient",
-    "m": "master",
-    "o": "optimizer",
-    "s": "stash",
-}
 
 
 class NamedLayer(Protocol):
@@ -210,31 +200,12 @@ class Plan:
 
     @classmethod
     def parse(cls, text: str, net: NamedNetwork) -> Plan:
-        """A plan in short, or the path of a plan's YAML file.
-
-        ``w8a8e8``: integer widths of weight, activation and error (also g, m, o, s for gradient, master, optimizer, stash);
-        without e, the error has the activation's width. ``fp32``: one format for weight, activation and error.
-        ``weight=bfp4,activation=bfp4,error=bfp6``: any formats by operand; those left out as the activation.
-        """
+        """A plan in short (see :func:`dse.precision.plan_file.short_formats`), or the path of a plan's YAML file."""
         short = text.strip()
         if short.lower().endswith((".yaml", ".yml")) or "/" in short:
             return cls.load(short, net)
-        if "=" in short:
-            parts = [part.partition("=") for part in short.split(",")]
-            formats: dict[str, Given] = {key.strip(): value.strip() for key, _, value in parts}
-            return cls.from_formats(net, formats, default=formats.get("activation"))
-        if re.fullmatch(r"(?:[waegmos][0-9]+)+", short):
-            found = re.findall(r"([waegmos])([0-9]+)", short)
-            formats = {_LETTERS[letter]: f"int{bits}" for letter, bits in found}
-            if len(formats) == len(found) and "activation" in formats and "weight" in formats:
-                return cls.from_formats(net, formats, default=formats["activation"])
-        problem = format_problem(short)
-        if problem is None:
-            return cls.uniform(net, short, short, short)
-        raise InputError(
-            "plan",
-            [f"'{text}' is no plan (such as w8a8e8, weight=bfp4,activation=int8, or a YAML file), and {problem}"],
-        )
+        formats = short_formats(short)
+        return cls.from_formats(net, formats, default=formats["activation"])
 
     @classmethod
     def load(cls, path: str | Path, net: NamedNetwork) -> Plan:
