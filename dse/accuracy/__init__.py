@@ -1,6 +1,7 @@
 """Sensitivity profiles, the accuracy that they predict, and how far the prediction can be trusted."""
 
+from dse.accuracy.loading import load_profile
 from dse.accuracy.predictor import LINKS, compare_links, fit_link, leave_one_out
-from dse.accuracy.profile import Profile, forward_width, load_profile
+from dse.accuracy.profile import Profile, forward_width
 
 __all__ = ["LINKS", "Profile", "compare_links", "fit_link", "forward_width", "leave_one_out", "load_profile"]

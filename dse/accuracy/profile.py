@@ -7,22 +7,17 @@ follows the 4^-bits law from the nearest one that was: a uniform quantizer's squ
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from dataclasses import dataclass, field
+from functools import cached_property
 from math import isnan
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dse.accuracy import predictor
-from dse.accuracy.schema import QUANTITIES, ProfileFile, check_profile, operands_of
 from dse.errors import InputError
 from dse.precision.formats import Format
 from dse.precision.plans import Plan
-from dse.shipped import find_file
-from dse.workload.model import Network
-from dse.yaml_input import Document, load_yaml, validate
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -58,7 +53,8 @@ class Profile:
     noise
         Difference between two measurements of one plan, in ``unit``; NaN if unknown.
     link, parameters
-        Name of the link in :data:`dse.accuracy.predictor.LINKS` and its fitted parameters.
+        Name of the link in :data:`dse.accuracy.predictor.LINKS` and its fitted parameters; "" and () if no whole-network
+        point was measured: then every drop is unknown.
     point_names, point_scores, point_drops
         The measured points: name, summed score, measured drop (negative where the plan beat the baseline).
     error_drops
@@ -104,17 +100,19 @@ class Profile:
         Below the smallest measured score the link runs on to its value at 0: no damage, which is what a plan without
         quantization has, so that this is an interpolation and not a guess.
         """
-        return 0.0, float(self.point_scores.max())
+        return 0.0, float(self.point_scores.max(initial=0.0))
 
     @cached_property
     def loo_errors_pp(self) -> Array:
         """(points,) signed leave-one-out errors (predicted - measured), in ``unit``."""
+        if not self.link:
+            return np.zeros(0)
         return predictor.leave_one_out(self.link, self.point_scores, self.point_drops)
 
     @property
     def loo_error_pp(self) -> float:
         """Mean absolute leave-one-out error over all points, in ``unit``."""
-        return float(np.abs(self.loo_errors_pp).mean())
+        return float(np.abs(self.loo_errors_pp).mean()) if self.link else float("nan")
 
     @property
     def error_pp(self) -> float:
@@ -182,7 +180,7 @@ class Profile:
         where = {name: index for index, name in enumerate(plan.layers)}
         missing = [name for name in (*self.layer_names, *self.kept) if name not in where]
         if missing:
-            raise InputError("plan", [f"lacks {_some(missing)} of the sensitivity profile of {self.network}"])
+            raise InputError("plan", [f"lacks {some_names(missing)} of the sensitivity profile of {self.network}"])
         order = [where[name] for name in self.layer_names]
         for operand in ("weight", "activation"):
             formats, shares = plan.choices(operand)
@@ -216,6 +214,8 @@ class Profile:
     def drop_of_score(self, score: ArrayLike, error_width: float = 32) -> Array:
         """Predicted drop of summed scores, in ``unit``; NaN outside the calibrated range and for an unknown error width."""
         values = np.asarray(score, dtype=float)
+        if not self.link:
+            return np.full(values.shape, np.nan)
         _, top = self.range
         inside = (values >= 0.0) & (values <= top * (1.0 + 1e-12))
         drop = predictor.predict(self.link, self.parameters, np.where(inside, values, 0.0))
@@ -246,7 +246,17 @@ class Profile:
         Returns
         -------
         A score within the calibrated range; -inf if no score keeps the limit; NaN if the error width is unknown.
+
+        Raises
+        ------
+        InputError
+            No whole-network point was measured, so that no limit can be translated.
         """
+        if not self.link:
+            raise InputError(
+                self.path,
+                ["has no measured whole-network points, so that every drop is unknown; add some by 'dse calibrate'"],
+            )
         allowed = max_drop_pp - (self.error_pp if robust else 0.0)
         if isnan(self.error_drop(error_width)) or isnan(allowed):
             return float("nan")
@@ -313,150 +323,7 @@ def extrapolate(measured_widths: NDArray[np.int64], scores: Array, widths: NDArr
     return np.asarray(np.where(nearest, scaled, 0.0).max(axis=-1))
 
 
-def load_profile(name_or_path: str | Path, network: Network | None = None) -> Profile:
-    """Read a sensitivity profile and fit its predictor.
-
-    Parameters
-    ----------
-    name_or_path
-        A file, or the name of a shipped profile.
-    network
-        Binds the profile: its layers come in the network's order, and a profile of another network is an error.
-
-    Raises
-    ------
-    InputError
-        Every problem of the file, or what differs between the profile's network and the given one.
-    """
-    path = find_file(name_or_path, "workloads/profiles")
-    return profile_from_document(load_yaml(path), network)
-
-
-def profile_from_document(document: Document, network: Network | None = None) -> Profile:
-    """A profile from a document that was already read; see :func:`load_profile`."""
-    file = validate(ProfileFile, document, partial(check_profile, links=tuple(predictor.LINKS)))
-    if len(file.points) < (needed := max(3, len(predictor.LINKS[file.prediction.link].units))):
-        raise InputError(
-            document.source,
-            [document.problem(("points",), f"expected at least {needed} points to fit, got {len(file.points)}")],
-        )
-    operands = operands_of(file)
-    layers = list(file.layers.values())
-    unit, larger_is_better = QUANTITIES[file.prediction.quantity]
-    sign = 1.0 if larger_is_better else -1.0
-    drops = np.array([round(sign * (file.prediction.baseline - point.value), 9) for point in file.points])
-    unfitted = Profile(
-        network=file.network,
-        source=file.source,
-        method=file.method,
-        score_name=file.score,
-        path=document.source,
-        layer_names=tuple(file.layers),
-        operands=operands,
-        measured_widths={name: np.array(sorted(layers[0][name]), dtype=np.int64) for name in operands},
-        measured_scores={
-            name: np.array([[given[name][width] for width in sorted(given[name])] for given in layers])
-            for name in operands
-        },
-        kept=dict(file.kept),
-        ties=tuple(tuple(tied) for tied in file.ties),
-        quantity=file.prediction.quantity,
-        unit=unit,
-        baseline=file.prediction.baseline,
-        baseline_name=file.prediction.baseline_name,
-        calibration=file.prediction.calibration,
-        noise=float("nan") if file.prediction.noise is None else file.prediction.noise,
-        link=file.prediction.link,
-        parameters=(),
-        point_names=tuple(point.name for point in file.points),
-        point_scores=np.zeros(len(file.points)),
-        point_drops=drops,
-        error_drops={} if file.error_tensor is None else _error_drops(file, sign),
-        assumptions=_assumptions(file, unit),
-    )
-    points: dict[str, ArrayLike] = {
-        name: np.array([np.broadcast_to(getattr(point, name), len(layers)) for point in file.points])
-        for name in operands
-    }
-    scores = unfitted.score_widths(points)
-    parameters = predictor.fit_link(file.prediction.link, scores, drops)
-    profile = replace(unfitted, point_scores=scores, parameters=parameters)
-    return profile if network is None else bind(profile, network, document, file.weights)
-
-
-def bind(profile: Profile, network: Network, document: Document, weights: int | None = None) -> Profile:
-    """The profile with its layers in the order of a network.
-
-    Layers are matched by name; the number of weights tells networks apart that share their names.
-
-    Raises
-    ------
-    InputError
-        Layers that one has and the other lacks, or another number of weights.
-    """
-    has = {layer.name: layer for layer in network.mac_layers}
-    known = {*profile.layer_names, *profile.kept}
-    problems = []
-    if extra := [name for name in (*profile.layer_names, *profile.kept) if name not in has]:
-        problems.append(document.problem(("layers",), f"is of {profile.network}; {network.name} has no {_some(extra)}"))
-    if lacking := [name for name in has if name not in known]:
-        problems.append(
-            document.problem(
-                ("layers",),
-                f"is of {profile.network}; lacks {_some(lacking)} of {network.name}: give their scores, or a width in 'kept'",
-            )
-        )
-    found = sum(layer.G * layer.K * layer.C * layer.R * layer.S for layer in has.values() if layer.kind != "matmul")
-    if not problems and weights is not None and found != weights:
-        problems.append(
-            document.problem(
-                ("weights",), f"is of a network with {weights:,} weights; {network.name} has {found:,}: another network"
-            )
-        )
-    if problems:
-        raise InputError(document.source, problems)
-    order = [profile.layer_names.index(name) for name in has if name in profile.layer_names]
-    return replace(
-        profile,
-        layer_names=tuple(profile.layer_names[index] for index in order),
-        measured_scores={name: scores[order] for name, scores in profile.measured_scores.items()},
-    )
-
-
-def _error_drops(file: ProfileFile, sign: float) -> dict[int, float]:
-    assert file.error_tensor is not None
-    drops: dict[int, float] = {}
-    for width in sorted(file.error_tensor.widths):
-        drops[width] = round(sign * (file.error_tensor.baseline - file.error_tensor.widths[width]), 9)
-    return drops
-
-
-def _assumptions(file: ProfileFile, unit: str) -> tuple[str, ...]:
-    prediction = file.prediction
-    sentences = [
-        f"Accuracy: scores of {file.network} from {file.source} ({file.method}).",
-        f"The drop is counted from {prediction.baseline_name} ({prediction.baseline:g}) in {unit}, "
-        f"for {prediction.calibration} quantization.",
-        "Widths without a measurement follow the 4^-bits law from the nearest measured one.",
-    ]
-    if operands_of(file) == ("both",):
-        sentences.append(
-            "Weight and activation were measured together and share one width; a plan with two widths counts the narrower."
-        )
-    if file.kept:
-        kept = ", ".join(f"{name} at {width} bits" for name, width in file.kept.items())
-        sentences.append(f"Not in the profile and kept as in its source: {kept}.")
-    if file.error_tensor is not None:
-        error = file.error_tensor
-        sentences.append(
-            f"Error tensor (assumption): network-level top-1 of {error.source}, counted from {error.baseline_name} "
-            f"({error.baseline:g}) and added in full. {error.note}"
-        )
-    else:
-        sentences.append("Nothing is known about the error tensor: below 32 bits its drop is unknown.")
-    return (*sentences, *file.notes)
-
-
-def _some(names: Sequence[str], limit: int = 6) -> str:
+def some_names(names: Sequence[str], limit: int = 6) -> str:
+    """The first few names, quoted, and how many more there are."""
     shown = ", ".join(f"'{name}'" for name in names[:limit])
     return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"

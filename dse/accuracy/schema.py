@@ -24,13 +24,16 @@ Widths = Annotated[list[Width], Field(min_length=1)] | Width
 #: Unit of a predicted quantity, and whether a larger value is better.
 QUANTITIES = {"top1": ("points", True), "kl": ("nat", False), "loss": ("nat", False)}
 
+#: Fewest measured whole-network points that a link is fitted to.
+MIN_POINTS = 3
+
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class PredictionFile(_Strict):
-    """What the measured points measure, and the link that was chosen for them."""
+    """What the measured points measure, and the link that was chosen for them; without points, no link."""
 
     quantity: Literal["top1", "kl", "loss"]
     baseline: Finite
@@ -38,7 +41,7 @@ class PredictionFile(_Strict):
     noise: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] | None = None
     noise_source: Text | None = None
     calibration: Literal["post-training", "quantization-aware"]
-    link: Text
+    link: Text | None = None
 
 
 class PointFile(_Strict):
@@ -76,7 +79,7 @@ class ProfileFile(_Strict):
     layers: Annotated[
         dict[Text, dict[Operand, Annotated[dict[Width, Score], Field(min_length=1)]]], Field(min_length=1)
     ]
-    points: Annotated[list[PointFile], Field(min_length=3)]
+    points: list[PointFile] = []
     error_tensor: ErrorTensorFile | None = None
 
 
@@ -90,12 +93,9 @@ def check_profile(file: ProfileFile, links: tuple[str, ...]) -> list[tuple[Key, 
     """Rules between fields: (path, message) of every one that is broken."""
     problems: list[tuple[Key, str]] = []
     operands = operands_of(file)
-    if not operands or ("both" in operands and len(operands) > 1):
+    if operands not in (("both",), ("weight", "activation")):
         problems.append(
-            (
-                ("layers", next(iter(file.layers))),
-                "expected either 'both', or 'weight' and 'activation', or one of these",
-            )
+            (("layers", next(iter(file.layers))), "expected scores of 'both', or of 'weight' and 'activation'")
         )
     for name, given in file.layers.items():
         if set(given) != set(operands):
@@ -115,7 +115,14 @@ def check_profile(file: ProfileFile, links: tuple[str, ...]) -> list[tuple[Key, 
             elif name in seen:
                 problems.append((("ties", index, position), f"'{name}' is in two ties; join them"))
             seen.add(name)
-    if file.prediction.link not in links:
+    if (file.prediction.link is None) != (not file.points):
+        message = (
+            "belongs to measured points" if file.prediction.link else "missing; 'dse calibrate' chooses it by error"
+        )
+        problems.append((("prediction", "link"), message))
+    elif file.points and len(file.points) < MIN_POINTS:
+        problems.append((("points",), f"expected at least {MIN_POINTS} points to fit, or none, got {len(file.points)}"))
+    elif file.prediction.link is not None and file.prediction.link not in links:
         problems.append((("prediction", "link"), f"expected one of {', '.join(links)}, got '{file.prediction.link}'"))
     return problems
 

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dse.accuracy import predictor
-from dse.accuracy.profile import Profile, load_profile
+from dse.accuracy.loading import load_profile
+from dse.accuracy.profile import Profile
 from dse.errors import InputError
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from dse.accuracy import forward_width, load_profile
-from dse.accuracy.profile import extrapolate, profile_from_document
+from dse.accuracy.loading import profile_from_document
+from dse.accuracy.profile import extrapolate
 from dse.errors import InputError
 from dse.precision.formats import parse_format
 from dse.precision.plans import Plan
@@ -239,7 +240,13 @@ def test_plan_without_the_profiles_layers_is_an_error():
         ("quantity: top1", "quantity: top5", "expected one of 'top1', 'kl' or 'loss', got 'top5'"),
         ("value: 88.0", "value: 8e1", "write 8.0e"),
         ("{both: {4: 2.0, 8: 0.5}}", "{weight: {4: 2.0}}", "expected scores of both as in the first layer"),
-        ("  - {name: half, value: 88.0, both: [4, 8, 8]}\n", "", "at least 3 items"),
+        (
+            "{both: {4: 1.0, 8: 0.25}}",
+            "{weight: {4: 1.0}}",
+            "expected scores of 'both', or of 'weight' and 'activation'",
+        ),
+        (", link: saturating", "", "prediction.link .*: missing; 'dse calibrate' chooses it by error"),
+        ("  - {name: half, value: 88.0, both: [4, 8, 8]}\n", "", "expected at least 3 points to fit, or none, got 2"),
     ],
 )
 def test_broken_files_say_where_and_what(old, new, message):
@@ -264,3 +271,13 @@ def test_shipped_profiles_load_and_tell_their_assumptions(name):
 def test_no_such_profile_suggests_near_names():
     with pytest.raises(InputError, match="did you mean 'imagenet_resnet"):
         load_profile("imagenet_resent")
+
+
+def test_profile_without_points_scores_but_does_not_predict():
+    text = SMALL[: SMALL.index("points:")].replace(", link: saturating", "")
+    bare, net = profile(text), names("stem", "a", "b", "c")
+    assert bare.scores(plan(net, 4, stem=8)) == 7.0
+    assert np.isnan(bare.predict_drop(plan(net, 4, stem=8)))
+    assert np.isnan(bare.loo_error_pp)
+    with pytest.raises(InputError, match=r"no measured whole-network points.*'dse calibrate'"):
+        bare.score_limit(1.0)
