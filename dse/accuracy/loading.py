@@ -33,14 +33,19 @@ def load_profile(name_or_path: str | Path, network: Network | None = None) -> Pr
     InputError
         Every problem of the file, or what differs between the profile's network and the given one.
     """
-    path = find_file(name_or_path, "workloads/profiles")
-    return profile_from_document(load_yaml(path), network)
+    file, document = read_profile(name_or_path)
+    return profile_from_file(file, document, network)
+
+
+def read_profile(name_or_path: str | Path) -> tuple[ProfileFile, Document]:
+    """The checked contents of a profile file, and its document for the lines of later problems."""
+    document = load_yaml(find_file(name_or_path, "workloads/profiles"))
+    return _checked(document), document
 
 
 def profile_from_document(document: Document, network: Network | None = None) -> Profile:
     """A profile from a document that was already read; see :func:`load_profile`."""
-    file = validate(ProfileFile, document, partial(check_profile, links=tuple(predictor.LINKS)))
-    return profile_from_file(file, document, network)
+    return profile_from_file(_checked(document), document, network)
 
 
 def profile_from_file(file: ProfileFile, document: Document, network: Network | None = None) -> Profile:
@@ -168,3 +173,7 @@ def _assumptions(file: ProfileFile, unit: str) -> tuple[str, ...]:
     else:
         sentences.append("Nothing is known about the error tensor: below 32 bits its drop is unknown.")
     return (*sentences, *file.notes)
+
+
+def _checked(document: Document) -> ProfileFile:
+    return validate(ProfileFile, document, partial(check_profile, links=tuple(predictor.LINKS)))

@@ -142,7 +142,7 @@ class Profile:
         extrapolated = ~np.isin(bits, self.measured_widths[chosen])
         return table, np.broadcast_to(extrapolated, table.shape)
 
-    def score_widths(self, widths: Mapping[str, ArrayLike]) -> Array:
+    def score_widths(self, widths: Mapping[str, ArrayLike] | Mapping[str, NDArray[np.int64]]) -> Array:
         """Summed score of width maps.
 
         Parameters

@@ -7,6 +7,9 @@ measured whole-network points; and, apart from all that, an assumption for the e
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -52,6 +55,12 @@ class PointFile(_Strict):
     both: Widths | None = None
     weight: Widths | None = None
     activation: Widths | None = None
+
+
+class PointsFile(_Strict):
+    """Measured points on their own, to calibrate a profile with."""
+
+    points: Annotated[list[PointFile], Field(min_length=1)]
 
 
 class ErrorTensorFile(_Strict):
@@ -106,7 +115,7 @@ def check_profile(file: ProfileFile, links: tuple[str, ...]) -> list[tuple[Key, 
         if name in file.kept:
             problems.append((("kept", name), "is kept at a width and has scores; a layer is one or the other"))
     problems += _check_widths(file, operands)
-    problems += _check_points(file, operands)
+    problems += check_points(file.points, operands, len(file.layers))
     seen: set[str] = set()
     for index, tied in enumerate(file.ties):
         for position, name in enumerate(tied):
@@ -144,22 +153,76 @@ def _check_widths(file: ProfileFile, operands: tuple[Operand, ...]) -> list[tupl
     return problems
 
 
-def _check_points(file: ProfileFile, operands: tuple[Operand, ...]) -> list[tuple[Key, str]]:
+def check_points(points: Sequence[PointFile], operands: Sequence[str], layers: int) -> list[tuple[Key, str]]:
+    """Points have widths of the profile's operands, for all its layers, and a name each: (path, message) of those that do not."""
     problems: list[tuple[Key, str]] = []
-    for index, point in enumerate(file.points):
+    seen: set[str] = set()
+    for index, point in enumerate(points):
         given: dict[str, Any] = {name: getattr(point, name) for name in ("both", "weight", "activation")}
         present = {name for name, widths in given.items() if widths is not None}
         if present != set(operands):
             problems.append((("points", index), f"expected widths of {' and '.join(operands)}, got {sorted(present)}"))
         for name in sorted(present):
-            if isinstance(given[name], list) and len(given[name]) != len(file.layers):
-                problems.append(
-                    (
-                        ("points", index, name),
-                        f"expected one width or one for each of the {len(file.layers)} layers, got {len(given[name])}",
-                    )
-                )
+            if isinstance(given[name], list) and len(given[name]) != layers:
+                message = f"expected one width or one for each of the {layers} layers, got {len(given[name])}"
+                problems.append((("points", index, name), message))
+        if point.name in seen:
+            problems.append((("points", index, "name"), f"'{point.name}' names two points"))
+        seen.add(point.name)
     return problems
+
+
+def profile_text(file: ProfileFile) -> str:
+    """A profile as YAML that people read: one line per layer and operand, one per point; reading it gives the same file."""
+    lines = [f"{key}: {_quoted(getattr(file, key))}" for key in ("network", "source", "method", "score")]
+    lines += ["notes:", *(f"  - {_quoted(note)}" for note in file.notes)] if file.notes else []
+    lines += [f"weights: {file.weights}"] if file.weights is not None else []
+    lines += ["", "prediction:"]
+    for key, value in file.prediction.model_dump(exclude_none=True).items():
+        lines.append(f"  {key}: {_number(value) if isinstance(value, float) else _quoted(value)}")
+    if file.kept:
+        lines += ["", "kept: {" + ", ".join(f"{_quoted(name)}: {width}" for name, width in file.kept.items()) + "}"]
+    if file.ties:
+        lines += ["", "ties:", *("  - [" + ", ".join(map(_quoted, tied)) + "]" for tied in file.ties)]
+    lines += ["", "# Per operand and width in bits: score.", "layers:"]
+    for name, given in file.layers.items():
+        lines.append(f"  {_quoted(name)}:")
+        lines += [f"    {operand}: {_scores(scores)}" for operand, scores in given.items()]
+    if file.points:
+        lines += ["", "# Measured whole-network plans; one width per layer above, in its order.", "points:"]
+    for point in file.points:
+        widths = {
+            key: value for key, value in point.model_dump(exclude_none=True).items() if key not in ("name", "value")
+        }
+        lines.append(f"  - name: {_quoted(point.name)}")
+        lines.append(f"    value: {_number(point.value)}")
+        lines += [f"    {operand}: {value}" for operand, value in widths.items()]
+    if file.error_tensor is not None:
+        error = file.error_tensor
+        lines += ["", "error_tensor:"]
+        lines += [f"  {key}: {_quoted(getattr(error, key))}" for key in ("source", "note", "baseline_name")]
+        lines += [f"  baseline: {_number(error.baseline)}", f"  widths: {_scores(error.widths)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _scores(scores: Mapping[int, float]) -> str:
+    return "{" + ", ".join(f"{width}: {_number(score)}" for width, score in sorted(scores.items())) + "}"
+
+
+def _number(value: float) -> str:
+    """A float with all its digits, in the spelling that YAML reads as one."""
+    text = repr(float(value))
+    mantissa, e, exponent = text.partition("e")
+    return f"{mantissa}{'' if '.' in mantissa else '.0'}{e}{exponent}"
+
+
+def _quoted(text: str) -> str:
+    """Text as a YAML scalar; JSON's strings are YAML's."""
+    return text if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.\-]*", text) and text not in _WORDS else json.dumps(text)
+
+
+#: Plain words that YAML or a reader could take for something else.
+_WORDS = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
 
 
 def _words(widths: set[int]) -> str:
