@@ -10,7 +10,7 @@ Sources as in :mod:`dse.precision.formats`. The MX rule is that of OCP Microscal
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -116,7 +116,7 @@ def _integer(
 ) -> FloatArray:
     """Scale by the largest magnitude (symmetric) or by the range with zero in it (zero point)."""
     if form.granularity == "group":
-        grouped, back = _grouped(x, form.group, axes)
+        grouped, back = in_groups(x, form.group, axes)
         return back(_scaled_integer(grouped, form, rounder, (-3, -1)))
     return _scaled_integer(x, form, rounder, _other_axes(x, channel_axis if form.granularity == "channel" else None))
 
@@ -145,8 +145,8 @@ def _block(
     x: FloatArray, form: Format, rounder: Rounder, axes: tuple[int, int], _channel_axis: int | None
 ) -> FloatArray:
     """Block floating point: max |x| < 2^e, step 2^(e - b + 1)."""
-    grouped, back = _grouped(x, form.group, axes)
-    exponent = np.clip(_exponent(_largest(grouped)) + 1, *SHARED_EXPONENT)
+    grouped, back = in_groups(x, form.group, axes)
+    exponent = np.clip(floor_log2(largest_of_group(grouped)) + 1, *SHARED_EXPONENT)
     step, top = np.ldexp(1.0, exponent - form.element_bits + 1), largest_code(form)
     return back(np.clip(rounder(grouped / step), -top, top) * step)
 
@@ -155,9 +155,9 @@ def _microscaled(
     x: FloatArray, form: Format, rounder: Rounder, axes: tuple[int, int], _channel_axis: int | None
 ) -> FloatArray:
     """OCP MX: E8M0 scale from the largest magnitude, then elements. MXINT8's element has emax 0 and a step of 2^-6."""
-    grouped, back = _grouped(x, form.group, axes)
+    grouped, back = in_groups(x, form.group, axes)
     emax = form.emax if form.family == "mxfp" else 0
-    scale = np.ldexp(1.0, np.clip(_exponent(_largest(grouped)) - emax, *SHARED_EXPONENT))
+    scale = np.ldexp(1.0, np.clip(floor_log2(largest_of_group(grouped)) - emax, *SHARED_EXPONENT))
     if form.family == "mxfp":
         return back(_as_float(grouped / scale, form, rounder) * scale)
     step, top = scale * dynamic_range(form).smallest, largest_code(form)
@@ -171,7 +171,7 @@ def _as_float(x: FloatArray, form: Format, rounder: Rounder) -> FloatArray:
 def _on_float_grid(x: FloatArray, mantissa_bits: int, emin: int, largest: float, rounder: Rounder) -> FloatArray:
     """Round to a float with gradual underflow below 2^emin; saturate at the largest value."""
     magnitude = np.abs(x)
-    step = np.ldexp(1.0, np.maximum(_exponent(magnitude), emin) - mantissa_bits)
+    step = np.ldexp(1.0, np.maximum(floor_log2(magnitude), emin) - mantissa_bits)
     return np.asarray(np.copysign(np.minimum(rounder(magnitude / step) * step, largest), x))
 
 
@@ -180,8 +180,8 @@ def _multi_level(
 ) -> FloatArray:
     """MLS: sign x tensor scale (max |x|) x group scale <8, 1>, rounded up, x unsigned <E, M> element in units of 2^-w."""
     tensor_scale = float(_nonzero(np.abs(x).max()))
-    grouped, back = _grouped(x / tensor_scale, form.group, axes)
-    mantissa, exponent = np.frexp(_largest(grouped))
+    grouped, back = in_groups(x / tensor_scale, form.group, axes)
+    mantissa, exponent = np.frexp(largest_of_group(grouped))
     # <8, 1>: 1 or 1.5 times a power of two, the next one up, so that no element is above one
     ceiling = np.where(mantissa <= 0.5, 0.5, np.where(mantissa <= 0.75, 0.75, 1.0))
     group_scale = np.ldexp(ceiling, np.maximum(exponent, -255))
@@ -195,9 +195,9 @@ def _vector_scaled(
     x: FloatArray, form: Format, rounder: Rounder, axes: tuple[int, int], channel_axis: int | None
 ) -> FloatArray:
     """VS-Quant: integers by the float scale of their vector; that scale is then an integer times a coarse scale."""
-    grouped, back = _grouped(x, form.group, axes)
+    grouped, back = in_groups(x, form.group, axes)
     top = largest_code(form)
-    scale = _largest(grouped) / top
+    scale = largest_of_group(grouped) / top
     codes = back(np.clip(rounder(grouped / _nonzero(scale)), -top, top))
     scale = back(np.broadcast_to(scale, grouped.shape))
     levels = 2**form.scale_bits - 1
@@ -241,7 +241,7 @@ def _ranged(
     x: FloatArray, form: Format, rounder: Rounder, axes: tuple[int, int], _channel_axis: int | None
 ) -> FloatArray:
     """ActNN: codes between the group's minimum and maximum; minimum and steps per unit are kept in bfloat16."""
-    grouped, back = _grouped(x, form.group, axes)
+    grouped, back = in_groups(x, form.group, axes)
     low, high = grouped.min(axis=(-3, -1), keepdims=True), grouped.max(axis=(-3, -1), keepdims=True)
     steps = 2**form.element_bits - 1
     per_unit = steps / _nonzero(high - low)
@@ -250,17 +250,18 @@ def _ranged(
     return back(codes / _as_float(per_unit, bf16, np.rint) + _as_float(low, bf16, np.rint))
 
 
-def _grouped(
-    x: FloatArray, group: tuple[int, int], axes: tuple[int, int]
+def in_groups(
+    x: FloatArray, group: tuple[int, int], axes: tuple[int, int], edge: Literal["edge", "constant"] = "edge"
 ) -> tuple[FloatArray, Callable[[FloatArray], FloatArray]]:
     """The array as (..., row groups, rows, column groups, columns), and the way back.
 
-    Edges are filled with their own values, which changes no maximum and no minimum.
+    A group that reaches over the edge of the array is filled with the edge's own values (``edge``), which changes no maximum and
+    no minimum, or with zeros (``constant``), which changes no sum.
     """
     flat = x.reshape(1, -1) if x.ndim < 2 else np.moveaxis(x, axes, (-2, -1))
     rows, columns = flat.shape[-2:]
     fill = ((0, -rows % group[0]), (0, -columns % group[1]))
-    padded = np.pad(flat, ((0, 0),) * (flat.ndim - 2) + fill, mode="edge")
+    padded = np.pad(flat, ((0, 0),) * (flat.ndim - 2) + fill, mode=edge)
     lead, (tall, wide) = padded.shape[:-2], padded.shape[-2:]
     grouped = padded.reshape(*lead, tall // group[0], group[0], wide // group[1], group[1])
 
@@ -271,11 +272,12 @@ def _grouped(
     return grouped, back
 
 
-def _largest(grouped: FloatArray) -> FloatArray:
+def largest_of_group(grouped: FloatArray) -> FloatArray:
+    """Largest magnitude of each group of :func:`in_groups`, broadcastable to it."""
     return np.asarray(np.abs(grouped).max(axis=(-3, -1), keepdims=True))
 
 
-def _exponent(magnitude: FloatArray) -> NDArray[np.int64]:
+def floor_log2(magnitude: FloatArray) -> NDArray[np.int64]:
     """floor(log2 x), exactly; of zero, an exponent below any format's."""
     exponent = np.frexp(magnitude)[1].astype(np.int64) - 1
     return np.asarray(np.where(magnitude > 0.0, exponent, -1000))
