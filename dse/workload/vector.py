@@ -1,0 +1,85 @@
+"""Work of layers without MACs and of the optimizer: elements read and written in DRAM, and operations.
+
+Counts per element of the layer's tensor. Normalization in training needs its input twice, once for mean and variance and
+once to normalize, and in the backward pass the error and the input twice each, once for the two sums and once for the result
+(Ioffe and Szegedy, arXiv 1502.03167, equations of section 3; Jung et al., MLSys 2019, count the same sweeps). Inference folds
+a normalization into the convolution before it. An activation function is applied as its producer writes: operations, no traffic.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from dse.workload.model import Layer
+
+
+class Work(NamedTuple):
+    """Elements read, elements written, and operations, per sample."""
+
+    reads: float
+    writes: float
+    operations: float
+
+
+#: (reads, writes, operations) per element by kind, in training.
+_FORWARD = {
+    "norm": (2, 1, 4),
+    "activation": (0, 0, 1),
+    "add": (2, 1, 1),
+    "softmax": (2, 1, 5),
+    "loss": (2, 1, 5),
+    "embedding": (1, 1, 0),
+}
+_BACKWARD = {
+    "norm": (4, 1, 8),
+    "activation": (0, 0, 1),
+    "add": (2, 1, 1),
+    "softmax": (2, 1, 3),
+    "loss": (1, 1, 1),
+    "embedding": (1, 1, 1),
+}
+
+
+def vector_work(layer: Layer, pass_: str, training: bool) -> Work:
+    """What a layer without MACs reads, writes and computes per sample in a pass.
+
+    Parameters
+    ----------
+    pass_
+        ``forward`` or ``backward_data``; the gradients of a norm's scale and shift are sums of its backward pass.
+    training
+        In inference a norm is folded into the convolution before it and there is no loss.
+    """
+    if not training and layer.kind in ("norm", "loss"):
+        return Work(0.0, 0.0, 0.0)
+    if layer.kind == "pool":
+        window = layer.output_elements * layer.R * layer.S
+        read, written = layer.input_elements, layer.output_elements
+        return Work(read, written, window) if pass_ == "forward" else Work(written, read, window)
+    reads, writes, operations = (_FORWARD if pass_ == "forward" else _BACKWARD)[layer.kind]
+    n = float(layer.output_elements)
+    return Work(reads * n, writes * n, operations * n)
+
+
+def stash_elements(layer: Layer) -> int:
+    """Activations per sample that must be kept from the forward pass for the backward passes.
+
+    A layer with MACs keeps its input for the gradient of its weights, a norm keeps its input; the rest keeps nothing or bits.
+    """
+    return layer.input_elements if layer.has_macs or layer.kind == "norm" else 0
+
+
+class OptimizerWork(NamedTuple):
+    """Per parameter: states read and written beside master weight and gradient, and operations."""
+
+    states: int
+    operations: int
+
+
+#: sgd w -= lr*g; momentum v = m*v + g, w -= lr*v, with weight decay; adam as Kingma and Ba, arXiv 1412.6980, algorithm 1.
+_OPTIMIZERS = {"sgd": OptimizerWork(0, 2), "momentum": OptimizerWork(1, 6), "adam": OptimizerWork(2, 12)}
+
+
+def optimizer_work(kind: str) -> OptimizerWork:
+    """States and operations per parameter of an optimizer."""
+    return _OPTIMIZERS[kind]
