@@ -15,40 +15,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dse.errors import InputError, Problem
 from dse.precision.cells import MAC_OPERANDS, OPERANDS, Cell, Histogram, Joint, formats_of, joint_problem
-from dse.precision.formats import Format, format_problem, multiplier_bits, parse_format, stored_bits
+from dse.precision.formats import Format, multiplier_bits, stored_bits
 from dse.precision.plan_file import plan_text, read_plan, short_formats
+from dse.precision.plan_rules import DEFAULTS, Given, NamedNetwork, has_macs, read_cell, read_row
 from dse.yaml_input import load_yaml, suggest
 
 FloatArray: TypeAlias = NDArray[np.float64]
 IntArray: TypeAlias = NDArray[np.int64]
-#: What a format may be given as.
-Given: TypeAlias = "str | Format | Histogram | None"
-
-_DEFAULTS: dict[str, Given] = {"gradient": "fp32", "master": "fp32", "optimizer": "fp32"}
-
-
-class NamedLayer(Protocol):
-    """A layer, as far as a plan looks; ``has_macs`` (default true) and ``tie`` (default none) are read if present."""
-
-    @property
-    def name(self) -> str: ...
-
-
-class NamedNetwork(Protocol):
-    """A network, as far as a plan looks."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def layers(self) -> Sequence[NamedLayer]: ...
 
 
 class Choices(NamedTuple):
@@ -153,9 +133,9 @@ class Plan:
             else:
                 formats[operand] = f"{family}{value}"
             if kept and operand != "error":
-                rest = formats[operand]
-                rest = rest if isinstance(rest, dict) else dict.fromkeys((x.name for x in net.layers if _macs(x)), rest)
-                formats[operand] = rest | {layer: f"{family}{bits}" for layer, bits in kept.items()}
+                if not isinstance(formats[operand], dict):
+                    formats[operand] = {layer.name: formats[operand] for layer in net.layers if has_macs(layer)}
+                formats[operand] |= {layer: f"{family}{bits}" for layer, bits in kept.items()}
         return cls.from_formats(
             net, {**formats, "stash": stash}, default=None if default is None else f"{family}{default}"
         )
@@ -185,15 +165,15 @@ class Plan:
             problems.append(Problem("", f"network '{net.name}' has no layers"))
         rows = []
         for operand in OPERANDS:
-            given = formats.get(operand, _DEFAULTS.get(operand))
+            given = formats.get(operand, DEFAULTS.get(operand))
             if operand in MAC_OPERANDS and given is None:
                 given = default
                 if given is None:
                     problems.append(Problem(operand, "missing; give a format, or one per layer"))
             if isinstance(given, Mapping):
-                rows.append(_row(net, layers, operand, given, default, problems))
+                rows.append(read_row(net, layers, operand, given, default, problems))
             else:
-                rows.append((_cell(given, operand, operand, problems),) * len(layers))
+                rows.append((read_cell(given, operand, operand, problems),) * len(layers))
         if problems:
             raise InputError(f"plan of {net.name}", problems)
         return cls(net.name, layers, tuple(rows))._with_joint(joint)
@@ -318,7 +298,7 @@ class Plan:
     def with_operand(self, operand: str, given: Given) -> Plan:
         """The same plan with one operand in another format, in every layer."""
         problems: list[Problem] = []
-        row = (_cell(given, operand, operand, problems),) * len(self.layers)
+        row = (read_cell(given, operand, operand, problems),) * len(self.layers)
         if problems:
             raise InputError(f"plan of {self.network}", problems)
         kept = tuple(joint for joint in self.joint if operand not in joint.operands)
@@ -330,7 +310,7 @@ class Plan:
         problems = [
             Problem(name, f"no such layer{suggest(name, self.layers)}") for name in layers if name not in self.layers
         ]
-        cells = {name: _cell(given, operands[0], name, problems) for name, given in layers.items()}
+        cells = {name: read_cell(given, operands[0], name, problems) for name, given in layers.items()}
         if problems:
             raise InputError(f"plan of {self.network}", problems)
         table = list(self.table)
@@ -385,10 +365,6 @@ def _operand(operand: str) -> int:
     return OPERANDS.index(operand)
 
 
-def _macs(layer: NamedLayer) -> bool:
-    return bool(getattr(layer, "has_macs", True))
-
-
 def _element_bits(form: Format) -> int:
     return form.element_bits
 
@@ -400,66 +376,3 @@ def _cell_bits(cell: Cell, group_elements: float | None) -> float:
         return stored_bits(cell, group_elements)
     mean = sum(stored_bits(form, group_elements) * share for form, share in zip(cell.formats, cell.shares, strict=True))
     return mean + cell.map_bits
-
-
-def _cell(given: object, operand: str, where: str, problems: list[Problem]) -> Cell:
-    """A cell from what a user gave; appends what is wrong with it."""
-    cell: Cell = None
-    if isinstance(given, Format | Histogram):
-        cell = given
-    elif given is not None:
-        message = format_problem(given)
-        if message is not None:
-            problems.append(Problem(where, message))
-            return None
-        cell = parse_format(str(given))
-    if operand != "stash" and any(form.stash_only for form in formats_of(cell)):
-        problems.append(Problem(where, "a stash-only format (actnn) cannot be computed with; use it for the stash"))
-    return cell
-
-
-def _row(
-    net: NamedNetwork,
-    layers: tuple[str, ...],
-    operand: str,
-    given: Mapping[str, Given],
-    default: Given,
-    problems: list[Problem],
-) -> tuple[Cell, ...]:
-    """One row of the table from cells by layer: ties and layers without MACs filled in, the rest reported."""
-    known = set(layers)
-    problems += [
-        Problem(f"{operand}.{name}", f"no such layer{suggest(str(name), layers)}")
-        for name in given
-        if name not in known
-    ]
-    cells = {
-        name: _cell(value, operand, f"{operand}.{name}", problems) for name, value in given.items() if name in known
-    }
-    ties = {str(getattr(layer, "tie", "")): cells[layer.name] for layer in net.layers if layer.name in cells}
-    missing = []
-    for layer in net.layers:
-        if layer.name in cells or not _macs(layer):
-            continue
-        tie = str(getattr(layer, "tie", ""))
-        if operand == "activation" and tie and tie in ties:
-            cells[layer.name] = ties[tie]
-        elif default is not None:
-            cells[layer.name] = _cell(default, operand, "default", problems)
-        elif operand in MAC_OPERANDS:
-            missing.append(layer.name)
-        else:
-            cells[layer.name] = _cell(_DEFAULTS.get(operand), operand, operand, problems)
-    if missing:
-        shown = ", ".join(missing[:8]) + (f" and {len(missing) - 8} more" if len(missing) > 8 else "")
-        problems.append(Problem(operand, f"no format for {shown}; name every layer with MACs, or give a default"))
-        return ()
-    row: list[Cell] = []
-    following: Cell = None
-    for layer in reversed(net.layers):
-        if _macs(layer):
-            following = cells.get(layer.name)
-        row.append(cells.get(layer.name, following))
-    row.reverse()
-    last = next((cell for cell in reversed(row) if cell is not None), None)
-    return tuple(last if cell is None and operand not in ("stash", "accumulator") else cell for cell in row)

@@ -22,7 +22,8 @@ from dse.errors import InputError, Problem
 from dse.precision.cells import OPERANDS
 from dse.precision.formats import format_problem
 from dse.precision.plan_file import short_formats
-from dse.precision.plans import Given, NamedNetwork, Plan
+from dse.precision.plan_rules import Given, NamedNetwork, has_macs
+from dse.precision.plans import Plan
 from dse.precision.policies import loss_plateaus
 from dse.precision.profiles import BETTER_SCHEDULES, CHAINS, CURVES, cycle_widths
 from dse.precision.schedule_file import placed, read_schedule
@@ -362,7 +363,7 @@ def _by_layer(value: tuple[tuple[str, str], ...], net: NamedNetwork, name: str) 
     positions = [re.fullmatch(r"layer([0-9]+)", layer) for layer, _ in value]
     if not all(positions) or any(layer in known for layer, _ in value):
         return dict(value)
-    macs = [layer.name for layer in net.layers if getattr(layer, "has_macs", True)]
+    macs = [layer.name for layer in net.layers if has_macs(layer)]
     if len(macs) != len(value):
         raise InputError(
             f"schedule '{name}'",
