@@ -25,6 +25,8 @@ from dse.yaml_input import Document, Key, load_yaml, validate
 if TYPE_CHECKING:
     import pandas as pd
 
+Kind = Literal["post-training", "quantization-aware"]
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -48,7 +50,7 @@ class Calibration:
 def calibrate(
     path: str | Path,
     points: Sequence[PointFile],
-    calibration: Literal["post-training", "quantization-aware"] | None = None,
+    calibration: Kind | None = None,
 ) -> Calibration:
     """Add measured points to a profile and choose the link with the least leave-one-out error.
 
@@ -70,6 +72,13 @@ def calibrate(
         Too few points, a name twice, points of the other kind, points with the same score or no damage at all.
     """
     file, document = read_profile(path)
+    return calibrate_file(file, document, points, calibration)
+
+
+def calibrate_file(
+    file: ProfileFile, document: Document, points: Sequence[PointFile], calibration: Kind | None = None
+) -> Calibration:
+    """As :func:`calibrate`, for a file that was already read; ``document`` knows its source and lines."""
     kind = calibration or file.prediction.calibration
     problems = []
     if file.points and kind != file.prediction.calibration:

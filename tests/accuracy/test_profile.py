@@ -11,6 +11,7 @@ from dse.accuracy.profile import extrapolate
 from dse.errors import InputError
 from dse.precision.formats import parse_format
 from dse.precision.plans import Plan
+from dse.workload import load_workload
 from dse.workload.model import Layer, Network
 from dse.yaml_input import parse_yaml
 
@@ -266,6 +267,26 @@ def test_shipped_profiles_load_and_tell_their_assumptions(name):
     for first, second in shipped.ties:
         assert second == first.replace("conv1", "downsample.0")
     assert shipped.score_limit(1.0, 8) > 0.0
+
+
+@pytest.mark.parametrize("name", ["imagenet_resnet", "imagenet_resnet50"])
+def test_shipped_profiles_bind_to_their_workloads(name):
+    net = load_workload(name)
+    bound = load_profile(name, net)
+    assert bound.layer_names == tuple(layer.name for layer in net.mac_layers if layer.name not in bound.kept)
+    ties = {layer.name: layer.tie for layer in net.mac_layers}
+    assert all(ties[first] and ties[first] == ties[second] for first, second in bound.ties)
+    for bits in (4, 8):
+        kept = {"conv1": 8, "fc": 8}
+        uniform = bound.point_names.index(f"uniform{bits}")
+        given = Plan.from_bits(net, bits, error=32, kept=kept)
+        assert bound.scores(given) == pytest.approx(bound.point_scores[uniform])
+
+
+def test_shipped_profile_refuses_the_other_workloads():
+    for name in ("imagenet_resnet34", "imagenet_resnet50", "imagenet_vgg16"):
+        with pytest.raises(InputError, match=f"is of imagenet_resnet; .*{name}"):
+            load_profile("imagenet_resnet", load_workload(name))
 
 
 def test_no_such_profile_suggests_near_names():

@@ -1,0 +1,310 @@
+"""Measure a profile on a real model: one tensor quantized at a time, then whole plans, on any backend that can run them.
+
+A backend is a :class:`Model`: it runs the network on images with fake-quantized weights and input activations of the layers
+that are told, everything else in full precision. What is measured, in which order, how it is kept when interrupted, and
+what becomes of it is the same for all of them, and is here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dse.accuracy.calibrate import Calibration, calibrate_file, plans_to_measure
+from dse.accuracy.loading import profile_from_file
+from dse.accuracy.schema import MIN_POINTS, Operand, PointFile, PredictionFile, ProfileFile
+from dse.errors import InputError
+from dse.yaml_input import Document
+
+Images = NDArray[np.float32]
+Labels = NDArray[np.int64]
+Array = NDArray[np.float64]
+Ranges = Mapping[str, tuple[float, float]]
+#: Called after every measurement with how many are done, how many there are, and the seconds that the rest will take.
+Progress = Callable[[int, int, float], None]
+
+
+class Model(Protocol):
+    """A network that can be run with some of its tensors quantized."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def layers(self) -> tuple[str, ...]: ...
+
+    @property
+    def weights(self) -> int: ...
+
+    @property
+    def kept(self) -> Mapping[str, int]: ...
+
+    @property
+    def notes(self) -> tuple[str, ...]: ...
+
+    @property
+    def digest(self) -> str: ...
+
+    def ranges(self, images: Images) -> Ranges:
+        """Range of each layer's input, for its quantizer."""
+        ...
+
+    def outputs(
+        self, images: Images, weight: Mapping[str, int], activation: Mapping[str, int], ranges: Ranges
+    ) -> Array:
+        """(n, classes) outputs before the softmax; layers that are not named stay in full precision."""
+        ...
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to measure.
+
+    Attributes
+    ----------
+    weight_widths, activation_widths
+        Widths in bits.
+    score
+        Per-layer score: ``kl`` (divergence of the outputs, nat), ``loss`` (increase of the cross entropy, nat; needs labels)
+        or ``noise`` (error over signal of the outputs before the softmax: the inverse of the SQNR, which adds).
+    plans
+        Whole-network plans to measure for the predictor; 0 for none.
+    seed
+        Of the choice of plans and of the images that they are measured on.
+    """
+
+    weight_widths: tuple[int, ...] = (4, 6, 8)
+    activation_widths: tuple[int, ...] = (4, 6, 8)
+    score: Literal["kl", "loss", "noise"] = "kl"
+    plans: int = 24
+    seed: int = 0
+
+
+SCORES = {
+    "kl": "KL divergence of the softmax outputs from those of the full-precision network, nat",
+    "loss": "increase of the cross entropy with the labels, nat, at least 0",
+    "noise": "squared error of the outputs over their square: the inverse of the SQNR",
+}
+
+
+def measure(
+    model: Model,
+    images: Images,
+    labels: Labels | None,
+    settings: Settings,
+    journal: str | Path | None = None,
+    progress: Progress | None = None,
+) -> ProfileFile:
+    """Measure the scores of every layer, and whole plans on other images, and fit the predictor.
+
+    Parameters
+    ----------
+    images
+        (n, ...) as the model takes them. With plans, one half (chosen by the seed) is for the scores, the other for the plans,
+        so that the predictor's error holds for images that were not seen.
+    labels
+        (n,) classes, or None: then the predicted quantity is the KL divergence instead of top-1.
+    journal
+        File that keeps every measurement at once; an interrupted measurement goes on from it. None: keep nothing.
+
+    Raises
+    ------
+    InputError
+        Settings or data that do not fit, or a journal of another measurement.
+    """
+    _check(images, labels, settings)
+    order = np.random.default_rng(settings.seed).permutation(len(images))
+    half = len(images) // 2 if settings.plans else len(images)
+    seen, unseen = np.sort(order[:half]), np.sort(order[half:])
+    wanted: tuple[tuple[Operand, tuple[int, ...]], ...] = (
+        ("weight", settings.weight_widths),
+        ("activation", settings.activation_widths),
+    )
+    jobs: list[tuple[str, Operand, int]] = [
+        (layer, operand, width) for layer in model.layers for operand, widths in wanted for width in sorted(set(widths))
+    ]
+    notebook = _Notebook(journal, _digest(model, images, labels, settings), len(jobs) + settings.plans, progress)
+    ranges = model.ranges(images[seen])
+    base = model.outputs(images[seen], {}, {}, ranges)
+    scores: dict[str, dict[Operand, dict[int, float]]] = {
+        name: {"weight": {}, "activation": {}} for name in model.layers
+    }
+    for layer, operand, width in jobs:
+
+        def score(layer: str = layer, operand: Operand = operand, width: int = width) -> float:
+            narrow: dict[str, int] = {layer: width}
+            given: tuple[dict[str, int], dict[str, int]] = (narrow, {}) if operand == "weight" else ({}, narrow)
+            outputs = model.outputs(images[seen], *given, ranges)
+            return output_score(settings.score, base, outputs, None if labels is None else labels[seen])
+
+        scores[layer][operand][width] = notebook.value(f"{layer} {operand} {width}", score)
+    file = _file(model, scores, settings, len(seen), labels is not None)
+    if not settings.plans:
+        return file
+    rest = None if labels is None else labels[unseen]
+    return _with_points(file, model, images[unseen], rest, settings, ranges, notebook).file
+
+
+def output_score(kind: str, base: Array, outputs: Array, labels: Labels | None) -> float:
+    """One of :data:`SCORES` from (n, classes) outputs before the softmax; never below 0.
+
+    >>> output_score("noise", np.array([[3.0, 4.0]]), np.array([[3.0, 3.0]]), None)
+    0.04
+    """
+    if kind == "noise":
+        return float(((outputs - base) ** 2).sum() / (base**2).sum())
+    expected, found = _log_softmax(base), _log_softmax(outputs)
+    if kind == "loss":
+        assert labels is not None
+        rows = np.arange(len(labels))
+        return max(0.0, float((expected[rows, labels] - found[rows, labels]).mean()))
+    return max(0.0, float((np.exp(expected) * (expected - found)).sum(axis=1).mean()))
+
+
+def top1(outputs: Array, labels: Labels) -> float:
+    """Share of samples whose largest output is the label's, in %."""
+    return float(100.0 * (outputs.argmax(axis=1) == labels).mean())
+
+
+def _with_points(
+    file: ProfileFile,
+    model: Model,
+    images: Images,
+    labels: Labels | None,
+    settings: Settings,
+    ranges: Ranges,
+    notebook: _Notebook,
+) -> Calibration:
+    document = Document(f"profile of {model.name}", {}, {(): 1})
+    profile = profile_from_file(file, document)
+    widths = sorted(set(settings.weight_widths) & set(settings.activation_widths))
+    maps = plans_to_measure(profile, widths, settings.plans, settings.seed)
+    base = model.outputs(images, {}, {}, ranges)
+    baseline = 0.0 if labels is None else top1(base, labels)
+    points = []
+    for index in range(settings.plans):
+        plan = {operand: dict(zip(model.layers, map(int, bits[index]), strict=True)) for operand, bits in maps.items()}
+
+        def value(plan: dict[str, dict[str, int]] = plan) -> float:
+            outputs = model.outputs(images, plan["weight"], plan["activation"], ranges)
+            return output_score("kl", base, outputs, None) if labels is None else top1(outputs, labels)
+
+        found = notebook.value(f"plan {index}", value)
+        given: dict[str, Any] = {operand: _compact(list(bits.values())) for operand, bits in plan.items()}
+        points.append(PointFile(name=f"plan{index:03d}", value=found, **given))
+    prediction = file.prediction.model_copy(update={"baseline": baseline})
+    return calibrate_file(file.model_copy(update={"prediction": prediction}), document, points)
+
+
+def _file(
+    model: Model, scores: dict[str, dict[Operand, dict[int, float]]], settings: Settings, images: int, labelled: bool
+) -> ProfileFile:
+    return ProfileFile(
+        network=model.name,
+        source=f"measured by 'dse profile' on {images} images, seed {settings.seed}",
+        method="fake quantization of one tensor at a time, the rest in full precision",
+        score=SCORES[settings.score],
+        notes=list(model.notes),
+        weights=model.weights,
+        prediction=PredictionFile(
+            quantity="top1" if labelled else "kl",
+            baseline=0.0,
+            baseline_name="the full-precision network" + ("'s top-1 on the same images" if labelled else " itself"),
+            calibration="post-training",
+        ),
+        kept=dict(model.kept),
+        layers=scores,
+    )
+
+
+class _Notebook:
+    """Measurements by name, each written down as soon as it is known: lines of JSON after a first line with the digest."""
+
+    def __init__(self, path: str | Path | None, digest: str, total: int, progress: Progress | None) -> None:
+        self.path = None if path is None else Path(path)
+        self.total, self.progress = total, progress
+        self.known = self._read(digest)
+        self.done, self.fresh, self.start = 0, 0, time.monotonic()
+        if self.path is not None and not self.known:
+            try:
+                self.path.write_text(json.dumps({"digest": digest}) + "\n", encoding="utf-8")
+            except OSError as error:
+                raise InputError(str(self.path), [f"cannot be written: {error.strerror}"]) from None
+
+    def _read(self, digest: str) -> dict[str, float]:
+        if self.path is None or not self.path.exists():
+            return {}
+        first, *rows = self.path.read_text(encoding="utf-8").splitlines() or [""]
+        if _line(first).get("digest") != digest:
+            message = "is of another model, other data or settings; delete it to start again, or write to another file"
+            raise InputError(str(self.path), [message])
+        # A line cut short by the interruption is measured again.
+        if rows and not _line(rows[-1]):
+            self.path.write_text("\n".join([first, *rows[:-1]]) + "\n", encoding="utf-8")
+        return {str(row["name"]): float(row["value"]) for row in map(_line, rows) if {"name", "value"} <= row.keys()}
+
+    def value(self, name: str, measurement: Callable[[], float]) -> float:
+        if name not in self.known:
+            self.known[name] = measurement()
+            self.fresh += 1
+            if self.path is not None:
+                with self.path.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps({"name": name, "value": self.known[name]}) + "\n")
+        self.done += 1
+        if self.progress is not None:
+            each = (time.monotonic() - self.start) / self.fresh if self.fresh else 0.0
+            self.progress(self.done, self.total, each * (self.total - self.done))
+        return self.known[name]
+
+
+def _line(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _digest(model: Model, images: Images, labels: Labels | None, settings: Settings) -> str:
+    hashed = hashlib.sha256(json.dumps([model.digest, asdict(settings)], sort_keys=True).encode())
+    hashed.update(np.ascontiguousarray(images).tobytes())
+    hashed.update(b"" if labels is None else np.ascontiguousarray(labels).tobytes())
+    return hashed.hexdigest()
+
+
+def _check(images: Images, labels: Labels | None, settings: Settings) -> None:
+    problems = []
+    widths = (*settings.weight_widths, *settings.activation_widths)
+    if not settings.weight_widths or not settings.activation_widths or not all(2 <= width <= 16 for width in widths):
+        problems.append(f"expected widths from 2 to 16 for weights and activations, got {list(widths)}")
+    shared = set(settings.weight_widths) & set(settings.activation_widths)
+    if settings.plans and (settings.plans < max(MIN_POINTS, len(shared)) or len(shared) < 2):
+        problems.append(
+            "plans need two widths that weights and activations share, and as many plans, at least "
+            f"{MIN_POINTS}; got {settings.plans} plans and shared widths {sorted(shared)}"
+        )
+    if labels is None and settings.score == "loss":
+        problems.append("the score 'loss' needs labels; without them, take 'kl' or 'noise'")
+    if labels is not None and len(labels) != len(images):
+        problems.append(f"expected a label for each of the {len(images)} images, got {len(labels)}")
+    if len(images) < 2:
+        problems.append(f"expected at least two images, got {len(images)}")
+    if problems:
+        raise InputError("dse profile", problems)
+
+
+def _compact(widths: list[int]) -> int | list[int]:
+    return widths[0] if len(set(widths)) == 1 else widths
+
+
+def _log_softmax(outputs: Array) -> Array:
+    shifted = outputs - outputs.max(axis=1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
