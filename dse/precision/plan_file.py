@@ -41,6 +41,11 @@ _LINE = 110
 CellsByLayer: TypeAlias = dict[str, Cell]
 
 
+def is_path(text: str) -> bool:
+    """Whether a plan is given as a file and not in short."""
+    return text.strip().lower().endswith((".yaml", ".yml")) or "/" in text
+
+
 def short_formats(text: str) -> dict[str, str]:
     """Formats by operand from a plan in short; always with weight and activation.
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from dse.errors import InputError, Problem
 from dse.precision.cells import MAC_OPERANDS, OPERANDS, Cell, Histogram, Joint, formats_of, joint_problem
 from dse.precision.formats import Format, multiplier_bits, stored_bits
-from dse.precision.plan_file import plan_text, read_plan, short_formats
+from dse.precision.plan_file import is_path, plan_text, read_plan, short_formats
 from dse.precision.plan_rules import DEFAULTS, Given, NamedNetwork, has_macs, read_cell, read_row
 from dse.yaml_input import load_yaml, suggest
 
@@ -182,7 +182,7 @@ class Plan:
     def parse(cls, text: str, net: NamedNetwork) -> Plan:
         """A plan in short (see :func:`dse.precision.plan_file.short_formats`), or the path of a plan's YAML file."""
         short = text.strip()
-        if short.lower().endswith((".yaml", ".yml")) or "/" in short:
+        if is_path(short):
             return cls.load(short, net)
         formats = short_formats(short)
         return cls.from_formats(net, formats, default=formats["activation"])

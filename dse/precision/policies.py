@@ -214,7 +214,7 @@ def push_up(diversity: float, word: int, fraction: int, strategy: str = "min", b
 
     Theirs (arXiv 2107.13490 and its code): L = ln D - 1; if L > 0, s1 = max(ceil(1/L^2), 1), s2 = max(min(ceil(32 L^2), 32) -
     FL, 0), and s their minimum, mean (rounded up) or maximum; else s = 1. FL grows by s, WL becomes max(WL, FL) + 1,
-    and at least ``buffer`` integer bits stay, all within 32 bits. So the word never shrinks below ``buffer`` + 5.
+    and at least ``buffer`` integer bits stay, all within 32 bits. So no word is shorter than ``buffer`` + FL >= ``buffer`` + 4.
     Nothing is ours.
 
     Parameters

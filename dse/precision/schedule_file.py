@@ -11,8 +11,8 @@
     keep: {conv1: int8}          # any kind: layers whose weight and activation keep a format
     formats: {stash: actnn2}     # any kind: operands that the schedule leaves out
 
-``piecewise`` has ``parts: [{epochs: 159, plan: "bfp4:64"}, {epochs: 1, plan: "bfp6:64"}]``; ``traced`` has ``trace:``, a CSV
-file beside the YAML.
+``piecewise`` has ``parts: [{epochs: 159, plan: "bfp4:64"}, {epochs: 1, plan: "bfp6:64"}]``, where a plan may also be a YAML
+file; ``traced`` has ``trace:``, a CSV file. Both are looked for beside the schedule's file.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, StrictInt, StrictStr
 
 from dse.errors import InputError, Problem
+from dse.precision.plan_file import is_path
 from dse.yaml_input import Document, load_yaml, suggest, validate
 
 
@@ -136,10 +137,17 @@ def read_schedule(path: str | Path) -> ScheduleText:
         name: getattr(checked, name) for name in type(checked).model_fields if name not in _Common.model_fields
     }
     if isinstance(checked, _Piecewise):
-        arguments["parts"] = [(part.epochs, part.plan) for part in checked.parts]
+        arguments["parts"] = [(part.epochs, _beside(path, part.plan)) for part in checked.parts]
+    if isinstance(checked, _Static):
+        arguments["plan"] = _beside(path, checked.plan)
     if isinstance(checked, _Traced):
         arguments["trace"] = Path(path).parent / checked.trace
     return ScheduleText(document, kind, arguments, checked.keep, checked.formats)
+
+
+def _beside(path: str | Path, plan: str) -> str:
+    """A plan in short as it is; the file of a plan is looked for beside the schedule's."""
+    return str(Path(path).parent / plan) if is_path(plan) else plan
 
 
 def placed(document: Document, error: InputError) -> InputError:

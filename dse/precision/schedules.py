@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from dse.errors import InputError, Problem
 from dse.precision.cells import OPERANDS
 from dse.precision.formats import format_problem
-from dse.precision.plan_file import short_formats
+from dse.precision.plan_file import is_path, short_formats
 from dse.precision.plan_rules import Given, NamedNetwork, has_macs
 from dse.precision.plans import Plan
 from dse.precision.policies import loss_plateaus
@@ -37,10 +37,10 @@ Formats: TypeAlias = tuple[tuple[str, Value], ...]
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of iterations with the same formats: by operand, or a plan of one network."""
+    """A stretch of iterations with the same formats: by operand, or a plan of one network, or its file."""
 
     iterations: int
-    formats: Formats | Plan
+    formats: Formats | Plan | Path
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,9 @@ class Schedule:
 
     @classmethod
     def static(cls, plan: str | Plan, iterations: int) -> Schedule:
-        """One plan throughout; ``plan`` as ``w8a8e8``, or a :class:`Plan`."""
+        """One plan throughout; ``plan`` as ``w8a8e8``, the path of a plan's YAML, or a :class:`Plan`."""
         _require(_at_least("iterations", iterations, 1))
-        label = plan.label if isinstance(plan, Plan) else plan
-        return cls(f"static {label}", (Phase(int(iterations), _formats(plan, "plan")),))
+        return cls(f"static {_label(plan)}", (Phase(int(iterations), _formats(plan, "plan")),))
 
     @classmethod
     def cyclic(
@@ -205,8 +204,7 @@ class Schedule:
             Phase(int(epochs * iterations_per_epoch), _formats(plan, f"parts[{index}].plan"))
             for index, (epochs, plan) in enumerate(parts)
         ]
-        labels = [plan.label if isinstance(plan, Plan) else plan for _, plan in parts]
-        return cls("piecewise " + ", ".join(labels), _merged(phases))
+        return cls("piecewise " + ", ".join(_label(plan) for _, plan in parts), _merged(phases))
 
     @classmethod
     def traced(
@@ -311,7 +309,7 @@ class Schedule:
         InputError
             The schedule's layers are not those of the network.
         """
-        made: dict[Formats | Plan, Plan] = {}
+        made: dict[Formats | Plan | Path, Plan] = {}
         for phase in self.phases:
             if phase.formats not in made:
                 made[phase.formats] = self._plan(phase.formats, net)
@@ -322,7 +320,9 @@ class Schedule:
         counts = Counter((before, after) for (before, _), (after, _) in pairwise(self.plans(net)))
         return [(before, after, count) for (before, after), count in counts.items()]
 
-    def _plan(self, formats: Formats | Plan, net: NamedNetwork) -> Plan:
+    def _plan(self, formats: Formats | Plan | Path, net: NamedNetwork) -> Plan:
+        if isinstance(formats, Path):
+            formats = Plan.load(formats, net)
         if isinstance(formats, Plan):
             if formats.layers != tuple(layer.name for layer in net.layers):
                 raise InputError(
@@ -345,9 +345,11 @@ def _forward(forward: Value, error: Value) -> Formats:
     return (("weight", forward), ("activation", forward), ("error", error))
 
 
-def _formats(plan: str | Plan, where: str) -> Formats | Plan:
+def _formats(plan: str | Plan, where: str) -> Formats | Plan | Path:
     if isinstance(plan, Plan):
         return plan
+    if is_path(plan):
+        return Path(plan)
     try:
         short = short_formats(plan)
     except InputError as error:
@@ -355,6 +357,10 @@ def _formats(plan: str | Plan, where: str) -> Formats | Plan:
             "schedule", [Problem(where, f"'{plan}' {problem.message}") for problem in error.problems]
         ) from None
     return tuple({"error": short["activation"], **short}.items())
+
+
+def _label(plan: str | Plan) -> str:
+    return plan.label if isinstance(plan, Plan) else Path(plan).stem if is_path(plan) else plan
 
 
 def _by_layer(value: tuple[tuple[str, str], ...], net: NamedNetwork, name: str) -> dict[str, Given]:

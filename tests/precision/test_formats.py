@@ -152,3 +152,18 @@ def test_risk_is_an_upper_bound_on_overflow():
             accumulator_bits(int4, int4, 8, risk=bad)
     with pytest.raises(InputError, match="products"):
         accumulator_bits(int4, int4, 0)
+
+
+@given(
+    st.sampled_from(
+        ["int{}", "int{}a", "uint{}", "fixed{}_2", "bfp{}", "bfp{}:1x32", "vsq{}:16", "int{}:channel", "int{}:vector8"]
+    ),
+    st.integers(2, 15),
+    st.one_of(st.none(), st.integers(1, 10**6)),
+)
+def test_fewer_bits_never_store_or_multiply_more(family, bits, elements):
+    narrow, wide = parse_format(family.format(bits)), parse_format(family.format(bits + 1))
+    assert stored_bits(narrow, elements) < stored_bits(wide, elements)
+    assert multiplier_bits(narrow) < multiplier_bits(wide)
+    assert accumulator_bits(narrow, narrow, 100) < accumulator_bits(wide, wide, 100)
+    assert dynamic_range(narrow).largest < dynamic_range(wide).largest

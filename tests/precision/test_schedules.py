@@ -242,6 +242,19 @@ def test_a_trace_lies_beside_its_file(tmp_path):
     )
 
 
+def test_plans_of_a_schedule_may_be_files(tmp_path):
+    plan = Plan.from_bits(NET, weight={"conv1": 8, "conv2": 3, "fc": 8})
+    plan.save(tmp_path / "first.yaml")
+    path = tmp_path / "schedule.yaml"
+    path.write_text("kind: piecewise\nparts: [{epochs: 3, plan: first.yaml}, {epochs: 1, plan: w8a8e8}]\n")
+    assert Schedule.load(path).histogram(NET) == [(plan, 0.75), (Plan.uniform(NET), 0.25)]
+    path.write_text("kind: static\nplan: first.yaml\niterations: 7\n")
+    assert Schedule.load(path).plans(NET) == [(plan, 7)]
+    path.write_text("kind: static\nplan: none.yaml\niterations: 7\n")
+    with pytest.raises(InputError, match=r"none\.yaml: no such file"):
+        Schedule.load(path).plans(NET)
+
+
 @pytest.mark.parametrize(
     ("text", "messages"),
     [
