@@ -92,7 +92,7 @@ class _Traced(_Common):
     trace: str
     backward: StrictInt | StrictStr | None = None
     iterations: int | None = None
-    layers: list[str] | None = None
+    layers: list[str | None] | None = None
     family: Literal["int", "bfp"] = "int"
 
 

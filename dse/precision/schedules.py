@@ -212,7 +212,7 @@ class Schedule:
         trace: str | Path | Trace,
         backward: int | str | None = None,
         iterations: int | None = None,
-        layers: Sequence[str] | None = None,
+        layers: Sequence[str | None] | None = None,
         family: str = "int",
     ) -> Schedule:
         """Word lengths per layer over iterations, as a run or a figure gives them.
@@ -227,7 +227,7 @@ class Schedule:
         iterations
             Length of the run; None: the last row holds as long as the one before.
         layers
-            Names of the layers that the columns stand for.
+            Names of the layers that the columns stand for; None for a column whose layer the network does not have.
         """
         trace = trace if isinstance(trace, Trace) else read_trace(trace, family)
         names = tuple(layers) if layers is not None else trace.layers
@@ -246,7 +246,9 @@ class Schedule:
         phases = []
         for row, (before, after) in zip(trace.widths, pairwise((*starts, end)), strict=True):
             if after > before:
-                forward: Value = tuple((name, f"{family}{width}") for name, width in zip(names, row, strict=True))
+                forward: Value = tuple(
+                    (name, f"{family}{width}") for name, width in zip(names, row, strict=True) if name
+                )
                 phases.append(
                     Phase(after - before, _forward(forward, forward if backward is None else _width(family, backward)))
                 )

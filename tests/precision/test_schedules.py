@@ -131,6 +131,9 @@ def test_trace_by_position_and_by_name(tmp_path):
     assert Schedule.traced(path, iterations=40).changes == 1
     named = Schedule.traced(path, backward="fp32", iterations=50, layers=["conv1", "conv2", "fc"])
     assert named.plans(NET) == schedule.plans(NET)
+    some = Schedule.traced(path, backward="fp32", iterations=50, layers=[None, "a", "b"])
+    pair = Net("pair", (Layer("a"), Layer("b")))
+    assert [plan.widths("weight").tolist() for plan, _ in some.plans(pair)] == [[8, 8], [8, 12], [16, 16]]
     with pytest.raises(InputError, match="3 layers, 'small' has 1 with MACs"):
         schedule.histogram(Net("small", (Layer("fc"),)))
     with pytest.raises(InputError, match="no format for conv2"):
