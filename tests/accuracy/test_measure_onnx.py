@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 from dse.accuracy.loading import load_profile  # noqa: E402
 from dse.accuracy.measure import Settings, measure, output_score  # noqa: E402
 from dse.accuracy.onnx_model import check_images, open_onnx  # noqa: E402
+from dse.accuracy.profile_model import profile_onnx  # noqa: E402
 from dse.accuracy.schema import profile_text  # noqa: E402
 from dse.errors import InputError  # noqa: E402
 from dse.precision.quantize import quantize  # noqa: E402
@@ -258,3 +259,29 @@ def test_files_that_are_no_models(tmp_path):
         open_onnx(save(tmp_path / "relu.onnx", only, {}, rank=4))
     with pytest.raises(InputError, match="uses operator set 9; export the model with 11 or newer"):
         open_onnx(save(tmp_path / "old.onnx", only, {}, rank=4, opset=9))
+
+
+def test_profile_of_a_model_file(model, tmp_path):
+    labels = model.outputs(IMAGES, {}, {}, model.ranges(IMAGES)).argmax(axis=1)
+    np.savez(tmp_path / "data.npz", images=IMAGES, labels=labels)
+    path, out = network(tmp_path / "small.onnx"), tmp_path / "profile.yaml"
+    settings = Settings((2, 3, 8), (2, 3, 8), plans=8)
+    profile_onnx(path, tmp_path / "data.npz", out, settings, network="mine")
+    profile = load_profile(out)
+    assert (profile.network, profile.quantity, profile.baseline) == ("mine", "top1", 100.0)
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["data.npz", "profile.yaml", "small.onnx"]
+    with pytest.raises(InputError, match="exists already"):
+        profile_onnx(path, tmp_path / "data.npz", out, settings)
+
+
+def test_profile_writes_nothing_when_something_is_wrong(tmp_path):
+    path = network(tmp_path / "small.onnx")
+    np.savez(tmp_path / "data.npz", images=IMAGES, labels=np.full(40, 7))
+    with pytest.raises(InputError, match="has label 7, but the model has 5 classes"):
+        profile_onnx(path, tmp_path / "data.npz", tmp_path / "out.yaml", Settings((4, 8), (4, 8), plans=4))
+    with pytest.raises(InputError, match="there is no folder"):
+        profile_onnx(path, tmp_path / "data.npz", tmp_path / "none" / "out.yaml", Settings())
+    np.savez(tmp_path / "data.npz", images=IMAGES[:, :, :4])
+    with pytest.raises(InputError, match="expected images of 3 x 8 x 8"):
+        profile_onnx(path, tmp_path / "data.npz", tmp_path / "out.yaml", Settings())
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["data.npz", "small.onnx"]

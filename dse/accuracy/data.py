@@ -1,0 +1,120 @@
+"""Images and labels for measuring: numpy files, and folders of MNIST-style idx files."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+import zipfile
+import zlib
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dse.errors import InputError
+
+#: Element types of the idx format (LeCun, Cortes and Burges, The MNIST database), big-endian.
+_IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+
+
+def load_data(
+    path: str | Path, labels_path: str | Path | None = None, limit: int | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:
+    """Images as a model takes them, and their labels if there are any.
+
+    ``.npz``: ``images`` (n, ...) and optionally ``labels`` (n,). ``.npy``: images. A folder or an ``.idx?-ubyte`` file
+    (gzip or not): the test part if there is one, else the training part; bytes become one channel of values from 0 to 1.
+
+    Parameters
+    ----------
+    labels_path
+        ``.npy`` or idx file of labels; replaces those of ``path``.
+    limit
+        Take that many images, evenly spaced; None: all.
+
+    Raises
+    ------
+    InputError
+        No such file, no data of these kinds, no images, or labels that do not match the images.
+    """
+    source = Path(path)
+    images, labels = _read(source)
+    if labels_path is not None:
+        labels = _array(Path(labels_path))
+    if images.ndim < 2 or not len(images):
+        raise InputError(str(path), [f"expected images of shape (n, ...), got shape {list(images.shape)}"])
+    if labels is not None:
+        where = str(labels_path or path)
+        if labels.shape != (len(images),):
+            raise InputError(
+                where, [f"expected a label for each of the {len(images)} images, got shape {list(labels.shape)}"]
+            )
+        if not np.issubdtype(labels.dtype, np.integer) or (labels < 0).any():
+            raise InputError(where, ["expected labels that are integers >= 0"])
+    if limit is not None and limit < len(images):
+        chosen = np.linspace(0, len(images) - 1, limit).round().astype(int)
+        images, labels = images[chosen], None if labels is None else labels[chosen]
+    return images.astype(np.float32), None if labels is None else labels.astype(np.int64)
+
+
+def _read(source: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    if source.is_dir():
+        images, labels = (_idx_in(source, kind) for kind in ("images-idx3", "labels-idx1"))
+        if images is None:
+            raise InputError(str(source), ["holds no idx file of images, such as t10k-images-idx3-ubyte.gz"])
+        return _bytes_as_channel(_array(images)), None if labels is None else _array(labels)
+    if source.suffix != ".npz":
+        return _bytes_as_channel(_array(source)), None
+    file = _numpy(source)
+    if "images" not in file:
+        raise InputError(str(source), [f"has no array 'images'; it holds {', '.join(sorted(file)) or 'nothing'}"])
+    return file["images"], file.get("labels")
+
+
+def _idx_in(folder: Path, kind: str) -> Path | None:
+    found = sorted(path for path in folder.iterdir() if kind in path.name.replace(".", "-"))
+    test = [path for path in found if path.name.startswith(("t10k", "test"))]
+    return next(iter(test or found), None)
+
+
+def _bytes_as_channel(images: NDArray[Any]) -> NDArray[Any]:
+    """Pictures of bytes without a channel: one channel of values from 0 to 1."""
+    return images[:, None] / np.float32(255.0) if images.ndim == 3 and images.dtype.itemsize == 1 else images
+
+
+def _array(source: Path) -> NDArray[Any]:
+    return _numpy(source)["array"] if source.suffix == ".npy" else _idx(source)
+
+
+def _numpy(source: Path) -> dict[str, NDArray[Any]]:
+    """Arrays of a numpy file by name; that of an ``.npy`` file is ``array``. Pickles are refused."""
+    try:
+        found = np.load(source, allow_pickle=False)
+        return {"array": found} if isinstance(found, np.ndarray) else {name: found[name] for name in found.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(str(source), [_reason(error, "is no numpy file that can be read")]) from None
+
+
+def _idx(source: Path) -> NDArray[Any]:
+    """One idx file: two zero bytes, element type, number of dimensions, sizes as big-endian 32-bit integers, elements."""
+    try:
+        data = source.read_bytes()
+        data = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(str(source), [_reason(error, "is no gzip file that can be read")]) from None
+    if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in _IDX_TYPES:
+        raise InputError(str(source), ["is neither a numpy file (.npy, .npz) nor an idx file"])
+    start = 4 + 4 * data[3]
+    shape = struct.unpack(f">{data[3]}I", data[4:start]) if len(data) >= start else ()
+    kind = np.dtype(_IDX_TYPES[data[2]])
+    if len(data) - start != prod(shape) * kind.itemsize or not shape:
+        raise InputError(str(source), [f"is cut short: expected {prod(shape):,} elements of shape {list(shape)}"])
+    return np.frombuffer(data, dtype=kind, offset=start).reshape(shape)
+
+
+def _reason(error: Exception, otherwise: str) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    return f"cannot be read: {error.strerror}" if isinstance(error, OSError) and error.strerror else otherwise

@@ -1,0 +1,14 @@
+"""What a user sees who has not installed the extra."""
+
+import sys
+
+import pytest
+
+from dse.accuracy.onnx_model import open_onnx
+from dse.errors import InputError
+
+
+def test_missing_library_names_its_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(InputError, match=r"is not installed; ONNX models need the extra: pip install 'dse\[onnx\]'"):
+        open_onnx("model.onnx")
