@@ -275,6 +275,30 @@ class Plan:
             shares[layer][np.ix_(*columns)] = rows
         return Pairs(left.formats, right.formats, shares)
 
+    def unmixed(self, first: str, second: str) -> list[tuple[Plan, FloatArray]]:
+        """Plans without histograms in two operands, and the share of each layer's MACs that runs as in each of them.
+
+        What a pass over these two operands costs is the sum over the plans of share x cost, layer by layer; the tensors are
+        stored as in the mixed plan (:meth:`stored_bits`, with its map).
+
+        Returns
+        -------
+        Plans with shares of shape (layers,), which sum to 1 over the plans. A plan without histograms is its own, share 1.
+        """
+        pairs = self.pairs(first, second)
+        found = []
+        for i, j in np.argwhere(pairs.shares.any(axis=0)).tolist():
+            table = list(self.table)
+            for operand, form in ((first, pairs.first[i]), (second, pairs.second[j])):
+                # A layer without this format has share 0 here; it may hold any of its own.
+                row = [form if form in formats_of(cell) else formats_of(cell)[0] for cell in self.cells(operand)]
+                table[_operand(operand)] = tuple(row)
+            found.append((replace(self, table=tuple(table), joint=()), pairs.shares[:, i, j]))
+        merged: dict[Plan, FloatArray] = {}
+        for plan, shares in found:
+            merged[plan] = merged[plan] + shares if plan in merged else shares
+        return list(merged.items())
+
     @property
     def is_blockwise(self) -> bool:
         """Whether any cell is a histogram."""

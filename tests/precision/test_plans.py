@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from dse.errors import InputError
 from dse.precision import MAC_OPERANDS, OPERANDS, Histogram, Joint, Plan, parse_format
+from dse.precision.cells import formats_of
 
 
 @dataclass(frozen=True)
@@ -162,6 +163,29 @@ def test_pairs_are_independent_unless_joint():
                 Joint("conv1", ("weight", "activation"), ((0.2, 0.2), (0.3, 0.3))),
             ],
         )
+
+
+def test_unmixed_plans_share_the_macs_of_each_layer():
+    histogram = Histogram.of({"bfp4": 0.6, "bfp8": 0.4})
+    formats = {"weight": {"conv1": "bfp8", "block.conv1": histogram, "block.downsample": "bfp4", "fc": histogram}}
+    plan = Plan.from_formats(NET, {**formats, "activation": histogram, "error": "bfp8"})
+    parts = plan.unmixed("weight", "activation")
+    assert sum(shares for _, shares in parts) == pytest.approx(np.ones(7))
+    assert not any(
+        formats_of(cell)[1:] for part, _ in parts for cell in part.cells("weight") + part.cells("activation")
+    )
+    for operand in ("weight", "activation"):
+        mean = sum(part.widths(operand) * shares for part, shares in parts)
+        choices = plan.choices(operand)
+        assert mean == pytest.approx(choices.shares @ [form.element_bits for form in choices.formats])
+    uniform = Plan.uniform(NET)
+    ((same, shares),) = uniform.unmixed("weight", "error")
+    assert same == uniform
+    assert shares.tolist() == [1.0] * 7
+    mixed = Plan.from_bits(NET, weight={"conv1": 8, "block.conv1": 4, "block.downsample": 3, "fc": 5})
+    ((same, shares),) = mixed.unmixed("weight", "activation")
+    assert same == mixed
+    assert shares.tolist() == [1.0] * 7
 
 
 def test_histogram_on_one_width_equals_the_plan_at_that_width():
