@@ -63,8 +63,8 @@ def multiplier_bits(form: Format) -> int:
     """Width of the integer multiplier that an operand of this format needs.
 
     Floats: significand with its hidden bit, sign aside. MLS: w = M + 2^E - 1, the element as an integer (arXiv
-    2006.02804, derived). Block formats: their mantissa; the shared exponent is added once per group. S2FP8 and stash
-    formats are unpacked to FP32 first.
+    2006.02804, derived). Block formats: their mantissa; the shared exponent is added once per group. Stash formats
+    are unpacked to FP32 first, and so is S2FP8, whose power 1/alpha leaves every narrower grid.
 
     >>> [multiplier_bits(parse_format(name)) for name in ("int8", "fp8_e4m3", "mls_e2m4", "bfp4")]
     [8, 4, 7, 4]

@@ -57,7 +57,7 @@ def short_formats(text: str) -> dict[str, str]:
     >>> short_formats("w4a8")
     {'weight': 'int4', 'activation': 'int8'}
     """
-    short = text.strip()
+    short = text.strip() if "=" in text else text.strip().lower()
     pairs = [(_LETTERS[letter], f"int{bits}") for letter, bits in re.findall(r"([waegmos])([0-9]+)", short)]
     problems: list[str] = []
     if "=" in short:

@@ -310,9 +310,8 @@ class Plan:
         cells = [self.cells(operand) for operand in MAC_OPERANDS]
         if len({cell for row in cells for cell in row}) == 1 and isinstance(cells[0][0], Format):
             form = cells[0][0]
-            return (
-                f"w{form.element_bits}a{form.element_bits}e{form.element_bits}" if form.family == "int" else form.name
-            )
+            plain = form.name == f"int{form.element_bits}"
+            return f"w{form.element_bits}a{form.element_bits}e{form.element_bits}" if plain else form.name
         text = ""
         for letter, row in zip("wae", cells, strict=True):
             bits = [form.element_bits for cell in row for form in formats_of(cell)]

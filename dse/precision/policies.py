@@ -103,7 +103,7 @@ def loss_plateaus(
     Theirs (NeurIPS 2020, Algorithm 1; code RICE-EIC/FracTrain, MIT): keep the last 5 epoch losses; when all of the
     first four differ from the last by at most ``threshold`` x scale, where scale is the mean loss of the first ten
     epochs (of those seen so far), switch, empty the window, and multiply the threshold by ``decay`` after the first and second
-    switch. Nothing is ours.
+    switch. Nothing is ours; the defaults are those of their CIFAR example.
 
     Parameters
     ----------

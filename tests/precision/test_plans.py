@@ -103,6 +103,8 @@ def test_all_problems_at_once():
     [
         ("w8a8e8", "w8a8e8"),
         ("w4a8", "w4a8e8"),
+        ("W4A4E6", "w4a4e6"),
+        ("int8:channel", "int8:channel"),
         ("w2a4e6g16", "w2a4e6"),
         ("fp32", "fp32"),
         ("bf16", "bf16"),
