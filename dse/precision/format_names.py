@@ -23,10 +23,10 @@ A format is written as a name. The grammar, with ``B`` a number of bits and ``Hx
 A format may be written in more than one way (``bfp4`` is ``bfp4:4x4``); :attr:`Format.name` is the shortest one.
 
 Sources: OCP Microscaling Formats (MX) 1.0; OCP 8-bit Floating Point (OFP8) 1.0; AdaPT arXiv 2107.13490; DYNASTY
-arXiv 2210.17047 (4x4 blocks, 8-bit exponent); MLS arXiv 2006.02804 (structure from its abstract; the text was not at hand,
-so that the width of its group scale, eight exponent bits and one of mantissa, is as derived from it); VS-Quant, Dai et al., MLSys 2021; S2FP8, Cambier et
-al., ICLR 2020; XNOR-Net, Rastegari et al., ECCV 2016; Ternary Weight Networks, Li and Liu, 2016; ActNN, Chen et al.,
-ICML 2021.
+arXiv 2210.17047 (4x4 blocks, 8-bit exponent); MLS arXiv 2006.02804 (its structure, from the abstract; the text was not at
+hand, so the nine bits of a group scale, eight of exponent and one of mantissa, are an assumption); VS-Quant, Dai et al.,
+MLSys 2021; S2FP8, Cambier et al., ICLR 2020; XNOR-Net, Rastegari et al., ECCV 2016; Ternary Weight Networks, Li and Liu,
+2016; ActNN, Chen et al., ICML 2021, and its code ucbrise/actnn (groups of 256, bfloat16 minimum and scale).
 """
 
 from __future__ import annotations
