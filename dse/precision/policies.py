@@ -57,7 +57,7 @@ def precision_range_test(
 ) -> int | None:
     """Lower bound of CPT's widths: the first at which training gets going.
 
-    Theirs (Fu et al., ICLR 2021, section 3.3): from 2-3 bits on, raise the width over the first epochs; the lower bound is the
+    Theirs (Fu et al., ICLR 2021): from 2-3 bits on, raise the width over the first epochs; the lower bound is the
     width at which training accuracy rises by more than a threshold; the upper bound is the width of static training.
     Ours: the rise is read between the accuracies at the end of each width's iterations.
 

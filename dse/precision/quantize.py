@@ -3,7 +3,7 @@
 Values come back as floats on the grid of the format ("fake quantization"). Everything saturates; nothing becomes infinite
 or NaN. Floats keep their subnormals. Groups that reach over the edge of the array are shorter there.
 
-Sources as in :mod:`dse.precision.formats`. The MX rule is that of OCP Microscaling Formats 1.0, section 6.3: shared scale
+Sources as in :mod:`dse.precision.formats`. The MX rule is that of OCP Microscaling Formats 1.0: shared scale
 2^(floor(log2(max |x|)) - emax_elem), then elements rounded to nearest even and saturated.
 """
 
