@@ -1,0 +1,8 @@
+"""Accelerators: arrays, memories, processing elements, and what an action costs."""
+
+from dse.hardware.arrays import HardwareArrays, hardware_arrays
+from dse.hardware.load import load_hardware
+from dse.hardware.model import Hardware
+from dse.hardware.space import grid_size, sample_table, with_values
+
+__all__ = ["Hardware", "HardwareArrays", "grid_size", "hardware_arrays", "load_hardware", "sample_table", "with_values"]

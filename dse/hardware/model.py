@@ -7,6 +7,7 @@ of designs into arrays.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 ROLES = ("weight", "activation", "accumulator")
@@ -63,6 +64,8 @@ class ProcessingElement:
         Measured figures that replace the model's: energy per MAC at full width, area per element; None uses the model.
     exponent_bits, significand_bits
         ``float`` and ``mls``: the element format that the unit is built for.
+    serial_operand
+        ``bit_serial``: the operand that is fed bit by bit, ``activation`` or ``weight``.
     """
 
     family: str
@@ -76,6 +79,7 @@ class ProcessingElement:
     area_um2: float | None = None
     exponent_bits: int = 0
     significand_bits: int = 0
+    serial_operand: str = "activation"
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,8 @@ class Memory:
         Prices per bit and area per instance; None takes them from :mod:`dse.hardware.prices` by kind, capacity and node.
     port_bits
         Width of one access, which the price of an SRAM depends on.
+    dram
+        Type of a DRAM, a key of :data:`dse.hardware.prices.DRAM_PJ_PER_BIT`.
     """
 
     name: str
@@ -109,6 +115,7 @@ class Memory:
     write_pj_per_bit: float | None = None
     area_mm2: float | None = None
     port_bits: int = 64
+    dram: str = ""
 
 
 @dataclass(frozen=True)
@@ -153,3 +160,9 @@ class Hardware:
     space: tuple[Parameter, ...] = ()
     path: str = ""
     options: dict[str, float] = field(default_factory=dict)
+
+    def with_values(self, values: Mapping[str, float]) -> Hardware:
+        """The design with these parameter values; see :func:`dse.hardware.space.with_values`."""
+        from dse.hardware.space import with_values
+
+        return with_values(self, values)

@@ -1,0 +1,188 @@
+"""A table of designs as arrays: sizes, bandwidths, prices, areas and leakage of n designs of one hardware file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from dse.errors import InputError, Problem
+from dse.hardware import prices
+from dse.hardware.model import Hardware, Memory
+from dse.hardware.pe import pe_area_mm2, pe_leakage_w
+from dse.hardware.space import expected, grid_size, is_whole, sample_table
+from dse.hardware.technology import node_extrapolated
+from dse.yaml_input import suggest
+
+__all__ = ["HardwareArrays", "grid_size", "hardware_arrays", "sample_table"]
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class HardwareArrays:
+    """n designs with m memories, inner to outer, DRAM last.
+
+    Attributes
+    ----------
+    axis_size
+        (n, axes) processing elements along each axis.
+    node_nm, clock_hz
+        (n,)
+    size_bits, bandwidth_bits_per_cycle
+        (n, m) of one instance; infinite where unlimited.
+    read_pj_per_bit, write_pj_per_bit
+        (n, m)
+    instances
+        (n, m) how many there are of each.
+    area_parts, area_parts_mm2
+        Names of the parts and (n, m + 2) their areas: elements, every memory (all instances; DRAM 0), overhead.
+    area_mm2
+        (n,) sum of the parts.
+    leakage_w
+        (n,) elements, memories and the file's idle power.
+    vector_lanes
+        (n,) elements per cycle of the vector unit.
+    extrapolated
+        (n,) whether a price of the design lies outside the range of its source.
+    """
+
+    axis_size: Ints
+    node_nm: Floats
+    clock_hz: Floats
+    size_bits: Floats
+    bandwidth_bits_per_cycle: Floats
+    read_pj_per_bit: Floats
+    write_pj_per_bit: Floats
+    instances: Floats
+    area_parts: tuple[str, ...]
+    area_parts_mm2: Floats
+    area_mm2: Floats
+    leakage_w: Floats
+    vector_lanes: Floats
+    extrapolated: Bools
+
+    def __len__(self) -> int:
+        return len(self.clock_hz)
+
+    def rows(self, start: int, stop: int) -> HardwareArrays:
+        """The designs of a range of rows."""
+        cut: dict[str, Any] = {
+            name: value[start:stop] if isinstance(value, np.ndarray) else value for name, value in vars(self).items()
+        }
+        return HardwareArrays(**cut)
+
+
+def hardware_arrays(hardware: Hardware, table: pd.DataFrame | None = None) -> HardwareArrays:
+    """Arrays of one design or of every row of a table.
+
+    Parameters
+    ----------
+    table
+        Columns are parameters of the hardware's space; a parameter without a column keeps the hardware's value. None: one design.
+
+    Raises
+    ------
+    InputError
+        Unknown columns, values that are no numbers or lie outside the space; all at once.
+    """
+    columns = _columns(hardware, table)
+    n = 1 if table is None else len(table)
+
+    def value(name: str, default: float) -> Floats:
+        return columns[name] if name in columns else np.full(n, float(default))
+
+    node = value("node_nm", hardware.node_nm)
+    axis_size = np.stack([value(f"array.{axis.name}", axis.size) for axis in hardware.axes], axis=1).astype(np.int64)
+    memories = [_memory(memory, value, node) for memory in hardware.memories]
+    size, bandwidth, read, write, area, leakage, outside = (
+        np.stack(part, axis=1) for part in zip(*memories, strict=True)
+    )
+    private = np.array(
+        [[axis.name not in memory.shared_along for axis in hardware.axes] for memory in hardware.memories]
+    )
+    instances = np.where(private[None], axis_size[:, None, :], 1).prod(axis=2).astype(np.float64)
+    elements = axis_size.prod(axis=1).astype(np.float64)
+    parts = np.column_stack([elements * pe_area_mm2(hardware.pe, node), area * instances])
+    overhead = parts.sum(axis=1) * value("area_overhead", hardware.area_overhead)
+    parts = np.column_stack([parts, overhead])
+    leaks = elements * pe_leakage_w(hardware.pe, node) + (leakage * instances).sum(axis=1)
+    return HardwareArrays(
+        axis_size=axis_size,
+        node_nm=node,
+        clock_hz=value("clock_hz", hardware.clock_hz),
+        size_bits=size,
+        bandwidth_bits_per_cycle=bandwidth,
+        read_pj_per_bit=read,
+        write_pj_per_bit=write,
+        instances=instances,
+        area_parts=("pe", *(memory.name for memory in hardware.memories), "overhead"),
+        area_parts_mm2=parts,
+        area_mm2=parts.sum(axis=1),
+        leakage_w=leaks + value("idle_w", hardware.idle_w),
+        vector_lanes=value("vector_lanes", hardware.vector_lanes),
+        extrapolated=np.asarray((outside > 0).any(axis=1) | node_extrapolated(node)),
+    )
+
+
+def _columns(hardware: Hardware, table: pd.DataFrame | None) -> dict[str, Floats]:
+    if table is None:
+        return {}
+    known = {parameter.name: parameter for parameter in hardware.space}
+    problems = [] if len(table) else [Problem("", "expected at least one row, got none")]
+    columns = {}
+    for name in map(str, table.columns):
+        if name not in known:
+            problems.append(Problem(name, f"this column is no parameter of {hardware.name}{suggest(name, known)}"))
+            continue
+        try:
+            column = table[name].to_numpy(dtype=np.float64)
+        except (TypeError, ValueError):
+            problems.append(Problem(name, f"expected a column of numbers, got {table[name].iloc[0]!r}"))
+            continue
+        low, high = known[name].values[0], known[name].values[-1]
+        wrong = ~((column >= low) & (column <= high))
+        if is_whole(name):
+            wrong |= np.floor(column) != column
+        if wrong.any():
+            row = int(np.flatnonzero(wrong)[0])
+            more = f" in row {row}" + (f" and {wrong.sum() - 1} more" if wrong.sum() > 1 else "")
+            problems.append(Problem(name, expected(known[name], float(column[row])) + more))
+        columns[name] = column
+    if problems:
+        raise InputError(f"table of designs of {hardware.name}", problems)
+    return columns
+
+
+def _memory(memory: Memory, value: Callable[[str, float], Floats], node: Floats) -> tuple[Floats, ...]:
+    """Size, bandwidth, read, write, area, leakage of one instance, and whether a price is extrapolated; all (n,)."""
+    path = f"memories.{memory.name}."
+    size = value(f"{path}size_bits", memory.size_bits)
+    bandwidth = value(f"{path}bandwidth_bits_per_cycle", memory.bandwidth_bits_per_cycle)
+    port = value(f"{path}port_bits", memory.port_bits)
+    outside = zero = np.zeros(len(size))
+    if memory.kind == "dram":
+        read = write = np.full(len(size), prices.DRAM_PJ_PER_BIT.get(memory.dram, np.nan))
+        area = leakage = zero
+    elif memory.kind == "register":
+        read = write = prices.register_pj_per_bit(size, node)
+        area, leakage = prices.register_area_mm2(size, node), prices.register_leakage_w(size, node)
+    else:
+        read = prices.sram_read_pj_per_bit(size, port, node)
+        write = prices.sram_write_pj_per_bit(size, port, node)
+        area, leakage = prices.sram_area_mm2(size, port, node), prices.sram_leakage_w(size, node)
+        if memory.read_pj_per_bit is None or memory.write_pj_per_bit is None or memory.area_mm2 is None:
+            outside = prices.sram_extrapolated(size, port, node).astype(np.float64)
+    if memory.read_pj_per_bit is not None:
+        read = value(f"{path}read_pj_per_bit", memory.read_pj_per_bit)
+    if memory.write_pj_per_bit is not None:
+        write = value(f"{path}write_pj_per_bit", memory.write_pj_per_bit)
+    if memory.area_mm2 is not None:
+        area = value(f"{path}area_mm2", memory.area_mm2)
+    return size, bandwidth, read, write, area, leakage, outside

@@ -1,0 +1,290 @@
+"""The hardware file as a strict schema: what keys there are, what their values may be, and the rules between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+
+from dse.hardware.model import ROLES
+from dse.hardware.prices import DRAM_PJ_PER_BIT, LARGEST_SRAM_BITS
+from dse.hardware.technology import LARGEST_NODE_NM, SMALLEST_NODE_NM
+from dse.yaml_input import Key, suggest
+
+T = TypeVar("T", bound=float)
+MOST_VALUES = 10_000
+
+
+class Strict(BaseModel):
+    """Unknown keys are errors, nothing is converted, nothing changes afterwards."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Values(Strict, Generic[T]):
+    """A set of values, and the one of the default design."""
+
+    values: Annotated[list[T], Field(min_length=1, max_length=MOST_VALUES)]
+    default: T
+
+    def listed(self) -> list[float]:
+        return sorted({float(value) for value in self.values})
+
+
+class Range(Strict, Generic[T]):
+    """A range by a step or by doubling, and the value of the default design."""
+
+    min: T
+    max: T
+    step: T | None = None
+    log2: bool = False
+    default: T
+
+    def listed(self) -> list[float]:
+        """Its values; empty where :meth:`problem` has something to say."""
+        if self.problem():
+            return []
+        if self.log2:
+            return [float(self.min) * 2.0**i for i in range(64) if self.min * 2.0**i <= self.max]
+        assert self.step is not None
+        return [float(self.min + i * self.step) for i in range(int((self.max - self.min) / self.step + 1e-9) + 1)]
+
+    def problem(self) -> str:
+        """What is wrong with the range, or nothing."""
+        if self.min > self.max:
+            return f"min {self.min:g} is above max {self.max:g}"
+        if self.log2 == (self.step is not None):
+            return "a range needs either 'step' or 'log2: true'"
+        if self.log2 and self.min <= 0:
+            return "a log2 range starts above 0"
+        if self.step is not None and (self.step <= 0 or (self.max - self.min) / self.step >= MOST_VALUES):
+            return f"expected a step > 0 and at most {MOST_VALUES} values, got step {self.step:g}"
+        return ""
+
+
+def _tag(value: Any) -> str:
+    if isinstance(value, dict):
+        return "values" if "values" in value else "range"
+    return "values" if isinstance(value, Values) else "range" if isinstance(value, Range) else "number"
+
+
+_Positive = Annotated[float, Field(gt=0, le=1e15, allow_inf_nan=False)]
+_Amount = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
+_Count = Annotated[int, Field(ge=1, le=10**15)]
+_Node = Annotated[float, Field(ge=SMALLEST_NODE_NM, le=LARGEST_NODE_NM, allow_inf_nan=False)]
+_Side = Annotated[int, Field(ge=1, le=65536)]
+
+Positive = Annotated[
+    Annotated[_Positive, Tag("number")]
+    | Annotated[Values[_Positive], Tag("values")]
+    | Annotated[Range[_Positive], Tag("range")],
+    Discriminator(_tag),
+]
+Amount = Annotated[
+    Annotated[_Amount, Tag("number")]
+    | Annotated[Values[_Amount], Tag("values")]
+    | Annotated[Range[_Amount], Tag("range")],
+    Discriminator(_tag),
+]
+Count = Annotated[
+    Annotated[_Count, Tag("number")]
+    | Annotated[Values[_Count], Tag("values")]
+    | Annotated[Range[_Count], Tag("range")],
+    Discriminator(_tag),
+]
+Side = Annotated[
+    Annotated[_Side, Tag("number")] | Annotated[Values[_Side], Tag("values")] | Annotated[Range[_Side], Tag("range")],
+    Discriminator(_tag),
+]
+Node = Annotated[
+    Annotated[_Node, Tag("number")] | Annotated[Values[_Node], Tag("values")] | Annotated[Range[_Node], Tag("range")],
+    Discriminator(_tag),
+]
+Text = Annotated[str, Field(min_length=1, pattern=r"\S")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Dims = Annotated[list[Literal["N", "G", "K", "C", "P", "Q", "R", "S"]], Field(min_length=1)]
+Role = Literal["weight", "activation", "accumulator"]
+Width = Annotated[int, Field(ge=1, le=64)]
+
+
+class AxisFile(Strict):
+    """One axis: its size, and the loop dims that may be unrolled along it in each pass."""
+
+    size: Side
+    forward: Dims
+    backward_data: Dims
+    backward_weight: Dims
+    flatten: bool = False
+
+
+class ArrayFile(Strict):
+    """Axes by name."""
+
+    source: Text
+    axes: Annotated[dict[Name, AxisFile], Field(min_length=1, max_length=4)]
+
+
+class ModeFile(Strict):
+    """One supported pair of widths of a multi_mode element."""
+
+    weight_bits: Width
+    activation_bits: Width
+    macs_per_cycle: _Positive
+
+
+class ElementFile(Strict):
+    """The processing element; its widths are single values, because a table of designs shares one element."""
+
+    source: Text
+    family: Literal["fixed", "composable", "bit_serial", "bit_serial_2d", "bfp", "mls", "float", "multi_mode"]
+    max_weight_bits: Width = 8
+    max_activation_bits: Width = 8
+    min_bits: Width = 2
+    accumulator_bits: Annotated[int, Field(ge=1, le=128)] = 32
+    modes: list[ModeFile] = []
+    block: Annotated[int, Field(ge=1, le=65536)] = 16
+    serial_operand: Literal["weight", "activation"] = "activation"
+    significand_bits: Annotated[int, Field(ge=0, le=64)] = 0
+    exponent_bits: Annotated[int, Field(ge=0, le=16)] = 0
+    energy_pj_per_mac: _Positive | None = None
+    area_um2: _Amount | None = None
+
+
+class MemoryFile(Strict):
+    """One memory; they are listed from the inside to the outside, DRAM last."""
+
+    source: Text
+    kind: Literal["register", "sram", "dram"]
+    holds: Annotated[list[Role], Field(min_length=1)] = ["weight", "activation", "accumulator"]
+    shared_along: list[Name] | Literal["all"] = "all"
+    size_bits: Count | None = None
+    port_bits: Count = 64
+    bandwidth_bits_per_cycle: Positive | None = None
+    read_pj_per_bit: Amount | None = None
+    write_pj_per_bit: Amount | None = None
+    area_mm2: Amount | None = None
+    dram: str = ""
+
+
+class HardwareFile(Strict):
+    """Top level of a hardware file."""
+
+    name: Name
+    description: Text
+    source: Text
+    node_nm: Node
+    clock_hz: Positive
+    array: ArrayFile
+    pe: ElementFile
+    memories: Annotated[dict[Name, MemoryFile], Field(min_length=1, max_length=16)]
+    vector_lanes: Side = 64
+    zero_skip: bool = True
+    overlap: bool = True
+    area_overhead: Amount = 0.0
+    idle_w: Amount = 0.0
+    options: dict[Name, float] = {}
+
+
+#: Numbers of a memory that may vary.
+MEMORY_NUMBERS = (
+    "size_bits",
+    "port_bits",
+    "bandwidth_bits_per_cycle",
+    "read_pj_per_bit",
+    "write_pj_per_bit",
+    "area_mm2",
+)
+#: Numbers at the top of a file that may vary.
+TOP_NUMBERS = ("node_nm", "clock_hz", "vector_lanes", "area_overhead", "idle_w")
+
+
+def numbers(file: HardwareFile) -> Iterator[tuple[Key, str, Any]]:
+    """Path in the file, name of the parameter, and what was given, of every number that may vary and was given."""
+    for name in TOP_NUMBERS:
+        yield (name,), name, getattr(file, name)
+    for key, axis in file.array.axes.items():
+        yield ("array", "axes", key, "size"), f"array.{key}", axis.size
+    for key, memory in file.memories.items():
+        for name in MEMORY_NUMBERS:
+            if getattr(memory, name) is not None:
+                yield ("memories", key, name), f"memories.{key}.{name}", getattr(memory, name)
+
+
+def check(file: HardwareFile) -> list[tuple[Key, str]]:
+    """Rules between fields: path and message of each problem."""
+    problems: list[tuple[Key, str]] = []
+    for path, _, given in numbers(file):
+        wrong = given.problem() if isinstance(given, Range) else ""
+        if wrong:
+            problems.append((path, wrong))
+        elif isinstance(given, Values | Range) and float(given.default) not in given.listed():
+            problems.append(((*path, "default"), f"expected one of the values, got {given.default:g}"))
+    return problems + _check_memories(file) + _check_element(file)
+
+
+def _check_memories(file: HardwareFile) -> list[tuple[Key, str]]:
+    problems: list[tuple[Key, str]] = []
+    axes, names = set(file.array.axes), list(file.memories)
+    last = file.memories[names[-1]]
+    if last.kind != "dram" or set(last.holds) != set(ROLES):
+        problems.append((("memories", names[-1]), "expected the last memory to be of kind dram and to hold every role"))
+    for key, memory in file.memories.items():
+        here: Key = ("memories", key)
+        if memory.kind == "dram":
+            if key != names[-1]:
+                problems.append(((*here, "kind"), "dram has to be the last memory"))
+            priced = memory.read_pj_per_bit is not None and memory.write_pj_per_bit is not None and not memory.dram
+            if not priced and memory.dram not in DRAM_PJ_PER_BIT:
+                known = suggest(memory.dram, DRAM_PJ_PER_BIT)
+                problems.append(((*here, "dram"), f"'{memory.dram}' is no type of DRAM with a known price{known}"))
+        elif memory.size_bits is None:
+            problems.append(((*here, "size_bits"), "missing; only dram is unlimited"))
+        elif memory.read_pj_per_bit is None and _largest(memory.size_bits) > LARGEST_SRAM_BITS:
+            problems.append(
+                ((*here, "size_bits"), "above 1 GB no price is known; give read_pj_per_bit and write_pj_per_bit")
+            )
+        if memory.shared_along != "all":
+            for index, axis in enumerate(memory.shared_along):
+                if axis not in axes:
+                    problems.append(((*here, "shared_along", index), f"no axis '{axis}'{suggest(axis, axes)}"))
+    for role in ROLES:
+        chip = [key for key in names[:-1] if role in file.memories[key].holds]
+        shared = [key for key in chip if _shared(file.memories[key], axes)]
+        private = [key for key in chip if key not in shared]
+        for group, kind in ((shared, "shared by all axes"), (private, "not shared by all axes")):
+            if len(group) > 1:
+                message = f"second memory that holds the {role} and is {kind}, after '{group[0]}'; fold them into one"
+                problems.append((("memories", group[1]), message))
+        if shared and private and names.index(shared[0]) < names.index(private[-1]):
+            problems.append(
+                (("memories", private[-1]), f"has to come before '{shared[0]}': memories go from inside to outside")
+            )
+    return problems
+
+
+def _check_element(file: HardwareFile) -> list[tuple[Key, str]]:
+    pe = file.pe
+    problems: list[tuple[Key, str]] = []
+    if (pe.family == "multi_mode") != bool(pe.modes):
+        problems.append((("pe", "modes"), "needed for multi_mode, and for no other family"))
+    if pe.family in ("float", "mls"):
+        for name in ("significand_bits", "exponent_bits"):
+            if getattr(pe, name) == 0:
+                problems.append((("pe", name), f"missing; a {pe.family} element needs it"))
+    if pe.min_bits > min(pe.max_weight_bits, pe.max_activation_bits):
+        problems.append((("pe", "min_bits"), f"expected at most the maximum widths, got {pe.min_bits}"))
+    if pe.family == "composable":
+        for name in ("max_weight_bits", "max_activation_bits", "min_bits"):
+            value = getattr(pe, name)
+            if value & (value - 1):
+                problems.append((("pe", name), f"expected a power of two for a composable element, got {value}"))
+    return problems
+
+
+def _largest(given: Any) -> float:
+    return max(given.listed(), default=0.0) if isinstance(given, Values | Range) else float(given)
+
+
+def _shared(memory: MemoryFile, axes: set[str]) -> bool:
+    return memory.shared_along == "all" or axes <= set(memory.shared_along)
