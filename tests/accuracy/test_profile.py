@@ -67,14 +67,28 @@ def plan(net, bits, **kept):
 
 def test_score_table_holds_the_measurements_and_the_law_elsewhere():
     table, extrapolated = profile(SMALL).score_table([2, 4, 5, 7, 8, 10])
-    assert table[0].tolist() == [16.0, 1.0, 0.25, 1.0, 0.25, 0.25 / 16]
+    law = [49.0, 1.0, (7 / 15) ** 2, 0.25 * (127 / 63) ** 2, 0.25, 0.25 * (127 / 511) ** 2]
+    assert table[0] == pytest.approx(law)
     assert extrapolated[0].tolist() == [True, False, True, True, False, True]
     assert table.shape == extrapolated.shape == (3, 6)
 
 
 def test_equally_near_widths_count_the_larger_value():
-    assert extrapolate(np.array([4, 8]), np.array([[32.0, 1.0]]), np.array([6])).tolist() == [[16.0]]
-    assert extrapolate(np.array([4, 8]), np.array([[320.0, 1.0]]), np.array([6])).tolist() == [[20.0]]
+    from_below, from_above = (7 / 31) ** 2, (127 / 31) ** 2
+    for narrow, wide in ((32.0, 1.0), (3200.0, 1.0)):
+        found = extrapolate(np.array([4, 8]), np.array([[narrow, wide]]), np.array([6]))
+        assert found[0, 0] == pytest.approx(max(narrow * from_below, wide * from_above))
+
+
+def test_the_law_is_the_squared_error_of_a_symmetric_quantizer():
+    """Uniform values, so that every step is used: error of b bits over that of 8 bits, measured."""
+    values = np.linspace(-1.0, 1.0, 200_001)
+    error = {}
+    for bits in (2, 3, 4, 6, 8):
+        steps = 2 ** (bits - 1) - 1
+        error[bits] = ((np.rint(values * steps) / steps - values) ** 2).mean()
+    law = extrapolate(np.array([8]), np.array([[1.0]]), np.array([2, 3, 4, 6]))[0]
+    assert law == pytest.approx([error[bits] / error[8] for bits in (2, 3, 4, 6)], rel=1e-3)
 
 
 def test_score_of_a_plan_is_the_sum_over_its_layers():

@@ -54,6 +54,14 @@ def test_shipped_figures_are_the_measured_ones(name, file):
         assert drop == pytest.approx(facts["fp32_top1"] - top1[point], abs=1e-9)
 
 
+@pytest.mark.parametrize(("name", "median"), [("imagenet_resnet", 322), ("imagenet_resnet50", 320)])
+def test_measured_scores_follow_the_law(name, median):
+    """dW2(4)/dW2(8) is 322 in the median of ResNet-18's layers; the law has (127/7)^2 = 329."""
+    narrow, wide = load_profile(name).score_table([4, 8])[0].T
+    assert np.median(narrow / wide) == pytest.approx(median, rel=0.02)
+    assert np.median(narrow / wide) == pytest.approx((127 / 7) ** 2, rel=0.05)
+
+
 def test_resnet18_leave_one_out_errors(resnet18):
     """Saturating 0.39 points, a straight line 1.18."""
     links = compare_links(resnet18.point_scores, resnet18.point_drops)
