@@ -36,13 +36,7 @@ from dse.hardware.arithmetic import float_add_pj, float_multiply_pj, int_add_pj,
 from dse.hardware.model import ProcessingElement
 from dse.hardware.prices import leakage_scale
 from dse.hardware.technology import area_scale, energy_scale
-from dse.hardware.units_45nm import (
-    fixed_unit_area_um2,
-    fixed_unit_pj,
-    flexibility_area,
-    flexibility_energy,
-    leakage_w_per_mm2,
-)
+from dse.hardware.units_45nm import AREA_UM2, ENERGY_PJ, LEAKAGE_UW, Law
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -171,21 +165,21 @@ def mac_energy_pj(
 
 def _energy_45nm(pe: ProcessingElement, w: Ints, a: Ints, mode: Mode, accumulator: Floats) -> Floats:
     most_w, most_a = pe.max_weight_bits, pe.max_activation_bits
-    unit = fixed_unit_pj(most_w, most_a)
+    unit = ENERGY_PJ.unit(most_w, most_a)
     steps = mode.step_cycles / mode.lanes
     wide_sum = int_add_pj(np.maximum(accumulator - most_w - most_a, 0.0))
     if pe.family == "fixed":
         return np.asarray(unit + wide_sum + 0.0 * steps)
     if pe.family in ("composable", "multi_mode"):
-        return np.asarray((unit * flexibility_energy(levels(pe)) + wide_sum) * steps)
+        return np.asarray((unit * ENERGY_PJ.factor(levels(pe)) + wide_sum) * steps * _widest_rate(pe))
     if pe.family == "bit_serial":
         parallel = most_a if pe.serial_operand == "weight" else most_w
-        return np.asarray((fixed_unit_pj(1, parallel) + wide_sum) * steps)
+        return np.asarray((ENERGY_PJ.unit(1, parallel) + wide_sum) * steps)
     if pe.family == "bit_serial_2d":
-        return np.asarray((fixed_unit_pj(pe.min_bits, pe.min_bits) + wide_sum) * steps)
+        return np.asarray((ENERGY_PJ.unit(pe.min_bits, pe.min_bits) + wide_sum) * steps)
     if pe.family == "bfp":
         per_block = int_add_pj(8.0) + shift_pj(accumulator, accumulator) + int_add_pj(accumulator)
-        return np.asarray((unit * flexibility_energy(levels(pe)) + wide_sum) * steps + per_block / pe.block)
+        return np.asarray((unit * ENERGY_PJ.factor(levels(pe)) + wide_sum) * steps + per_block / pe.block)
     if pe.family == "mls":
         core = pe.significand_bits
         reach = 2 * ((1 << pe.exponent_bits) - 1)
@@ -206,32 +200,36 @@ def pe_area_mm2(pe: ProcessingElement, node_nm: npt.ArrayLike = 45.0) -> Floats:
     node = np.asarray(node_nm, np.float64)
     if pe.area_um2 is not None:
         return np.full(node.shape, pe.area_um2 * 1e-6)
-    return np.asarray(_area_45nm_um2(pe) * 1e-6 * area_scale(node))
+    return np.asarray(_unit(pe, AREA_UM2) * 1e-6 * area_scale(node))
 
 
 def pe_leakage_w(pe: ProcessingElement, node_nm: npt.ArrayLike = 45.0) -> Floats:
-    """Leakage of one processing element, W: synthesized logic at 45 nm leaks 28 (fixed) or 33 mW/mm2 (fusing units).
+    """Leakage of one processing element, W, by the model also where the file gives a measured area; shape of ``node_nm``."""
+    return np.asarray(_unit(pe, LEAKAGE_UW) * 1e-6 * leakage_scale(node_nm))
 
-    From the area of the model at 45 nm, also where the file gives a measured area (which holds more than the unit).
+
+def _unit(pe: ProcessingElement, law: Law) -> float:
+    """Area (um2) or leakage (uW) of an element at 45 nm.
+
+    A floating-point unit is taken as the integer unit of its significand with twice its full width for shifting and
+    normalizing, an assumption; an MLS unit as the integer unit of its core and the same allowance for its shifter.
     """
-    density = leakage_w_per_mm2(pe.family in ("composable", "bfp", "multi_mode"))
-    return np.asarray(_area_45nm_um2(pe) * 1e-6 * density * leakage_scale(node_nm))
-
-
-def _area_45nm_um2(pe: ProcessingElement) -> float:
     most_w, most_a = pe.max_weight_bits, pe.max_activation_bits
-    unit = float(fixed_unit_area_um2(most_w, most_a))
     if pe.family in ("composable", "bfp", "multi_mode"):
-        return unit * float(flexibility_area(levels(pe)))
+        return float(law.unit(most_w, most_a) * law.factor(levels(pe)) * _widest_rate(pe))
     if pe.family == "bit_serial":
-        return float(fixed_unit_area_um2(1, most_a if pe.serial_operand == "weight" else most_w))
+        return float(law.unit(1, most_a if pe.serial_operand == "weight" else most_w))
     if pe.family == "bit_serial_2d":
-        return float(fixed_unit_area_um2(pe.min_bits, pe.min_bits))
-    if pe.family == "mls":
-        return float(fixed_unit_area_um2(pe.significand_bits, pe.significand_bits))
-    if pe.family == "float":
-        return float(fixed_unit_area_um2(pe.significand_bits, pe.significand_bits)) + 200.0
-    return unit
+        return float(law.unit(pe.min_bits, pe.min_bits))
+    if pe.family in ("float", "mls"):
+        core = pe.significand_bits
+        return float(law.unit(core, core) + law.unit(0, 2 * (core + pe.exponent_bits)) - law.unit(0, 0))
+    return float(law.unit(most_w, most_a))
+
+
+def _widest_rate(pe: ProcessingElement) -> float:
+    """MACs per cycle of a ``multi_mode`` element in its widest mode: it is as large as so many units of that width."""
+    return max(pe.modes, key=lambda mode: mode[0] * mode[1])[2] if pe.family == "multi_mode" else 1.0
 
 
 def levels(pe: ProcessingElement) -> float:

@@ -1,0 +1,76 @@
+"""Published figures of Bit Fusion, CACTI and others against the hardware room."""
+
+import numpy as np
+import pytest
+
+from dse.hardware import load_hardware, sram_45nm
+from dse.hardware.model import ProcessingElement
+from dse.hardware.pe import mac_energy_pj, pe_area_mm2, pe_leakage_w, pe_mode
+from dse.hardware.prices import sram_area_mm2, sram_read_pj_per_bit, sram_write_pj_per_bit
+from dse.hardware.units_45nm import SYNTHESIS_HZ, synthesis_rows
+
+
+@pytest.mark.parametrize("row", synthesis_rows(), ids=lambda row: f"{row.name} {row.quantity}")
+def test_bit_fusion_synthesis(row):
+    """Sharma et al., ISCA 2018, 45 nm, 500 MHz: every synthesized unit within 10 %; ours is within 4 %."""
+    assert abs(row.ours / row.published - 1) < 0.04
+
+
+#: REFERENCES, 4x4 array per unit including leakage: maximum and minimum width, pJ per cycle, um2.
+UNITS = [(2, 2, 0.0442, 81), (4, 4, 0.0931, 192), (8, 8, 0.2356, 511), (16, 16, 0.7167, 1679)]
+FLEXIBLE = [(4, 2, 0.1397, 354), (8, 2, 0.5779, 1735), (16, 2, 2.7043, 8831)]
+
+
+@pytest.mark.parametrize(("most", "least", "pj", "um2"), UNITS + FLEXIBLE)
+def test_elements_are_priced_as_synthesized(most, least, pj, um2):
+    """What the cost model charges per cycle and per element, the accumulator as wide as the product, is the published unit."""
+    pe = ProcessingElement("composable" if most > least else "fixed", most, most, least, accumulator_bits=2 * most)
+    lanes = pe_mode(pe, least, least).lanes if most > least else 1
+    ours = float(mac_energy_pj(pe, least, least) * lanes) + float(pe_leakage_w(pe)) / SYNTHESIS_HZ * 1e12
+    assert ours == pytest.approx(pj, rel=0.04)
+    assert float(pe_area_mm2(pe)) * 1e6 == pytest.approx(um2, rel=0.04)
+
+
+#: REFERENCES, CACTI 45 nm, 32-bit port: bytes, read and write pJ per bit, mm2.
+CACTI = [
+    (128, 0.021, 0.029, 0.0015),
+    (1024, 0.035, 0.103, 0.0088),
+    (2048, 0.060, 0.114, 0.0151),
+    (4096, 0.107, 0.135, 0.0301),
+    (8192, 0.200, 0.174, 0.0575),
+    (16384, 0.312, 0.263, 0.1086),
+]
+
+
+@pytest.mark.parametrize(("capacity_bytes", "read", "write", "mm2"), CACTI)
+def test_cacti(capacity_bytes, read, write, mm2):
+    bits = capacity_bytes * 8
+    assert sram_read_pj_per_bit(bits, 32) == pytest.approx(read, rel=0.025)
+    assert sram_write_pj_per_bit(bits, 32) == pytest.approx(write, rel=0.025)
+    assert sram_area_mm2(bits, 32) == pytest.approx(mm2, rel=0.025)
+
+
+def bit_fusion_cycles(n, p, q, k, r, s, c, w, a):
+    """The simulator's law, from the axes and lanes of the shipped file."""
+    hardware = load_hardware("bit_fusion")
+    rows, cols = (axis.size for axis in hardware.axes)
+    assert hardware.axes[0].flatten
+    assert hardware.axes[0].dims["forward"] == ("C", "R", "S")
+    lanes = int(pe_mode(hardware.pe, w, a).lanes)
+    return n * p * q * -(-k // cols) * -(-(r * s * c) // (rows * lanes))
+
+
+def test_bit_fusion_cycles_exact():
+    """ISCA 2018 simulator: fc 8b/8b 262,144, fc 4b/4b 524,288, conv 4b/4b 2,032,128 cycles."""
+    assert bit_fusion_cycles(16, 1, 1, 1000, 1, 1, 8192, 8, 8) == 262_144
+    assert 16 * 256 * 8192 // 64 == bit_fusion_cycles(16, 1, 1, 8192, 1, 1, 8192, 4, 4) == 524_288
+    assert bit_fusion_cycles(16, 14, 14, 384, 3, 3, 384, 4, 4) == 2_032_128
+
+
+def test_cacti_at_other_nodes():
+    """CACTI 7 run at 65, 32 and 22 nm against the scaling of Stillmaker and Baas: read energy within 7 %, area within 30 %."""
+    nodes = sram_45nm.NODES_NM
+    read = sram_read_pj_per_bit(8 * 2.0**20, 64, nodes) / sram_read_pj_per_bit(8 * 2.0**20, 64)
+    area = sram_area_mm2(8 * 2.0**20, 64, nodes) / sram_area_mm2(8 * 2.0**20, 64)
+    assert np.abs(read / sram_45nm.READ_BY_NODE - 1).max() < 0.07
+    assert np.abs(area / sram_45nm.AREA_BY_NODE - 1).max() < 0.30
