@@ -125,7 +125,7 @@ def hardware_arrays(hardware: Hardware, table: pd.DataFrame | None = None) -> Ha
         area_parts=("pe", *(memory.name for memory in hardware.memories), "overhead"),
         area_parts_mm2=parts,
         area_mm2=parts.sum(axis=1),
-        leakage_w=leaks + value("idle_w", hardware.idle_w),
+        leakage_w=leaks * hardware.modelled_leakage + value("idle_w", hardware.idle_w),
         vector_lanes=value("vector_lanes", hardware.vector_lanes),
         extrapolated=np.asarray((outside > 0).any(axis=1) | node_extrapolated(node)),
     )

@@ -56,6 +56,7 @@ def hardware_from_document(document: Document) -> Hardware:
         memories=_memories(file, default, tuple(axis.name for axis in axes)),
         zero_skip=file.zero_skip,
         overlap=file.overlap,
+        modelled_leakage=file.modelled_leakage,
         space=tuple(space),
         path=document.source,
         options=dict(file.options),

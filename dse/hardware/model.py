@@ -140,6 +140,8 @@ class Hardware:
         Area beside PEs and memories (control, network) as a share of their sum.
     idle_w
         Power that flows for as long as a step takes, beside memories' and PEs' leakage.
+    modelled_leakage
+        Whether the model's leakage of elements and memories is added to ``idle_w``; false where that is measured.
     space
         What may vary.
     """
@@ -157,6 +159,7 @@ class Hardware:
     overlap: bool = True
     area_overhead: float = 0.0
     idle_w: float = 0.0
+    modelled_leakage: bool = True
     space: tuple[Parameter, ...] = ()
     path: str = ""
     options: dict[str, float] = field(default_factory=dict)

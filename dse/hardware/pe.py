@@ -34,7 +34,7 @@ import numpy.typing as npt
 
 from dse.hardware.arithmetic import float_add_pj, float_multiply_pj, int_add_pj, int_multiply_pj, shift_pj
 from dse.hardware.model import ProcessingElement
-from dse.hardware.prices import leakage_scale
+from dse.hardware.prices import leakage_scale, register_pj_per_bit
 from dse.hardware.technology import area_scale, energy_scale
 from dse.hardware.units_45nm import AREA_UM2, ENERGY_PJ, LEAKAGE_UW, Law
 
@@ -143,6 +143,10 @@ def mac_energy_pj(
 
     Notes
     -----
+    Serial elements add ``block`` of them in a tree with one accumulator: a step is one addition in the tree (and a product of
+    two slices in two operands) with a share of the accumulator's addition and register, by single operations (Horowitz, ISSCC
+    2014; Aladdin, ISCA 2014). Block floating point pays an exponent addition, a shift and a sum per block.
+
     ``pe.energy_pj``, a measured energy per MAC at full width and the file's own node, replaces the model's value at full width; the
     dependence on the widths stays the model's and the node is not applied to it a second time.
     """
@@ -172,11 +176,13 @@ def _energy_45nm(pe: ProcessingElement, w: Ints, a: Ints, mode: Mode, accumulato
         return np.asarray(unit + wide_sum + 0.0 * steps)
     if pe.family in ("composable", "multi_mode"):
         return np.asarray((unit * ENERGY_PJ.factor(levels(pe)) + wide_sum) * steps * _widest_rate(pe))
-    if pe.family == "bit_serial":
-        parallel = most_a if pe.serial_operand == "weight" else most_w
-        return np.asarray((ENERGY_PJ.unit(1, parallel) + wide_sum) * steps)
-    if pe.family == "bit_serial_2d":
-        return np.asarray((ENERGY_PJ.unit(pe.min_bits, pe.min_bits) + wide_sum) * steps)
+    if pe.family in ("bit_serial", "bit_serial_2d"):
+        sums = (int_add_pj(accumulator) + accumulator * register_pj_per_bit(accumulator)) / pe.block
+        if pe.family == "bit_serial":
+            step = int_add_pj(most_a if pe.serial_operand == "weight" else most_w)
+        else:
+            step = int_multiply_pj(pe.min_bits, pe.min_bits) + int_add_pj(2 * pe.min_bits + np.ceil(np.log2(pe.block)))
+        return np.asarray((step + sums) * steps)
     if pe.family == "bfp":
         per_block = int_add_pj(8.0) + shift_pj(accumulator, accumulator) + int_add_pj(accumulator)
         return np.asarray((unit * ENERGY_PJ.factor(levels(pe)) + wide_sum) * steps + per_block / pe.block)

@@ -183,6 +183,7 @@ class HardwareFile(Strict):
     overlap: bool = True
     area_overhead: Amount = 0.0
     idle_w: Amount = 0.0
+    modelled_leakage: bool = True
     options: dict[Name, float] = {}
 
 
