@@ -25,6 +25,8 @@ from dse.yaml_input import Document, Key, load_yaml, validate
 if TYPE_CHECKING:
     import pandas as pd
 
+#: Factors on layers' scores that are tried: most within two times more or less.
+SPREAD = 2.0
 Kind = Literal["post-training", "quantization-aware"]
 
 
@@ -53,6 +55,9 @@ def calibrate(
     calibration: Kind | None = None,
 ) -> Calibration:
     """Add measured points to a profile and choose the link with the least leave-one-out error.
+
+    With at least as many points as layers, factors on the layers' scores are tried too (:data:`SPREAD`) and kept if they lower
+    that error.
 
     Post-training and quantization-aware points never mix: retraining recovers what the other kind loses, so that one link
     fits neither. To turn a profile over to the other kind, start from one without points.
@@ -100,7 +105,9 @@ def calibrate_file(
     merged = file.model_copy(
         update={
             "points": [*file.points, *points],
-            "prediction": file.prediction.model_copy(update={"calibration": kind, "link": "saturating"}),
+            "prediction": file.prediction.model_copy(
+                update={"calibration": kind, "link": "saturating", "layer_spread": None}
+            ),
         }
     )
     profile = profile_from_file(merged, document)
@@ -109,8 +116,12 @@ def calibrate_file(
             document.source, [f"expected at least {MIN_POINTS} points with different scores to fit a link"]
         )
     links = predictor.compare_links(profile.point_scores, profile.point_drops)
-    chosen = str(links.index[0])
-    merged = merged.model_copy(update={"prediction": merged.prediction.model_copy(update={"link": chosen})})
+    chosen: dict[str, object] = {"link": str(links.index[0])}
+    if len(profile.point_drops) >= len(profile.layer_names):
+        errors = predictor.leave_one_out(str(links.index[0]), profile.point_layer_scores, profile.point_drops, SPREAD)
+        if float(np.sqrt((errors**2).mean())) < links["loo_rms"].iloc[0]:
+            chosen["layer_spread"] = SPREAD
+    merged = merged.model_copy(update={"prediction": merged.prediction.model_copy(update=chosen)})
     return Calibration(merged, profile_from_file(merged, document), links)
 
 

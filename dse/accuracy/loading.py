@@ -80,6 +80,9 @@ def profile_from_file(file: ProfileFile, document: Document, network: Network | 
         parameters=(),
         point_names=tuple(point.name for point in file.points),
         point_scores=np.zeros(len(file.points)),
+        point_layer_scores=np.zeros((len(file.points), len(layers))),
+        spread=float("nan") if file.prediction.layer_spread is None else file.prediction.layer_spread,
+        factors=np.ones(len(layers)),
         point_drops=drops,
         error_drops={} if file.error_tensor is None else _error_drops(file, sign),
         assumptions=_assumptions(file, unit),
@@ -90,12 +93,23 @@ def profile_from_file(file: ProfileFile, document: Document, network: Network | 
             name: np.array([np.broadcast_to(getattr(point, name), len(layers)) for point in file.points])
             for name in operands
         }
-        scores = unfitted.score_widths(points)
-        if len(scores) < (needed := len(predictor.LINKS[file.prediction.link].units)):
-            message = f"expected at least {needed} points to fit '{file.prediction.link}', got {len(scores)}"
+        if len(drops) < (needed := len(predictor.LINKS[file.prediction.link].units)):
+            message = f"expected at least {needed} points to fit '{file.prediction.link}', got {len(drops)}"
             raise InputError(document.source, [document.problem(("points",), message)])
+        parts = unfitted.layer_scores(points)
+        factors = unfitted.factors
+        if file.prediction.layer_spread is None:
+            parameters = predictor.fit_link(file.prediction.link, parts.sum(axis=1), drops)
+        else:
+            parameters, factors = predictor.fit_factors(
+                file.prediction.link, parts, drops, file.prediction.layer_spread
+            )
         profile = replace(
-            unfitted, point_scores=scores, parameters=predictor.fit_link(file.prediction.link, scores, drops)
+            unfitted,
+            point_scores=parts @ factors,
+            point_layer_scores=parts,
+            parameters=parameters,
+            factors=factors,
         )
     return profile if network is None else bind(profile, network, document, file.weights)
 
@@ -138,6 +152,8 @@ def bind(profile: Profile, network: Network, document: Document, weights: int | 
         profile,
         layer_names=tuple(profile.layer_names[index] for index in order),
         measured_scores={name: scores[order] for name, scores in profile.measured_scores.items()},
+        point_layer_scores=profile.point_layer_scores[:, order],
+        factors=profile.factors[order],
     )
 
 
@@ -160,6 +176,10 @@ def _assumptions(file: ProfileFile, unit: str) -> tuple[str, ...]:
     if operands_of(file) == ("both",):
         sentences.append(
             "Weight and activation were measured together and share one width; a plan with two widths counts the narrower."
+        )
+    if prediction.layer_spread is not None:
+        sentences.append(
+            f"Measured whole plans correct the layers' scores by factors, most within {prediction.layer_spread:g} times."
         )
     if file.kept:
         kept = ", ".join(f"{name} at {width} bits" for name, width in file.kept.items())

@@ -157,26 +157,103 @@ def fit_link(name: str, scores: ArrayLike, drops: ArrayLike) -> tuple[float, ...
     return tuple(float(value) * unit[kind] for value, kind in zip(best, link.units, strict=True))
 
 
-def predict(name: str, parameters: Sequence[float], scores: ArrayLike) -> Array:
+def fit_factors(
+    name: str, contributions: ArrayLike, drops: ArrayLike, spread: float
+) -> tuple[tuple[float, ...], Array]:
+    """Parameters of a link together with a correction factor per layer.
+
+    One score per layer, measured alone on few images, misses what measured whole plans know: which layers matter more
+    together. The factors are the most probable ones if their logarithms are normal around 0 (most within ``spread`` times
+    more or less) and the misses of the plain fit are noise: the least sum of squared misses over their variance plus squared
+    logarithms over ``ln(spread)^2``. Scores stay sums over layers.
+
+    Parameters
+    ----------
+    contributions
+        (n, L) score of each layer in each measured point; their sum is the point's score.
+    drops
+        (n,)
+    spread
+        > 1; one standard deviation of the factors.
+
+    Returns
+    -------
+    Parameters of the link and (L,) factors.
+    """
+    from scipy.optimize import least_squares
+
+    parts, drop = np.asarray(contributions, dtype=float), np.asarray(drops, dtype=float)
+    plain = np.array(fit_link(name, parts.sum(axis=1), drop))
+    count = len(plain)
+    misses = predict(name, plain, parts.sum(axis=1)) - drop
+    variance = float((misses**2).sum()) / max(1, len(drop) - count)
+    weight = np.sqrt(variance) / np.log(spread)
+    link = _link(name)
+    moved = [index for index, value in enumerate(plain) if value > 0.0]
+
+    def parameters_of(values: Array) -> Array:
+        parameters = plain.copy()
+        parameters[moved] *= np.exp(values[: len(moved)])
+        return parameters
+
+    def residuals(values: Array) -> Array:
+        logs = values[len(moved) :]
+        found = link.function(parts @ np.exp(logs), *parameters_of(values))
+        return np.concatenate([found - drop, weight * logs])
+
+    def slopes(values: Array) -> Array:
+        step = 1e-6
+        weighted = parts * np.exp(values[len(moved) :])
+        score, parameters = weighted.sum(axis=1), parameters_of(values)
+        by_score = (link.function(score * (1 + step), *parameters) - link.function(score * (1 - step), *parameters)) / (
+            2 * step * np.maximum(score, 1e-300)
+        )
+        result = np.zeros((len(drop) + parts.shape[1], len(values)))
+        for column in range(len(moved)):
+            shifted = np.zeros(len(values))
+            shifted[column] = step
+            above, below = (link.function(score, *parameters_of(values + side * shifted)) for side in (1, -1))
+            result[: len(drop), column] = (above - below) / (2 * step)
+        result[: len(drop), len(moved) :] = by_score[:, None] * weighted
+        result[len(drop) :, len(moved) :] = weight * np.eye(parts.shape[1])
+        return result
+
+    fit = least_squares(residuals, np.zeros(len(moved) + parts.shape[1]), slopes, method="trf")
+    return tuple(float(value) for value in parameters_of(fit.x)), np.exp(fit.x[len(moved) :])
+
+
+def predict(name: str, parameters: Sequence[float] | Array, scores: ArrayLike) -> Array:
     """Drop that a fitted link predicts, without regard to its calibrated range."""
     return _link(name).function(scores, *parameters)
 
 
-def leave_one_out(name: str, scores: ArrayLike, drops: ArrayLike) -> Array:
+def leave_one_out(name: str, scores: ArrayLike, drops: ArrayLike, spread: float | None = None) -> Array:
     """Signed error (predicted - measured) of each point, predicted from all the others.
+
+    Parameters
+    ----------
+    scores
+        (n,) summed scores, or (n, L) contributions of the layers if there is a spread.
+    spread
+        As in :func:`fit_factors`; None: no factors.
 
     Returns
     -------
     (n,) array; NaN if the remaining points are fewer than the link's parameters.
     """
-    score, drop = _points(scores, drops)
+    parts = np.asarray(scores, dtype=float)
+    score, drop = _points(parts if parts.ndim == 1 else parts.sum(axis=1), drops)
     errors = np.full(len(score), np.nan)
     if len(score) <= len(_link(name).units):
         return errors
     for index in range(len(score)):
         rest = np.arange(len(score)) != index
-        parameters = fit_link(name, score[rest], drop[rest])
-        errors[index] = float(predict(name, parameters, score[index])) - drop[index]
+        if spread is None:
+            parameters, left_out = fit_link(name, score[rest], drop[rest]), float(score[index])
+        else:
+            parameters, factors = fit_factors(name, parts[rest], drop[rest], spread)
+            left_out = float(parts[index] @ factors)
+        errors[index] = float(predict(name, parameters, left_out)) - drop[index]
     return errors
 
 

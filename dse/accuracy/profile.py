@@ -57,6 +57,11 @@ class Profile:
         point was measured: then every drop is unknown.
     point_names, point_scores, point_drops
         The measured points: name, summed score, measured drop (negative where the plan beat the baseline).
+    point_layer_scores
+        (points, L) scores of the layers in each point, as measured.
+    spread, factors
+        If the measured points correct the layers' scores: by how much about, and (L,) the factors, which every score of this
+        profile has in it; else NaN and ones.
     error_drops
         Drop by width of the error tensor: a network-level assumption; empty if there is none.
     assumptions
@@ -85,6 +90,9 @@ class Profile:
     point_names: tuple[str, ...]
     point_scores: Array
     point_drops: Array
+    point_layer_scores: Array
+    spread: float
+    factors: Array
     error_drops: Mapping[int, float] = field(default_factory=dict)
     assumptions: tuple[str, ...] = ()
 
@@ -107,7 +115,9 @@ class Profile:
         """(points,) signed leave-one-out errors (predicted - measured), in ``unit``."""
         if not self.link:
             return np.zeros(0)
-        return predictor.leave_one_out(self.link, self.point_scores, self.point_drops)
+        if isnan(self.spread):
+            return predictor.leave_one_out(self.link, self.point_scores, self.point_drops)
+        return predictor.leave_one_out(self.link, self.point_layer_scores, self.point_drops, self.spread)
 
     @property
     def loo_error_pp(self) -> float:
@@ -138,12 +148,16 @@ class Profile:
         bits = np.asarray(widths, dtype=np.int64)
         if bits.ndim != 1 or (bits < 1).any():
             raise InputError("widths", [f"expected a list of integers >= 1, got {list(widths)}"])
-        table = extrapolate(self.measured_widths[chosen], self.measured_scores[chosen], bits)
+        table = self.factors[:, None] * extrapolate(self.measured_widths[chosen], self.measured_scores[chosen], bits)
         extrapolated = ~np.isin(bits, self.measured_widths[chosen])
         return table, np.broadcast_to(extrapolated, table.shape)
 
     def score_widths(self, widths: Mapping[str, ArrayLike] | Mapping[str, NDArray[np.int64]]) -> Array:
-        """Summed score of width maps.
+        """Summed score of width maps; see :meth:`layer_scores`."""
+        return np.asarray(self.layer_scores(widths).sum(axis=-1))
+
+    def layer_scores(self, widths: Mapping[str, ArrayLike] | Mapping[str, NDArray[np.int64]]) -> Array:
+        """Score of each layer in width maps.
 
         Parameters
         ----------
@@ -154,17 +168,16 @@ class Profile:
 
         Returns
         -------
-        (...) summed scores.
+        (..., L) scores.
         """
         given = {name: np.asarray(value, dtype=np.int64) for name, value in widths.items()}
         if self.tied and "both" not in given:
             given = {"both": np.minimum(given["weight"], given["activation"])}
-        total = np.zeros(())
+        total = np.zeros(len(self.layer_names))
         for operand in self.operands:
             bits, position = np.unique(given[operand], return_inverse=True)
             table, _ = self.score_table([int(width) for width in bits], operand)
-            position = position.reshape(given[operand].shape)
-            total = total + table[np.arange(len(self.layer_names)), position].sum(axis=-1)
+            total = total + table[np.arange(len(self.layer_names)), position.reshape(given[operand].shape)]
         return np.asarray(total)
 
     def scores(self, plan: Plan) -> float:

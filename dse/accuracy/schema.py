@@ -36,7 +36,11 @@ class _Strict(BaseModel):
 
 
 class PredictionFile(_Strict):
-    """What the measured points measure, and the link that was chosen for them; without points, no link."""
+    """What the measured points measure, and the link that was chosen for them; without points, no link.
+
+    ``layer_spread``: measured points correct the layers' scores by factors of about that size, see
+    :func:`dse.accuracy.predictor.fit_factors`; left out, scores are as measured.
+    """
 
     quantity: Literal["top1", "kl", "loss"]
     baseline: Finite
@@ -45,6 +49,7 @@ class PredictionFile(_Strict):
     noise_source: Text | None = None
     calibration: Literal["post-training", "quantization-aware"]
     link: Text | None = None
+    layer_spread: Annotated[float, Field(gt=1.0, le=10.0)] | None = None
 
 
 class PointFile(_Strict):

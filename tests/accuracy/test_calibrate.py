@@ -59,6 +59,28 @@ def test_error_chooses_the_link_that_made_the_points(bare, link, parameters):
     assert result.profile.loo_error_pp < 1e-3
 
 
+def test_factors_are_kept_where_they_lower_the_error(bare):
+    """The layer c does a third of the damage that its score says."""
+    profile = load_profile(bare)
+    maps = plans_to_measure(profile, [4, 8], 16)
+    scores = profile.layer_scores(maps)
+    drops = {
+        "as scored": predict("saturating", (6.0, 2.0), scores.sum(axis=1)),
+        "c less": predict("saturating", (6.0, 2.0), scores @ [1.0, 1.0, 0.3]),
+    }
+    rng = np.random.default_rng(0)
+    for name, spread in (("as scored", None), ("c less", 2.0)):
+        points = [
+            PointFile(name=f"p{i}", value=90.0 - float(drop), **{key: bits[i].tolist() for key, bits in maps.items()})
+            for i, drop in enumerate(drops[name] + rng.normal(0.0, 0.01, 16))
+        ]
+        result = calibrate(bare, points)
+        assert result.file.prediction.layer_spread == spread
+        table = result.profile.score_table([4], "weight")[0][:, 0]
+        ratio = table[2] / table[:2].mean()
+        assert ratio == pytest.approx(4.0 / 1.5 * (0.3 if spread else 1.0), rel=0.35)
+
+
 def test_calibrated_profile_is_written_and_read_back(bare, tmp_path):
     result = calibrate(bare, measured(load_profile(bare), "saturating", (6.0, 2.0)))
     again = tmp_path / "again.yaml"

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from dse.accuracy.predictor import LINKS, compare_links, fit_link, in_range, leave_one_out, predict
+from dse.accuracy.predictor import LINKS, compare_links, fit_factors, fit_link, in_range, leave_one_out, predict
 from dse.accuracy.validation import partial_rank_correlation, rank_correlation
 from dse.errors import InputError
 
@@ -59,6 +59,42 @@ def test_leave_one_out_of_a_line_is_the_known_residual():
 
 def test_leave_one_out_without_enough_points_is_unknown():
     assert np.isnan(leave_one_out("saturating", [1.0, 2.0], [1.0, 2.0])).all()
+
+
+def made_with_factors(points=120, layers=6):
+    """Contributions, drops with a little noise, and the factors that made them."""
+    rng = np.random.default_rng(4)
+    parts = rng.uniform(0.0, 0.2, size=(points, layers))
+    factors = np.exp(rng.normal(0.0, 0.6, layers))
+    return parts, predict("saturating", (5.0, 0.8), parts @ factors) + rng.normal(0.0, 0.02, points), factors
+
+
+@pytest.mark.parametrize("name", ["saturating", "power"])
+def test_factors_are_found_where_points_know_them(name):
+    """Up to a common one, which the link takes over: a prediction does not know it."""
+    parts, drops, factors = made_with_factors()
+    _, found = fit_factors(name, parts, drops, 3.0)
+    assert spearmanr(found, factors)[0] > 0.9
+    assert np.log(found / factors) - np.log(found / factors).mean() == pytest.approx(np.zeros(6), abs=0.15)
+
+
+def test_factors_stay_near_one_where_the_spread_says_so():
+    parts, drops, _ = made_with_factors()
+    parameters, found = fit_factors("saturating", parts, drops, 1.0001)
+    assert found == pytest.approx(np.ones(6), abs=1e-3)
+    assert parameters == pytest.approx(fit_link("saturating", parts.sum(axis=1), drops), rel=1e-2)
+
+
+def test_factors_predict_points_that_were_left_out_better():
+    parts, drops, _ = made_with_factors(points=30)
+    plain, corrected = (
+        np.sqrt((errors**2).mean())
+        for errors in (
+            leave_one_out("saturating", parts.sum(axis=1), drops),
+            leave_one_out("saturating", parts, drops, 2.0),
+        )
+    )
+    assert corrected < 0.5 * plain
 
 
 def test_only_the_largest_score_leaves_the_range():
