@@ -54,7 +54,14 @@ def explore(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
 ) -> None:
     """Search bit widths and hardware under an accuracy limit and write a Pareto report."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     from dse.report import summary_table, write_report
     from dse.search import explore as run_explore
@@ -110,8 +117,12 @@ def evaluate(
     workload: Workload,
     hardware: HardwareOption = "flex_trainer",
     plan: Annotated[str, typer.Option(help="Such as w8a8e8, w4a4e8, fp32, or a YAML file.")] = "w8a8e8",
-    mapping: Annotated[Path | None, typer.Option(help="Explicit mappings to evaluate instead of the best ones.")] = None,
-    schedule: Annotated[Path | None, typer.Option(help="A schedule of plans over a training run, instead of --plan.")] = None,
+    mapping: Annotated[
+        Path | None, typer.Option(help="Explicit mappings to evaluate instead of the best ones.")
+    ] = None,
+    schedule: Annotated[
+        Path | None, typer.Option(help="A schedule of plans over a training run, instead of --plan.")
+    ] = None,
     mode: Annotated[str, typer.Option(help="training or inference.")] = "training",
     batch: Annotated[int | None, typer.Option(help="Samples per step; default: the workload's.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
@@ -157,7 +168,11 @@ def list_shipped() -> None:
     for name in shipped_names("workloads"):
         net = load_workload(name)
         networks.add_row(
-            name, f"{net.macs / 1e9:.4g}", f"{net.parameters / 1e6:.4g}", str(len(net.mac_layers)), "yes" * (name in profiles)
+            name,
+            f"{net.macs / 1e9:.4g}",
+            f"{net.parameters / 1e6:.4g}",
+            str(len(net.mac_layers)),
+            "yes" * (name in profiles),
         )
     models = Table("hardware", "designs in its space", "what it is", title="Hardware models")
     for name in shipped_names("hwmodels"):
@@ -208,11 +223,18 @@ def validate(as_json: Annotated[bool, typer.Option("--json", help="Print JSON in
     if as_json:
         print(json.dumps(table.to_dict("records"), indent=1))
         return
-    view = Table("source", "quantity", "published", "ours", "signed error", "tolerance", "why it is off", title="Validation")
+    view = Table(
+        "source", "quantity", "published", "ours", "signed error", "tolerance", "why it is off", title="Validation"
+    )
     for row in table.itertuples(index=False):
         view.add_row(
-            row.source, row.quantity, f"{row.published:.5g}", f"{row.ours:.5g}", f"{row.signed_error:+.1%}",
-            f"{row.tolerance:.1%}", row.note,
+            row.source,
+            row.quantity,
+            f"{row.published:.5g}",
+            f"{row.ours:.5g}",
+            f"{row.signed_error:+.1%}",
+            f"{row.tolerance:.1%}",
+            row.note,
         )
     _console().print(view)
 

@@ -1,0 +1,81 @@
+"""Cost of every width that a group of layers may take, on every design: what the exact allocation chooses from.
+
+Cost is a sum over layers and a layer's cost depends on its own formats alone, so the cost of choice m for a layer is its cost
+under the plan that gives choice m to every layer. A layer without MACs belongs to the layer with MACs whose input it prepares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from dse.cost.evaluate import step_costs
+from dse.hardware.arrays import HardwareArrays
+from dse.hardware.model import Hardware
+from dse.precision.plans import Plan
+from dse.workload.model import Network
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ChoiceCosts:
+    """D designs, E widths of the error tensors, G groups of layers, M choices.
+
+    Attributes
+    ----------
+    energy_j, latency_s
+        (D, E, G, M); infinite where a choice is infeasible.
+    area_mm2
+        (D,)
+    limit
+        (D,) why no choice is feasible for some group, "" if each has one.
+    """
+
+    energy_j: Floats
+    latency_s: Floats
+    area_mm2: Floats
+    limit: npt.NDArray[np.object_]
+
+
+def choice_costs(
+    network: Network,
+    hardware: Hardware,
+    arrays: HardwareArrays,
+    choices: Sequence[tuple[int, int]],
+    error_widths: Sequence[int],
+    groups: Sequence[Sequence[int]],
+    mode: str,
+) -> ChoiceCosts:
+    """Energy and latency of every (weight, activation) pair of widths for every group of layers with MACs."""
+    plans = [
+        Plan.from_bits(network, weight=weight, activation=activation, error=error)
+        for error in error_widths
+        for weight, activation in choices
+    ]
+    steps = step_costs(network, hardware, arrays, plans, mode)
+    member = group_of_layers(network, groups)
+    shape = (len(arrays), len(error_widths), len(choices))
+    energy = np.zeros((*shape, len(groups)))
+    latency = np.zeros_like(energy)
+    for target, values in ((energy, steps.energy_j), (latency, steps.latency_s)):
+        by_row = values.sum(axis=-1).reshape(*shape, -1)
+        for row, group in enumerate(member):
+            target[..., group] += by_row[..., row]
+    infeasible = ~np.isfinite(energy).any(axis=2).all(axis=(1, 2))
+    limit = np.where(infeasible, np.where(steps.limit == "", "no width fits", steps.limit), "")
+    return ChoiceCosts(np.moveaxis(energy, 2, 3), np.moveaxis(latency, 2, 3), arrays.area_mm2, limit)
+
+
+def group_of_layers(network: Network, groups: Sequence[Sequence[int]]) -> list[int]:
+    """Group of every layer of a network: a layer without MACs has the formats of the next layer with MACs, or of the last."""
+    group_of = {index: g for g, members in enumerate(groups) for index in members}
+    order = [index for index, layer in enumerate(network.layers) if layer.has_macs]
+    result = []
+    for index in range(len(network.layers)):
+        following = next((number for number, at in enumerate(order) if at >= index), len(order) - 1)
+        result.append(group_of[following])
+    return result

@@ -1,0 +1,329 @@
+"""Jobs: the distinct (loop nest, pass, operand formats) whose cost has to be known, and their cost on many designs.
+
+A network repeats shapes and a search repeats widths, so the cost of everything is a gather from a small matrix
+``(design, job)``. This module is where counts (from :mod:`dse.mapping`) and prices (from :mod:`dse.hardware`) meet:
+
+``energy = MACs * energy per MAC + sum over transfers of elements * bits per element * price per bit + leakage * cycles``
+``cycles = slowest of compute and of every memory's traffic over its bandwidth`` (their sum where ``overlap`` is false)
+
+(DESIGN 4.4 and 4.5). The mapping is the best of all candidates for each (design, job) by the chosen objective.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from dse.hardware.arrays import HardwareArrays
+from dse.hardware.model import Hardware, Memory
+from dse.hardware.pe import Mode, mac_energy_pj, pe_mode
+from dse.mapping.candidates import Options
+from dse.mapping.engine import Points, Scores, Table, build_table, score
+from dse.mapping.problem import ROLES, ArrayShape, Axis, Nest, Storage
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+#: Energy components of a job beside one per memory.
+MAC_COMPONENT = "mac"
+LEAK_COMPONENT = "leakage"
+
+#: Tile vectors per direction (N P Q, K, C R S) and spatial unrollings that the mapper enumerates per nest.
+MAX_TILES = (5, 3, 3)
+MAX_UNROLLINGS = 1
+
+#: Processing elements that multiply floating-point formats; the others multiply integers (and shared-exponent mantissas).
+FLOAT_FAMILIES = ("float",)
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """Distinct costs to compute; U jobs.
+
+    Attributes
+    ----------
+    nests
+        The distinct loop nests with their passes.
+    nest
+        (U,) index into ``nests``.
+    stored_bits
+        (U, 3) bits per element of the operand in the weight role, in the activation role, and of the finished result.
+    multiplier_bits
+        (U, 2) integer widths that the multiplier sees in the two roles.
+    floating
+        (U,) whether the formats are floating point, element by element.
+    """
+
+    nests: tuple[Nest, ...]
+    nest: Ints
+    stored_bits: Floats
+    multiplier_bits: Ints
+    floating: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class JobCosts:
+    """Cost of U jobs on D designs.
+
+    Attributes
+    ----------
+    energy_pj, cycles
+        (D, U); infinite where no mapping fits or the processing element lacks the widths.
+    components_pj
+        (D, U, components): MACs, each memory, leakage; names in ``components``.
+    bound
+        (D, U) what the time follows: 0 compute, 1 + m memory m; -1 where infeasible.
+    limit
+        Why jobs are infeasible, one sentence per distinct reason, "" if all are feasible; (D,) object array of str.
+    traffic_bits
+        (D, U, memories) bits read and written at each memory.
+    """
+
+    energy_pj: Floats
+    cycles: Floats
+    components: tuple[str, ...]
+    components_pj: Floats
+    bound: Ints
+    limit: npt.NDArray[np.object_]
+    traffic_bits: Floats
+
+
+def role_memories(hardware: Hardware, role: str) -> tuple[int | None, int | None, int]:
+    """Indices of the memories that hold a role: private to a part of the array, shared by all of it, and DRAM.
+
+    Raises
+    ------
+    ValueError
+        A role with more than one private or more than one shared on-chip memory (the loader refuses such files).
+    """
+    names = {axis.name for axis in hardware.axes}
+    chip = [m for m, memory in enumerate(hardware.memories[:-1]) if role in memory.roles]
+    inner = [m for m in chip if not names <= set(hardware.memories[m].shared_along)]
+    outer = [m for m in chip if names <= set(hardware.memories[m].shared_along)]
+    if len(inner) > 1 or len(outer) > 1:
+        raise ValueError(f"{hardware.name}: role {role} has more than one private or shared memory on the chip")
+    return (inner[0] if inner else None, outer[0] if outer else None, len(hardware.memories) - 1)
+
+
+def array_shape(hardware: Hardware, axis_size: Sequence[int], pass_: str) -> ArrayShape:
+    """What the mapper needs to know of a design in a pass: axes and on-chip memories without sizes and prices."""
+    axes = tuple(
+        Axis(axis.name, int(size), axis.dims[pass_], axis.flatten)
+        for axis, size in zip(hardware.axes, axis_size, strict=True)
+    )
+    storages = tuple(Storage(memory.name, memory.roles, memory.shared_along) for memory in hardware.memories[:-1])
+    return ArrayShape(axes, storages)
+
+
+def cost_jobs(hardware: Hardware, arrays: HardwareArrays, jobs: Jobs, objective: str = "edp") -> JobCosts:
+    """Cost of every job on every design, each under its best mapping.
+
+    Parameters
+    ----------
+    arrays
+        D designs, all of the same hardware file.
+    objective
+        What the mapping is chosen by: ``energy``, ``latency`` or ``edp``.
+    """
+    designs, count = len(arrays), len(jobs.nest)
+    components = (MAC_COMPONENT, *(memory.name for memory in hardware.memories), LEAK_COMPONENT)
+    costs = JobCosts(
+        energy_pj=np.full((designs, count), np.inf),
+        cycles=np.full((designs, count), np.inf),
+        components=components,
+        components_pj=np.zeros((designs, count, len(components))),
+        bound=np.full((designs, count), -1, np.int64),
+        limit=np.full(designs, "", dtype=object),
+        traffic_bits=np.zeros((designs, count, len(hardware.memories))),
+    )
+    mode = pe_mode(hardware.pe, jobs.multiplier_bits[:, 0], jobs.multiplier_bits[:, 1])
+    wrong = ~(mode.supported & (jobs.floating == (hardware.pe.family in FLOAT_FAMILIES)))
+    if wrong.any():
+        costs.limit[:] = _unsupported(hardware, jobs, int(np.flatnonzero(wrong)[0]))
+    usable = ~wrong
+    groups, member = np.unique(arrays.axis_size, axis=0, return_inverse=True)
+    for g, sizes in enumerate(groups):
+        rows = np.flatnonzero(member.reshape(-1) == g)
+        tables, points, places = [], [], []
+        for n, nest in enumerate(jobs.nests):
+            wanted = np.flatnonzero((jobs.nest == n) & usable)
+            if len(wanted):
+                table = build_table(nest, array_shape(hardware, sizes, nest.pass_), options=table_options(hardware))
+                tables.append(table)
+                points.append(_points(hardware, arrays, rows, jobs, wanted, mode, table))
+                places.append(wanted)
+        for table, (given, prices), wanted in zip(tables, points, places, strict=True):
+            found = score(table, given, objective, hardware.overlap)
+            _store(costs, hardware, table, given, prices, found, rows, wanted)
+    return costs
+
+
+def table_options(hardware: Hardware) -> Options:
+    """What the mapper enumerates for a hardware: tiles up to the largest capacity in its space, thinned tile sizes.
+
+    They depend on the space and not on the design, so that all its designs share their tables. A register holds one operand per
+    word of the full width, an SRAM packs operands down to 2 bits. The thinning (:data:`MAX_TILES`) is what keeps a cold start
+    short; ``benchmarks/mapping.py`` measures what a finer enumeration gains.
+    """
+    largest = {parameter.name: max(parameter.values) for parameter in hardware.space}
+    elements = []
+    for memory in hardware.memories[:-1]:
+        size = max(memory.size_bits, largest.get(f"memories.{memory.name}.size_bits", 0.0))
+        elements.append(float(2 ** np.ceil(np.log2(max(size / _narrowest(hardware, memory), 1.0)))))
+    return Options(max_elements=tuple(elements), max_tiles=MAX_TILES, max_unrollings=MAX_UNROLLINGS)
+
+
+def _narrowest(hardware: Hardware, memory: Memory) -> float:
+    """Bits of the narrowest word of a memory."""
+    if memory.roles == ("accumulator",):
+        return float(hardware.pe.accumulator_bits)
+    if memory.kind == "register":
+        return float(min(hardware.pe.max_weight_bits, hardware.pe.max_activation_bits))
+    return 2.0
+
+
+def _unsupported(hardware: Hardware, jobs: Jobs, u: int) -> str:
+    w, a = jobs.multiplier_bits[u]
+    kind = "floating-point significands" if jobs.floating[u] else "integers"
+    return f"processing element: {hardware.pe.family} of {hardware.name} does not multiply {kind} of {w} and {a} bits"
+
+
+@dataclass(frozen=True)
+class _Prices:
+    """What the winning candidate's counts are multiplied with afterwards, by point and column."""
+
+    column_memory: Ints
+    column_bits: Floats
+    mac_pj: Floats
+    leak_pj_per_cycle: Floats
+
+
+def _points(
+    hardware: Hardware,
+    arrays: HardwareArrays,
+    rows: Ints,
+    jobs: Jobs,
+    wanted: Ints,
+    mode: Mode,
+    table: Table,
+) -> tuple[Points, _Prices]:
+    """Linear forms of a table's columns for every (design, job): designs vary slowest."""
+    d, u = len(rows), len(wanted)
+    memories = len(hardware.memories)
+    stored = jobs.stored_bits[wanted]
+    partial = float(hardware.pe.accumulator_bits)
+    memory = np.empty(len(table.columns), np.int64)
+    write = np.empty(len(table.columns), bool)
+    bits = np.empty((u, len(table.columns)))
+    shares = np.ones((u, len(table.columns)))
+    for c, (role, link, kind) in enumerate(table.columns):
+        child, parent = _ends(hardware, role, link)
+        memory[c] = child if kind.endswith(("child_writes", "child_reads")) else parent
+        write[c] = kind.endswith("writes")
+        if role != "accumulator":
+            bits[:, c] = stored[:, ROLES.index(role)]
+        elif "final" in kind and parent == memories - 1:
+            bits[:, c] = stored[:, 2]
+        else:
+            bits[:, c] = partial
+        if role == "accumulator" and link == "mac":
+            # Lanes of one element add their products before the register sees them.
+            shares[:, c] = 1.0 / mode.lanes[wanted]
+    bits = bits * shares
+    price = np.where(write, arrays.write_pj_per_bit[rows][:, memory], arrays.read_pj_per_bit[rows][:, memory])
+    energy = (price[:, None, :] * bits[None]).reshape(d * u, -1)
+    width = arrays.bandwidth_bits_per_cycle[rows] * arrays.instances[rows]
+    cycles = np.zeros((d, u, memories, len(table.columns)))
+    for c, m in enumerate(memory):
+        cycles[:, :, m, c] = bits[None, :, c] / width[:, None, m]
+    nest = table.nest
+    zeros = 1.0
+    if not hardware.zero_skip and nest.pass_ != "forward":
+        zeros = float(nest.stride[0] * nest.stride[1])
+    mac = mac_energy_pj(
+        hardware.pe,
+        jobs.multiplier_bits[wanted, 0][None],
+        jobs.multiplier_bits[wanted, 1][None],
+        partial,
+        arrays.node_nm[rows][:, None],
+    )
+    mac_pj = (np.broadcast_to(mac, (d, u)) * (table.macs * zeros)).reshape(-1)
+    leak = np.repeat(arrays.leakage_w[rows] / arrays.clock_hz[rows] * 1e12, u)
+    slot_memory = np.array([slot.storage for slot in table.slots], np.int64)
+    words = {m: _narrowest(hardware, memory) for m, memory in enumerate(hardware.memories) if memory.kind == "register"}
+    slot_bits = (
+        np.column_stack(
+            [
+                np.full(u, partial)
+                if slot.role == "accumulator"
+                else np.maximum(stored[:, ROLES.index(slot.role)], words.get(slot.storage, 0.0))
+                for slot in table.slots
+            ]
+        )
+        if table.slots
+        else np.zeros((u, 0))
+    )
+    points = Points(
+        energy_per_column=energy,
+        base_energy=mac_pj,
+        step_cycles=np.tile(mode.step_cycles[wanted] * zeros, d),
+        lanes=np.tile(mode.lanes[wanted].astype(np.float64), d),
+        cycles_per_element=cycles.reshape(d * u, memories, -1),
+        bits_per_slot=np.tile(slot_bits, (d, 1)),
+        capacity_bits=np.repeat(arrays.size_bits[rows][:, : memories - 1], u, axis=0),
+        slot_memory=slot_memory,
+        energy_per_cycle=leak,
+    )
+    return points, _Prices(memory, np.tile(bits, (d, 1)), mac_pj, leak)
+
+
+def _ends(hardware: Hardware, role: str, link: str) -> tuple[int, int]:
+    """Memories at the inner and at the outer end of a link; the inner end of ``mac`` is no memory (-1)."""
+    inner, outer, dram = role_memories(hardware, role)
+    chain = [memory for memory in (inner, outer, dram) if memory is not None]
+    if link == "mac":
+        return -1, chain[0]
+    child = inner if link == "inner" else outer
+    assert child is not None
+    return child, chain[chain.index(child) + 1]
+
+
+def _store(
+    costs: JobCosts,
+    hardware: Hardware,
+    table: Table,
+    points: Points,
+    prices: _Prices,
+    found: Scores,
+    rows: Ints,
+    wanted: Ints,
+) -> None:
+    """Spread the winners of a table over the (design, job) matrices."""
+    shape = (len(rows), len(wanted))
+    at = np.ix_(rows, wanted)
+    fits = found.index >= 0
+    costs.energy_pj[at] = found.energy_pj.reshape(shape)
+    costs.cycles[at] = found.cycles.reshape(shape)
+    costs.bound[at] = np.where(fits, found.bound + 1, -1).reshape(shape)
+    moved = table.counts[:, np.where(fits, found.index, 0)].T
+    energy = moved * points.energy_per_column
+    bits = moved * prices.column_bits
+    memories = len(hardware.memories)
+    parts = np.zeros((len(moved), memories + 2))
+    traffic = np.zeros((len(moved), memories))
+    parts[:, 0] = prices.mac_pj
+    for c, m in enumerate(prices.column_memory):
+        parts[:, 1 + m] += energy[:, c]
+        traffic[:, m] += bits[:, c]
+    parts[:, -1] = np.where(fits, found.cycles, 0.0) * prices.leak_pj_per_cycle
+    costs.components_pj[at] = parts.reshape(*shape, -1)
+    costs.traffic_bits[at] = traffic.reshape(*shape, -1)
+    for row in np.flatnonzero(~fits.reshape(shape).all(axis=1)):
+        point = int(np.flatnonzero(~fits.reshape(shape)[row])[0]) + int(row) * shape[1]
+        memory = hardware.memories[int(found.short_memory[point])]
+        costs.limit[rows[row]] = (
+            f"{memory.name}: no tile of a {table.nest.pass_} pass fits; {found.short_bits[point]:.0f} bits are missing"
+        )

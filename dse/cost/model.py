@@ -1,0 +1,20 @@
+"""What the cost model is, in words: its version, and what it leaves out. Reports and the README print these sentences."""
+
+from __future__ import annotations
+
+#: Changes whenever a change of the model can change a number that a user sees.
+MODEL_VERSION = "1"
+
+LEFT_OUT = (
+    "Layers run one after the other and meet in DRAM: no fusion of layers, no pipelining across layers, no forwarding of an "
+    "activation that would fit on the chip.",
+    "A layer's result is written in the layer's own activation (or error) format; partial sums have the accumulator's width.",
+    "Traffic of a sliding window counts the bounding box of a tile, padding included, as the peers do.",
+    "The network on the chip costs nothing beyond the multicast that the counts contain; bank conflicts, DRAM refresh, row "
+    "misses and page policy are inside the price per bit.",
+    "Latency is the slowest of compute and of each memory's traffic when double-buffered; contention between them is not "
+    "simulated.",
+    "Sparsity is not exploited, except for the zeros that a stride inserts in the backward passes (zero_skip).",
+    "One accelerator: no data-parallel communication between several.",
+    "Convergence is that of the measured profile and of the published recipe: the number of steps does not depend on the plan.",
+)

@@ -1,0 +1,127 @@
+"""Cost of layers without MACs and of the optimizer: DRAM traffic, passes through the on-chip memory, and vector operations.
+
+``cycles = max(operations / vector lanes, bits / DRAM bandwidth)``;
+``energy = bits * (DRAM + one write and one read of the shared buffer) + operations * price of a 16-bit float operation
++ leakage``. What each layer reads and writes is in :mod:`dse.workload.vector`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from dse.hardware.arrays import HardwareArrays
+from dse.hardware.model import Hardware
+from dse.hardware.side_costs import optimizer_pj, vector_op_pj
+from dse.precision.plans import Plan
+from dse.workload.model import PASSES, Network
+from dse.workload.vector import optimizer_work, vector_work
+
+Floats = npt.NDArray[np.float64]
+
+#: Width of the vector unit's operations: norms and activation functions are computed in 16-bit float.
+VECTOR_BITS = 16
+
+#: Energy components of vector work.
+COMPONENTS = ("vector", "buffer", "dram", "leakage")
+
+
+@dataclass(frozen=True)
+class VectorCosts:
+    """D designs, I plans, V layers (or the optimizer's one row), P passes.
+
+    Attributes
+    ----------
+    energy_pj, cycles
+        (D, I, V, P)
+    components_pj
+        (D, I, V, P, 4) in the order of :data:`COMPONENTS`.
+    dram_bits
+        (I, V, P)
+    bound
+        (D, I, V, P) whether DRAM (1) or the lanes (0) decide the time.
+    """
+
+    energy_pj: Floats
+    cycles: Floats
+    components_pj: Floats
+    dram_bits: Floats
+    bound: npt.NDArray[np.int64]
+
+
+def vector_costs(
+    network: Network, hardware: Hardware, arrays: HardwareArrays, plans: Sequence[Plan], mode: str
+) -> VectorCosts:
+    """Cost of every layer without MACs, for the whole batch.
+
+    Forward tensors have the plan's activation format of that layer, backward tensors its error format.
+    """
+    training = mode == "training"
+    layers = [(index, layer) for index, layer in enumerate(network.layers) if not layer.has_macs]
+    read = np.zeros((len(plans), len(layers), len(PASSES)))
+    written = np.zeros_like(read)
+    operations = np.zeros((len(layers), len(PASSES)))
+    for i, plan in enumerate(plans):
+        bits = {"forward": plan.stored_bits("activation"), "backward_data": plan.stored_bits("error")}
+        for v, (index, layer) in enumerate(layers):
+            for pass_ in layer.passes if training else ("forward",):
+                p = PASSES.index(pass_)
+                work = vector_work(layer, pass_, training)
+                read[i, v, p] = work.reads * network.batch * bits[pass_][index]
+                written[i, v, p] = work.writes * network.batch * bits[pass_][index]
+                operations[v, p] = work.operations * network.batch
+    return _priced(hardware, arrays, read, written, operations, vector_op_pj(VECTOR_BITS, True, arrays.node_nm))
+
+
+def optimizer_costs(network: Network, hardware: Hardware, arrays: HardwareArrays, plans: Sequence[Plan]) -> VectorCosts:
+    """Cost of the optimizer for every layer, in the network's order, as one pass (P = 1).
+
+    Master weights and states are read and written, gradients read, and the weights written in the format of the next step.
+    """
+    work = optimizer_work(network.optimizer)
+    parameters = np.array([layer.parameters for layer in network.layers], dtype=np.float64)
+    read = np.zeros((len(plans), len(parameters), 1))
+    written = np.zeros_like(read)
+    for i, plan in enumerate(plans):
+        kept = plan.stored_bits("master") + work.states * plan.stored_bits("optimizer")
+        read[i, :, 0] = parameters * (kept + plan.stored_bits("gradient"))
+        written[i, :, 0] = parameters * (kept + plan.stored_bits("weight"))
+    operations = (parameters * work.operations)[:, None]
+    return _priced(
+        hardware,
+        arrays,
+        read,
+        written,
+        operations,
+        optimizer_pj(network.optimizer, 32, arrays.node_nm) / work.operations,
+    )
+
+
+def _priced(
+    hardware: Hardware, arrays: HardwareArrays, read: Floats, written: Floats, operations: Floats, op_pj: Floats
+) -> VectorCosts:
+    dram = len(hardware.memories) - 1
+    names = {axis.name for axis in hardware.axes}
+    shared = [m for m, memory in enumerate(hardware.memories[:-1]) if names <= set(memory.shared_along)]
+    # Vector work passes through the largest shared memory on the chip, once in and once out.
+    size = arrays.size_bits[:, shared].max(axis=0) if shared else np.zeros(0)
+    buffer = shared[int(np.argmax(size))] if shared else None
+    shape = (len(arrays), 1, 1, 1)
+    bits = read + written
+    memory_pj = arrays.read_pj_per_bit[:, dram].reshape(shape) * read[None]
+    memory_pj = memory_pj + arrays.write_pj_per_bit[:, dram].reshape(shape) * written[None]
+    through = np.zeros_like(memory_pj)
+    if buffer is not None:
+        both = arrays.read_pj_per_bit[:, buffer] + arrays.write_pj_per_bit[:, buffer]
+        through = both.reshape(shape) * bits[None]
+    lanes_cycles = operations[None, None] / arrays.vector_lanes.reshape(shape)
+    dram_cycles = bits[None] / arrays.bandwidth_bits_per_cycle[:, dram].reshape(shape)
+    cycles = np.maximum(lanes_cycles, dram_cycles)
+    compute = np.broadcast_to(operations[None, None] * np.asarray(op_pj).reshape(shape), cycles.shape)
+    leak = cycles * (arrays.leakage_w / arrays.clock_hz * 1e12).reshape(shape)
+    parts = np.stack([compute, through, memory_pj, leak], axis=-1)
+    bound = (dram_cycles >= lanes_cycles).astype(np.int64)
+    return VectorCosts(parts.sum(axis=-1), cycles, parts, bits, np.broadcast_to(bound, cycles.shape))
