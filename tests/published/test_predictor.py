@@ -166,7 +166,8 @@ def test_efficientnet_plans_that_are_shuffles_of_one_bag_of_widths():
     """40 plans with the same number of layers at each width: counting bits ranks none of them.
 
     Measured by ``python benchmarks/profile_efficientnet.py FOLDER`` on 16 crops of eight photos, 2026-11; other crops than the
-    shipped profile's. Spearman 0.76 (0.59 to 0.88); 0.65 without the factors that its own measured plans gave it; squared weight error -0.17.
+    shipped profile's. Spearman 0.76 (0.59 to 0.88); 0.65 without the factors that its own measured plans gave it;
+    squared weight error -0.17.
     """
     rows = [line.split(",") for line in (DATA / "efficientnet_equal_mean_plans.csv").read_text().splitlines()[1:]]
     weight, activation = (np.array([[int(bit) for bit in row[column]] for row in rows]) for column in (0, 1))
