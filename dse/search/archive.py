@@ -1,0 +1,95 @@
+"""Designs that a search has found: arrays, merged and thinned by dominance, saved whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from dse.search.pareto import pareto_mask
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+#: Columns of :attr:`Found.objectives`.
+OBJECTIVES = ("latency_s", "energy_j", "area_mm2", "accuracy_drop_pp")
+
+
+@dataclass(frozen=True)
+class Found:
+    """n designs: a hardware point with a bit map each.
+
+    Attributes
+    ----------
+    trial
+        (n,) the trial that found it.
+    parameters
+        (n, parameters) values of the hardware parameters, in the order of the space.
+    error_bits
+        (n,) width of the error tensors.
+    choice
+        (n, groups) index of the width chosen for each group of tied layers.
+    objectives
+        (n, 4) in the order of :data:`OBJECTIVES`.
+    gap
+        (n,) proven relative distance of the bit map from the optimum of its inner problem; 0 is proven optimal.
+    """
+
+    trial: Ints
+    parameters: Floats
+    error_bits: Ints
+    choice: npt.NDArray[np.uint8]
+    objectives: Floats
+    gap: Floats
+
+    def __len__(self) -> int:
+        return len(self.trial)
+
+    def take(self, rows: npt.NDArray[np.bool_] | Ints) -> Found:
+        """The rows of a mask or of indices."""
+        return Found(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+
+def empty(parameters: int, groups: int) -> Found:
+    """No designs yet."""
+    return Found(
+        np.zeros(0, np.int64),
+        np.zeros((0, parameters)),
+        np.zeros(0, np.int64),
+        np.zeros((0, groups), np.uint8),
+        np.zeros((0, len(OBJECTIVES))),
+        np.zeros(0),
+    )
+
+
+def merge(parts: list[Found]) -> Found:
+    """All rows of several archives in order (at least one archive)."""
+    return Found(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Found)))
+
+
+def nondominated(found: Found, objectives: tuple[str, ...]) -> Found:
+    """The rows that no other row dominates in the named objectives (all minimized), the first of equal rows."""
+    columns = [OBJECTIVES.index(name) for name in objectives]
+    return found.take(pareto_mask(found.objectives[:, columns]))
+
+
+def save(found: Found, path: Path) -> None:
+    """Write an archive atomically: a crash leaves the old file or the new one."""
+    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            np.savez_compressed(stream, **{field.name: getattr(found, field.name) for field in fields(found)})
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def load(path: Path) -> Found:
+    """Read what :func:`save` wrote."""
+    with np.load(path, allow_pickle=False) as stored:
+        return Found(*(stored[field.name] for field in fields(Found)))
