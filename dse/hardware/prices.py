@@ -19,11 +19,23 @@ Bools = npt.NDArray[np.bool_]
 
 #: pJ per bit moved, device and interface. hbm2, gddr5: O'Connor et al., "Fine-Grained DRAM", MICRO 2017. lpddr4, ddr3:
 #: Accelergy's CactiDRAM (ddr3 a server module at low load, after Malladi et al., ISCA 2012). bit_fusion: its simulator (ISCA
-#: 2018). tpu_v4i: HBM at 614 GB/s, AccelForge's TPUv4i example.
-DRAM_PJ_PER_BIT = {"lpddr4": 8.0, "hbm2": 3.9, "gddr5": 14.0, "ddr3": 70.0, "bit_fusion": 15.0, "tpu_v4i": 7.03}
+#: 2018). tpu_v4i: HBM at 614 GB/s, AccelForge's TPUv4i example. ddr4: an 8 Gb x8 device at 2400 MT/s and full rate by the
+#: currents that Ramulator 2 lists (IDD4R 145 mA at 1.2 V, IPP4R 3 mA at 2.5 V, refresh 307 mA more for 350 ns of 7.8 us); bus
+#: termination and activations left out, so it is a lower bound.
+DRAM_PJ_PER_BIT = {
+    "lpddr4": 8.0,
+    "ddr4": 10.3,
+    "hbm2": 3.9,
+    "gddr5": 14.0,
+    "ddr3": 70.0,
+    "bit_fusion": 15.0,
+    "tpu_v4i": 7.03,
+}
 
 #: A flip-flop at 40 nm and 1 GHz: pJ per bit and access, mm2 per bit, W per bit. Shao et al., "Aladdin", ISCA 2014, power model.
 FLIP_FLOP_NM, FLIP_FLOP_PJ_PER_BIT, FLIP_FLOP_MM2_PER_BIT, FLIP_FLOP_LEAKAGE_W = 40.0, 9.0e-3, 5.98e-6, 7.4e-8
+#: pJ per bit and mm at 45 nm; see :func:`wire_pj_per_bit`.
+WIRE_PJ_PER_BIT_MM = 0.249
 #: bits, largest register that is priced as plain flip-flops; between this and CACTI's smallest SRAM prices are interpolated.
 FLIP_FLOP_BITS = 64.0
 #: bits, beyond it an SRAM's price is extrapolated by the slope of the last doubling; beyond the second it is refused.
@@ -155,11 +167,11 @@ def dram_pj_per_bit(kind: str) -> float:
 def wire_pj_per_bit(length_mm: npt.ArrayLike, node_nm: npt.ArrayLike = 45.0) -> Floats:
     """Energy of moving a bit along a wire on the chip, pJ.
 
-    310 pJ for 256 bits over 10 mm at 40 nm, 0.9 V: Keckler et al., "GPUs and the future of parallel computing", IEEE Micro
-    2011, table 1. Wires shrink less than gates, so the node factor of logic makes it optimistic below 20 nm.
+    0.249 pJ per mm and switching bit at 45 nm: CACTI 7, semi-global full-swing wire whose repeaters trade 30 % of the delay for
+    energy. Every bit is taken to switch, an upper bound; wires shrink less than gates, so the node factor of logic makes it
+    optimistic below 20 nm.
     """
-    per_mm = 310.0 / 256 / 10 * energy_scale(45.0, 40.0)
-    return np.asarray(np.asarray(length_mm, np.float64) * per_mm * energy_scale(node_nm))
+    return np.asarray(WIRE_PJ_PER_BIT_MM * np.asarray(length_mm, np.float64) * energy_scale(node_nm))
 
 
 def _filled(table: Floats, rising: bool) -> Floats:

@@ -104,3 +104,8 @@ def test_a_design_without_a_space():
     bit_fusion = load_hardware("bit_fusion")
     assert grid_size(bit_fusion) == 1
     assert len(hardware_arrays(bit_fusion, sample_table(bit_fusion, 4, 0))) == 4
+
+
+def test_measured_idle_power_replaces_the_modelled_leakage():
+    assert hardware_arrays(load_hardware("eyeriss_like")).leakage_w[0] == pytest.approx(0.03)
+    assert hardware_arrays(load_hardware("eyeriss")).leakage_w[0] > 0
