@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: Factors on layers' scores that are tried: most within two times more or less.
 SPREAD = 2.0
+#: Share of the leave-one-out error that factors have to get below to be worth having.
+WORTH = 0.99
 Kind = Literal["post-training", "quantization-aware"]
 
 
@@ -119,7 +121,7 @@ def calibrate_file(
     chosen: dict[str, object] = {"link": str(links.index[0])}
     if len(profile.point_drops) >= len(profile.layer_names):
         errors = predictor.leave_one_out(str(links.index[0]), profile.point_layer_scores, profile.point_drops, SPREAD)
-        if float(np.sqrt((errors**2).mean())) < links["loo_rms"].iloc[0]:
+        if float(np.sqrt((errors**2).mean())) < WORTH * links["loo_rms"].iloc[0]:
             chosen["layer_spread"] = SPREAD
     merged = merged.model_copy(update={"prediction": merged.prediction.model_copy(update=chosen)})
     return Calibration(merged, profile_from_file(merged, document), links)

@@ -186,7 +186,8 @@ def fit_factors(
     plain = np.array(fit_link(name, parts.sum(axis=1), drop))
     count = len(plain)
     misses = predict(name, plain, parts.sum(axis=1)) - drop
-    variance = float((misses**2).sum()) / max(1, len(drop) - count)
+    noise = 1e-3 * float(np.abs(drop).max())  # no measurement is finer; without noise the factors would be free
+    variance = max(float((misses**2).sum()) / max(1, len(drop) - count), noise**2)
     weight = np.sqrt(variance) / np.log(spread)
     link = _link(name)
     moved = [index for index, value in enumerate(plain) if value > 0.0]
@@ -218,7 +219,7 @@ def fit_factors(
         result[len(drop) :, len(moved) :] = weight * np.eye(parts.shape[1])
         return result
 
-    fit = least_squares(residuals, np.zeros(len(moved) + parts.shape[1]), slopes, method="trf")
+    fit = least_squares(residuals, np.zeros(len(moved) + parts.shape[1]), slopes, method="lm")
     return tuple(float(value) for value in parameters_of(fit.x)), np.exp(fit.x[len(moved) :])
 
 
