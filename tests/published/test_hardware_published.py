@@ -123,8 +123,8 @@ def test_stripes_gains_sixteen_over_bits():
 def test_mls_computing_unit_ratios():
     """MLS (abstract): 8.3 to 10.2 times less energy than FP32 and 1.9 to 2.3 times less than FP8, computing units alone.
 
-    From single operations of Horowitz and Aladdin, without the paper's own: 10.4 and 2.6 times for groups of 3x3; the FP8 unit adds in
-    FP32, whose share (0.9 of 1.13 pJ) is larger than in the paper.
+    From single operations of Horowitz and Aladdin, without the paper's own: 10.4 and 2.6 times for groups of 3x3; the FP8 unit
+    adds in FP32, whose share (0.9 of 1.13 pJ) is larger than in the paper.
     """
     mls = float(mac_energy_pj(load_hardware("mls_unit").pe, 7, 7))
     fp32 = float(float_multiply_pj(24) + float_add_pj(32))
