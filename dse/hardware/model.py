@@ -63,7 +63,7 @@ class ProcessingElement:
     energy_pj, area_um2
         Measured figures that replace the model's: energy per MAC at full width, area per element; None uses the model.
     exponent_bits, significand_bits
-        ``float`` and ``mls``: the element format that the unit is built for.
+        ``float`` and ``mls``: the element format that the unit is built for. ``multi_mode``: above 0, floats are taken too.
     serial_operand
         ``bit_serial``: the operand that is fed bit by bit, ``activation`` or ``weight``.
     """

@@ -104,6 +104,16 @@ def pe_mode(pe: ProcessingElement, weight_bits: npt.ArrayLike, activation_bits: 
     raise ValueError(f"unknown family {pe.family}")
 
 
+def multiplies(pe: ProcessingElement, floating: npt.ArrayLike) -> Bools:
+    """Whether an element multiplies operands of a kind: floating point (True) or integers and shared-exponent mantissas (False).
+
+    ``float`` elements take floating point only, ``multi_mode`` elements with ``significand_bits`` take both, all others integers.
+    """
+    wanted = np.asarray(floating, np.bool_)
+    takes_floats = pe.family == "float" or (pe.family == "multi_mode" and pe.significand_bits > 0)
+    return np.where(wanted, takes_floats, pe.family != "float")
+
+
 def waiting_bits(widths: npt.ArrayLike, shares: npt.ArrayLike, block: int) -> Floats:
     """Expected width of the widest of ``block`` lanes that wait for each other, drawn independently from a histogram.
 
