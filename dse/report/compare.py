@@ -1,0 +1,194 @@
+"""Runs side by side: fronts overlaid, hypervolume ratio, and what differs in their inputs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import moocore
+import numpy as np
+import pandas as pd
+from rich.markup import escape as rich_escape
+from rich.table import Table
+
+from dse.errors import InputError
+from dse.report.figures import front_figure
+from dse.report.page import fill_page, html_table, json_for_html, write_page
+from dse.report.quantities import format_value, quantity
+from dse.report.run_data import OBJECTIVES, RunData, read_run
+
+#: What describes how a run went, or where, not what was asked of it.
+_NOT_INPUTS = frozenset(
+    "name command seconds started hypervolume hypervolume_trace reference baselines counts certificate notes validation "
+    "left_out assumptions quantities jobs per".split()
+)
+#: The common reference lies this far beyond the worst value of any front, so that the outermost designs count too.
+_BEYOND = 1.05
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Result of :func:`compare_runs`.
+
+    Attributes
+    ----------
+    names
+        Of the runs, (R,).
+    objectives
+        Columns that all runs optimized, and the hypervolume is over.
+    reference
+        Common reference point in those columns.
+    hypervolume, ratio
+        (R,) of each front, and divided by that of the first run; NaN where the first is zero.
+    designs
+        (R,) designs of each front.
+    differences
+        Inputs that differ: ``input``, then one column per run.
+    page
+        The page with the fronts overlaid.
+    """
+
+    names: tuple[str, ...]
+    objectives: tuple[str, ...]
+    reference: tuple[float, ...]
+    hypervolume: tuple[float, ...]
+    ratio: tuple[float, ...]
+    designs: tuple[int, ...]
+    differences: pd.DataFrame
+    page: Path
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """For the terminal: hypervolumes, then what differs."""
+        first = Table(title=f"Fronts over {', '.join(self.objectives)}")
+        for title in ("run", "front", "hypervolume", "ratio to the first"):
+            first.add_column(title, justify="left" if title == "run" else "right")
+        for row in zip(self.names, self.designs, self.hypervolume, self.ratio, strict=True):
+            first.add_row(rich_escape(row[0]), str(row[1]), format_value(row[2], digits=5), format_value(row[3], digits=5))
+        second = Table(title="What differs in the inputs" if len(self.differences) else "The inputs are equal")
+        for column in self.differences.columns:
+            second.add_column(rich_escape(str(column)), overflow="fold")
+        for cells in self.differences.itertuples(index=False):
+            second.add_row(*(rich_escape(str(cell)) for cell in cells))
+        return (first, second) if len(self.differences) else (first,)
+
+
+def compare_runs(folders: Sequence[Path], page: Path | None = None) -> Comparison:
+    """Compare two or more runs.
+
+    Parameters
+    ----------
+    folders
+        Run folders; ratios are to the first.
+    page
+        Where the page goes; by default ``compare.html`` beside the first run folder.
+
+    Raises
+    ------
+    InputError
+        Fewer than two folders, one is no run folder, or the runs share no objective.
+    """
+    if len(folders) < 2:
+        raise InputError("compare", [f"needs at least two run folders, got {len(folders)}"])
+    runs = [read_run(Path(folder)) for folder in folders]
+    objectives = tuple(
+        name for name in OBJECTIVES if all(name in (run.info.get("objectives") or OBJECTIVES[:2]) for run in runs)
+    )
+    objectives = tuple(name for name in objectives if all(name in run.front for run in runs))
+    if not objectives:
+        raise InputError("compare", ["the runs have no objective in common, so their fronts cannot be compared"])
+    volumes, reference = hypervolumes([run.front for run in runs], objectives)
+    names = _names(runs)
+    path = page or runs[0].folder.resolve().parent / "compare.html"
+    ratio = volumes / volumes[0] if volumes[0] > 0 else np.full(len(runs), np.nan)
+    result = Comparison(
+        names,
+        objectives,
+        tuple(float(value) for value in reference),
+        tuple(float(value) for value in volumes),
+        tuple(float(value) for value in ratio),
+        tuple(len(run.front) for run in runs),
+        differences(runs, names),
+        path,
+    )
+    write_page(path, _page(result, runs))
+    return result
+
+
+def hypervolumes(
+    fronts: Sequence[pd.DataFrame], objectives: Sequence[str]
+) -> tuple[np.ndarray[Any, np.dtype[np.float64]], np.ndarray[Any, np.dtype[np.float64]]]:
+    """Hypervolume of each front under one reference point, and that point.
+
+    The reference is 1.05 times the worst value of any front in each objective (so it moves with the runs compared); rows with an
+    unknown value are left out. The ratio of two hypervolumes does not depend on the units of the objectives.
+
+    Returns
+    -------
+    volumes : ndarray, (R,)
+    reference : ndarray, (objectives,)
+    """
+    points = [front[list(objectives)].dropna().to_numpy(dtype=np.float64) for front in fronts]
+    full = [array for array in points if len(array)]
+    if not full:
+        return np.zeros(len(points)), np.full(len(objectives), np.nan)
+    worst = np.concatenate(full).max(axis=0)
+    reference = worst + (_BEYOND - 1.0) * np.where(worst != 0.0, np.abs(worst), 1.0)
+    volumes = [float(moocore.hypervolume(array, ref=reference)) if len(array) else 0.0 for array in points]
+    return np.array(volumes), reference
+
+
+def differences(runs: Sequence[RunData], names: Sequence[str]) -> pd.DataFrame:
+    """Inputs that are not equal in all runs, as text: ``input``, then one column per run."""
+    flat = [_flat({key: value for key, value in run.info.items() if key not in _NOT_INPUTS}) for run in runs]
+    keys = dict.fromkeys(key for one in flat for key in one)
+    rows = [[key, *(one.get(key, "absent") for one in flat)] for key in keys]
+    return pd.DataFrame([row for row in rows if len(set(row[1:])) > 1], columns=["input", *names])
+
+
+def _flat(value: object, at: str = "") -> dict[str, str]:
+    if isinstance(value, Mapping):
+        return {key: text for name, item in value.items() for key, text in _flat(item, f"{at}.{name}" if at else str(name)).items()}
+    if isinstance(value, list) and value and all(isinstance(item, Mapping) and "name" in item for item in value):
+        return {key: text for item in value for key, text in _flat(item, f"{at}.{item['name']}").items()}
+    return {at: value if isinstance(value, str) else json.dumps(value)}
+
+
+def _names(runs: Sequence[RunData]) -> tuple[str, ...]:
+    plain = [run.name for run in runs]
+    return tuple(name if plain.count(name) == 1 else f"{name} ({number})" for number, name in enumerate(plain, start=1))
+
+
+def _page(result: Comparison, runs: Sequence[RunData]) -> str:
+    rows = [
+        [name, str(count), format_value(volume, digits=5), format_value(ratio, digits=5)]
+        for name, count, volume, ratio in zip(result.names, result.designs, result.hypervolume, result.ratio, strict=True)
+    ]
+    cells = [[str(cell) for cell in row] for row in result.differences.itertuples(index=False)]
+    titles = [str(column) for column in result.differences.columns]
+    figures = []
+    for x, y in _pairs(result.objectives):
+        figure = front_figure(list(runs), x, y)
+        for trace, name in zip(figure.data, result.names, strict=True):
+            trace.name = name
+        figures.append({"x": x, "y": y, "figure": json.loads(figure.update_layout(template="none", width=None).to_json())})
+    points = ", ".join(
+        f"{quantity(name, runs[0].info).label.lower()} {format_value(value, quantity(name, runs[0].info).unit, 4)}"
+        for name, value in zip(result.objectives, result.reference, strict=True)
+    )
+    return fill_page(
+        "compare.html",
+        volumes=html_table(["run", "designs of the front", "hypervolume", "ratio to the first"], rows, "Fronts", (1, 2, 3)),
+        reference=f"Common reference point: {points}.",
+        changes=html_table(titles, cells, "What differs in the inputs") if cells else "<p>The inputs are equal.</p>",
+        data=json_for_html({"figures": figures, "designs": []}),
+    )
+
+
+def _pairs(objectives: Sequence[str]) -> list[tuple[str, str]]:
+    if len(objectives) == 1:
+        return [(objectives[0], "energy_j" if objectives[0] != "energy_j" else "latency_s")]
+    return [(first, second) for index, first in enumerate(objectives) for second in objectives[index + 1 :]]

@@ -1,0 +1,280 @@
+"""The report of a run: one HTML file that needs no server, no network and no other file."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from plotly.offline import get_plotlyjs
+
+from dse.errors import InputError
+from dse.report.page_data import page_data
+from dse.report.quantities import format_value, quantity
+from dse.report.run_data import RunData, listed, read_run
+from dse.report.tables import comparisons, notable, summary_sentence
+
+
+def write_report(folder: Path) -> Path:
+    """Write ``report.html`` into a run folder.
+
+    Parameters
+    ----------
+    folder
+        A run folder: run.json, front.csv, and what else ``dse explore`` wrote.
+
+    Returns
+    -------
+    Path
+        The page.
+
+    Raises
+    ------
+    InputError
+        The folder is no run folder, a file in it cannot be read, or the page cannot be written.
+    """
+    run = read_run(folder)
+    path = run.folder / "report.html"
+    write_page(path, report_html(run))
+    return path
+
+
+def report_html(run: RunData) -> str:
+    """Text of the page."""
+    info = run.info
+    hardware = str(_get(info, "hardware", "name") or "the hardware")
+    network = str(_get(info, "workload", "name") or info.get("name") or run.name)
+    title = f"{network} on {hardware}"
+    return fill_page(
+        "report.html",
+        title=escape(title),
+        mode=escape(str(info.get("mode") or "training")),
+        summary=escape(summary_sentence(run)),
+        tiles=_tiles(run),
+        notes="".join(f"<p class=note>{escape(str(note))}</p>" for note in info.get("notes") or []),
+        facts=_facts(run),
+        gains=_gains(run),
+        validation=_validation(run),
+        left_out=_sentences(info.get("left_out"), "This run states nothing that the model leaves out."),
+        assumptions=_sentences(_assumptions(info), "This run states no assumptions."),
+        data=json_for_html(page_data(run)),
+        empty="hidden" if len(run.designs) else "",
+        full="" if len(run.designs) else "hidden",
+    )
+
+
+def fill_page(template: str, **fields: str) -> str:
+    """Fill a template of the package; script, style and plotly.js are put in."""
+    folder = files("dse.report") / "assets"
+    text = {name: (folder / name).read_text(encoding="utf-8") for name in (template, "style.css", "script.js")}
+    return Template(text[template]).substitute(
+        fields, style=text["style.css"], script=text["script.js"], plotly=get_plotlyjs()
+    )
+
+
+def json_for_html(value: object) -> str:
+    """JSON that is safe inside a script element: nothing in it can end the element or open a comment."""
+    text = json.dumps(_finite(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def write_page(path: Path, text: str) -> None:
+    """Write a page atomically.
+
+    Raises
+    ------
+    InputError
+        It cannot be written; an older page is untouched.
+    """
+    name = None
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n", errors="replace") as stream:
+            stream.write(text)
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except OSError as error:
+        if name is not None:
+            Path(name).unlink(missing_ok=True)
+        raise InputError(str(path), [f"cannot be written: {error.strerror}"]) from None
+
+
+def html_table(titles: Sequence[str], rows: Sequence[Sequence[str]], caption: str, numeric: Sequence[int] = ()) -> str:
+    """A table of plain text cells, escaped; ``numeric`` columns are set flush right."""
+    head = "".join(f'<th scope="col"{_numeric(n, numeric)}>{escape(text)}</th>' for n, text in enumerate(titles))
+    body = "".join(
+        "<tr>" + "".join(f"<td{_numeric(n, numeric)}>{escape(cell)}</td>" for n, cell in enumerate(row)) + "</tr>"
+        for row in rows
+    )
+    return (
+        f'<div class="wide" tabindex="0" role="region" aria-label="{escape(caption)}"><table><caption>{escape(caption)}</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _numeric(column: int, numeric: Sequence[int]) -> str:
+    return ' class="number"' if column in numeric else ""
+
+
+def _tiles(run: RunData) -> str:
+    unit = quantity("accuracy_drop_pp", run.info).unit
+    tiles = []
+    for role, row in notable(run).items():
+        parts = [f"{format_value(row['latency_s'], 's')}", f"{format_value(row['energy_j'], 'J')}"]
+        if "area_mm2" in row:
+            parts.append(format_value(row["area_mm2"], "mm²"))
+        drop = f"predicted drop {format_value(row.get('accuracy_drop_pp'))} {unit}"
+        tiles.append(
+            f'<div class="tile"><h3>{escape(role)} <span>{escape(str(row["design"]))}</span></h3>'
+            f"<p>{escape(' · '.join(parts))}</p><p class=small>{escape(drop)}</p></div>"
+        )
+    return "".join(tiles)
+
+
+def _facts(run: RunData) -> str:
+    info = run.info
+    counts = info.get("counts") or {}
+    limit = info.get("max_accuracy_drop_pp")
+    unit = quantity("accuracy_drop_pp", info).unit
+    error = _get(info, "profile", "loo_error_pp")
+    work = [
+        format_value(_get(info, "workload", "macs"), "MAC") if _get(info, "workload", "macs") else "",
+        f"{format_value(_get(info, 'workload', 'parameters'))} parameters" if _get(info, "workload", "parameters") else "",
+        f"{_get(info, 'workload', 'layers')} layers with MACs" if _get(info, "workload", "layers") else "",
+        f"batch {_get(info, 'workload', 'batch')}" if _get(info, "workload", "batch") else "",
+        f"{_get(info, 'workload', 'optimizer')} optimizer" if _get(info, "workload", "optimizer") else "",
+    ]
+    parameters = _get(info, "workload", "parameters")
+    if isinstance(parameters, (int, float)) and not isinstance(parameters, bool):
+        work[1] = f"{parameters / 1e6:.4g} million parameters"
+    pairs = [
+        ("Workload", _get(info, "workload", "name")),
+        ("Network", ", ".join(part for part in work if part)),
+        ("Workload's source", _get(info, "workload", "source")),
+        ("Hardware", " — ".join(str(x) for x in (_get(info, "hardware", "name"), _get(info, "hardware", "description")) if x)),
+        ("Figures are per", run.per),
+        ("Accuracy limit", None if limit is None else f"{format_value(limit)} {unit}"),
+        ("Sensitivity profile", _get(info, "profile", "source") or _get(info, "profile", "name")),
+        ("Predictor's leave-one-out error", None if error is None else f"{format_value(error)} {unit}"),
+        ("Objectives", ", ".join(quantity(str(name), info).label.lower() for name in info.get("objectives") or [])),
+        ("Search", _joined(strategy=info.get("strategy"), sampler=info.get("sampler"), seed=info.get("seed"))),
+        ("Trials", _joined(**{str(key).replace("_", " "): value for key, value in counts.items()})),
+        ("Certificate", _get(info, "certificate", "text")),
+        ("Hypervolume", None if info.get("hypervolume") is None else format_value(info["hypervolume"], digits=5)),
+        ("Started", info.get("started")),
+        ("Time", None if info.get("seconds") is None else f"{info['seconds']} s with {info.get('jobs', 1)} process(es)"),
+        ("Versions", _joined(dse=info.get("dse_version"), model=info.get("model_version"), **_words(info.get("versions")))),
+        ("Command", info.get("command")),
+    ]
+    text = "".join(
+        f"<div><dt>{escape(name)}</dt><dd>{f'<code>{escape(str(value))}</code>' if name == 'Command' else escape(str(value))}</dd></div>"
+        for name, value in pairs
+        if value not in (None, "")
+    )
+    return f"<dl>{text}</dl>{_space(run)}"
+
+
+def _space(run: RunData) -> str:
+    space = _get(run.info, "hardware", "space")
+    rows = []
+    for item in space if isinstance(space, list) else []:
+        if isinstance(item, Mapping):
+            values = item.get("values")
+            shown = ", ".join(_short(value) for value in values) if isinstance(values, list) else str(values)
+            rows.append([str(item.get("name", "")), shown, _short(item.get("default"))])
+    text = html_table(["parameter", "values searched", "default"], rows, "Hardware space") if rows else ""
+    sources = _get(run.info, "hardware", "sources")
+    if isinstance(sources, Mapping) and sources:
+        body = html_table(["number", "source"], [[str(k), str(v)] for k, v in sources.items()], "Sources of the hardware's numbers")
+        text += f"<details><summary>Sources of the hardware's numbers ({len(sources)})</summary>{body}</details>"
+    return text
+
+
+def _gains(run: RunData) -> str:
+    rows = []
+    for record in comparisons(run):
+        baseline = record["baseline"]
+        limit = "" if baseline.get("feasible", True) else " (infeasible)"
+        rows.append(
+            [
+                f"{record['role']} {record['design']}",
+                f"{baseline.get('name', 'baseline')}{limit}",
+                format_value(baseline.get("latency_s"), "s"),
+                record["latency"],
+                format_value(baseline.get("energy_j"), "J"),
+                record["energy"],
+                format_value(baseline.get("accuracy_drop_pp")),
+                str(baseline.get("note") or ""),
+            ]
+        )
+    if not rows:
+        return "<p>This run holds no baselines.</p>"
+    unit = quantity("accuracy_drop_pp", run.info).unit
+    titles = ["design", "against", "its latency", "design takes", "its energy", "design takes", f"its drop ({unit})", "note"]
+    return html_table(titles, rows, "Designs against baselines on the same hardware", (2, 3, 4, 5, 6))
+
+
+def _validation(run: RunData) -> str:
+    rows = []
+    for item in listed(run.info, "validation"):
+        error = item.get("signed_error")
+        tolerance = item.get("tolerance")
+        rows.append(
+            [
+                str(item.get("source", "")),
+                str(item.get("quantity", "")),
+                format_value(item.get("published"), digits=5),
+                format_value(item.get("ours"), digits=5),
+                f"{error:+.1%}" if isinstance(error, (int, float)) and math.isfinite(error) else "unknown",
+                f"±{tolerance:.1%}" if isinstance(tolerance, (int, float)) else "",
+                str(item.get("note") or ""),
+            ]
+        )
+    if not rows:
+        return "<p>This run folder holds no validation table; <code>dse validate</code> prints it.</p>"
+    titles = ["source", "quantity", "published", "ours", "signed error", "tolerance", "note"]
+    return html_table(titles, rows, "Published figures against this model", (2, 3, 4, 5))
+
+
+def _assumptions(info: Mapping[str, Any]) -> list[str]:
+    profile = _get(info, "profile", "assumptions")
+    both = [*(info.get("assumptions") or []), *(profile if isinstance(profile, list) else [])]
+    return list(dict.fromkeys(str(text) for text in both))
+
+
+def _sentences(sentences: object, otherwise: str) -> str:
+    if not isinstance(sentences, list) or not sentences:
+        return f"<p>{escape(otherwise)}</p>"
+    return "<ul>" + "".join(f"<li>{escape(str(text))}</li>" for text in sentences) + "</ul>"
+
+
+def _get(info: Mapping[str, Any], key: str, inner: str) -> Any:
+    value = info.get(key)
+    return value.get(inner) if isinstance(value, Mapping) else None
+
+
+def _joined(**parts: object) -> str:
+    return ", ".join(f"{name} {value}" for name, value in parts.items() if value not in (None, ""))
+
+
+def _words(value: object) -> dict[str, object]:
+    return {str(key): item for key, item in value.items() if key not in ("dse", "model")} if isinstance(value, Mapping) else {}
+
+
+def _short(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

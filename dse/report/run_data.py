@@ -1,0 +1,134 @@
+"""Reads a run folder: results only, nothing is computed again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dse.errors import InputError, Problem
+
+OBJECTIVES = ("latency_s", "energy_j", "area_mm2", "accuracy_drop_pp")
+_NEEDED = ("design", "latency_s", "energy_j")
+
+
+@dataclass(frozen=True)
+class RunData:
+    """What a run folder holds.
+
+    Attributes
+    ----------
+    folder
+        Where it was read from.
+    info
+        run.json.
+    front, designs
+        Non-dominated designs and everything kept, one row per design; ``designs`` contains the front.
+    bits, layers, area, roofline
+        Long tables of the front's designs; empty where the file is missing.
+    """
+
+    folder: Path
+    info: Mapping[str, Any]
+    front: pd.DataFrame
+    designs: pd.DataFrame
+    bits: pd.DataFrame
+    layers: pd.DataFrame
+    area: pd.DataFrame
+    roofline: pd.DataFrame
+
+    @property
+    def name(self) -> str:
+        """Name of the run: that of its folder."""
+        return self.folder.resolve().name
+
+    @property
+    def per(self) -> str:
+        """What latency and energy are per, such as "training step of 256 samples"."""
+        return str(self.info.get("per") or "training step of the batch")
+
+    def knee(self) -> str | None:
+        """The front's knee: the one the run names among its baselines, else the design farthest below the chord of the front.
+
+        The chord joins the fastest and the thriftiest design in the plane of log latency and log energy.
+        """
+        names = set(self.front["design"])
+        for baseline in listed(self.info, "baselines"):
+            if baseline.get("role") == "knee" and baseline.get("design") in names:
+                return str(baseline["design"])
+        table = self.front[(self.front["latency_s"] > 0) & (self.front["energy_j"] > 0)]
+        if not len(table):
+            return None
+        points = np.log(table[["latency_s", "energy_j"]].to_numpy(dtype=float))
+        span = np.ptp(points, axis=0)
+        scaled = (points - points.min(axis=0)) / np.where(span > 0, span, 1.0)
+        return str(table["design"].iloc[int(scaled.sum(axis=1).argmin())])
+
+
+def listed(info: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    """A list of records of run.json; empty where it is missing."""
+    return [item for item in info.get(key) or [] if isinstance(item, dict)]
+
+
+def read_run(folder: Path) -> RunData:
+    """Read a run folder.
+
+    Raises
+    ------
+    InputError
+        It is no run folder, or run.json or front.csv cannot be read.
+    """
+    folder = Path(folder)
+    missing = [name for name in ("run.json", "front.csv") if not (folder / name).is_file()]
+    if missing:
+        raise InputError(
+            str(folder),
+            [f"holds no {name}; give the folder that 'dse explore' wrote" for name in missing],
+        )
+    try:
+        info = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(str(folder / "run.json"), [f"cannot be read as JSON: {error}"]) from None
+    if not isinstance(info, dict):
+        raise InputError(str(folder / "run.json"), ["expected an object"])
+    front = _table(folder / "front.csv", _NEEDED)
+    designs = _table(folder / "designs.csv", _NEEDED)
+    lost = front[~front["design"].isin(designs["design"])]
+    designs = pd.concat([designs, lost], ignore_index=True) if len(designs) and len(lost) else designs
+    return RunData(
+        folder,
+        info,
+        front,
+        designs if len(designs) else front,
+        _table(folder / "bits.csv", ("design", "layer", "operand", "format", "bits")),
+        _table(folder / "layers.csv", ("design", "layer", "pass", "latency_s")),
+        _table(folder / "area.csv", ("design", "part", "area_mm2")),
+        _table(folder / "roofline.csv", ("design", "layer", "pass", "intensity_macs_per_bit", "macs_per_s")),
+    )
+
+
+def _table(path: Path, needed: tuple[str, ...]) -> pd.DataFrame:
+    if not path.is_file():
+        return pd.DataFrame({name: [] for name in needed})
+    words = {"design": str, "layer": str, "pass": str, "operand": str, "format": str, "part": str, "bound": str}
+    try:
+        table = pd.read_csv(path, dtype=words, keep_default_na=True)
+    except pd.errors.EmptyDataError:
+        return pd.DataFrame({name: [] for name in needed})
+    except (OSError, ValueError) as error:
+        raise InputError(str(path), [f"cannot be read as CSV: {error}"]) from None
+    absent = [name for name in needed if name not in table.columns]
+    if absent:
+        raise InputError(str(path), [Problem("", f"the column '{name}' is missing") for name in absent])
+    return table
+
+
+def hardware_columns(run: RunData) -> list[str]:
+    """Columns of the designs that are neither objectives nor bookkeeping: the hardware parameters."""
+    known = {"design", "certificate_gap", "feasible", "limit", *OBJECTIVES}
+    return [str(name) for name in run.designs.columns if name not in known]

@@ -1,0 +1,207 @@
+"""Tables of a run: for the terminal (rich), for a paper (LaTeX), for a text (Markdown), and the sentence that sums a run up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.markup import escape
+from rich.table import Table
+
+from dse.report.quantities import format_ratio, format_value, quantity
+from dse.report.run_data import OBJECTIVES, RunData, listed, read_run
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "²": r"$^2$",
+    "µ": r"$\mu$",
+}
+
+
+def notable(run: RunData) -> dict[str, pd.Series]:
+    """The designs a reader asks for first, by role: knee, fastest, thriftiest. Empty if the front is."""
+    front = run.front[run.front["latency_s"].notna() & run.front["energy_j"].notna()]
+    if not len(front):
+        return {}
+    picks = {"knee": run.knee()}
+    for baseline in listed(run.info, "baselines"):
+        if baseline.get("role") in ("fastest", "thriftiest") and baseline.get("design") in set(front["design"]):
+            picks[str(baseline["role"])] = str(baseline["design"])
+    picks.setdefault("fastest", str(front.loc[front["latency_s"].idxmin(), "design"]))
+    picks.setdefault("thriftiest", str(front.loc[front["energy_j"].idxmin(), "design"]))
+    return {role: front[front["design"] == design].iloc[0] for role, design in picks.items() if design is not None}
+
+
+def comparisons(run: RunData) -> list[dict[str, Any]]:
+    """Notable designs against the baselines of the same hardware.
+
+    Returns
+    -------
+    list
+        Records ``role, design, row, baseline, latency, energy``; the last two are sentences such as "2.3x less". A baseline that
+        names no design counts for every role.
+    """
+    records = []
+    for role, row in notable(run).items():
+        for baseline in listed(run.info, "baselines"):
+            if baseline.get("role") == role or (not baseline.get("role") and baseline.get("design") in (None, row["design"])):
+                records.append(
+                    {
+                        "role": role,
+                        "design": str(row["design"]),
+                        "row": row,
+                        "baseline": baseline,
+                        "latency": format_ratio(row["latency_s"], baseline.get("latency_s")),
+                        "energy": format_ratio(row["energy_j"], baseline.get("energy_j")),
+                    }
+                )
+    return records
+
+
+def summary_sentence(run: RunData) -> str:
+    """One or two sentences: what the search gained over the baselines on the same hardware."""
+    limit = run.info.get("max_accuracy_drop_pp")
+    unit = quantity("accuracy_drop_pp", run.info).unit
+    bound = "" if limit is None else f" within the accuracy limit of {format_value(limit)} {unit}"
+    rows = notable(run)
+    if not rows:
+        return f"No feasible design was found{bound}; the limits that failed are in designs.csv."
+    count = len(run.front)
+    many = "1 non-dominated design" if count == 1 else f"{count} non-dominated designs"
+    text = f"{many}{bound}."
+    found = [record for record in comparisons(run) if record["role"] == "knee"]
+    gains = [
+        f"{record['latency']} time and {record['energy']} energy than {record['baseline'].get('name', 'the baseline')}"
+        for record in found
+        if "unknown" not in (record["latency"], record["energy"])
+    ]
+    if gains:
+        row = rows["knee"]
+        drop = row.get("accuracy_drop_pp")
+        lost = "" if drop is None or pd.isna(drop) else f", at a predicted drop of {format_value(drop)} {unit}"
+        text += f" The knee of the front, {row['design']}, takes {' and '.join(gains)} on the same hardware{lost}."
+        text = text.replace("equal time", "the same time").replace("equal energy", "the same energy")
+    return text
+
+
+def summary_table(run: RunData | Path) -> Table:
+    """The end of a run on the terminal: notable designs, and what they gain over the baselines on the same hardware."""
+    run = run if isinstance(run, RunData) else read_run(run)
+    unit = quantity("accuracy_drop_pp", run.info).unit
+    table = Table(title=escape(summary_sentence(run)), title_justify="left")
+    table.add_column("design")
+    for title in ("latency", "energy", "area", f"drop ({unit})", "against, on the same hardware", "latency", "energy"):
+        table.add_column(title, justify="left" if title.startswith("against") else "right")
+    found = comparisons(run)
+    for role, row in notable(run).items():
+        first = [
+            f"{role} {row['design']}",
+            format_value(row["latency_s"], "s"),
+            format_value(row["energy_j"], "J"),
+            format_value(row.get("area_mm2"), "mm²"),
+            format_value(row.get("accuracy_drop_pp")),
+        ]
+        mine = [record for record in found if record["role"] == role]
+        for record in mine or [None]:
+            gain = ["", "", ""] if record is None else [_baseline(record["baseline"]), record["latency"], record["energy"]]
+            table.add_row(*(escape(cell) for cell in [*first, *gain]))
+            first = [""] * len(first)
+    return table
+
+
+def _baseline(baseline: dict[str, Any]) -> str:
+    name = str(baseline.get("name", "baseline"))
+    return name if baseline.get("feasible", True) else f"{name} (infeasible)"
+
+
+def front_cells(run: RunData, columns: Sequence[str] | None = None) -> tuple[list[str], list[list[str]]]:
+    """Titles and cells of the front as text, sorted by latency."""
+    names = [name for name in (columns or ["design", *OBJECTIVES]) if name in run.front.columns]
+    titles = ["design" if name == "design" else quantity(name, run.info).title for name in names]
+    ordered = run.front.sort_values(["latency_s", "energy_j"], kind="stable")
+    rows = [
+        [str(row[name]) if name == "design" else format_value(row[name], digits=4) for name in names]
+        for row in ordered.to_dict("records")
+    ]
+    return titles, rows
+
+
+def markdown_table(run: RunData | Path, columns: Sequence[str] | None = None) -> str:
+    """The front as a Markdown table; plain numbers, units in the head."""
+    run = run if isinstance(run, RunData) else read_run(run)
+    titles, rows = front_cells(run, columns)
+    lines = [titles, ["---", *["---:"] * (len(titles) - 1)], *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines) + "\n"
+
+
+def latex_table(run: RunData | Path, columns: Sequence[str] | None = None) -> str:
+    """The front as a LaTeX table for the booktabs package; plain numbers, units in the head."""
+    run = run if isinstance(run, RunData) else read_run(run)
+    titles, rows = front_cells(run, columns)
+    body = [" & ".join(map(latex_escape, row)) + r" \\" for row in rows]
+    head = " & ".join(map(latex_escape, titles)) + r" \\"
+    lines = [rf"\begin{{tabular}}{{l{'r' * (len(titles) - 1)}}}", r"\toprule", head, r"\midrule", *body]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def latex_escape(text: str) -> str:
+    """Text that LaTeX sets as it stands."""
+    return "".join(_LATEX.get(letter, letter) for letter in text)
+
+
+def cost_tables(total: pd.DataFrame, layers: pd.DataFrame) -> tuple[Table, Table]:
+    """An evaluation for people: totals by component, and one row per layer with its passes and what bounds them.
+
+    Parameters
+    ----------
+    total, layers
+        ``Cost.total`` and ``Cost.layers`` of :func:`dse.evaluate`.
+    """
+    totals = Table(title="Total")
+    totals.add_column("quantity")
+    for row in total.to_dict("records"):
+        totals.add_column(escape(f"{row.get('design', '')} {row.get('plan', '')}".strip()), justify="right")
+    for name in (str(column) for column in total.columns if column not in ("design", "plan")):
+        values = total[name].tolist()
+        if name in ("limit", "price_extrapolated") and not any(bool(value) for value in values):
+            continue
+        what = quantity(name, {})
+        unit = {"macs": "MAC", "bitops": "", "dram_bits": "bits"}.get(name, what.unit)
+        cells = [str(value) if isinstance(value, (bool, str)) else format_value(value, unit, 4) for value in values]
+        totals.add_row(escape(what.label), *(escape(cell) for cell in cells))
+    return totals, _layer_table(layers)
+
+
+def _layer_table(layers: pd.DataFrame) -> Table:
+    table = Table(title="Per layer")
+    components = energy_components(layers)
+    titles = ["layer", "pass", "latency", "bound by", "energy", *(name.removesuffix("_j") for name in components)]
+    for title in titles:
+        table.add_column(title, justify="left" if title in ("layer", "pass", "bound by") else "right")
+    for row in layers.to_dict("records"):
+        energy = row.get("energy_j", sum(row[name] for name in components))
+        table.add_row(
+            escape(str(row["layer"])),
+            escape(str(row["pass"])),
+            format_value(row["latency_s"], "s"),
+            escape(str(row.get("bound", ""))),
+            format_value(energy, "J"),
+            *(format_value(row[name], "J") for name in components),
+        )
+    return table
+
+
+def energy_components(layers: pd.DataFrame) -> list[str]:
+    """Columns of a table of layers that are parts of the energy: they end in ``_j``, and are not the sum."""
+    return [str(name) for name in layers.columns if str(name).endswith("_j") and name != "energy_j"]
