@@ -27,7 +27,8 @@ SMALLEST_NODE_NM, LARGEST_NODE_NM = 5.0, 65.0
 SMALLEST_FITTED_NODE_NM = 7.0
 
 _NODES_NM = np.array([65, 45, 32, 20, 16, 14, 10, 7, 5], dtype=np.float64)
-#: Nominal supply, V: PTM bulk high-performance (65, 45, 32 nm) and PTM multi-gate high-performance (20 to 7 nm) models.
+#: Supply, V, our choice since the equations leave it open: the values usually quoted as nominal for the PTM models that the
+#: equations were fitted to (bulk at 65, 45, 32 nm; multi-gate from 20 nm), not checked against the model cards.
 _SUPPLY_V = np.array([1.1, 1.0, 0.9, 0.9, 0.85, 0.8, 0.75, 0.7])
 #: Quadratic of the supply voltage, energy factor: table 5 of Stillmaker and Baas.
 _ENERGY = np.array(
