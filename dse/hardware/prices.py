@@ -20,8 +20,8 @@ Bools = npt.NDArray[np.bool_]
 #: pJ per bit moved, device and interface. hbm2, gddr5: O'Connor et al., "Fine-Grained DRAM", MICRO 2017. lpddr4, ddr3:
 #: Accelergy's CactiDRAM (ddr3 a server module at low load, after Malladi et al., ISCA 2012). bit_fusion: its simulator (ISCA
 #: 2018). tpu_v4i: a TPUv4i-like model's HBM at 614 GB/s, its origin not traced. ddr4: an 8 Gb x8 device at 2400 MT/s
-#: and full rate by the currents that Ramulator 2 lists (IDD4R 145 mA at 1.2 V, IPP4R 3 mA at 2.5 V, refresh 307 mA more for 350 ns of 7.8 us); bus
-#: termination and activations left out, so it is a lower bound.
+#: and full rate by the currents that Ramulator 2 lists (IDD4R 145 mA at 1.2 V, IPP4R 3 mA at 2.5 V, refresh 307 mA more for
+#: 350 ns of 7.8 us; the rate and the refresh times are ours); bus termination and activations left out: a lower bound.
 DRAM_PJ_PER_BIT = {
     "lpddr4": 8.0,
     "ddr4": 10.3,
