@@ -18,8 +18,9 @@ register_reads
     when the operand changes; ZigZag. The accumulator is updated with every MAC in both.
 halo
     What a sliding window fetches when it moves. "none": the whole new tile (ZigZag). "full": only the part outside the
-    previous tile. "innermost" (default): only the new part if the innermost moving loop alone has moved, else the whole tile
-    (Timeloop forgets a tile once the direction of movement changes).
+    previous tile. "innermost" (default): only the new part if the innermost temporal loop outside the tile alone has
+    moved, else the whole tile (Timeloop forgets a tile once the direction of movement changes; an irrelevant loop in
+    between is enough). A register read by every MAC has no halo.
 spatial_halo
     "union" (default): neighbours of a sliding window read the bounding box of their union once. "identical": only PEs with
     the same tile share a read (Timeloop).
@@ -348,15 +349,18 @@ def _united_slides(loops: _Loops, tensor: Ints, unite: Bools) -> Ints:
     return np.asarray(np.flatnonzero((tensor == _X) & (unite & slides).any(axis=1)))
 
 
-def _elements(loops: _Loops, tensor: Ints, tile: Bools, unite: Bools, kept: Bools, halo: str) -> Ints:
-    """(m,) elements of a link: tiles, united over some spatial loops, at every step of the kept loops."""
+def _elements(loops: _Loops, tensor: Ints, tile: Bools, unite: Bools, kept: Bools, halo: str, whole: Bools) -> Ints:
+    """(m,) elements of a link: tiles, united over some spatial loops, at every step of the kept loops.
+
+    Where `whole` is set, a moving window is fetched as a whole.
+    """
     total = _swept(loops, tensor, kept)
     united = _united_slides(loops, tensor, unite)
-    if halo == "none":
-        for m in united:
-            total[m] = _swept_one(loops, int(m), tile, unite, kept)
-    elif (tensor == _X).any():
-        total = np.where(tensor == _X, _fetched_with_halo(loops, tensor, tile, unite, kept, halo, united), total)
+    for m in united[whole[united]]:
+        total[m] = _swept_one(loops, int(m), tile, unite, kept)
+    parts = (tensor == _X) & ~whole
+    if parts.any():
+        total = np.where(parts, _fetched_with_halo(loops, tensor, tile, unite, kept, halo, united), total)
     return total
 
 
@@ -393,6 +397,8 @@ def _fetched_with_halo(
     wrapped = np.zeros((2, len(part)), dtype=np.int64)
     left = np.zeros(len(part), dtype=bool)
     innermost = np.ones(len(part), dtype=bool)
+    # an irrelevant loop that runs between two moves makes Timeloop forget the tile
+    still_or_here = ~batch.spatial & ~tile & (loops.extent > 1)
     for k in range(in_time.shape[1]):
         here = in_time[:, k]
         shift = np.abs(step[:, :, k] - wrapped)
@@ -406,7 +412,7 @@ def _fetched_with_halo(
         total += np.where(here, (loops.extent[:, k] - 1) * outer[:, k + 1] * fresh, 0)
         wrapped += np.where(here, (loops.extent[:, k] - 1) * step[:, :, k], 0)
         left |= leaving[:, k]
-        innermost &= ~here
+        innermost &= ~still_or_here[:, k]
     return np.asarray(total * np.where(kept & batch.spatial, loops.extent, 1).prod(axis=1))
 
 
@@ -459,11 +465,11 @@ def _link(
     every_step = is_mac & (accumulates or conventions.register_reads == "per_mac")
     moving = _moving(loops, tensor, child, ~every_step)
     alone = np.zeros_like(unite)
-    halo = "none" if accumulates else conventions.halo
-    received = _elements(loops, tensor, child, alone, moving, halo)
+    whole = every_step | (accumulates or conventions.halo == "none")
+    received = _elements(loops, tensor, child, alone, moving, conventions.halo, whole)
     if conventions.multicast == "receiver":
         unite = alone
-    sent = _elements(loops, tensor, child, unite, moving & ~unite, halo)
+    sent = _elements(loops, tensor, child, unite, moving & ~unite, conventions.halo, whole)
     zero = np.zeros_like(sent)
     if not accumulates:
         return sent, zero, received, zero

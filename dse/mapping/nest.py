@@ -77,7 +77,6 @@ def _watch(
     unite: tuple[bool, ...],
     halo: str,
     every_step: bool,
-    stay: tuple[bool, ...] | None = None,
 ) -> _View:
     extents = _extents(mapping, nest)
     n = len(extents)
@@ -96,7 +95,6 @@ def _watch(
             neighbours[loop.dim] = [b + i * unit[j] for b in neighbours[loop.dim] for i in range(extents[j])]
     holders: dict[tuple[int, ...], _Holder] = {}
     fetched = first = 0
-    stay = stay if stay is not None else (False,) * n
     for step in itertools.product(*(range(extents[j]) for j in temporal)):
         index = dict(zip(temporal, step, strict=True))
         for place in itertools.product(*(range(extents[j]) for j in spatial)):
@@ -110,7 +108,7 @@ def _watch(
             if any(valid[d] >= bound[d] for d in DIMS):
                 continue
             holder = holders.setdefault(place, _Holder())
-            where = tuple(index[j] for j in temporal if not tile[j] and not stay[j])
+            where = tuple(index[j] for j in temporal if not tile[j] and extents[j] > 1)
             tile_of = tuple(base[d] for d in RELEVANT[tensor])
             if holder.box is not None and tile_of == holder.tile and not (every_step and where != holder.where):
                 continue
@@ -175,13 +173,11 @@ def simulate(mapping: Mapping, nest: Nest, conventions: Conventions = DEFAULT) -
                 unite.append(shares)
             accumulates = role == 2
             every = child is None and (accumulates or conventions.register_reads == "per_mac")
-            halo = "none" if accumulates or tensor != "X" else conventions.halo
-            # "innermost" looks at the innermost loop that moves the tile: loops that stand still do not count
-            stay = _stationary(mapping, extents, tensor, child_tile) if not every else tuple(e == 1 for e in extents)
-            received = _watch(mapping, nest, tensor, child_tile, (False,) * n, halo, every, stay)
+            halo = "none" if accumulates or every or tensor != "X" else conventions.halo
+            received = _watch(mapping, nest, tensor, child_tile, (False,) * n, halo, every)
             sent = received
             if conventions.multicast == "source":
-                sent = _watch(mapping, nest, tensor, child_tile, tuple(unite), halo, every, stay)
+                sent = _watch(mapping, nest, tensor, child_tile, tuple(unite), halo, every)
             here = result[level][role]
             here.reads_to_child = sent.fetched
             if accumulates:
@@ -196,12 +192,3 @@ def simulate(mapping: Mapping, nest: Nest, conventions: Conventions = DEFAULT) -
             child, child_tile = level, parent_tile
     return result
 
-
-def _stationary(mapping: Mapping, extents: list[int], tensor: str, tile: tuple[bool, ...]) -> tuple[bool, ...]:
-    """Temporal loops that never change the tile by themselves because nothing relevant is inside them."""
-    stay, started = [], False
-    for loop, extent, held in zip(mapping.loops, extents, tile, strict=True):
-        outside = loop.axis is None and not held and extent > 1
-        started = started or (outside and loop.dim in RELEVANT[tensor])
-        stay.append(not (outside and started))
-    return tuple(stay)
