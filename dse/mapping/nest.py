@@ -156,7 +156,6 @@ def simulate(mapping: Mapping, nest: Nest, conventions: Conventions = DEFAULT) -
     """
     result = [[LevelCounts() for _ in range(3)] for _ in mapping.levels]
     n = len(mapping.loops)
-    extents = _extents(mapping, nest)
     for role in range(3):
         tensor = nest.tensors[role]
         child_tile: tuple[bool, ...] = (False,) * n

@@ -8,6 +8,7 @@ amount per period and a window in which it may happen; what does not fit stalls.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -452,7 +453,7 @@ def _loading(
     parts = {role: {"own": 0.0, "half": 0.0, "mixed": 0.0} for role in (0, 1)}
     for role in (0, 1):
         held = chains[role].levels
-        for low, high in zip(held, held[1:], strict=False):
+        for low, high in itertools.pairwise(held):
             ends = ((low, role, _FILL), (high, role, _DOWN))
             longest = max(loading.get(end, 0.0) for end in ends)
             shares = [both.get(end, False) for end in ends]
@@ -469,7 +470,7 @@ def _loading(
     held = chains[2].levels
     offload = sum(
         max(loading.get((low, 2, _UP_OUT), 0.0), loading.get((high, 2, _UP_IN), 0.0))
-        for low, high in zip(held, held[1:], strict=False)
+        for low, high in itertools.pairwise(held)
     )
     return onload, offload
 

@@ -1,0 +1,99 @@
+"""How well counts explain the energies of published Timeloop runs on Gemmini: `python benchmarks/gemmini.py FILE`.
+
+FILE is a table (csv or csv.gz) with the layer (`prob.*`), the configuration (`arch.*`), the mapping in Timeloop's one line
+(`mapping.mapping`), `target.cycle` and `target.energy`. Energy is linear in the counts, so that for each configuration at
+most eight prices are fitted (nonnegative least squares of the relative error) and the error that is left is printed by kind
+of layer. With `--holdout` prices are fitted on one half of the rows and judged on the other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.optimize import nnls
+
+from dse.mapping.counts import TIMELOOP, Counts, batch_of, counts_of_batch
+from dse.mapping.problem import Nest
+from dse.mapping.text import parse_mapping
+
+LAYER = ["prob.N", "prob.K", "prob.C", "prob.P", "prob.Q", "prob.R", "prob.S"]
+WINDOW = ["prob.Hstride", "prob.Wstride", "prob.Hdilation", "prob.Wdilation"]
+
+
+def counts_of_rows(rows: pd.DataFrame) -> Counts:
+    """Counts of all rows, parsed and evaluated in one call."""
+    mappings = [parse_mapping(text, "mapping.mapping") for text in rows["mapping.mapping"]]
+    nests = [
+        Nest((n, 1, k, c, p, q, r, s), stride=(sh, sw), dilation=(dh, dw))
+        for n, k, c, p, q, r, s, sh, sw, dh, dw in rows[LAYER + WINDOW].itertuples(index=False, name=None)
+    ]
+    return counts_of_batch(batch_of(mappings, nests), TIMELOOP)
+
+
+def accesses(counts: Counts) -> NDArray[np.float64]:
+    """(row, 8) accesses with one price each; levels are weight register, accumulator, scratchpad, DRAM."""
+    down, up, fill = counts.reads_to_child, counts.writes_from_child, counts.writes_from_parent
+    columns = [
+        down[:, 0, 0],  # weight register reads: one per MAC, so that this price holds the MAC too
+        fill[:, 0, 0],  # weight register writes
+        down[:, 1, 2],  # accumulator reads
+        up[:, 1, 2],  # accumulator writes
+        down[:, 2, 0] + down[:, 2, 1],  # scratchpad reads
+        fill[:, 2, 0] + fill[:, 2, 1],  # scratchpad writes
+        down[:, 3].sum(axis=1),  # DRAM reads
+        up[:, 3, 2],  # DRAM writes
+    ]
+    return np.stack(columns, axis=1).astype(np.float64)
+
+
+def predicted_energy(rows: pd.DataFrame, counts: Counts, holdout: bool = False) -> NDArray[np.float64]:
+    """(row,) energy from prices fitted per configuration; with `holdout` each half is judged by the other's prices."""
+    features, energy = accesses(counts), rows["target.energy"].to_numpy()
+    arch = [c for c in rows.columns if c.startswith("arch.")]
+    configuration = rows.groupby(arch, sort=False).ngroup().to_numpy()
+    predicted = np.zeros(len(rows))
+    for number in range(configuration.max() + 1):
+        members = np.flatnonzero(configuration == number)
+        halves = [(members[::2], members[1::2]), (members[1::2], members[::2])] if holdout else [(members, members)]
+        for fitted, judged in halves:
+            relative = features[fitted] / energy[fitted, None]
+            scale = np.maximum(relative.max(axis=0, initial=0.0), 1e-300)
+            prices, _ = nnls(relative / scale, np.ones(len(fitted)), maxiter=1000)
+            predicted[judged] = features[judged] @ (prices / scale)
+    return predicted
+
+
+def layer_kind(rows: pd.DataFrame) -> pd.Series:
+    """Fully connected, pointwise, or the size and stride of the filter."""
+    single = (rows["prob.P"] == 1) & (rows["prob.Q"] == 1)
+    kind = rows["prob.R"].astype(str) + "x" + rows["prob.S"].astype(str) + " stride " + rows["prob.Hstride"].astype(str)
+    return kind.where(~(single & (rows["prob.R"] == 1)), "fully connected")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--holdout", action="store_true")
+    arguments = parser.parse_args()
+    rows = pd.read_csv(arguments.file)
+    start = time.perf_counter()
+    counts = counts_of_rows(rows)
+    seconds = time.perf_counter() - start
+    error = abs(predicted_energy(rows, counts, arguments.holdout) / rows["target.energy"] - 1)
+    faster = int((counts.steps > rows["target.cycle"]).sum())
+    print(f"{len(rows)} mappings parsed and counted in {seconds:.2f} s; {faster} have more compute cycles than Timeloop")
+    print(f"{'layer kind':<18}{'rows':>6}{'median':>9}{'90 %':>9}{'99 %':>9}{'largest':>9}   relative error of energy")
+    kinds = layer_kind(rows)
+    for kind in [*sorted(kinds.unique()), "all"]:
+        e = error if kind == "all" else error[kinds == kind]
+        quantiles = "".join(f"{np.quantile(e, q):9.3%}" for q in (0.5, 0.9, 0.99, 1))
+        print(f"{kind:<18}{len(e):>6}{quantiles}")
+
+
+if __name__ == "__main__":
+    main()
