@@ -70,6 +70,8 @@ Ints = npt.NDArray[np.int64]
 LOOPS = "NKCPQRS"
 NEST_POSITION = (0, 2, 3, 4, 5, 6, 7)
 DIRECTION = {"W": "NPQ", "X": "K", "Y": "CRS"}
+#: Dims that a pass reduces, by the accumulated tensor; R and S index X only together with P and Q.
+REDUCED = {"W": "NPQ", "X": "KRS", "Y": "CRS"}
 TENSOR_INDEX = {"W": 0, "X": 1, "Y": 2}
 
 
@@ -96,7 +98,7 @@ class Options:
 
     per_change: tuple[str, ...] = ("weight", "activation")
     max_elements: tuple[float, ...] = ()
-    max_tiles: tuple[int, int, int] = (12, 6, 9)
+    max_tiles: tuple[int, int, int] = (8, 5, 6)
     max_unrollings: int = 6
     stationary: str = ""
     sizes: tuple[tuple[str, tuple[int, ...]], ...] = ()
@@ -197,7 +199,7 @@ def unrollings(nest: Nest, array: ArrayShape, limit: int) -> tuple[tuple[Unrolli
     never considered. Spatial sizes are the smallest that give the same trips. A flattened axis packs its dims, the first
     listed first, and its steps are ``ceil(product / size)``, packed across the borders of tiles.
     """
-    reduced = DIRECTION[nest.tensors[2]]
+    reduced = REDUCED[nest.tensors[2]]
     order = "NGKCPQRS"
     found: dict[tuple[int, ...], Unrolling] = {}
 
@@ -207,7 +209,8 @@ def unrollings(nest: Nest, array: ArrayShape, limit: int) -> tuple[tuple[Unrolli
             other = round(prod(trips[d] for d in order if d not in reduced) * packs["other"])
             reduction = round(prod(trips[d] for d in reduced) * packs["reduced"])
             key = (*(trips[d] for d in order), other, reduction)
-            found.setdefault(key, Unrolling(chosen, spatial, other, reduction, packs["reduced"]))
+            packed = packs["reduced"] if nest.tensors[2] != "X" else 1.0
+            found.setdefault(key, Unrolling(chosen, spatial, other, reduction, packed))
             return
         axis = array.axes[index]
         dims = tuple(d for d in axis.dims if trips[d] > 1)

@@ -26,7 +26,9 @@ same storage, and pruning relies on it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -245,6 +247,14 @@ def build_table(nest: Nest, array: ArrayShape, *, options: Options | None = None
     from dse.mapping.cache import cached_table
 
     return cached_table(nest, array, options or Options(), enumerate_table)
+
+
+def build_tables(
+    nests: Sequence[Nest], arrays: Sequence[ArrayShape], *, options: Options | None = None, workers: int = 0
+) -> list[Table]:
+    """One table per (nest, array) pair, enumerated by several threads; ``workers`` 0 takes all processors."""
+    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+        return list(pool.map(lambda nest, array: build_table(nest, array, options=options), nests, arrays))
 
 
 @dataclass(frozen=True)

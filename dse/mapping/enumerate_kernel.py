@@ -188,10 +188,10 @@ def add_slot(
 @njit(cache=True, nogil=True)
 def _divides(extents: Ints, i: int, j: int, trips: Ints) -> bool:
     """Whether all extents of row j divide those of row i, or those are whole."""
+    divides = True
     for d in range(extents.shape[1]):
-        if extents[i, d] % extents[j, d] != 0 and extents[i, d] != trips[d]:
-            return False
-    return True
+        divides &= extents[i, d] % extents[j, d] == 0 or extents[i, d] == trips[d]
+    return divides
 
 
 @njit(cache=True, nogil=True)
