@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from dse.errors import InputError
     from dse.hardware import load_hardware
     from dse.precision import Plan, Schedule
-    from dse.search import explore, pareto_front
+    from dse.search.explore import explore
+    from dse.search.pareto import pareto_front
     from dse.workload import load_workload
 
 __version__ = "0.1.0"
@@ -30,11 +31,11 @@ _HOMES = {
     "Plan": "dse.precision",
     "Schedule": "dse.precision",
     "evaluate": "dse.cost",
-    "explore": "dse.search",
+    "explore": "dse.search.explore",
     "load_hardware": "dse.hardware",
     "load_profile": "dse.accuracy",
     "load_workload": "dse.workload",
-    "pareto_front": "dse.search",
+    "pareto_front": "dse.search.pareto",
 }
 
 __all__ = [

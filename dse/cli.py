@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -65,6 +66,7 @@ def explore(
 
     from dse.report import summary_table, write_report
     from dse.search import explore as run_explore
+    from dse.studies.validation import validation_table
 
     columns = (
         TextColumn("{task.description}"),
@@ -98,6 +100,7 @@ def explore(
             resume=resume,
             progress=progress,
             command=" ".join(["dse", *sys.argv[1:]]),
+            validation=[{str(k): v for k, v in row.items()} for row in validation_table().to_dict("records")],
         )
         assert run.folder is not None
         page = write_report(run.folder)
@@ -117,9 +120,6 @@ def evaluate(
     workload: Workload,
     hardware: HardwareOption = "flex_trainer",
     plan: Annotated[str, typer.Option(help="Such as w8a8e8, w4a4e8, fp32, or a YAML file.")] = "w8a8e8",
-    mapping: Annotated[
-        Path | None, typer.Option(help="Explicit mappings to evaluate instead of the best ones.")
-    ] = None,
     schedule: Annotated[
         Path | None, typer.Option(help="A schedule of plans over a training run, instead of --plan.")
     ] = None,
@@ -139,8 +139,8 @@ def evaluate(
             raise InputError("--batch", [f"expected an integer >= 1, got {batch}"])
         network = network.with_batch(batch)
     design = load_hardware(hardware)
-    what: Any = Schedule.load(schedule, network) if schedule is not None else _plan(Plan, plan, network)
-    cost = run_evaluate(network, design, what, mode=mode, mapping=mapping)
+    what: Any = Schedule.load(schedule) if schedule is not None else _plan(Plan, plan, network)
+    cost = run_evaluate(network, design, what, mode=mode)
     if as_json:
         print(json.dumps(cost.as_dict(), indent=1, allow_nan=False))
     else:
@@ -226,14 +226,15 @@ def validate(as_json: Annotated[bool, typer.Option("--json", help="Print JSON in
     view = Table(
         "source", "quantity", "published", "ours", "signed error", "tolerance", "why it is off", title="Validation"
     )
-    for row in table.itertuples(index=False):
+    for item in table.to_dict("records"):
+        row = SimpleNamespace(**{str(key): value for key, value in item.items()})
         view.add_row(
             row.source,
             row.quantity,
             f"{row.published:.5g}",
             f"{row.ours:.5g}",
             f"{row.signed_error:+.1%}",
-            f"{row.tolerance:.1%}",
+            "" if row.tolerance != row.tolerance else f"{row.tolerance:.1%}",
             row.note,
         )
     _console().print(view)

@@ -65,7 +65,8 @@ def choice_costs(
         by_row = values.sum(axis=-1).reshape(*shape, -1)
         for row, group in enumerate(member):
             target[..., group] += by_row[..., row]
-    infeasible = ~np.isfinite(energy).any(axis=2).all(axis=(1, 2))
+    has_choice: npt.NDArray[np.bool_] = np.asarray(np.isfinite(energy).any(axis=2))
+    infeasible = ~has_choice.reshape(len(arrays), -1).all(axis=1)
     limit = np.where(infeasible, np.where(steps.limit == "", "no width fits", steps.limit), "")
     return ChoiceCosts(np.moveaxis(energy, 2, 3), np.moveaxis(latency, 2, 3), arrays.area_mm2, limit)
 

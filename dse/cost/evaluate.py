@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -122,7 +121,6 @@ def evaluate(
     *,
     mode: str = "training",
     mapping_objective: str = "edp",
-    mapping: str | Path | None = None,
 ) -> Cost:
     """Cost of plans on hardware.
 
@@ -140,8 +138,6 @@ def evaluate(
         ``training``: all passes and the optimizer. ``inference``: the forward pass, norms folded.
     mapping_objective
         What each layer's mapping is chosen by: ``edp``, ``energy`` or ``latency``.
-    mapping
-        A file of explicit mappings instead of the best ones.
 
     Raises
     ------
@@ -277,7 +273,7 @@ def _totals(
     feasible = np.repeat(steps.limit == "", rows)
     with np.errstate(invalid="ignore"):
         latency, energy = weighted(steps.latency_s), weighted(steps.energy_j)
-    table = {
+    table: dict[str, Any] = {
         "design": np.repeat(np.arange(start, start + d), rows),
         "plan": list(labels) * d,
         "latency_s": np.where(feasible, latency, np.nan),

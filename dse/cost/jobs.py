@@ -11,7 +11,9 @@ A network repeats shapes and a search repeats widths, so the cost of everything 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +21,7 @@ import numpy.typing as npt
 
 from dse.hardware.arrays import HardwareArrays
 from dse.hardware.model import Hardware, Memory
-from dse.hardware.pe import Mode, mac_energy_pj, pe_mode
+from dse.hardware.pe import Mode, mac_energy_pj, multiplies, pe_mode
 from dse.mapping.candidates import Options
 from dse.mapping.engine import Points, Scores, Table, build_table, score
 from dse.mapping.problem import ROLES, ArrayShape, Axis, Nest, Storage
@@ -34,9 +36,6 @@ LEAK_COMPONENT = "leakage"
 #: Tile vectors per direction (N P Q, K, C R S) and spatial unrollings that the mapper enumerates per nest.
 MAX_TILES = (5, 3, 3)
 MAX_UNROLLINGS = 1
-
-#: Processing elements that multiply floating-point formats; the others multiply integers (and shared-exponent mantissas).
-FLOAT_FAMILIES = ("float",)
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,7 @@ def role_memories(hardware: Hardware, role: str) -> tuple[int | None, int | None
     return (inner[0] if inner else None, outer[0] if outer else None, len(hardware.memories) - 1)
 
 
-def array_shape(hardware: Hardware, axis_size: Sequence[int], pass_: str) -> ArrayShape:
+def array_shape(hardware: Hardware, axis_size: Sequence[int] | Ints, pass_: str) -> ArrayShape:
     """What the mapper needs to know of a design in a pass: axes and on-chip memories without sizes and prices."""
     axes = tuple(
         Axis(axis.name, int(size), axis.dims[pass_], axis.flatten)
@@ -140,25 +139,30 @@ def cost_jobs(hardware: Hardware, arrays: HardwareArrays, jobs: Jobs, objective:
         traffic_bits=np.zeros((designs, count, len(hardware.memories))),
     )
     mode = pe_mode(hardware.pe, jobs.multiplier_bits[:, 0], jobs.multiplier_bits[:, 1])
-    wrong = ~(mode.supported & (jobs.floating == (hardware.pe.family in FLOAT_FAMILIES)))
+    wrong = ~(mode.supported & multiplies(hardware.pe, jobs.floating))
     if wrong.any():
         costs.limit[:] = _unsupported(hardware, jobs, int(np.flatnonzero(wrong)[0]))
     usable = ~wrong
+    used = [n for n in range(len(jobs.nests)) if ((jobs.nest == n) & usable).any()]
     groups, member = np.unique(arrays.axis_size, axis=0, return_inverse=True)
     for g, sizes in enumerate(groups):
         rows = np.flatnonzero(member.reshape(-1) == g)
-        tables, points, places = [], [], []
-        for n, nest in enumerate(jobs.nests):
+        nests = [jobs.nests[n] for n in used]
+        tables = _tables(hardware, sizes, nests)
+        for n, table in zip(used, tables, strict=True):
             wanted = np.flatnonzero((jobs.nest == n) & usable)
-            if len(wanted):
-                table = build_table(nest, array_shape(hardware, sizes, nest.pass_), options=table_options(hardware))
-                tables.append(table)
-                points.append(_points(hardware, arrays, rows, jobs, wanted, mode, table))
-                places.append(wanted)
-        for table, (given, prices), wanted in zip(tables, points, places, strict=True):
-            found = score(table, given, objective, hardware.overlap)
-            _store(costs, hardware, table, given, prices, found, rows, wanted)
+            points, prices = _points(hardware, arrays, rows, jobs, wanted, mode, table)
+            found = score(table, points, objective, hardware.overlap)
+            _store(costs, hardware, table, points, prices, found, rows, wanted)
     return costs
+
+
+def _tables(hardware: Hardware, sizes: Ints, nests: Sequence[Nest]) -> list[Table]:
+    """Tables of nests on one array; the enumeration lets other threads run, so new ones are built side by side."""
+    options = table_options(hardware)
+    shapes = {pass_: array_shape(hardware, sizes, pass_) for pass_ in {nest.pass_ for nest in nests}}
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        return list(pool.map(lambda nest: build_table(nest, shapes[nest.pass_], options=options), nests))
 
 
 def table_options(hardware: Hardware) -> Options:
@@ -168,7 +172,7 @@ def table_options(hardware: Hardware) -> Options:
     word of the full width, an SRAM packs operands down to 2 bits. The thinning (:data:`MAX_TILES`) is what keeps a cold start
     short; ``benchmarks/mapping.py`` measures what a finer enumeration gains.
     """
-    largest = {parameter.name: max(parameter.values) for parameter in hardware.space}
+    largest = {**hardware.largest, **{parameter.name: max(parameter.values) for parameter in hardware.space}}
     elements = []
     for memory in hardware.memories[:-1]:
         size = max(memory.size_bits, largest.get(f"memories.{memory.name}.size_bits", 0.0))

@@ -144,6 +144,8 @@ class Hardware:
         Whether the model's leakage of elements and memories is added to ``idle_w``; false where that is measured.
     space
         What may vary.
+    largest
+        Largest value in the original space of each parameter that :meth:`with_values` has fixed.
     """
 
     name: str
@@ -163,6 +165,7 @@ class Hardware:
     space: tuple[Parameter, ...] = ()
     path: str = ""
     options: dict[str, float] = field(default_factory=dict)
+    largest: dict[str, float] = field(default_factory=dict)
 
     def with_values(self, values: Mapping[str, float]) -> Hardware:
         """The design with these parameter values; see :func:`dse.hardware.space.with_values`."""

@@ -48,7 +48,16 @@ def with_values(hardware: Hardware, values: Mapping[str, float]) -> Hardware:
         memories.append(replace(memory, **given))  # type: ignore[arg-type]
     top = {name: _typed(name, values[name]) for name in TOP_NUMBERS if name in values}
     left = tuple(parameter for parameter in hardware.space if parameter.name not in values)
-    return replace(hardware, axes=tuple(axes), memories=tuple(memories), space=left, **top)  # type: ignore[arg-type]
+    # The mapper enumerates for the whole space, so that a design taken out of it keeps the space's tables and figures.
+    taken = {parameter.name: max(parameter.values) for parameter in hardware.space if parameter.name in values}
+    return replace(
+        hardware,
+        axes=tuple(axes),
+        memories=tuple(memories),
+        space=left,
+        largest={**hardware.largest, **taken},
+        **top,  # type: ignore[arg-type]
+    )
 
 
 def is_whole(name: str) -> bool:

@@ -22,8 +22,19 @@ from dse.report.run_data import OBJECTIVES, RunData, read_run
 
 #: What describes how a run went, or where, not what was asked of it.
 _NOT_INPUTS = frozenset(
-    "name command seconds started hypervolume hypervolume_trace reference baselines counts certificate notes validation "
-    "left_out assumptions quantities jobs per".split()
+    {
+        "name",
+        "command",
+        "seconds",
+        "started",
+        "jobs",
+        "per",
+        "hypervolume",
+        "hypervolume_trace",
+        "reference",
+        "baselines",
+    }
+    | {"counts", "certificate", "notes", "validation", "left_out", "assumptions", "quantities"}
 )
 #: The common reference lies this far beyond the worst value of any front, so that the outermost designs count too.
 _BEYOND = 1.05
@@ -67,7 +78,9 @@ class Comparison:
         for title in ("run", "front", "hypervolume", "ratio to the first"):
             first.add_column(title, justify="left" if title == "run" else "right")
         for row in zip(self.names, self.designs, self.hypervolume, self.ratio, strict=True):
-            first.add_row(rich_escape(row[0]), str(row[1]), format_value(row[2], digits=5), format_value(row[3], digits=5))
+            first.add_row(
+                rich_escape(row[0]), str(row[1]), format_value(row[2], digits=5), format_value(row[3], digits=5)
+            )
         second = Table(title="What differs in the inputs" if len(self.differences) else "The inputs are equal")
         for column in self.differences.columns:
             second.add_column(rich_escape(str(column)), overflow="fold")
@@ -151,7 +164,11 @@ def differences(runs: Sequence[RunData], names: Sequence[str]) -> pd.DataFrame:
 
 def _flat(value: object, at: str = "") -> dict[str, str]:
     if isinstance(value, Mapping):
-        return {key: text for name, item in value.items() for key, text in _flat(item, f"{at}.{name}" if at else str(name)).items()}
+        return {
+            key: text
+            for name, item in value.items()
+            for key, text in _flat(item, f"{at}.{name}" if at else str(name)).items()
+        }
     if isinstance(value, list) and value and all(isinstance(item, Mapping) and "name" in item for item in value):
         return {key: text for item in value for key, text in _flat(item, f"{at}.{item['name']}").items()}
     return {at: value if isinstance(value, str) else json.dumps(value)}
@@ -165,7 +182,9 @@ def _names(runs: Sequence[RunData]) -> tuple[str, ...]:
 def _page(result: Comparison, runs: Sequence[RunData]) -> str:
     rows = [
         [name, str(count), format_value(volume, digits=5), format_value(ratio, digits=5)]
-        for name, count, volume, ratio in zip(result.names, result.designs, result.hypervolume, result.ratio, strict=True)
+        for name, count, volume, ratio in zip(
+            result.names, result.designs, result.hypervolume, result.ratio, strict=True
+        )
     ]
     cells = [[str(cell) for cell in row] for row in result.differences.itertuples(index=False)]
     titles = [str(column) for column in result.differences.columns]
@@ -174,14 +193,18 @@ def _page(result: Comparison, runs: Sequence[RunData]) -> str:
         figure = front_figure(list(runs), x, y)
         for trace, name in zip(figure.data, result.names, strict=True):
             trace.name = name
-        figures.append({"x": x, "y": y, "figure": json.loads(figure.update_layout(template="none", width=None).to_json())})
+        figures.append(
+            {"x": x, "y": y, "figure": json.loads(figure.update_layout(template="none", width=None).to_json())}
+        )
     points = ", ".join(
         f"{quantity(name, runs[0].info).label.lower()} {format_value(value, quantity(name, runs[0].info).unit, 4)}"
         for name, value in zip(result.objectives, result.reference, strict=True)
     )
     return fill_page(
         "compare.html",
-        volumes=html_table(["run", "designs of the front", "hypervolume", "ratio to the first"], rows, "Fronts", (1, 2, 3)),
+        volumes=html_table(
+            ["run", "designs of the front", "hypervolume", "ratio to the first"], rows, "Fronts", (1, 2, 3)
+        ),
         reference=f"Common reference point: {points}.",
         changes=html_table(titles, cells, "What differs in the inputs") if cells else "<p>The inputs are equal.</p>",
         data=json_for_html({"figures": figures, "designs": []}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
@@ -43,12 +44,10 @@ def write_figures(folder: Path, fmt: str) -> tuple[Path, ...]:
     run = read_run(folder)
     if not len(run.front):
         raise InputError(str(folder), ["the front is empty, so there is nothing to draw"])
-    try:
-        import kaleido  # noqa: F401
-    except ImportError:
+    if find_spec("kaleido") is None:
         raise InputError(
             "--figures", [_NO_BROWSER.format(format=fmt, missing="the package is not installed (pip install kaleido)")]
-        ) from None
+        )
     place = run.folder / "figures"
     paths = []
     try:
@@ -79,9 +78,13 @@ def run_figures(run: RunData) -> dict[str, go.Figure]:
     parts = energy_components(layers)
     if len(layers) and parts:
         summed = layers.groupby("layer", sort=False)[parts].sum()
-        figures["energy"] = _bars(summed.rename(columns=lambda name: str(name).removesuffix("_j")), f"Energy per {run.per} (J)")
+        figures["energy"] = _bars(
+            summed.rename(columns=lambda name: str(name).removesuffix("_j")), f"Energy per {run.per} (J)"
+        )
     if len(layers) and "bound" in layers:
-        wide = layers.pivot_table(index="layer", columns="bound", values="latency_s", aggfunc="sum", sort=False).fillna(0.0)
+        wide = layers.pivot_table(index="layer", columns="bound", values="latency_s", aggfunc="sum", sort=False).fillna(
+            0.0
+        )
         figures["time"] = _bars(wide, f"Time per {run.per} (s)")
     return figures
 
@@ -109,7 +112,11 @@ def front_figure(runs: list[RunData], x: str = "latency_s", y: str = "energy_j")
         title = f"{what.label}{per} ({what.unit})" if what.unit else what.label
         update(title=title, tickformat="~s", showgrid=True, gridcolor="#dddddd", linecolor="#333333", ticks="outside")
     return figure.update_layout(
-        template="none", width=640, height=440, margin={"l": 80, "r": 20, "t": 40, "b": 65}, legend={"orientation": "h", "y": 1.12}
+        template="none",
+        width=640,
+        height=440,
+        margin={"l": 80, "r": 20, "t": 40, "b": 65},
+        legend={"orientation": "h", "y": 1.12},
     )
 
 
@@ -119,7 +126,12 @@ def _add_marks(figure: go.Figure, run: RunData, x: str, y: str) -> None:
         if baseline.get(x) is not None and baseline.get(y) is not None:
             points.setdefault(str(baseline.get("name")), []).append((baseline[x], baseline[y]))
     for index, (name, places) in enumerate(points.items(), start=1):
-        marker = {"color": PALETTE[index % 8], "symbol": SYMBOLS[index % 8], "size": 9, "line": {"width": 1, "color": "#000000"}}
+        marker = {
+            "color": PALETTE[index % 8],
+            "symbol": SYMBOLS[index % 8],
+            "size": 9,
+            "line": {"width": 1, "color": "#000000"},
+        }
         figure.add_scatter(x=[p[0] for p in places], y=[p[1] for p in places], mode="markers", name=name, marker=marker)
     knee = run.front[run.front["design"] == run.knee()]
     marker = {"symbol": "star-open", "size": 16, "color": "#000000", "line": {"width": 1.5}}
@@ -147,14 +159,18 @@ def bit_map_figure(bits: pd.DataFrame) -> go.Figure:
         )
     )
     figure.update_xaxes(title="operand").update_yaxes(title="layer", autorange="reversed", dtick=1, automargin=True)
-    return figure.update_layout(template="none", width=520, height=110 + 18 * len(layers), margin={"t": 20, "r": 20, "b": 60})
+    return figure.update_layout(
+        template="none", width=520, height=110 + 18 * len(layers), margin={"t": 20, "r": 20, "b": 60}
+    )
 
 
 def _bars(table: pd.DataFrame, title: str) -> go.Figure:
     figure = go.Figure()
     for index, name in enumerate(table.columns):
         if (table[name] > 0).any():
-            figure.add_bar(x=table[name], y=table.index, orientation="h", name=str(name), marker_color=PALETTE[index % 8])
+            figure.add_bar(
+                x=table[name], y=table.index, orientation="h", name=str(name), marker_color=PALETTE[index % 8]
+            )
     figure.update_xaxes(title=title, tickformat="~s", gridcolor="#dddddd")
     figure.update_yaxes(title="layer", autorange="reversed", dtick=1, automargin=True)
     return figure.update_layout(

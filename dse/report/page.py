@@ -144,23 +144,16 @@ def _facts(run: RunData) -> str:
     limit = info.get("max_accuracy_drop_pp")
     unit = quantity("accuracy_drop_pp", info).unit
     error = _get(info, "profile", "loo_error_pp")
-    work = [
-        format_value(_get(info, "workload", "macs"), "MAC") if _get(info, "workload", "macs") else "",
-        f"{format_value(_get(info, 'workload', 'parameters'))} parameters" if _get(info, "workload", "parameters") else "",
-        f"{_get(info, 'workload', 'layers')} layers with MACs" if _get(info, "workload", "layers") else "",
-        f"batch {_get(info, 'workload', 'batch')}" if _get(info, "workload", "batch") else "",
-        f"{_get(info, 'workload', 'optimizer')} optimizer" if _get(info, "workload", "optimizer") else "",
-    ]
-    parameters = _get(info, "workload", "parameters")
-    if isinstance(parameters, (int, float)) and not isinstance(parameters, bool):
-        work[1] = f"{parameters / 1e6:.4g} million parameters"
     pairs = [
         ("Workload", _get(info, "workload", "name")),
-        ("Network", ", ".join(part for part in work if part)),
+        ("Network", _network(info)),
         ("Workload's source", _get(info, "workload", "source")),
-        ("Hardware", " — ".join(str(x) for x in (_get(info, "hardware", "name"), _get(info, "hardware", "description")) if x)),
+        (
+            "Hardware",
+            " — ".join(str(x) for x in (_get(info, "hardware", "name"), _get(info, "hardware", "description")) if x),
+        ),
         ("Figures are per", run.per),
-        ("Accuracy limit", None if limit is None else f"{format_value(limit)} {unit}"),
+        ("Accuracy limit", None if limit is None else f"{limit:g} {unit}"),
         ("Sensitivity profile", _get(info, "profile", "source") or _get(info, "profile", "name")),
         ("Predictor's leave-one-out error", None if error is None else f"{format_value(error)} {unit}"),
         ("Objectives", ", ".join(quantity(str(name), info).label.lower() for name in info.get("objectives") or [])),
@@ -169,16 +162,35 @@ def _facts(run: RunData) -> str:
         ("Certificate", _get(info, "certificate", "text")),
         ("Hypervolume", None if info.get("hypervolume") is None else format_value(info["hypervolume"], digits=5)),
         ("Started", info.get("started")),
-        ("Time", None if info.get("seconds") is None else f"{info['seconds']} s with {info.get('jobs', 1)} process(es)"),
-        ("Versions", _joined(dse=info.get("dse_version"), model=info.get("model_version"), **_words(info.get("versions")))),
+        (
+            "Time",
+            None if info.get("seconds") is None else f"{info['seconds']} s with {info.get('jobs', 1)} process(es)",
+        ),
+        (
+            "Versions",
+            _joined(dse=info.get("dse_version"), model=info.get("model_version"), **_words(info.get("versions"))),
+        ),
         ("Command", info.get("command")),
     ]
     text = "".join(
-        f"<div><dt>{escape(name)}</dt><dd>{f'<code>{escape(str(value))}</code>' if name == 'Command' else escape(str(value))}</dd></div>"
+        f"<div><dt>{escape(name)}</dt><dd{' class=code' if name == 'Command' else ''}>{escape(str(value))}</dd></div>"
         for name, value in pairs
         if value not in (None, "")
     )
     return f"<dl>{text}</dl>{_space(run)}"
+
+
+def _network(info: Mapping[str, Any]) -> str:
+    macs, parameters = _get(info, "workload", "macs"), _get(info, "workload", "parameters")
+    layers, batch, optimizer = (_get(info, "workload", name) for name in ("layers", "batch", "optimizer"))
+    parts = [
+        f"{format_value(macs, 'MAC', 4)} per sample" if macs else "",
+        f"{float(parameters) / 1e6:.4g} million parameters" if isinstance(parameters, (int, float)) else "",
+        f"{layers} layers with MACs" if layers else "",
+        f"batch {batch}" if batch else "",
+        f"{optimizer} optimizer" if optimizer else "",
+    ]
+    return ", ".join(part for part in parts if part)
 
 
 def _space(run: RunData) -> str:
@@ -192,7 +204,9 @@ def _space(run: RunData) -> str:
     text = html_table(["parameter", "values searched", "default"], rows, "Hardware space") if rows else ""
     sources = _get(run.info, "hardware", "sources")
     if isinstance(sources, Mapping) and sources:
-        body = html_table(["number", "source"], [[str(k), str(v)] for k, v in sources.items()], "Sources of the hardware's numbers")
+        body = html_table(
+            ["number", "source"], [[str(k), str(v)] for k, v in sources.items()], "Sources of the hardware's numbers"
+        )
         text += f"<details><summary>Sources of the hardware's numbers ({len(sources)})</summary>{body}</details>"
     return text
 
@@ -217,7 +231,16 @@ def _gains(run: RunData) -> str:
     if not rows:
         return "<p>This run holds no baselines.</p>"
     unit = quantity("accuracy_drop_pp", run.info).unit
-    titles = ["design", "against", "its latency", "design takes", "its energy", "design takes", f"its drop ({unit})", "note"]
+    titles = [
+        "design",
+        "against",
+        "its latency",
+        "design takes",
+        "its energy",
+        "design takes",
+        f"its drop ({unit})",
+        "note",
+    ]
     return html_table(titles, rows, "Designs against baselines on the same hardware", (2, 3, 4, 5, 6))
 
 
@@ -265,7 +288,11 @@ def _joined(**parts: object) -> str:
 
 
 def _words(value: object) -> dict[str, object]:
-    return {str(key): item for key, item in value.items() if key not in ("dse", "model")} if isinstance(value, Mapping) else {}
+    return (
+        {str(key): item for key, item in value.items() if key not in ("dse", "model")}
+        if isinstance(value, Mapping)
+        else {}
+    )
 
 
 def _short(value: object) -> str:

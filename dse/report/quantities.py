@@ -80,7 +80,9 @@ def quantity(name: str, info: Mapping[str, Any]) -> Quantity:
     if name == "accuracy_drop_pp":
         unit = str((info.get("profile") or {}).get("unit") or "points")
     label = _LABELS.get(name) or stem.replace("_", " ")
-    return Quantity(name, str(entry.get("label") or label), str(entry.get("unit") or unit), str(entry.get("meaning") or ""))
+    return Quantity(
+        name, str(entry.get("label") or label), str(entry.get("unit") or unit), str(entry.get("meaning") or "")
+    )
 
 
 def format_value(value: object, unit: str = "", digits: int = 3) -> str:

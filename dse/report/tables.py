@@ -38,8 +38,8 @@ def notable(run: RunData) -> dict[str, pd.Series]:
     for baseline in listed(run.info, "baselines"):
         if baseline.get("role") in ("fastest", "thriftiest") and baseline.get("design") in set(front["design"]):
             picks[str(baseline["role"])] = str(baseline["design"])
-    picks.setdefault("fastest", str(front.loc[front["latency_s"].idxmin(), "design"]))
-    picks.setdefault("thriftiest", str(front.loc[front["energy_j"].idxmin(), "design"]))
+    picks.setdefault("fastest", str(front["design"].iloc[int(front["latency_s"].to_numpy().argmin())]))
+    picks.setdefault("thriftiest", str(front["design"].iloc[int(front["energy_j"].to_numpy().argmin())]))
     return {role: front[front["design"] == design].iloc[0] for role, design in picks.items() if design is not None}
 
 
@@ -55,7 +55,9 @@ def comparisons(run: RunData) -> list[dict[str, Any]]:
     records = []
     for role, row in notable(run).items():
         for baseline in listed(run.info, "baselines"):
-            if baseline.get("role") == role or (not baseline.get("role") and baseline.get("design") in (None, row["design"])):
+            if baseline.get("role") == role or (
+                not baseline.get("role") and baseline.get("design") in (None, row["design"])
+            ):
                 records.append(
                     {
                         "role": role,
@@ -73,7 +75,7 @@ def summary_sentence(run: RunData) -> str:
     """One or two sentences: what the search gained over the baselines on the same hardware."""
     limit = run.info.get("max_accuracy_drop_pp")
     unit = quantity("accuracy_drop_pp", run.info).unit
-    bound = "" if limit is None else f" within the accuracy limit of {format_value(limit)} {unit}"
+    bound = "" if limit is None else f" within the accuracy limit of {limit:g} {unit}"
     rows = notable(run)
     if not rows:
         return f"No feasible design was found{bound}; the limits that failed are in designs.csv."
@@ -112,9 +114,12 @@ def summary_table(run: RunData | Path) -> Table:
             format_value(row.get("area_mm2"), "mm²"),
             format_value(row.get("accuracy_drop_pp")),
         ]
-        mine = [record for record in found if record["role"] == role]
-        for record in mine or [None]:
-            gain = ["", "", ""] if record is None else [_baseline(record["baseline"]), record["latency"], record["energy"]]
+        gains = [
+            [_baseline(record["baseline"]), record["latency"], record["energy"]]
+            for record in found
+            if record["role"] == role
+        ]
+        for gain in gains or [["", "", ""]]:
             table.add_row(*(escape(cell) for cell in [*first, *gain]))
             first = [""] * len(first)
     return table

@@ -13,7 +13,7 @@ from __future__ import annotations
 import datetime
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,7 @@ def explore(
     resume: bool = False,
     progress: Progress | None = None,
     command: str = "",
+    validation: Sequence[Mapping[str, Any]] = (),
 ) -> Run:
     """Search bit-width maps and hardware under an accuracy limit.
 
@@ -94,6 +95,10 @@ def explore(
     out, write, resume
         Where to write the run folder (implies ``write``); ``write`` alone uses reports/NAME-DATE-SEED; ``resume`` goes on
         with the run in ``out``.
+    progress
+        Called after every batch with trials done, size of the front, hypervolume and the front's worst gap.
+    command, validation
+        What the report shows as the command line, and as rows of published figures against ours.
 
     Raises
     ------
@@ -116,7 +121,7 @@ def explore(
     found, hypervolumes = _search(
         problem, chosen, strategy, sampler, trials, seed, jobs, folder, inputs, resume, progress
     )
-    run = make_run(problem, chosen, found, hypervolumes, folder, inputs, jobs, started, command)
+    run = make_run(problem, chosen, found, hypervolumes, folder, inputs, jobs, started, command, validation)
     if folder is not None:
         write_run(run, folder)
     return run

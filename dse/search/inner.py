@@ -280,9 +280,12 @@ def _solve_one(
             if limit < least:
                 continue
             answer = solve(np.where(feasible, cost, np.inf), problem.score, feasible, limit)
+            if not answer.feasible:
+                continue
+            choice = answer.choice.astype(np.uint8)
             if k == 0:
-                own.append((answer.cost, e, answer.choice, answer.gap))
-            rows.append((e, answer.choice, answer.gap))
+                own.append((answer.cost, e, choice, answer.gap))
+            rows.append((e, choice, answer.gap))
     if not rows:
         return Outcome(_nothing(problem), "processing element: none of the widths that keep the accuracy limit")
     if own:
@@ -305,11 +308,13 @@ def _found(
     objectives = np.empty((len(rows), len(OBJECTIVES)))
     for i, (e, choice, _) in enumerate(rows):
         score = problem.score[every, choice].sum()
-        objectives[i, 0] = costs.latency_s[d, e, every, choice].sum() + costs.fixed_latency_s[d]
-        objectives[i, 1] = costs.energy_j[d, e, every, choice].sum() + costs.fixed_energy_j[d]
+        objectives[i, 0] = costs.latency_s[d, e, every, choice].sum()
+        objectives[i, 1] = costs.energy_j[d, e, every, choice].sum()
         objectives[i, 2] = costs.area_mm2[d]
         error = problem.error_widths[e] if problem.mode == "training" else 32
         objectives[i, 3] = float(problem.profile.drop_of_score(min(score, problem.score_limit[e]), error))
+    # Sums in another order differ in the last digits: equal designs have to be equal.
+    objectives = np.array([[float(f"{value:.12g}") for value in row] for row in objectives])
     return Found(
         np.full(len(rows), trial, np.int64),
         np.tile(values, (len(rows), 1)),

@@ -1,103 +1,223 @@
-"""Pareto fronts, hypervolume and knee; all objectives are minimized."""
+"""Fronts of many points: who is non-dominated, how much a front covers, where its knee is.
+
+The heavy lifting is done by moocore (Kung, Luccio & Preparata, "On finding the maxima of a set of vectors", J. ACM 22(4),
+1975, for the front; Fonseca, Paquete & Lopez-Ibanez, CEC 2006, for the hypervolume).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import overload
+from typing import TYPE_CHECKING, Any, overload
 
-import moocore
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
-from dse.errors import InputError
+from dse.errors import InputError, Problem
 from dse.yaml_input import suggest
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
+Mask = npt.NDArray[np.bool_]
 
-
-def pareto_mask(values: npt.ArrayLike) -> Bools:
-    """Mask of the rows that no other row dominates.
-
-    Parameters
-    ----------
-    values
-        (n, k), minimized. A row with NaN is never on the front; of equal rows the first is kept.
-
-    >>> pareto_mask([[1, 2], [2, 1], [2, 2], [1, 2]]).tolist()
-    [True, True, False, False]
-    """
-    points = np.asarray(values, dtype=np.float64)
-    if points.ndim != 2:
-        raise ValueError(f"expected an array of shape (n, k), got {points.shape}")
-    mask = np.zeros(len(points), dtype=bool)
-    sound = np.flatnonzero(~np.isnan(points).any(axis=1))
-    if len(sound) and points.shape[1]:
-        # The library compares numbers; infinities become the largest number, which keeps every order.
-        finite = np.nan_to_num(points[sound], posinf=np.finfo(float).max, neginf=-np.finfo(float).max)
-        mask[sound] = moocore.is_nondominated(finite, keep_weakly=False)
-    return mask
+SENSES = ("min", "max")
+KNEES = ("utopia", "chord")
 
 
 @overload
-def pareto_front(designs: pd.DataFrame, objectives: Sequence[str]) -> pd.DataFrame: ...
+def pareto_front(
+    designs: pd.DataFrame, objectives: Sequence[str] | None = None, senses: str | Sequence[str] = "min"
+) -> pd.DataFrame: ...
 
 
 @overload
-def pareto_front(designs: npt.NDArray[np.float64], objectives: None = None) -> npt.NDArray[np.float64]: ...
+def pareto_front(
+    designs: npt.ArrayLike, objectives: Sequence[int] | None = None, senses: str | Sequence[str] = "min"
+) -> Floats: ...
 
 
-def pareto_front(designs: pd.DataFrame | Floats, objectives: Sequence[str] | None = None) -> pd.DataFrame | Floats:
-    """Rows that no other row dominates, in their order; all objectives are minimized.
+def pareto_front(
+    designs: pd.DataFrame | npt.ArrayLike,
+    objectives: Sequence[str] | Sequence[int] | None = None,
+    senses: str | Sequence[str] = "min",
+) -> pd.DataFrame | Floats:
+    """Rows that no other row dominates, in their order, with all their columns; exact.
+
+    A row is dominated when another is at least as good in every objective and better in one. Of equal rows the first stays.
+    A row with a NaN in an objective is never on the front; infinities compare like numbers.
 
     Parameters
     ----------
     designs
-        A DataFrame with the columns ``objectives``, or an (n, k) array of objectives.
+        DataFrame, or (n, columns) array.
     objectives
-        Names of columns, such as ``["latency_s", "energy_j"]``; for a DataFrame only.
+        Names of columns of the DataFrame, or indices of columns of the array; all columns where left out.
+    senses
+        ``"min"`` or ``"max"``, one for all objectives or one for each.
+
+    Returns
+    -------
+    The same kind as ``designs``; :func:`pareto_mask` gives the mask instead.
 
     Raises
     ------
     InputError
-        A column that the table lacks.
+        Unknown objective, values that are no numbers, wrong shape, or unknown sense.
+
+    Examples
+    --------
+    >>> pareto_front([[1, 3], [2, 2], [2, 2], [3, 3]]).tolist()
+    [[1.0, 3.0], [2.0, 2.0]]
     """
-    if not isinstance(designs, pd.DataFrame):
-        return np.asarray(designs)[pareto_mask(designs)]
-    names = list(objectives or [])
-    missing = [f"no column '{name}'{suggest(name, designs.columns)}" for name in names if name not in designs]
-    if missing or not names:
-        raise InputError("pareto_front", missing or ["name at least one column as objective"])
-    return designs[pareto_mask(designs[names].to_numpy(dtype=np.float64))]
+    mask = pareto_mask(_columns(designs, objectives), senses)
+    if isinstance(designs, np.ndarray) or not hasattr(designs, "columns"):
+        return np.asarray(designs, dtype=np.float64)[mask] if len(mask) else np.asarray(designs, dtype=np.float64)
+    return designs[mask]
 
 
-def hypervolume(values: npt.ArrayLike, reference: npt.ArrayLike) -> float:
-    """Volume that a set of points dominates below a reference point; exact.
+def pareto_mask(values: npt.ArrayLike, senses: str | Sequence[str] = "min") -> Mask:
+    """Mask (n,) of the non-dominated rows of (n, k) values: the first of equal rows, never one with a NaN.
+
+    Examples
+    --------
+    >>> pareto_mask([[1, 3], [2, 2], [2, 2], [3, 3]]).tolist()
+    [True, True, False, False]
+    >>> pareto_mask([[1, 3], [2, 2]], senses=["min", "max"]).tolist()
+    [True, False]
+    """
+    import moocore
+
+    points = _columns(values, None)
+    points = points * _signs(senses, points.shape[1])
+    mask = np.zeros(len(points), dtype=np.bool_)
+    rows = np.flatnonzero(~np.isnan(points).any(axis=1))
+    if not len(rows):
+        return mask
+    kept = points[rows]
+    if kept.shape[1] == 1:
+        mask[rows[int(kept[:, 0].argmin())]] = True
+        return mask
+    if not np.isfinite(kept).all():
+        # Only the order of values matters: ranks are finite.
+        kept = np.stack([np.unique(column, return_inverse=True)[1] for column in kept.T], axis=1).astype(np.float64)
+    mask[rows[np.asarray(moocore.is_nondominated(kept), dtype=np.bool_)]] = True
+    return mask
+
+
+def merge_front(front: Floats, points: Floats) -> tuple[Mask, Mask]:
+    """Which rows of a front and which of new points make up the front of both (all minimized).
 
     Parameters
     ----------
-    values
-        (n, k), minimized; points that are not below the reference in every objective add nothing.
-    reference
-        (k,)
+    front
+        (n, k) rows that do not dominate each other.
+    points
+        (m, k) rows in the order in which they were found; of equal rows the front's, then the first, stays.
+
+    Returns
+    -------
+    (n,) and (m,) bool.
     """
-    points = np.asarray(values, dtype=np.float64)
-    limit = np.asarray(reference, dtype=np.float64)
-    inside = points[(points < limit).all(axis=1)] if len(points) else points
+    mask = pareto_mask(np.concatenate([front, points]))
+    return mask[: len(front)], mask[len(front) :]
+
+
+def hypervolume(points: npt.ArrayLike, reference: npt.ArrayLike) -> float:
+    """Volume that (n, k) minimized points dominate below a reference point, in the product of the objectives' units.
+
+    Points that are not below the reference in every objective, and points with a NaN, add nothing. A point that is minus
+    infinity in an objective makes it infinite.
+
+    Examples
+    --------
+    >>> hypervolume([[1.0, 2.0], [2.0, 1.0]], [3.0, 3.0])
+    3.0
+    """
+    import moocore
+
+    corner = np.asarray(reference, dtype=np.float64)
+    values = np.asarray(points, dtype=np.float64)
+    if values.size == 0:
+        return 0.0
+    if corner.ndim != 1 or values.ndim != 2 or values.shape[1] != len(corner):
+        raise InputError("reference", [f"expected one value per objective, got {corner.shape} for {values.shape}"])
+    if not np.isfinite(corner).all():
+        raise InputError("reference", [f"expected finite values, got {corner.tolist()}"])
+    inside = values[(values < corner).all(axis=1)]
     if not len(inside):
         return 0.0
-    if inside.shape[1] == 1:
-        return float(limit[0] - inside.min())
-    return float(moocore.hypervolume(inside, ref=limit))
+    if np.isneginf(inside).any():
+        return float("inf")
+    if values.shape[1] == 1:
+        return float(corner[0] - inside.min())
+    return float(moocore.hypervolume(inside, ref=corner))
 
 
-def knee(values: npt.ArrayLike) -> int:
-    """Index of the point nearest to the ideal point, each objective scaled to its range over the points (first of equals).
+def knee(points: npt.ArrayLike, method: str = "utopia") -> int:
+    """Index of the row that is the best compromise of (n, k) minimized values, each scaled to 0..1 over the rows.
 
-    The compromise of Zeleny (Compromise programming, 1973) with the Euclidean norm.
+    Parameters
+    ----------
+    method
+        ``"utopia"``: nearest to the point that has the best of every objective (compromise programming: Zeleny, Multiple
+        Criteria Decision Making, 1973). ``"chord"``: farthest below the plane through the worst of every objective
+        (Das, Structural Optimization 18, 1999). The first of equal rows; rows that are not finite are left out.
+
+    Raises
+    ------
+    InputError
+        No finite row, or unknown method.
     """
-    points = np.asarray(values, dtype=np.float64)
-    low, high = points.min(axis=0), points.max(axis=0)
-    scaled = (points - low) / np.where(high > low, high - low, 1.0)
-    return int(np.argmin((scaled**2).sum(axis=1)))
+    if method not in KNEES:
+        raise InputError("knee", [f"'{method}' is no method; known: {', '.join(KNEES)}"])
+    values = np.asarray(points, dtype=np.float64)
+    rows = np.flatnonzero(np.isfinite(values).all(axis=1)) if values.ndim == 2 else np.zeros(0, np.int64)
+    if not len(rows):
+        raise InputError("knee", ["expected at least one row of finite values"])
+    kept = values[rows]
+    low, high = kept.min(axis=0), kept.max(axis=0)
+    scaled = (kept - low) / np.where(high > low, high - low, 1.0)
+    # On the plane through the worst corners sum(scaled) is constant, so the distance below it follows the sum.
+    distance = (scaled**2).sum(axis=1) if method == "utopia" else scaled.sum(axis=1)
+    return int(rows[int(distance.argmin())])
+
+
+def _columns(points: Any, objectives: Sequence[str] | Sequence[int] | None) -> Floats:
+    if hasattr(points, "columns"):
+        names = list(points.columns) if objectives is None else list(objectives)
+        unknown = [name for name in names if name not in points.columns]
+        if unknown:
+            known = [str(name) for name in points.columns]
+            raise InputError(
+                "objectives", [Problem("", f"no column '{name}'{suggest(str(name), known)}") for name in unknown]
+            )
+        raw = points[names].to_numpy()
+    else:
+        raw = np.asarray(points)
+        if raw.size == 0 and raw.ndim == 1:
+            raw = raw.reshape(0, 1 if objectives is None else len(objectives))
+        if raw.ndim != 2:
+            raise InputError("points", [f"expected (points, objectives), got shape {raw.shape}"])
+        if objectives is not None and raw.shape[0]:
+            wrong = [i for i in objectives if not isinstance(i, (int, np.integer)) or not 0 <= i < raw.shape[1]]
+            if wrong:
+                raise InputError("objectives", [f"expected indices below {raw.shape[1]}, got {wrong}"])
+            raw = raw[:, [int(i) for i in objectives]]
+    try:
+        values: Floats = raw.astype(np.float64)
+    except (TypeError, ValueError):
+        raise InputError("points", ["expected numbers in every objective"]) from None
+    if values.shape[1] == 0:
+        raise InputError("objectives", ["expected at least one objective"])
+    return values
+
+
+def _signs(senses: str | Sequence[str], count: int) -> Floats:
+    each = [senses] * count if isinstance(senses, str) else list(senses)
+    if len(each) != count:
+        raise InputError("senses", [f"expected one for each of {count} objectives, got {len(each)}"])
+    unknown = [sense for sense in each if sense not in SENSES]
+    if unknown:
+        raise InputError("senses", [f"expected 'min' or 'max', got {unknown[0]!r}"])
+    return np.array([1.0 if sense == "min" else -1.0 for sense in each])

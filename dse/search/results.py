@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import platform
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -90,7 +91,9 @@ def make_run(
     jobs: int,
     started: float,
     command: str,
+    validation: Sequence[Mapping[str, Any]] = (),
 ) -> Run:
+    """Tables and facts of a finished search."""
     order = np.lexsort(found.objectives.T[::-1]) if len(found) else np.zeros(0, np.int64)
     found = found.take(order)
     digits = len(str(max(len(found) - 1, 1)))
@@ -119,6 +122,7 @@ def make_run(
         "reference": {name: float(problem.reference[OBJECTIVES.index(name)]) for name in objectives},
         "baselines": _baselines(problem, front),
         "notes": list(notes),
+        "validation": [dict(row) for row in validation],
     }
     return Run(front, designs, info, notes, folder, problem, found)
 

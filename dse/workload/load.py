@@ -172,7 +172,7 @@ class _Builder:
     def _cycles(self) -> None:
         calls = {name: _calls(block.layers) for name, block in self.file.blocks.items()}
         for start in calls:
-            stack = [(start, (start,))]
+            stack: list[tuple[str, tuple[str, ...]]] = [(start, (start,))]
             while stack:
                 here, trail = stack.pop()
                 for called in sorted(calls.get(here, set())):

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from dse.errors import InputError
-from dse.search.allocate import exact_front, lagrangian_bound, merge_ties, solve
+from dse.search.allocate import merge_ties, solve
+from dse.search.fronts import choices, exact_front_2d
+from dse.search.lagrange import lagrangian
 
 
 @st.composite
@@ -38,15 +39,16 @@ def test_solution_is_the_best_of_all(instance):
     cost, score, allowed, limit = instance
     feasible = [c for s, c in all_sums(cost, score, allowed) if s <= limit]
     if not feasible:
-        with pytest.raises(InputError, match="nearest feasible limit"):
-            solve(cost, score, allowed, limit)
+        answer = solve(cost, score, allowed, limit)
+        assert not answer.feasible
+        assert (answer.limit, answer.nearest) == ("score", min(s for s, _ in all_sums(cost, score, allowed)))
         return
     answer = solve(cost, score, allowed, limit)
     rows = np.arange(len(cost))
     assert allowed[rows, answer.choice].all()
     assert score[rows, answer.choice].sum() <= limit
     assert answer.cost == cost[rows, answer.choice].sum() == min(feasible)
-    assert lagrangian_bound(cost, score, allowed, limit) <= min(feasible) + 1e-9
+    assert lagrangian(cost[None], score, limit, allowed).bound[0] <= min(feasible) + 1e-9
     assert answer.gap == 0.0
 
 
@@ -58,10 +60,10 @@ def test_front_is_the_non_dominated_part_of_all(instance):
     expected = sorted(
         (s, c) for s, c in sums if not any(s2 <= s and c2 <= c and (s2, c2) != (s, c) for s2, c2 in sums)
     )
-    front = exact_front(cost, score, allowed)
-    assert list(zip(front.score.tolist(), front.cost.tolist(), strict=True)) == expected
+    front = exact_front_2d(cost, score, allowed)
+    assert list(zip(front.score.tolist(), front.costs[:, 0].tolist(), strict=True)) == expected
     rows = np.arange(len(cost))
-    for s, c, choice in zip(front.score, front.cost, front.choice, strict=True):
+    for s, c, choice in zip(front.score, front.costs[:, 0], choices(front), strict=True):
         assert (score[rows, choice].sum(), cost[rows, choice].sum()) == (s, c)
 
 

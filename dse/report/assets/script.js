@@ -7,7 +7,7 @@
   const floats = (text) => new Float32Array(bytes(text).buffer);
   const count = data.designs.length;
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  const CONFIG = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["autoScale2d"] };
+  const CONFIG = { responsive: true, displaylogo: false, plotlyServerURL: "", modeBarButtonsToRemove: ["autoScale2d", "sendChartToCloud", "sendDataToCloud"] };
   if (data.figures) return overlay();
   if (!count) return;
 
@@ -60,18 +60,18 @@
     if (size < -5 || size >= 15) return v.toExponential(digits - 1);
     return size >= digits - 1 ? v.toFixed(0) : v.toFixed(digits - 1 - size);
   };
-  const people = (v, unit, prefixed = true) => {
+  const people = (v, unit, prefixed = true, digits = 3) => {
     if (v === null || v === undefined || Number.isNaN(v)) return "unknown";
-    if (!prefixed || v === 0) return `${tidy(v)} ${unit}`.trim();
-    const power = Math.min(18, Math.max(-15, 3 * Math.floor(Math.log10(Math.abs(Number(v.toPrecision(3)))) / 3)));
-    return `${tidy(v / 10 ** power)} ${PREFIX[power]}${unit}`;
+    if (!prefixed || v === 0) return `${tidy(v, digits)} ${unit}`.trim();
+    const power = Math.min(18, Math.max(-15, 3 * Math.floor(Math.log10(Math.abs(Number(v.toPrecision(digits)))) / 3)));
+    return `${tidy(v / 10 ** power, digits)} ${PREFIX[power]}${unit}`;
   };
   const cell = (c, i) => {
     const v = c.values[i];
     if (c.words) return c.words[v] ?? "";
     if (c.name === "certificate_gap") return Number.isNaN(v) ? "none" : v <= 1e-12 ? "0 (proven)" : `${(100 * v).toPrecision(2)} %`;
-    if (Number.isInteger(v)) return String(v);
-    return c.prefixed ? people(v, c.unit) : tidy(v, 4);
+    if (Number.isInteger(v) && (!c.prefixed || Math.abs(v) < 10000)) return `${v}${c.prefixed ? ` ${c.unit}` : ""}`;
+    return c.prefixed ? people(v, c.unit, true, 4) : tidy(v, 4);
   };
   const safe = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;").replace(/"/g, "&quot;");
   const short = (text, most) => (text.length <= most ? text : `${text.slice(0, most - 1)}…`);
@@ -83,15 +83,33 @@
   });
   const layout = (more) => ({
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: css("--ink"), size: narrow() ? 11 : 12.5 },
-    margin: { l: 60, r: 14, t: 14, b: 50 }, hoverlabel: { align: "left" },
+    margin: { l: 60, r: 14, t: 66, b: 50 }, modebar: { bgcolor: "rgba(0,0,0,0)", color: css("--quiet"), activecolor: css("--accent") }, hoverlabel: { align: "left" },
     legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, traceorder: "normal" }, ...more,
   });
   const scaled = (c) => (c.words ? {} : c.prefixed ? { tickformat: "~s", ticksuffix: c.unit } : { tickformat: "~g" });
 
+  // Written out, since plotly gives the digits between powers of ten no prefix.
+  function logTicks(values, unit) {
+    const some = values.filter((v) => v > 0);
+    const low = some.reduce((a, v) => Math.min(a, v), Infinity), high = some.reduce((a, v) => Math.max(a, v), 0);
+    if (!some.length) return { type: "log" };
+    const ratio = high / low;
+    const steps = ratio > 1000 ? [1] : ratio > (narrow() ? 8 : 30) ? [1, 3] : ratio > 3 ? [1, 2, 5] : [1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9];
+    const tickvals = [];
+    for (let power = Math.floor(Math.log10(low)) - 1; power <= Math.log10(high) + 1; power++) tickvals.push(...steps.map((m) => Number(`${m}e${power}`)));
+    return { type: "log", tickmode: "array", tickvals, ticktext: tickvals.map((v) => (unit === null ? String(Number(v.toPrecision(2))) : people(v, unit, true, 2).replace(/\.0(?= )/, ""))), tickformat: "", ticksuffix: "" };
+  }
+
   // ---------- which designs
+  // On an axis, a column of few values (powers of two, say) stands by rank; any other by value.
+  for (const c of columns) {
+    const levels = [...new Set(c.values)].sort((a, b) => a - b);
+    c.levels = levels.length <= 8 && !levels.some(Number.isNaN) && !c.words ? levels : null;
+  }
+  const place = (c, i) => (c.levels ? c.levels.indexOf(c.values[i]) : c.values[i]);
   const inBrush = (i) =>
     Object.entries(state.brush).every(([name, ranges]) => {
-      const v = column[name].values[i];
+      const v = place(column[name], i);
       return ranges.some(([low, high]) => v >= low && v <= high);
     });
   const drawn = () => [...Array(count).keys()].filter((i) => state.all || front.has(i));
@@ -153,7 +171,7 @@
       traces.push(ring(data.knee, "knee", { symbol: "star-open", size: 21, color: css("--ink"), line: { width: 1.8 } }));
     if (rows.includes(state.chosen))
       traces.push(ring(state.chosen, "shown below", { symbol: "circle-open", size: 17, color: PALETTE[5], line: { width: 2.5 } }));
-    const log = (on, c1) => (on && !c1.words ? { type: "log", ...(span(c1, rows) > 20 ? { dtick: 1 } : { nticks: 6 }) } : {});
+    const log = (on, c1) => (on && !c1.words ? logTicks([...rows.map((i) => c1.values[i]), ...mine.map((b) => b[c1.name])], c1.prefixed ? c1.unit : null) : {});
     Plotly.react("scatter", traces, layout({
       xaxis: axis(x.title, { ...scaled(x), ...log(state.xlog, x) }), yaxis: axis(y.title, { ...scaled(y), ...log(state.ylog, y) }),
       dragmode: state.drag, hovermode: "closest", uirevision: [state.x, state.y, state.xlog, state.ylog, state.all].join(),
@@ -173,6 +191,11 @@
 
   // ---------- parallel coordinates
   let axes = [];
+  // The last two words of a dotted name, then the unit.
+  const axisLabel = (c) => {
+    const words = c.label.split(".").slice(-2).join(" ").replace("Predicted accuracy", "Accuracy");
+    return short(c.unit ? `${short(words, 24)} (${c.unit})` : words, 30);
+  };
   function drawParallel() {
     const rows = shown(), every = drawn();
     axes = columns.filter((c) => {
@@ -181,7 +204,7 @@
     });
     const by = column[state.c] && !column[state.c].words ? column[state.c] : column[state.y];
     const box = el("parallel");
-    box.style.minWidth = `${Math.max(axes.length, 3) * 105}px`;
+    box.style.minWidth = `${Math.max(axes.length, 3) * 125}px`;
     if (!rows.length || !axes.length) {
       Plotly.purge(box);
       box.textContent = rows.length ? "All designs are equal in every column." : "No design is selected.";
@@ -189,22 +212,19 @@
     }
     if (!box.classList.contains("js-plotly-plot")) box.textContent = "";
     const dimensions = axes.map((c) => {
-      const values = rows.map((i) => c.values[i]);
+      const values = rows.map((i) => place(c, i)), kept = state.brush[c.name];
       let low = Infinity, high = -Infinity;
-      for (const i of every) { const v = c.values[i]; if (v < low) low = v; if (v > high) high = v; }
-      const kept = state.brush[c.name];
-      const dimension = { label: short(c.unit ? `${c.label} (${c.unit})` : c.label, 26), values, range: [low, high], constraintrange: kept ? (kept.length === 1 ? kept[0] : kept) : undefined };
-      if (c.words) return { ...dimension, tickvals: c.words.map((_, n) => n), ticktext: c.words };
-      const levels = [...new Set(every.map((i) => c.values[i]))];
-      if (levels.length <= 8) return { ...dimension, tickvals: levels, ticktext: levels.map((v) => tidy(v)) };
+      for (const i of every) { const v = place(c, i); if (v < low) low = v; if (v > high) high = v; }
+      const dimension = { label: axisLabel(c), values, range: [low, high], constraintrange: kept ? (kept.length === 1 ? kept[0] : kept) : undefined };
+      const words = c.words || (c.levels && c.levels.map((v) => (c.prefixed ? people(v, "", true, 3) : tidy(v, Number.isInteger(v) ? 15 : 3))));
+      if (words) return { ...dimension, tickvals: words.map((_, n) => n), ticktext: words };
       return { ...dimension, tickformat: c.prefixed ? "~s" : "~g" };
     });
-    dimensions.forEach((d) => { d.label = d.label.replace(/ (?=[^ ]{6,}$)/, "<br>"); });
     Plotly.react(box, [{
       type: "parcoords", dimensions, labelangle: 0, labelfont: { color: css("--ink"), size: 11 }, tickfont: { color: css("--ink"), size: 10 },
-      rangefont: { color: css("--quiet"), size: 9 },
+      rangefont: { color: "rgba(0,0,0,0)", size: 1 },
       line: { color: rows.map((i) => by.values[i]), colorscale: "Viridis" }, unselected: { line: { color: css("--dim"), opacity: 0.15 } },
-    }], layout({ margin: { l: 60, r: 60, t: 62, b: 22 } }), CONFIG);
+    }], layout({ margin: { l: 60, r: 60, t: 84, b: 22 } }), CONFIG);
     if (!box.dataset.wired) {
       box.dataset.wired = "1";
       box.on("plotly_restyle", (change) => {
@@ -236,7 +256,7 @@
       type: "heatmap", x: bits.operands, y: bits.layers, z, zmin: 0, zmax: Math.max(8, ...widths), colorscale: "Cividis", xgap: 2, ygap: 1,
       text: formats, texttemplate: "%{text}", textfont: { size: 10.5 }, hovertemplate: "%{y}, %{x}: %{text} (%{z} bits)<extra></extra>",
       colorbar: { title: { text: "bits", side: "top" }, thickness: 10, outlinewidth: 0 },
-    }], layout({ margin: { l: 110, r: 10, t: 10, b: 45 }, xaxis: axis("operand", { showgrid: false }), yaxis: axis("layer", { autorange: "reversed", dtick: 1, showgrid: false }) }), CONFIG);
+    }], layout({ margin: { l: 110, r: 10, t: 34, b: 45 }, xaxis: axis("operand", { showgrid: false }), yaxis: axis("layer", { autorange: "reversed", dtick: 1, showgrid: false }) }), CONFIG);
     const said = bits.operands.map((name, o) => {
       const found = {};
       bits.layers.forEach((_, l) => { const f = formats[l][o]; if (f) found[f] = (found[f] || 0) + 1; });
@@ -269,7 +289,7 @@
     const bars = (id, traces, unit, title) => {
       tall(id, height);
       Plotly.react(id, traces, layout({
-        barmode: "stack", bargap: 0.25, margin: { l: 110, r: 14, t: 30, b: 50 }, showlegend: true,
+        barmode: "stack", bargap: 0.25, margin: { l: 110, r: 14, t: 66, b: 50 }, showlegend: true,
         xaxis: axis(title, { tickformat: "~s", ticksuffix: unit, nticks: 6 }), yaxis: axis("layer", { autorange: "reversed", dtick: 1 }),
       }), CONFIG);
     };
@@ -322,9 +342,9 @@
     });
     tall("roof", 430);
     Plotly.react("roof", traces, layout({
-      margin: { l: 70, r: 14, t: 30, b: 50 },
-      xaxis: axis("MACs per bit of DRAM traffic (MAC/bit)", { type: "log", tickformat: "~s", dtick: "D2" }),
-      yaxis: axis("Throughput (MAC/s)", { type: "log", tickformat: "~s", nticks: 7 }),
+      margin: { l: 70, r: 14, t: 66, b: 50 },
+      xaxis: axis("MACs per bit of DRAM traffic (MAC/bit)", logTicks(traces.flatMap((t) => t.x), "")),
+      yaxis: axis("Throughput (MAC/s)", logTicks(traces.flatMap((t) => t.y), "")),
     }), CONFIG);
     el("roof-text").textContent = `Each mark is a layer in a pass. The dashed roof is the highest throughput (${people(peak, "MAC/s")}) and the highest DRAM rate (${people(rate, "bits/s")}) that any of them reaches.`;
   }
@@ -337,7 +357,7 @@
     Plotly.react("area", [{
       type: "treemap", labels: area.parts, parents: area.parts.map(() => ""), values, marker: { colors: values.map((_, n) => PALETTE[n % PALETTE.length]), line: { color: css("--ground"), width: 2 } },
       texttemplate: "%{label}<br>%{value:.3~g} mm²", hovertemplate: "%{label}: %{value:.3~g} mm², %{percentRoot:.0%}<extra></extra>", textfont: { size: 13 }, sort: true,
-    }], layout({ margin: { l: 4, r: 4, t: 4, b: 4 } }), CONFIG);
+    }], layout({ margin: { l: 4, r: 4, t: 34, b: 4 } }), CONFIG);
     el("area-text").textContent = `Drawn to scale, ${tidy(total)} mm²: ${area.parts.map((name, p) => [values[p], name]).sort((a, b) => b[0] - a[0]).map(([v, name]) => `${name} ${tidy(v)} mm²`).join(", ")}.`;
   }
   function drawParameters() {
@@ -431,7 +451,10 @@
   const varies = (name) => column[name] && columnVaries(column[name]);
   function columnVaries(c) { const first = c.values[data.front[0] ?? 0]; return listed.some((i) => c.values[i] !== first); }
   state.c = ["accuracy_drop_pp", "area_mm2"].find(varies) || "";
-  const wide = (name) => column[name] && span(column[name], drawn()) > 30;
+  const wide = (name) => {
+    const list = [...drawn().map((i) => column[name].values[i]), ...baselines.map((b) => b[name])].filter((v) => v > 0);
+    return list.reduce((a, v) => Math.max(a, v), 0) / list.reduce((a, v) => Math.min(a, v), Infinity) > 8;
+  };
   state.xlog = wide(state.x); state.ylog = wide(state.y);
   el("x").value = state.x; el("y").value = state.y; el("c").value = state.c;
   el("xlog").checked = state.xlog; el("ylog").checked = state.ylog; el("all").checked = state.all; el("all").disabled = !hasFront;

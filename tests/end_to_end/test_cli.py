@@ -1,0 +1,167 @@
+"""The command line as a user runs it: the installed program, in a temporary folder."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+DSE = [sys.executable, "-m", "dse.cli"]
+ROOT = Path(__file__).parents[2]
+
+
+def run(*args, cwd, code=0):
+    done = subprocess.run([*DSE, *map(str, args)], cwd=cwd, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    out = folder / "first"
+    run("explore", "workloads/imagenet_resnet.yaml", "--trials", 24, "--out", out, cwd=folder)
+    return out
+
+
+def test_run_folder_is_complete(finished):
+    names = {path.name for path in finished.iterdir()}
+    assert {"front.csv", "designs.csv", "plans", "run.json", "report.html", "layers.csv", "bits.csv"} <= names
+    front = pd.read_csv(finished / "front.csv")
+    expected = ["design", "latency_s", "energy_j", "area_mm2", "accuracy_drop_pp", "certificate_gap", "feasible"]
+    assert list(front.columns)[:7] == expected
+    assert len(front) >= 20
+    assert (front["accuracy_drop_pp"] <= 1.0).all()
+    assert front["feasible"].all()
+    assert (front["certificate_gap"] >= 0).all()
+    assert {path.stem for path in (finished / "plans").glob("*.yaml")} == set(front["design"])
+
+
+def test_front_is_non_dominated(finished):
+    values = pd.read_csv(finished / "front.csv")[["latency_s", "energy_j", "area_mm2"]].to_numpy()
+    for i, row in enumerate(values):
+        others = values[[j for j in range(len(values)) if j != i]]
+        assert not ((others <= row).all(axis=1) & (others < row).any(axis=1)).any()
+
+
+def test_same_seed_same_front_with_any_number_of_jobs(finished, tmp_path):
+    again = tmp_path / "again"
+    run("explore", "imagenet_resnet", "--trials", 24, "--jobs", 2, "--out", again, cwd=tmp_path)
+    assert (again / "front.csv").read_bytes() == (finished / "front.csv").read_bytes()
+    other = tmp_path / "other"
+    run("explore", "imagenet_resnet", "--trials", 24, "--seed", 1, "--out", other, cwd=tmp_path)
+    assert (other / "front.csv").read_bytes() != (finished / "front.csv").read_bytes()
+
+
+def test_resumed_run_equals_an_uninterrupted_one(finished, tmp_path):
+    part = tmp_path / "part"
+    run("explore", "imagenet_resnet", "--trials", 8, "--out", part, cwd=tmp_path)
+    run("explore", "imagenet_resnet", "--trials", 24, "--out", part, "--resume", cwd=tmp_path)
+    assert (part / "front.csv").read_bytes() == (finished / "front.csv").read_bytes()
+
+
+def test_design_of_the_front_is_reproduced_by_evaluate(finished, tmp_path):
+    import dse
+
+    front = pd.read_csv(finished / "front.csv")
+    row = front.iloc[len(front) // 2]
+    network = dse.load_workload("imagenet_resnet")
+    space = json.loads((finished / "run.json").read_text())["hardware"]["space"]
+    hardware = dse.load_hardware("flex_trainer").with_values({item["name"]: row[item["name"]] for item in space})
+    plan = dse.Plan.load(finished / "plans" / f"{row['design']}.yaml", network)
+    total = dse.evaluate(network, hardware, plan).total.iloc[0]
+    assert total["latency_s"] == pytest.approx(row["latency_s"], rel=1e-12)
+    assert total["energy_j"] == pytest.approx(row["energy_j"], rel=1e-12)
+    assert total["area_mm2"] == pytest.approx(row["area_mm2"], rel=1e-12)
+    assert dse.load_profile("imagenet_resnet").predict_drop(plan) == pytest.approx(row["accuracy_drop_pp"], abs=1e-9)
+
+
+def test_evaluate_prints_json(tmp_path):
+    done = run("evaluate", "imagenet_resnet", "--hardware", "bit_fusion", "--plan", "w4a4e8", "--json", cwd=tmp_path)
+    cost = json.loads(done.stdout)
+    assert cost["total"][0]["latency_s"] > 0
+    assert {row["pass"] for row in cost["layers"]} >= {"forward", "backward_data", "backward_weight"}
+
+
+def test_list_names_the_shipped_files(tmp_path):
+    out = run("list", cwd=tmp_path).stdout
+    for name in ("imagenet_resnet50", "cifar_alexnet", "eyeriss_like", "tpu_like", "bit_fusion", "flex_trainer"):
+        assert name in out
+
+
+def bad_workload(tmp_path, old, new):
+    text = (ROOT / "workloads" / "imagenet_resnet.yaml").read_text()
+    assert old in text
+    path = tmp_path / "net.yaml"
+    path.write_text(text.replace(old, new, 1))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("batch:", "bach:", "did you mean 'batch'"),
+        ("batch: 256", "batch: many", "expected an integer, got 'many'"),
+        ("batch: 256", "batch: 0", "expected an integer >= 1, got 0"),
+        ("batch: 256", "batch: -4", "expected an integer >= 1, got -4"),
+        ("batch: 256", "batch: 256\nbatch: 128", "duplicate key"),
+        ("batch: 256", "batch: 2e2", "write 2.0e+2"),
+    ],
+)
+def test_workload_errors_name_file_and_line(tmp_path, old, new, message):
+    path = bad_workload(tmp_path, old, new)
+    done = run("explore", path, "--profile", "imagenet_resnet", "--out", tmp_path / "out", cwd=tmp_path, code=2)
+    assert message in done.stderr
+    assert str(path) in done.stderr
+    assert "line " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_all_problems_come_at_once(tmp_path):
+    path = bad_workload(tmp_path, "batch: 256", "bach: 256\nsamples: -1")
+    text = path.read_text()
+    done = run("explore", path, cwd=tmp_path, code=2)
+    assert "problems" in done.stderr
+    assert done.stderr.count("line ") >= 2, text
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["explore", "imagenet_resnett"], "did you mean 'imagenet_resnet'"),
+        (["explore", "missing.yaml"], "no such file"),
+        (["explore", "imagenet_resnet", "--hardware", "flex_trainr"], "did you mean 'flex_trainer'"),
+        (["explore", "imagenet_resnet", "--profile", "imagenet_resnet50"], "imagenet_resnet50"),
+        (["explore", "imagenet_resnet34"], "imagenet_resnet34"),
+        (["explore", "imagenet_resnet", "--max-accuracy-drop", "-5"], "nearest feasible value"),
+        (["explore", "imagenet_resnet", "--objectives", "latency,enrgy"], "did you mean 'energy'"),
+        (["explore", "imagenet_resnet", "--strategy", "nestd"], "did you mean 'nested'"),
+        (["explore", "imagenet_resnet", "--trials", "0"], "expected an integer >= 1, got 0"),
+        (["evaluate", "imagenet_resnet", "--plan", "int3.5"], "int3.5"),
+        (["evaluate", "imagenet_resnet", "--plan", "nothing.yaml"], "no such file"),
+    ],
+)
+def test_wrong_arguments_are_one_sentence(tmp_path, args, message):
+    done = run(*args, cwd=tmp_path, code=2)
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unwritable_folder(tmp_path):
+    (tmp_path / "file").write_text("")
+    done = run("explore", "imagenet_resnet", "--out", tmp_path / "file" / "run", cwd=tmp_path, code=2)
+    assert "cannot be written" in done.stderr
+
+
+def test_finished_run_is_not_overwritten(finished, tmp_path):
+    done = run("explore", "imagenet_resnet", "--trials", 8, "--out", finished, cwd=tmp_path, code=2)
+    assert "holds a run already" in done.stderr
+
+
+def test_help_and_version(tmp_path):
+    assert "explore" in run("--help", cwd=tmp_path).stdout
+    assert run("--version", cwd=tmp_path).stdout.strip()
