@@ -83,7 +83,8 @@ def fixed_case(stored):
     precision = layer["operand_precision"]
     bits = (precision["W"], precision["I"], precision["O"])
     operands = [o.split("[")[0].strip() for o in layer["equation"].replace("+=", "*").split("*")]
-    return nest, Mapping(tuple(loops), tuple(levels)), memories, prices, bits, precision["O_final"], [ROLE[o] for o in operands], hardware
+    mapping, order = Mapping(tuple(loops), tuple(levels)), [ROLE[o] for o in operands]
+    return nest, mapping, memories, prices, bits, precision["O_final"], order, hardware
 
 
 @needs_shared
@@ -112,3 +113,63 @@ def test_fixed_mappings_equal_zigzag_in_every_figure(name):
     assert (cycles.onload, cycles.offload) == (stored["onload"], stored["offload"])
     assert cycles.total == stored["latency_total2"]
     assert cycles.total - cycles.offload == stored["latency_total1"]
+
+
+def resnet18_layer(name):
+    """Bounds, stride and input size of a layer by ZigZag's name for it."""
+    if name == "conv1_Conv":
+        return Nest((1, 1, 64, 3, 112, 112, 7, 7), stride=(2, 2)), 224
+    if name == "fc_Gemm":
+        return Nest((1, 1, 1000, 512, 1, 1, 1, 1)), 1
+    stage = int(name[5])
+    k, size = 32 * 2**stage, 112 // 2**stage
+    first = f"{stage}.0" in name and stage > 1
+    if "downsample" in name:
+        return Nest((1, 1, k, k // 2, size, size, 1, 1), stride=(2, 2)), 2 * size
+    if first and "conv1" in name:
+        return Nest((1, 1, k, k // 2, size, size, 3, 3), stride=(2, 2)), 2 * size
+    return Nest((1, 1, k, k, size, size, 3, 3)), size
+
+
+def searched_mapping(row, memories, shared):
+    """The mapping of a row of the search, on register, accumulator, buffer and DRAM."""
+    temporal = {o: [[_loop(x) for x in level] for level in levels] for o, levels in json.loads(row["temporal_mapping"]).items()}
+    spatial = [_loop(x) for x in next(s for s in json.loads(row["spatial_mapping"])["I"] if s)]
+    # fc's 1,000 output channels take 32 PEs, of which ZigZag prints the whole part of the mean 31.25
+    spatial = [("K", 32) if d == "K" else (d, n) for d, n in spatial]
+    loops = [Loop(CONV[d], n, axis) for (d, n), axis in zip(spatial, ("D1", "D2"), strict=True)]
+    loops += [Loop(CONV[d], n) for level in temporal["W"] for d, n in level]
+    ends = {o: [len(spatial) + sum(map(len, levels[: i + 1])) for i in range(len(levels))] for o, levels in temporal.items()}
+    own = {"rf_128B": (ends["W"][0], None, None), "rf_2B": (None, None, ends["O"][0]),
+           "sram_2MB": (None, ends["I"][0], ends["O"][1]), "dram": (len(loops),) * 3}
+    levels = tuple(Level(m.name, own[m.name], axes) for m, axes in zip(memories, shared, strict=True))
+    return Mapping(tuple(loops), levels)
+
+
+def _loop(text):
+    dim, extent = text.strip("()").split(",")
+    return dim, int(extent)
+
+
+@needs_shared
+def test_searched_mappings_give_zigzags_energy_and_cycles_in_every_layer():
+    folder = SHARED / "tpu_like_resnet18"
+    hardware = yaml.safe_load((folder / "hardware_tpu_like.yaml").read_text())
+    memories, _, shared, prices = memories_of(hardware)
+    off = []
+    with (folder / "searched_per_layer.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 42
+    for row in rows:
+        nest, size = resnet18_layer(row["layer"])
+        mapping = searched_mapping(row, memories, shared)
+        check_mapping(mapping, nest, {"D1": 32, "D2": 32})
+        bits, final, limit = (8, 8, 16), 8, (size, size)
+        counts = word_counts(mapping, memories, transfers(mapping, nest, bits, final, limit))
+        macs = math.prod(nest.dims) * hardware["operational_array"]["unit_energy"]
+        total = energy(counts, mapping, prices) + macs
+        order = (2, 1, 0) if "Gemm" in row["layer"] else (2, 0, 1)
+        cycles = ported_cycles(mapping, nest, memories, bits, final, 1024, limit, ("D1", "D2"), order)
+        if (round(total, 1), cycles.total) != (float(row["energy_pj"]), float(row["cycles_total"])):
+            off.append((row["optimised_for"], row["layer"], total, row["energy_pj"], cycles, row["cycles_total"]))
+    assert off == []
