@@ -37,7 +37,7 @@ def find_file(name_or_path: str | Path, kind: str) -> Path:
     if path.is_file():
         return path
     names = shipped_names(kind)
-    plain = path.name in (str(path), f"{path.parent}/{path.name}") and str(path.parent) in (".", kind)
+    plain = str(path.parent) in (".", kind)
     stem = path.name.removesuffix(".yaml")
     if plain and stem in names:
         return shipped_folder(kind) / f"{stem}.yaml"
