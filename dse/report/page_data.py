@@ -88,8 +88,8 @@ def _detail(run: RunData, position: dict[str, int]) -> dict[str, Any] | None:
         table = table.assign(layer=table["layer"].where(table["layer"].isin(with_macs), OTHERS))
     layers, passes = list(dict.fromkeys(table["layer"])), list(dict.fromkeys(table["pass"]))
     layers = [*(name for name in layers if name != OTHERS), *(name for name in layers if name == OTHERS)]
-    designs = [str(name) for name in run.front["design"]]
-    designs = [name for name in designs if name in set(table["design"])]
+    known = set(table["design"])
+    designs = [str(name) for name in run.front["design"] if name in known]
     per_design = len(layers) * (1 + len(values))
     if len(designs) * per_design * len(passes) > MAX_DETAIL_NUMBERS:
         table, passes = table.assign(**{"pass": "all passes"}), ["all passes"]

@@ -58,7 +58,9 @@ def build(folder, front=300, kept=2000, seed=0, **changes):
                            macs / 10 ** rng.uniform(1, 3), *parts))  # fmt: skip
         layers.append((row.design, "layer1.0.relu", "forward", 1e-4, 1e-4, "vector", 0, 1e8, 0, 0, 0, 8e-5, 2e-5))
     names = ["mac_j", "register_j", "buffer_j", "dram_j", "vector_j"]
-    pd.DataFrame(bits, columns=["design", "layer", "operand", "format", "bits"]).to_csv(folder / "bits.csv", index=False)
+    pd.DataFrame(bits, columns=["design", "layer", "operand", "format", "bits"]).to_csv(
+        folder / "bits.csv", index=False
+    )
     pd.DataFrame(
         layers, columns=["design", "layer", "pass", "latency_s", "energy_j", "bound", "macs", "dram_bits", *names]
     ).to_csv(folder / "layers.csv", index=False)

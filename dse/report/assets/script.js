@@ -83,7 +83,7 @@
   });
   const layout = (more) => ({
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: css("--ink"), size: narrow() ? 11 : 12.5 },
-    margin: { l: 60, r: 14, t: 66, b: 50 }, modebar: { bgcolor: "rgba(0,0,0,0)", color: css("--quiet"), activecolor: css("--accent") }, hoverlabel: { align: "left" },
+    margin: { l: 60, r: 14, t: narrow() ? 108 : 66, b: 50 }, modebar: { bgcolor: "rgba(0,0,0,0)", color: css("--quiet"), activecolor: css("--accent") }, hoverlabel: { align: "left" },
     legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, traceorder: "normal" }, ...more,
   });
   const scaled = (c) => (c.words ? {} : c.prefixed ? { tickformat: "~s", ticksuffix: c.unit } : { tickformat: "~g" });
@@ -194,7 +194,7 @@
   // The last two words of a dotted name, then the unit.
   const axisLabel = (c) => {
     const words = c.label.split(".").slice(-2).join(" ").replace("Predicted accuracy", "Accuracy");
-    return short(c.unit ? `${short(words, 24)} (${c.unit})` : words, 30);
+    return short(c.unit ? `${short(words, 22)} (${c.unit})` : words, 26);
   };
   function drawParallel() {
     const rows = shown(), every = drawn();
@@ -216,7 +216,7 @@
       let low = Infinity, high = -Infinity;
       for (const i of every) { const v = place(c, i); if (v < low) low = v; if (v > high) high = v; }
       const dimension = { label: axisLabel(c), values, range: [low, high], constraintrange: kept ? (kept.length === 1 ? kept[0] : kept) : undefined };
-      const words = c.words || (c.levels && c.levels.map((v) => (c.prefixed ? people(v, "", true, 3) : tidy(v, Number.isInteger(v) ? 15 : 3))));
+      const words = c.words || (c.levels && c.levels.map((v) => (Number.isInteger(v) && Math.abs(v) < 10000 ? String(v) : c.prefixed ? people(v, "") : tidy(v))));
       if (words) return { ...dimension, tickvals: words.map((_, n) => n), ticktext: words };
       return { ...dimension, tickformat: c.prefixed ? "~s" : "~g" };
     });
@@ -224,7 +224,7 @@
       type: "parcoords", dimensions, labelangle: 0, labelfont: { color: css("--ink"), size: 11 }, tickfont: { color: css("--ink"), size: 10 },
       rangefont: { color: "rgba(0,0,0,0)", size: 1 },
       line: { color: rows.map((i) => by.values[i]), colorscale: "Viridis" }, unselected: { line: { color: css("--dim"), opacity: 0.15 } },
-    }], layout({ margin: { l: 60, r: 60, t: 84, b: 22 } }), CONFIG);
+    }], layout({ margin: { l: 60, r: 80, t: 70, b: 22 } }), CONFIG);
     if (!box.dataset.wired) {
       box.dataset.wired = "1";
       box.on("plotly_restyle", (change) => {
@@ -289,7 +289,7 @@
     const bars = (id, traces, unit, title) => {
       tall(id, height);
       Plotly.react(id, traces, layout({
-        barmode: "stack", bargap: 0.25, margin: { l: 110, r: 14, t: 66, b: 50 }, showlegend: true,
+        barmode: "stack", bargap: 0.25, margin: { l: 110, r: 14, t: narrow() ? 108 : 66, b: 50 }, showlegend: true,
         xaxis: axis(title, { tickformat: "~s", ticksuffix: unit, nticks: 6 }), yaxis: axis("layer", { autorange: "reversed", dtick: 1 }),
       }), CONFIG);
     };
@@ -342,7 +342,7 @@
     });
     tall("roof", 430);
     Plotly.react("roof", traces, layout({
-      margin: { l: 70, r: 14, t: 66, b: 50 },
+      margin: { l: 70, r: 14, t: narrow() ? 108 : 66, b: 50 },
       xaxis: axis("MACs per bit of DRAM traffic (MAC/bit)", logTicks(traces.flatMap((t) => t.x), "")),
       yaxis: axis("Throughput (MAC/s)", logTicks(traces.flatMap((t) => t.y), "")),
     }), CONFIG);

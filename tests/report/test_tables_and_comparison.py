@@ -1,0 +1,129 @@
+"""Tables, figures, and runs side by side."""
+
+import importlib.util
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from dse.errors import InputError
+from dse.report import compare_runs, cost_tables, latex_table, markdown_table, summary_table, write_figures
+from dse.report.compare import hypervolumes
+from dse.report.figures import run_figures
+from dse.report.quantities import format_ratio, format_value
+from dse.report.run_data import read_run
+from dse.report.tables import latex_escape
+
+
+def shown(table):
+    console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(table)
+    return console.export_text()
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [(0.00213, "J", "2.13 mJ"), (12.5, "mm²", "12.5 mm²"), (0.9999, "s", "1.00 s"), (999.9, "s", "1.00 ks"), (0, "J", "0 J"),
+     (float("nan"), "J", "unknown"), (None, "J", "unknown"), (float("inf"), "s", "infinite"), (np.float64(3e-12), "J", "3.00 pJ"),
+     (1234.0, "mm²", "1234 mm²"), (-0.002, "J", "-2.00 mJ")],
+)  # fmt: skip
+def test_numbers_for_people(value, unit, text):
+    assert format_value(value, unit) == text
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "text"),
+    [(1, 2, "2.00x less"), (2, 1, "2.00x more"), (1, 1, "equal"), (0, 1, "unknown"), (1, None, "unknown"),
+     (1, math.nan, "unknown")],
+)  # fmt: skip
+def test_ratios(ours, theirs, text):
+    assert format_ratio(ours, theirs) == text
+
+
+def test_summary_names_the_designs_and_the_gains(run_folder):
+    text = shown(summary_table(run_folder))
+    for word in ("knee d00150", "fastest d00000", "thriftiest d00299", "uniform 16 bit", "4.00x less", "5.33x less"):
+        assert word in text
+
+
+def test_summary_of_a_run_without_feasible_designs(build_run, tmp_path):
+    assert "No feasible design was found" in shown(summary_table(build_run(tmp_path / "run", front=0, kept=5)))
+
+
+def test_markdown_and_latex_have_a_row_per_design(run_folder):
+    lines = markdown_table(run_folder).splitlines()
+    assert lines[0].startswith("| design | Latency (s) | Energy (J) | Area (mm²)")
+    assert len(lines) == 302
+    assert lines[2].startswith("| d00000 | 0.05000 | 3.000 |")
+    text = latex_table(run_folder)
+    assert text.count(r" \\") == 301
+    assert "mm$^2$" in text
+    assert latex_escape("a_b & 5% {x}") == r"a\_b \& 5\% \{x\}"
+
+
+def test_tables_of_an_evaluation():
+    total = pd.DataFrame([{"design": 0, "plan": "w8a8e8", "latency_s": 0.12, "energy_j": 2.0, "feasible": True, "limit": ""}])
+    layers = pd.DataFrame(
+        [{"layer": "conv1", "pass": "forward", "latency_s": 1e-3, "energy_j": 3e-3, "bound": "dram", "mac_j": 1e-3, "dram_j": 2e-3}]
+    )
+    first, second = cost_tables(total, layers)
+    assert "120.0 ms" in shown(first)
+    text = shown(second)
+    assert "conv1" in text
+    assert "dram" in text
+    assert "3.00 mJ" in text
+
+
+def test_hypervolume_of_a_front_known_by_hand():
+    one = pd.DataFrame({"latency_s": [1.0, 2.0], "energy_j": [2.0, 1.0]})
+    two = pd.DataFrame({"latency_s": [2.0], "energy_j": [2.0]})
+    volumes, reference = hypervolumes([one, two, two.iloc[:0]], ["latency_s", "energy_j"])
+    np.testing.assert_allclose(reference, [2.1, 2.1])
+    # Two rectangles of 1.1 x 0.1 and one of 0.1 x 1.1 less their overlap of 0.1 x 0.1.
+    np.testing.assert_allclose(volumes, [1.1 * 0.1 + 0.1 * 1.1 - 0.01, 0.01, 0.0])
+
+
+def test_a_run_against_itself_and_against_a_worse_one(build_run, tmp_path):
+    same = build_run(tmp_path / "same", front=40, kept=40)
+    worse = build_run(tmp_path / "worse", front=40, kept=40, seed=0, max_accuracy_drop_pp=0.5)
+    table = pd.read_csv(worse / "front.csv")
+    table[["latency_s", "energy_j"]] *= 1.2
+    table.to_csv(worse / "front.csv", index=False)
+    result = compare_runs([same, same, worse])
+    assert result.ratio[:2] == (1.0, 1.0)
+    assert 0.0 < result.ratio[2] < 1.0
+    assert result.differences["input"].tolist() == ["max_accuracy_drop_pp"]
+    assert result.differences.iloc[0].tolist()[1:] == ["1.0", "1.0", "0.5"]
+    assert result.page == tmp_path / "compare.html"
+    assert "max_accuracy_drop_pp" in result.page.read_text()
+    assert "ratio to the first" in shown(result.tables[0])
+
+
+def test_what_cannot_be_compared(build_run, tmp_path):
+    one = build_run(tmp_path / "one", front=3, kept=3, objectives=["latency_s"])
+    two = build_run(tmp_path / "two", front=3, kept=3, objectives=["energy_j"])
+    with pytest.raises(InputError, match="at least two"):
+        compare_runs([one])
+    with pytest.raises(InputError, match="no objective in common"):
+        compare_runs([one, two])
+
+
+def test_figures_have_titled_axes_with_units(run_folder):
+    figures = run_figures(read_run(run_folder))
+    assert set(figures) == {"front", "bit_map", "energy", "time"}
+    assert figures["front"].layout.xaxis.title.text == "Latency per training step of 256 samples (s)"
+    assert figures["energy"].layout.xaxis.title.text == "Energy per training step of 256 samples (J)"
+    assert all(figure.layout.yaxis.title.text for figure in figures.values())
+
+
+def test_an_unknown_format_of_figures_is_an_input_error(run_folder):
+    with pytest.raises(InputError, match="'gif' is no format of figures; known: pdf, svg, png"):
+        write_figures(run_folder, "gif")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("kaleido") is not None, reason="kaleido is installed")
+def test_without_kaleido_the_way_out_is_said(run_folder):
+    with pytest.raises(InputError, match="pip install kaleido"):
+        write_figures(run_folder, "svg")
