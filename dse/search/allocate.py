@@ -238,10 +238,9 @@ def _allocation(objective: Floats, score: Floats, choice: Ints, bound: float, st
 def _several(
     objective: Floats, score: Floats, allowed: Mask, limits: list[Limit], columns: list[Floats], max_states: int
 ) -> Allocation:
-    for limit, column in zip(limits, columns, strict=True):
-        least = _extreme(column, allowed, np.min)
-        if least > allowed_score(limit.bound):
-            return _nothing(len(score), limit.name, least)
+    alone = [_extreme(column, allowed, np.min) for column in columns]
+    if any(least > allowed_score(limit.bound) for least, limit in zip(alone, limits, strict=True)):
+        return _name_infeasible(score, allowed, limits, columns, max_states)
     table = np.stack(columns)
     bounds = np.array([allowed_score(limit.bound) for limit in limits])
     price, bound = _dual(objective, table, allowed, bounds)
@@ -281,6 +280,9 @@ def _name_infeasible(
     score: Floats, allowed: Mask, limits: list[Limit], columns: list[Floats], max_states: int
 ) -> Allocation:
     """The first limit that cannot be kept together with those before it."""
+    least_alone = _extreme(columns[0], allowed, np.min)
+    if least_alone > allowed_score(limits[0].bound):
+        return _nothing(len(score), limits[0].name, least_alone)
     for k in range(1, len(limits)):
         before = [Limit(limits[i].name, columns[i], limits[i].bound) for i in range(k)]
         least = solve(columns[k], columns[0], allowed, limits[0].bound, before[1:], max_states=max_states)

@@ -70,10 +70,13 @@ def pareto_front(
     >>> pareto_front([[1, 3], [2, 2], [2, 2], [3, 3]]).tolist()
     [[1.0, 3.0], [2.0, 2.0]]
     """
-    mask = pareto_mask(_columns(designs, objectives), senses)
-    if isinstance(designs, np.ndarray) or not hasattr(designs, "columns"):
-        return np.asarray(designs, dtype=np.float64)[mask] if len(mask) else np.asarray(designs, dtype=np.float64)
-    return designs[mask]
+    import pandas as pd
+
+    values = _columns(designs, objectives)
+    mask = pareto_mask(values, senses)
+    if isinstance(designs, pd.DataFrame):
+        return designs[mask]
+    return np.asarray(designs, dtype=np.float64)[mask] if len(mask) else values
 
 
 def pareto_mask(values: npt.ArrayLike, senses: str | Sequence[str] = "min") -> Mask:
