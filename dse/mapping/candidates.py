@@ -61,7 +61,7 @@ from dse.mapping.enumerate_kernel import add_run, add_slot, mac_count, non_domin
 from dse.mapping.problem import ROLES, ArrayShape, Nest
 
 #: Part of every cache key: change it whenever a table of the same problem would differ.
-ENUMERATOR_VERSION = 1
+ENUMERATOR_VERSION = 2
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -183,11 +183,9 @@ def _axis_choices(dims: tuple[str, ...], trips: dict[str, int], size: int) -> li
                 grow(position + 1, room // tile, (*left, -(-total // tile)), (*used, tile))
 
     grow(0, size, (), ())
-    best = [
-        (left, used)
-        for left, used in found
-        if not any(other != left and all(o <= l for o, l in zip(other, left, strict=True)) for other, _ in found)
-    ]
+    every = np.array([left for left, _ in found], np.int64)
+    covers = (every[None] <= every[:, None]).all(axis=2) & (every[None] != every[:, None]).any(axis=2)
+    best = [pair for pair, beaten in zip(found, covers.any(axis=1).tolist(), strict=True) if not beaten]
     smallest = dict(sorted(best, reverse=True))
     return [tuple((d, u) for d, u in zip(dims, used, strict=True) if u > 1) for used in sorted(smallest.values())]
 

@@ -15,13 +15,12 @@ Kinds of the accumulator; the first read of a partial sum is elided (add ``final
 
 * ``parent_writes``: partial sums written to the storage above, after reduction over the instances below it
 * ``final_writes``: finished results written to the storage above, once per element
-* ``parent_reads``, ``child_writes``: partial sums read back, and written into the storage itself
+* ``parent_reads``, ``child_writes``: partial sums read back, and written into the storage itself, in every instance
 * ``child_reads``: partial sums read out of the storage itself, in every instance; for ``outer`` without the finished results
 * ``final_child_reads``: finished results read out of an ``outer`` storage
 
-On the ``mac`` link every accumulation writes (``parent_writes``), and reads (``parent_reads``) unless it is the first after the
-tile began at zero. Price ``(accumulator, mac, parent_reads)`` no higher than ``(accumulator, inner, child_reads)``: both read the
-same storage, and pruning relies on it.
+On the ``mac`` link every accumulation writes (``parent_writes``), and reads (``parent_reads``) unless it is an element's first in
+that instance.
 """
 
 from __future__ import annotations
@@ -41,10 +40,12 @@ from dse.mapping.candidates import (
     Slot,
     Unrolling,
     chains,
+    shared_extent,
     slots_of,
     unrollings,
 )
 from dse.mapping.enumerate_kernel import non_dominated, transfers
+from dse.mapping.explicit import Level, Loop, Mapping
 from dse.mapping.kernel import BLOCK, all_values, score_pairs
 from dse.mapping.problem import ROLES, ArrayShape, Nest
 
@@ -110,6 +111,10 @@ class Table:
         """Candidate ``index`` as loops."""
         return _choice(self, index)
 
+    def explicit(self, index: int) -> Mapping:
+        """Candidate ``index`` as an explicit mapping, whose counts :func:`dse.mapping.counts.counts_of` gives independently."""
+        return _explicit(self, _choice(self, index))
+
 
 @dataclass(frozen=True)
 class MappingChoice:
@@ -137,14 +142,14 @@ def _choice(table: Table, index: int) -> MappingChoice:
     unrolling = table.unrolls[int(table.unrolling[index])]
     extents = table.extents[:, index].astype(np.int64)
     # cuts form a chain, so their sizes order them; equal ones are the same place
-    order = sorted(range(len(table.slots)), key=lambda i: (float(extents[i + 1].astype(np.float64).prod()), i))
+    order = sorted(range(-1, len(table.slots)), key=lambda i: (float(extents[i + 1].astype(np.float64).prod()), i))
     loops: list[tuple[str, int]] = []
     inside = np.ones(7, np.int64)
     cuts: dict[int, int] = {}
     bounds = np.array([table.nest.dims[j] for j in NEST_POSITION], np.int64)
     spatial = np.array([unrolling.spatial[j] for j in NEST_POSITION], np.int64)
     trips = -(-bounds // spatial)
-    for i in [-1, *order]:
+    for i in order:
         target = extents[i + 1]
         for d in range(7):
             factor = -(-int(target[d]) // int(inside[d]))
@@ -166,6 +171,29 @@ def _choice(table: Table, index: int) -> MappingChoice:
         tuple((s.role, table.array.storages[s.storage].name, cuts[i]) for i, s in enumerate(table.slots)),
         tuple(float(x) for x in table.footprint[:, index]),
     )
+
+
+def _explicit(table: Table, choice: MappingChoice) -> Mapping:
+    """Loops and levels of a choice; spatial loops stand right above X's private tile, which is contiguous in every PE."""
+    storages = table.array.storages
+    cut_of = {(role, name): cut for role, name, cut in choice.cuts}
+    windowed = ROLES[table.nest.tensors.index("X")]
+    private = [s.storage for s in table.slots if s.role == windowed and s.level == "inner"]
+    place = cut_of[windowed, storages[private[0]].name] if private else 0
+    spatial = [Loop(dim, size, axis) for axis, factors in choice.spatial for dim, size in factors]
+    temporal = [Loop(dim, trips) for dim, trips in choice.loops]
+    loops = (*temporal[:place], *spatial, *temporal[place:])
+    levels = []
+    for storage in storages:
+        cuts = [
+            None if role not in storage.roles else cut + (len(spatial) if cut >= place else 0)
+            for role in ROLES
+            for cut in [cut_of.get((role, storage.name), 0)]
+        ]
+        levels.append(Level(storage.name, (cuts[0], cuts[1], cuts[2]), storage.shared_along))
+    everything = len(loops)
+    levels.append(Level("DRAM", (everything, everything, everything), tuple(axis.name for axis in table.array.axes)))
+    return Mapping(loops, tuple(levels), "best mapping")
 
 
 def distinct_elements(nest: Nest, tensor: str) -> float:
@@ -195,7 +223,8 @@ def enumerate_table(nest: Nest, array: ArrayShape, options: Options) -> Table:
         keep = keep[np.lexsort((keep, sums))]
         moved, copies, tile, mac, steps = (a[:, keep] for a in (moved, copies, tile, mac, steps))
         extents, which = extents[:, keep], which[keep]
-    columns, counts = _columns(slots, moved, copies, mac, distinct)
+    first = np.array([[_first_copies(nest, array, slot, u) for u in spaces] for slot in slots]).reshape(len(slots), len(spaces))
+    columns, counts = _columns(slots, moved, copies, first[:, which], mac, distinct)
     exhaustive = complete and all(c.exhaustive for c in results)
     return Table(
         nest, array, columns, counts, slots, np.ascontiguousarray(tile), steps[0].copy(), steps[1].copy(),
@@ -204,8 +233,18 @@ def enumerate_table(nest: Nest, array: ArrayShape, options: Options) -> Table:
     )  # fmt: skip
 
 
+def _first_copies(nest: Nest, array: ArrayShape, slot: Slot, unrolling: Unrolling) -> float:
+    """Elements of a role's tensor in all instances of a storage when each holds its whole share once."""
+    extent = shared_extent(array, unrolling, array.storages[slot.storage].shared_along)
+    bounds = np.array([nest.dims[i] for i in NEST_POSITION], np.int64)
+    instances = [min(unrolling.spatial[i] // extent[i], nest.dims[i]) for i in NEST_POSITION]
+    tensor = "WXY".index(nest.tensors[ROLES.index(slot.role)])
+    window = np.array([*nest.stride, *nest.dilation], np.int64)
+    return float(transfers(tensor, np.array(instances, np.int64), bounds, nest.dims[1], window))
+
+
 def _columns(
-    slots: tuple[Slot, ...], moved: Floats, copies: Floats, mac: Floats, distinct: tuple[float, ...]
+    slots: tuple[Slot, ...], moved: Floats, copies: Floats, first: Floats, mac: Floats, distinct: tuple[float, ...]
 ) -> tuple[tuple[Column, ...], Floats]:
     """The named counts from transfers per slot (see the module docstring)."""
     n = moved.shape[1]
@@ -218,15 +257,14 @@ def _columns(
                 rows[role, slot.level, "child_writes"] = copies[i]
     role, final = ROLES[2], np.full(n, distinct[2])
     own = [i for i, slot in enumerate(slots) if slot.role == role]
-    fresh = copies[own[0]] - (moved[own[0]] - distinct[2]) if own else final
     rows[role, "mac", "parent_writes"] = mac[2]
-    rows[role, "mac", "parent_reads"] = mac[2] - fresh
+    rows[role, "mac", "parent_reads"] = mac[2] - (first[own[0]] if own else final)
     for i in own:
         level, partial = slots[i].level, moved[i] - distinct[2]
         rows[role, level, "parent_writes"] = partial
         rows[role, level, "final_writes"] = final
         rows[role, level, "parent_reads"] = partial
-        rows[role, level, "child_writes"] = partial
+        rows[role, level, "child_writes"] = copies[i] - first[i]
         rows[role, level, "child_reads"] = copies[i] if level == "inner" else partial
         if level == "outer":
             rows[role, level, "final_child_reads"] = final

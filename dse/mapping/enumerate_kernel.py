@@ -195,21 +195,29 @@ def _divides(extents: Ints, i: int, j: int, trips: Ints) -> bool:
 
 
 @njit(cache=True, nogil=True)
-def _sweep(rows: npt.NDArray[np.uint16], extents: Ints, trips: Ints, top: int) -> npt.NDArray[np.bool_]:
+def _sweep(
+    rows: npt.NDArray[np.uint16], extents: Ints, trips: Ints, top: int, middle: Ints, bits: int
+) -> npt.NDArray[np.bool_]:
     """Rows that no earlier kept row covers; no later row may cover an earlier one, except an equal one.
 
-    Kept rows lie column after column in groups of 64, so that one comparison of a column serves many rows; the rows that
-    covered others lately are tried first.
+    Kept rows lie column after column in groups of 64, so that one comparison of a column serves many rows. Rows of a group
+    agree in whether their first ``bits`` columns exceed ``middle``, which makes the group's smallest values telling: a group
+    with one above the row's is passed over. The rows that covered others lately are tried first.
     """
     n, width = rows.shape
-    kept = np.empty((-(-n // 64), width, 64), rows.dtype)
+    room = n // 64 + (1 << bits) + 1
+    kept = np.empty((room, width, 64), rows.dtype)
     kept[:] = top
-    owner = np.empty(n, np.int64)
+    least = np.empty((room, width), rows.dtype)
+    least[:] = top
+    owner = np.empty((room, 64), np.int64)
+    filled = np.zeros(room, np.int64)
+    open_group = np.full(1 << bits, -1, np.int64)
+    groups = 0
     which = np.zeros(n, np.bool_)
     lately = np.zeros(32, np.int64)
     known = 0
     mask = np.empty(64, rows.dtype)
-    count = 0
     for i in range(n):
         covered = False
         for x in range(known):
@@ -226,7 +234,14 @@ def _sweep(rows: npt.NDArray[np.uint16], extents: Ints, trips: Ints, top: int) -
                 break
         if covered:
             continue
-        for g in range(-(-count // 64)):
+        for g in range(groups):
+            apart = False
+            for c in range(width):
+                if least[g, c] > rows[i, c]:
+                    apart = True
+                    break
+            if apart:
+                continue
             mask[:] = 1
             left = 1
             for c in range(width):
@@ -241,21 +256,30 @@ def _sweep(rows: npt.NDArray[np.uint16], extents: Ints, trips: Ints, top: int) -
                     break
             if left == 0:
                 continue
-            for l in range(min(64, count - 64 * g)):
-                if mask[l] and _divides(extents, i, owner[64 * g + l], trips):
+            for l in range(filled[g]):
+                if mask[l] and _divides(extents, i, owner[g, l], trips):
                     covered = True
                     if known < 32:
                         known += 1
-                    lately[known - 1] = owner[64 * g + l]
+                    lately[known - 1] = owner[g, l]
                     break
             if covered:
                 break
         if not covered:
+            bucket = 0
+            for c in range(bits):
+                bucket = 2 * bucket + (1 if rows[i, c] > middle[c] else 0)
+            g = open_group[bucket]
+            if g < 0 or filled[g] == 64:
+                g = groups
+                groups += 1
+                open_group[bucket] = g
             for c in range(width):
-                kept[count // 64, c, count % 64] = rows[i, c]
-            owner[count] = i
+                kept[g, c, filled[g]] = rows[i, c]
+                least[g, c] = min(least[g, c], rows[i, c])
+            owner[g, filled[g]] = i
+            filled[g] += 1
             which[i] = True
-            count += 1
     return which
 
 
@@ -278,5 +302,8 @@ def non_dominated(rows: Floats, extents: Ints, trips: Ints) -> Ints:
     # columns that vary most are compared first: most comparisons then end after one or two
     columns = np.argsort(-ranks.max(axis=0), kind="stable")
     narrow = np.uint16 if ranks.max() < 65535 else np.uint32
-    kept = _sweep(np.ascontiguousarray(ranks[order][:, columns].astype(narrow)), extents[order], trips, int(np.iinfo(narrow).max))
+    sorted_rows = np.ascontiguousarray(ranks[order][:, columns].astype(narrow))
+    bits = int(np.clip(np.log2(len(rows) / 128 + 1), 0, min(6, len(columns))))
+    middle = np.median(sorted_rows, axis=0).astype(np.int64)
+    kept = _sweep(sorted_rows, extents[order], trips, int(np.iinfo(narrow).max), middle, bits)
     return np.sort(order[kept])

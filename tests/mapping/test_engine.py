@@ -13,9 +13,11 @@ from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
 from dse.mapping import cache
-from dse.mapping.candidates import Options, ceil_sizes, unrollings
+from dse.mapping.candidates import Options, Slot, ceil_sizes, unrollings
+from dse.mapping.counts import Conventions, batch_of, counts_of_batch
 from dse.mapping.engine import Points, Scores, Table, build_table, enumerate_table, front, score, score_many
-from dse.mapping.problem import ArrayShape, Axis, Nest, Storage
+from dse.mapping.explicit import check_mapping
+from dse.mapping.problem import ROLES, ArrayShape, Axis, Nest, Storage
 
 REFERENCE = Path(__file__).parents[2] / ".." / "shared" / "reference" / "zigzag" / "tpu_like_resnet18"
 
@@ -222,6 +224,52 @@ def test_mapping_covers_the_nest() -> None:
         cuts = {(role, name): cut for role, name, cut in choice.cuts}
         assert cuts["weight", "weights"] <= cuts["weight", "buffer"]
         assert cuts["accumulator", "sums"] <= cuts["accumulator", "buffer"]
+
+
+def ragged(table: Table, index: int) -> bool:
+    """Whether loops multiply to more than a bound, so that tiles at the edge are smaller."""
+    covered = dict.fromkeys("NGKCPQRS", 1)
+    for loop in table.explicit(index).loops:
+        covered[loop.dim] *= loop.extent
+    return tuple(covered.values()) != table.nest.dims
+
+
+@pytest.mark.parametrize("pass_", ["forward", "backward_data", "backward_weight"])
+@pytest.mark.parametrize("array", [SMALL, TPU_LIKE, EYERISS], ids=["small", "tpu_like", "eyeriss"])
+def test_candidates_re_evaluate_to_the_same_counts(pass_: str, array: ArrayShape) -> None:
+    """The explicit model counts each candidate from its loops alone (dims that fill the axes, so that no tile is ragged)."""
+    nest = Nest((2, 1, 32, 32, 8, 4, 1, 1) if array is TPU_LIKE else (2, 1, 8, 16, 4, 4, 1, 1), pass_)
+    if array is SMALL:
+        nest = Nest((2, 2, 8, 8, 4, 6, 3, 1), pass_)
+    limits = (64.0,) * (len(array.storages) - 1) + (1e9,)
+    table = enumerate_table(nest, array, Options(max_tiles=(6, 4, 4), max_elements=limits))
+    chosen = [i for i in range(0, len(table), max(1, len(table) // 90)) if not ragged(table, i)]
+    mappings = [table.explicit(i) for i in chosen]
+    for mapping in mappings:
+        check_mapping(mapping, nest, {axis.name: axis.size for axis in array.axes})
+    conventions = Conventions(register_reads="per_change", halo="none")
+    counts = counts_of_batch(batch_of(mappings, [nest] * len(mappings)), conventions)
+    dram = len(array.storages)
+    column = {name: table.counts[j][chosen] for j, name in enumerate(table.columns)}
+    zero = np.zeros(len(chosen))
+    compared = 0
+    for s, slot in enumerate(table.slots):
+        r, here = ROLES.index(slot.role), slot.storage
+        outer = [x.storage for x in table.slots if x.role == slot.role and x.level == "outer"]
+        parent = outer[0] if slot.level == "inner" and outer else dram
+
+        def of(kind: str, slot: Slot = slot) -> np.ndarray:
+            return column.get((slot.role, slot.level, kind), zero)
+
+        np.testing.assert_array_equal(counts.tile[:, here, r], table.footprint[s][chosen])
+        np.testing.assert_array_equal(counts.reads_to_child[:, parent, r], of("parent_reads"))
+        np.testing.assert_array_equal(counts.writes_from_parent[:, here, r], of("child_writes"))
+        if slot.role == "accumulator":
+            np.testing.assert_array_equal(counts.writes_from_child[:, parent, r], of("parent_writes") + of("final_writes"))
+            np.testing.assert_array_equal(counts.reads_to_parent[:, here, r], of("child_reads") + of("final_child_reads"))
+        compared += 1
+    assert compared == len(table.slots) > 0
+    np.testing.assert_array_equal(counts.steps, (table.steps_other * table.steps_reduction)[chosen])
 
 
 def test_cache_returns_the_same_table_and_survives_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
