@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from dse.mapping.counts import DEFAULT, Conventions
@@ -36,6 +35,7 @@ class _Holder:
     box: Box | None = None
     tile: tuple[int, ...] = ()
     where: tuple[int, ...] = ()
+    tiles: set[tuple[int, ...]] = field(default_factory=set)
     seen: set[tuple[int, ...]] = field(default_factory=set)
 
 
@@ -47,10 +47,6 @@ def _extents(mapping: Mapping, nest: Nest) -> list[int]:
         extents.append(min(loop.extent, -(-nest.dims[DIMS.index(loop.dim)] // inner[loop.dim])))
         inner[loop.dim] *= extents[-1]
     return extents
-
-
-def _points(box: Box) -> Iterator[tuple[int, ...]]:
-    return itertools.product(*box)
 
 
 def _size(box: Box) -> int:
@@ -94,6 +90,7 @@ def _watch(
         if unite[j]:
             neighbours[loop.dim] = [b + i * unit[j] for b in neighbours[loop.dim] for i in range(extents[j])]
     holders: dict[tuple[int, ...], _Holder] = {}
+    boxes: dict[tuple[int, ...], Box] = {}
     fetched = first = 0
     for step in itertools.product(*(range(extents[j]) for j in temporal)):
         index = dict(zip(temporal, step, strict=True))
@@ -112,15 +109,18 @@ def _watch(
             tile_of = tuple(base[d] for d in RELEVANT[tensor])
             if holder.box is not None and tile_of == holder.tile and not (every_step and where != holder.where):
                 continue
-            box = _box(tensor, nest, base, lengths, neighbours)
+            if tile_of not in boxes:
+                boxes[tile_of] = _box(tensor, nest, base, lengths, neighbours)
+            box = boxes[tile_of]
             fresh = _size(box)
             if holder.box is not None and (halo == "full" or (halo == "innermost" and where[:-1] == holder.where[:-1])):
                 fresh -= _overlap(box, holder.box)
             fetched += fresh
-            for point in _points(box):
-                if point not in holder.seen:
-                    holder.seen.add(point)
-                    first += 1
+            if tile_of not in holder.tiles:
+                holder.tiles.add(tile_of)
+                before = len(holder.seen)
+                holder.seen.update(itertools.product(*box))
+                first += len(holder.seen) - before
             holder.box, holder.tile, holder.where = box, tile_of, where
     return _View(fetched, first)
 
