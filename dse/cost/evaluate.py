@@ -7,7 +7,7 @@ histogram of plans that a schedule yields (DESIGN 4.6).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -151,15 +151,24 @@ def evaluate(
             "mapping_objective", [f"'{mapping_objective}' is unknown{suggest(mapping_objective, MAPPING_OBJECTIVES)}"]
         )
     plans, labels, weights = _plans(network, plan)
-    arrays = hardware_arrays(hardware, designs)
+    # A table often repeats designs (a space is finite): each distinct one is priced once.
+    distinct, place = _distinct(designs)
+    arrays = hardware_arrays(hardware, distinct)
     parts, kept = [], None
     for start in range(0, len(arrays), CHUNK):
         piece = arrays.rows(start, min(start + CHUNK, len(arrays)))
         steps = step_costs(network, hardware, piece, plans, mode, mapping_objective)
-        parts.append(_totals(steps, piece, labels, weights, start))
-        if len(arrays) <= MAX_DESIGNS_WITH_LAYERS:
-            kept = steps
+        parts.append(_totals(steps, piece, labels, weights))
+        kept = steps if len(arrays) <= MAX_DESIGNS_WITH_LAYERS else None
     total = pd.concat(parts, ignore_index=True)
+    if place is not None:
+        rows = len(labels)
+        total = total.iloc[(place[:, None] * rows + np.arange(rows)).reshape(-1)].reset_index(drop=True)
+        if kept is not None and len(place) <= MAX_DESIGNS_WITH_LAYERS:
+            kept = _taken(kept, place)
+        elif len(place) > MAX_DESIGNS_WITH_LAYERS:
+            kept = None
+    total.insert(0, "design", np.repeat(np.arange(len(total) // len(labels)), len(labels)))
     area = pd.DataFrame({"part": arrays.area_parts, "area_mm2": arrays.area_parts_mm2[0]})
     return Cost(total, area, kept, labels, weights)
 
@@ -235,6 +244,20 @@ def _buffer(hardware: Hardware) -> str | None:
     return max(shared, key=lambda memory: memory.size_bits).name if shared else None
 
 
+def _distinct(designs: pd.DataFrame | None) -> tuple[pd.DataFrame | None, npt.NDArray[np.int64] | None]:
+    """The distinct rows of a table in the order of their first appearance, and where each row of the table is among them."""
+    if designs is None or len(designs) < 2 or not len(designs.columns):
+        return designs, None
+    number = designs.groupby(list(designs.columns), sort=False, dropna=False).ngroup().to_numpy().astype(np.int64)
+    return designs[~designs.duplicated()].reset_index(drop=True), number
+
+
+def _taken(steps: StepCosts, place: npt.NDArray[np.int64]) -> StepCosts:
+    """Costs of the designs at these places."""
+    by_design = ("energy_j", "latency_s", "components_j", "bound", "dram_bits", "limit")
+    return replace(steps, **{name: getattr(steps, name)[place] for name in by_design})
+
+
 def _plans(network: Network, plan: Plan | Schedule | Sequence[Plan]) -> tuple[list[Plan], tuple[str, ...], Floats]:
     """Plans, labels of the result's rows, and (rows, plans) weights that turn steps into them."""
     if isinstance(plan, Schedule):
@@ -260,9 +283,7 @@ def _plans(network: Network, plan: Plan | Schedule | Sequence[Plan]) -> tuple[li
     return plans, labels, weights
 
 
-def _totals(
-    steps: StepCosts, arrays: HardwareArrays, labels: tuple[str, ...], weights: Floats, start: int
-) -> pd.DataFrame:
+def _totals(steps: StepCosts, arrays: HardwareArrays, labels: tuple[str, ...], weights: Floats) -> pd.DataFrame:
     d, rows = len(arrays), len(labels)
 
     def weighted(values: Floats) -> Floats:
@@ -274,7 +295,6 @@ def _totals(
     with np.errstate(invalid="ignore"):
         latency, energy = weighted(steps.latency_s), weighted(steps.energy_j)
     table: dict[str, Any] = {
-        "design": np.repeat(np.arange(start, start + d), rows),
         "plan": list(labels) * d,
         "latency_s": np.where(feasible, latency, np.nan),
         "energy_j": np.where(feasible, energy, np.nan),
