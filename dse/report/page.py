@@ -296,7 +296,9 @@ def _words(value: object) -> dict[str, object]:
 
 
 def _short(value: object) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.0f}" if value.is_integer() and abs(value) < 1e15 else f"{value:.6g}"
+    return str(value)
 
 
 def _finite(value: Any) -> Any:

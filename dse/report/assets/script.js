@@ -204,7 +204,7 @@
     });
     const by = column[state.c] && !column[state.c].words ? column[state.c] : column[state.y];
     const box = el("parallel");
-    box.style.minWidth = `${Math.max(axes.length, 3) * 125}px`;
+    box.style.minWidth = `${Math.max(axes.length, 3) * 132}px`;
     if (!rows.length || !axes.length) {
       Plotly.purge(box);
       box.textContent = rows.length ? "All designs are equal in every column." : "No design is selected.";
@@ -289,7 +289,7 @@
     const bars = (id, traces, unit, title) => {
       tall(id, height);
       Plotly.react(id, traces, layout({
-        barmode: "stack", bargap: 0.25, margin: { l: 110, r: 14, t: narrow() ? 108 : 66, b: 50 }, showlegend: true,
+        barmode: "stack", bargap: 0.25, margin: { l: 110, r: 14, t: 46 + 22 * Math.ceil(traces.length / (narrow() ? 2 : 3)), b: 50 }, showlegend: true,
         xaxis: axis(title, { tickformat: "~s", ticksuffix: unit, nticks: 6 }), yaxis: axis("layer", { autorange: "reversed", dtick: 1 }),
       }), CONFIG);
     };
@@ -450,7 +450,7 @@
   } else el("passpick").hidden = true;
   const varies = (name) => column[name] && columnVaries(column[name]);
   function columnVaries(c) { const first = c.values[data.front[0] ?? 0]; return listed.some((i) => c.values[i] !== first); }
-  state.c = ["accuracy_drop_pp", "area_mm2"].find(varies) || "";
+  state.c = ["area_mm2", "accuracy_drop_pp"].find((name) => varies(name) && (name !== "area_mm2" || data.objectives.includes(name) || !data.objectives.length)) || "";
   const wide = (name) => {
     const list = [...drawn().map((i) => column[name].values[i]), ...baselines.map((b) => b[name])].filter((v) => v > 0);
     return list.reduce((a, v) => Math.max(a, v), 0) / list.reduce((a, v) => Math.min(a, v), Infinity) > 8;
