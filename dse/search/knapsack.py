@@ -10,7 +10,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from dse.search.lagrange import edges, efficient, relax
+from dse.search.lagrange import edges, efficient, relax, stable_order
 
 #: What :func:`solve_one` found: proven optimal, a proven gap, or nothing possible.
 OPTIMAL, BOUNDED, INFEASIBLE = 0, 1, 2
@@ -127,6 +127,15 @@ def suffix_bounds(list_score, list_cost, limit, base_score, base_cost, position,
 
 
 @numba.njit(cache=True)
+def grow(array, used, room):  # type: ignore[no-untyped-def]
+    """The first ``used`` entries of an array in one with room for more."""
+    larger = np.empty(room, np.int32)
+    for i in range(used):
+        larger[i] = array[i]
+    return larger
+
+
+@numba.njit(cache=True)
 def solve_one(cost, score, mask, limit, max_states):  # type: ignore[no-untyped-def]
     """Least cost with the summed score at most ``limit``, exact unless more than ``max_states`` sums have to be kept.
 
@@ -160,7 +169,8 @@ def solve_one(cost, score, mask, limit, max_states):  # type: ignore[no-untyped-
     # What a choice costs above the group's best at the break slope; groups that hardly have a second choice go first, so that
     # lists stay short until the few contested groups.
     reduced = np.full(cost.shape, np.inf)
-    second = np.full(groups, np.inf)
+    # Negative, to sort by falling distance.
+    second = np.full(groups, -np.inf)
     for l in range(groups):
         low = np.inf
         for k in range(count[l]):
@@ -173,8 +183,8 @@ def solve_one(cost, score, mask, limit, max_states):  # type: ignore[no-untyped-
             if reduced[l, k] <= hair and zeros == 0:
                 zeros = 1
             else:
-                second[l] = min(second[l], reduced[l, k])
-    order = np.argsort(-second, kind="mergesort")
+                second[l] = max(second[l], -reduced[l, k])
+    order = stable_order(second)
     place = np.empty(groups, np.int64)
     for p in range(groups):
         place[order[p]] = p
@@ -243,10 +253,14 @@ def _search(  # type: ignore[no-untyped-def]
         )
         below = suffix_bounds(s, c, granted, base_score[p + 1], base_cost[p + 1], position, p, step, saving)
         limit = target + hair
-        keep = below <= limit
-        number = keep.sum()
+        keep = np.zeros(len(below), np.bool_)
+        number = 0
+        for i in range(len(below)):
+            if below[i] <= limit:
+                keep[i] = True
+                number += 1
         if number > max_states:
-            limit = np.partition(below, max_states - 1)[max_states - 1]
+            limit = below[stable_order(below)[max_states - 1]]
             taken = 0
             for i in range(len(below)):
                 if keep[i]:
@@ -260,12 +274,8 @@ def _search(  # type: ignore[no-untyped-def]
             return choice, np.inf, dropped
         if used + number > room:
             room = 2 * (used + number)
-            grown = np.empty(room, np.int32)
-            grown[:used] = parents[:used]
-            parents = grown
-            grown = np.empty(room, np.int32)
-            grown[:used] = picks[:used]
-            picks = grown
+            parents = grow(parents, used, room)
+            picks = grow(picks, used, room)
         starts[p] = used
         list_score = np.empty(number)
         list_cost = np.empty(number)

@@ -200,6 +200,31 @@ def efficient(cost, score, mask):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
+def stable_order(keys):  # type: ignore[no-untyped-def]
+    """Indices that sort keys, equal keys in their order: a merge sort that compiles in a fraction of numpy's time."""
+    n = len(keys)
+    order = np.arange(n)
+    other = np.empty(n, np.int64)
+    width = 1
+    while width < n:
+        for low in range(0, n, 2 * width):
+            middle = min(low + width, n)
+            high = min(low + 2 * width, n)
+            i = low
+            j = middle
+            for k in range(low, high):
+                if i < middle and (j >= high or keys[order[i]] <= keys[order[j]]):
+                    other[k] = order[i]
+                    i += 1
+                else:
+                    other[k] = order[j]
+                    j += 1
+        order, other = other, order
+        width *= 2
+    return order
+
+
+@numba.njit(cache=True)
 def edges(cost, score, index, hull, hull_count):  # type: ignore[no-untyped-def]
     """Edges of all groups' hulls by falling saving per score: group, score step, saving, position after the step."""
     groups = cost.shape[0]
@@ -223,7 +248,7 @@ def edges(cost, score, index, hull, hull_count):  # type: ignore[no-untyped-def]
             slope[n] = -saving[n] / step[n]
             n += 1
     # Stable: edges of one group keep their order, and equal slopes go to the earlier group.
-    order = np.argsort(slope, kind="mergesort")
+    order = stable_order(slope)
     return group[order], step[order], saving[order], target[order]
 
 
