@@ -218,9 +218,7 @@ def enumerate_table(nest: Nest, array: ArrayShape, options: Options) -> Table:
     if len(which):
         none = np.ones(0, np.int64)
         keep = non_dominated(np.concatenate([moved, copies, tile, mac, steps]).T, np.ones((len(which), 0), np.int64), none)
-        # candidates with little traffic first, so that a good one is found early
-        sums = np.log(np.concatenate([moved, mac, steps]))[:, keep].sum(axis=0)
-        keep = keep[np.lexsort((keep, sums))]
+        keep = keep[_blocks_of_alike(np.log(np.concatenate([moved, mac, steps, tile]))[:, keep], len(moved) + 5)]
         moved, copies, tile, mac, steps = (a[:, keep] for a in (moved, copies, tile, mac, steps))
         extents, which = extents[:, keep], which[keep]
     first = np.array([[_first_copies(nest, array, slot, u) for u in spaces] for slot in slots]).reshape(len(slots), len(spaces))
@@ -231,6 +229,27 @@ def enumerate_table(nest: Nest, array: ArrayShape, options: Options) -> Table:
         int(np.prod(np.array(nest.dims, dtype=object))), (distinct[0], distinct[1], distinct[2]), exhaustive, spaces, which,
         np.ascontiguousarray(extents),
     )  # fmt: skip
+
+
+def _blocks_of_alike(logs: Floats, costs: int) -> Ints:
+    """Order of candidates in which blocks of the kernel hold alike ones, so that a block's bound is close to its candidates.
+
+    Candidates are halved by the feature that spreads most, at whole blocks, until a block is left. Blocks with little traffic
+    (the first ``costs`` features) come first, so that a good candidate is found early; an incomplete block is last.
+    """
+    leaves: list[Ints] = []
+    parts = [np.arange(logs.shape[1])]
+    while parts:
+        part = parts.pop()
+        if len(part) <= BLOCK:
+            leaves.append(part)
+            continue
+        spread = logs[:, part].std(axis=1)
+        order = part[np.argsort(logs[int(np.argmax(spread)), part], kind="stable")]
+        middle = -(-len(part) // BLOCK) // 2 * BLOCK
+        parts += [order[middle:], order[:middle]]
+    leaves.sort(key=lambda leaf: (len(leaf) < BLOCK, float(logs[:costs, leaf].sum(axis=0).min()), int(leaf.min())))
+    return np.concatenate(leaves)
 
 
 def _first_copies(nest: Nest, array: ArrayShape, slot: Slot, unrolling: Unrolling) -> float:
