@@ -215,17 +215,16 @@ def enumerate_table(nest: Nest, array: ArrayShape, options: Options) -> Table:
     )
     extents = np.concatenate([c.extents for c in results], axis=1)
     steps = np.array([[u.steps_other, u.steps_reduction] for u in spaces], np.float64).T[:, which]
-    if len(which):
-        none = np.ones(0, np.int64)
-        keep = non_dominated(np.concatenate([moved, copies, tile, mac, steps]).T, np.ones((len(which), 0), np.int64), none)
-        keep = keep[_blocks_of_alike(np.log(np.concatenate([moved, mac, steps, tile]))[:, keep], len(moved) + 5)]
-        moved, copies, tile, mac, steps = (a[:, keep] for a in (moved, copies, tile, mac, steps))
-        extents, which = extents[:, keep], which[keep]
     first = np.array([[_first_copies(nest, array, slot, u) for u in spaces] for slot in slots]).reshape(len(slots), len(spaces))
     columns, counts = _columns(slots, moved, copies, first[:, which], mac, distinct)
+    if len(which):
+        rows = np.concatenate([counts, tile, steps])
+        keep = non_dominated(rows.T, np.ones((len(which), 0), np.int64), np.ones(0, np.int64))
+        keep = keep[_blocks_of_alike(np.log(np.concatenate([moved, mac, steps, tile]))[:, keep], len(moved) + 5)]
+        counts, tile, steps, extents, which = counts[:, keep], tile[:, keep], steps[:, keep], extents[:, keep], which[keep]
     exhaustive = complete and all(c.exhaustive for c in results)
     return Table(
-        nest, array, columns, counts, slots, np.ascontiguousarray(tile), steps[0].copy(), steps[1].copy(),
+        nest, array, columns, np.ascontiguousarray(counts), slots, np.ascontiguousarray(tile), steps[0].copy(), steps[1].copy(),
         int(np.prod(np.array(nest.dims, dtype=object))), (distinct[0], distinct[1], distinct[2]), exhaustive, spaces, which,
         np.ascontiguousarray(extents),
     )  # fmt: skip

@@ -26,7 +26,7 @@ from dse.hardware.model import Hardware
 from dse.search.archive import OBJECTIVES, Found, empty, load, merge, nondominated, save
 from dse.search.inner import SearchProblem, make_problem
 from dse.search.pareto import hypervolume
-from dse.search.results import Run, make_run, write_run
+from dse.search.results import Failed, Run, make_run, write_run
 from dse.search.run_folder import prepare, write_text
 from dse.search.study import BATCH, SAMPLERS, Dimension, new_study, propose, record, replay, tell
 from dse.search.workers import Workers
@@ -118,10 +118,10 @@ def explore(
         prepare(folder, resume)
 
     inputs = _inputs(problem, chosen, strategy, sampler, trials, seed)
-    found, hypervolumes = _search(
+    found, failed, hypervolumes = _search(
         problem, chosen, strategy, sampler, trials, seed, jobs, folder, inputs, resume, progress
     )
-    run = make_run(problem, chosen, found, hypervolumes, folder, inputs, jobs, started, command, validation)
+    run = make_run(problem, chosen, found, failed, hypervolumes, folder, inputs, jobs, started, command, validation)
     if folder is not None:
         write_run(run, folder)
     return run
@@ -154,15 +154,16 @@ def _search(
     inputs: dict[str, Any],
     resume: bool,
     progress: Progress | None,
-) -> tuple[Found, list[float]]:
+) -> tuple[Found, list[Failed], list[float]]:
     dimensions = dimensions_of(problem, strategy, objectives)
     study = new_study(len(objectives))
     found = empty(len(problem.hardware.space), len(problem.group_names))
     trace: list[float] = []
+    failed: list[Failed] = []
     columns = [OBJECTIVES.index(name) for name in objectives]
     done = 0
     if resume and folder is not None:
-        done, found, trace = _restore(folder, inputs, study, dimensions, found)
+        done, found, failed, trace = _restore(folder, inputs, study, dimensions, found)
     name = "random" if strategy == "random" else sampler
     with Workers(problem, strategy, jobs) as workers:
         while done < trials:
@@ -172,15 +173,16 @@ def _search(
             outcomes = workers.run(values, first=done)
             tell(study, asked, [outcome.told(objectives) for outcome in outcomes])
             found = merge([found, *(outcome.found for outcome in outcomes)])
+            failed += [(outcome.limit, outcome.parameters.tolist()) for outcome in outcomes if outcome.limit]
             front = nondominated(found, objectives)
             trace.append(hypervolume(front.objectives[:, columns] / problem.reference[columns], np.ones(len(columns))))
             found = _thin(found, front, objectives)
             done += count
             if folder is not None:
-                _store(folder, done, found, record(study, 0), trace, inputs)
+                _store(folder, done, found, failed, record(study, 0), trace, inputs)
             if progress is not None:
                 progress(done, len(front), trace[-1], float(front.gap.max(initial=0.0)))
-    return found, trace
+    return found, failed[-KEPT_DESIGNS:], trace
 
 
 def _thin(found: Found, front: Found, objectives: tuple[str, ...]) -> Found:
@@ -192,11 +194,17 @@ def _thin(found: Found, front: Found, objectives: tuple[str, ...]) -> Found:
 
 
 def _store(
-    folder: Path, done: int, found: Found, trials: list[dict[str, Any]], trace: list[float], inputs: dict[str, Any]
+    folder: Path,
+    done: int,
+    found: Found,
+    failed: list[Failed],
+    trials: list[dict[str, Any]],
+    trace: list[float],
+    inputs: dict[str, Any],
 ) -> None:
     path = folder / "state" / f"found-{done}.npz"
     save(found, path)
-    state = {"done": done, "inputs": inputs, "trials": trials, "trace": trace}
+    state = {"done": done, "inputs": inputs, "failed": failed, "trials": trials, "trace": trace}
     write_text(folder / "state" / "state.json", json.dumps(state))
     for old in (folder / "state").glob("found-*.npz"):
         if old != path:
@@ -205,10 +213,10 @@ def _store(
 
 def _restore(
     folder: Path, inputs: dict[str, Any], study: Any, dimensions: list[Dimension], nothing: Found
-) -> tuple[int, Found, list[float]]:
+) -> tuple[int, Found, list[Failed], list[float]]:
     path = folder / "state" / "state.json"
     if not path.exists():
-        return 0, nothing, []
+        return 0, nothing, [], []
     state = json.loads(path.read_text())
     before, now = state["inputs"], json.loads(json.dumps(inputs))
     changed = [key for key in now if key != "trials" and before.get(key) != now[key]]
@@ -216,7 +224,8 @@ def _restore(
         what = ", ".join(f"{key} was {before.get(key)!r}, is {now[key]!r}" for key in changed)
         raise InputError(str(folder), [f"the run to resume had other inputs: {what}"])
     replay(study, dimensions, state["trials"])
-    return state["done"], load(folder / "state" / f"found-{state['done']}.npz"), state["trace"]
+    failed = [(str(limit), list(values)) for limit, values in state["failed"]]
+    return state["done"], load(folder / "state" / f"found-{state['done']}.npz"), failed, state["trace"]
 
 
 def _objectives(names: Sequence[str]) -> tuple[str, ...]:

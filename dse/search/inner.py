@@ -76,15 +76,27 @@ class SearchProblem:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one trial gave: designs for the archive (the first is the trial's own), or why there are none."""
+    """What one trial gave: designs for the archive (the first is the trial's own), or why there are none.
+
+    Attributes
+    ----------
+    parameters
+        (parameters,) the hardware point.
+    limit
+        Name of the limit that failed, "" if none did.
+    violation
+        By how much: 1 where a design cannot run at all, else the relative excess over the limit.
+    """
 
     found: Found
-    limit: str
+    parameters: Floats
+    limit: str = ""
+    violation: float = 1.0
 
     def told(self, objectives: Sequence[str]) -> Told:
         """What Optuna is told; an infeasible trial is worse than every feasible one by its constraint, not by a number."""
         if not len(self.found):
-            return Told((1.0e3,) * len(objectives), 1.0)
+            return Told((1.0e3,) * len(objectives), self.violation)
         row = self.found.objectives[0]
         return Told(tuple(float(row[OBJECTIVES.index(name)]) for name in objectives), 0.0)
 
@@ -232,13 +244,15 @@ def fixed_designs(
     for d, (error, choice) in enumerate(zip(errors, choices, strict=True)):
         e = problem.error_widths.index(error)
         if costs.limit[d]:
-            outcomes.append(Outcome(_nothing(problem), costs.limit[d]))
+            outcomes.append(Outcome(_nothing(problem), designs[d], costs.limit[d]))
             continue
         score = problem.score[np.arange(len(choice)), choice].sum()
         if score > problem.score_limit[e]:
-            outcomes.append(Outcome(_nothing(problem), "accuracy limit"))
+            excess = float(score / problem.score_limit[e] - 1.0) if problem.score_limit[e] > 0 else 1.0
+            limit = f"accuracy: the predicted drop is above {problem.limit_pp:g} {problem.profile.unit}"
+            outcomes.append(Outcome(_nothing(problem), designs[d], limit, excess))
             continue
-        outcomes.append(Outcome(_found(problem, costs, d, designs[d], [(e, choice, np.nan)], first + d), ""))
+        outcomes.append(Outcome(_found(problem, costs, d, designs[d], [(e, choice, np.nan)], first + d), designs[d]))
     return outcomes
 
 
@@ -264,7 +278,7 @@ def _solve_one(
     trial: int,
 ) -> Outcome:
     if costs.limit[d]:
-        return Outcome(_nothing(problem), costs.limit[d])
+        return Outcome(_nothing(problem), values, costs.limit[d])
     own: list[tuple[float, int, npt.NDArray[np.uint8], float]] = []
     rows: list[tuple[int, npt.NDArray[np.uint8], float]] = []
     targets = [(weight, share if k == 0 else 1.0) for k, weight in enumerate([*weights, *FIXED_WEIGHTS])]
@@ -287,13 +301,14 @@ def _solve_one(
                 own.append((answer.cost, e, choice, answer.gap))
             rows.append((e, choice, answer.gap))
     if not rows:
-        return Outcome(_nothing(problem), "processing element: none of the widths that keep the accuracy limit")
+        limit = "processing element: none of the widths that keep the accuracy limit"
+        return Outcome(_nothing(problem), values, limit)
     if own:
         _, e, choice, gap = min(own, key=lambda item: item[:2])
         rows.insert(0, (e, choice, gap))
     distinct = {(e, choice.tobytes()): (e, choice, gap) for e, choice, gap in reversed(rows)}
     ordered = [distinct.pop((rows[0][0], rows[0][1].tobytes())), *reversed(distinct.values())]
-    return Outcome(_found(problem, costs, d, values, ordered, trial), "")
+    return Outcome(_found(problem, costs, d, values, ordered, trial), values)
 
 
 def _found(

@@ -26,6 +26,9 @@ from dse.search.pareto import knee
 from dse.search.run_folder import write_json, write_table, write_text
 from dse.yaml_input import suggest
 
+#: An infeasible trial: the limit that failed, and the hardware parameters.
+Failed = tuple[str, list[float]]
+
 
 @dataclass(frozen=True)
 class Run:
@@ -73,11 +76,24 @@ def _table(problem: SearchProblem, found: Found, names: list[str]) -> pd.DataFra
         table[name] = found.objectives[:, column]
     table["certificate_gap"] = found.gap
     table["feasible"] = True
-    table["error_bits"] = found.error_bits
     for column, parameter in enumerate(problem.hardware.space):
         values = found.parameters[:, column]
         whole = bool(len(values)) and bool(np.all(values == np.rint(values)))
         table[parameter.name] = values.astype(np.int64) if whole else values
+    table["error_bits"] = found.error_bits
+    return table
+
+
+def _infeasible(problem: SearchProblem, failed: list[Failed], first: int) -> pd.DataFrame:
+    """Rows of designs that failed a limit: no figures, ``feasible`` false, and the limit's name."""
+    table = pd.DataFrame({"design": [f"x{first + number}" for number in range(len(failed))]})
+    for name in (*OBJECTIVES, "certificate_gap"):
+        table[name] = np.nan
+    table["feasible"] = False
+    for column, parameter in enumerate(problem.hardware.space):
+        table[parameter.name] = [values[column] for _, values in failed]
+    table["error_bits"] = 0
+    table["limit"] = [limit for limit, _ in failed]
     return table
 
 
@@ -85,6 +101,7 @@ def make_run(
     problem: SearchProblem,
     objectives: tuple[str, ...],
     found: Found,
+    failed: list[Failed],
     trace: list[float],
     folder: Path | None,
     inputs: dict[str, Any],
@@ -102,6 +119,9 @@ def make_run(
     front_found = nondominated(found, objectives)
     mask = _rows_of(found, front_found)
     front = designs[mask].reset_index(drop=True)
+    designs["limit"] = ""
+    if failed:
+        designs = pd.concat([designs, _infeasible(problem, failed, len(designs))], ignore_index=True)
     notes = _notes(problem, front)
     info = {
         **_about(problem, command),
@@ -113,7 +133,8 @@ def make_run(
         "counts": {
             "trials": inputs["trials"],
             "hardware_designs": len(np.unique(found.parameters, axis=0)),
-            "designs_kept": len(designs),
+            "designs_kept": len(found),
+            "infeasible_trials": len(failed),
             "front": len(front),
         },
         "certificate": _certificate(front),

@@ -289,7 +289,7 @@
     const bars = (id, traces, unit, title) => {
       tall(id, height);
       Plotly.react(id, traces, layout({
-        barmode: "stack", bargap: 0.25, margin: { l: 110, r: 14, t: 46 + 22 * Math.ceil(traces.length / (narrow() ? 2 : 3)), b: 50 }, showlegend: true,
+        barmode: "stack", bargap: 0.25, margin: { l: 110, r: 14, t: 46 + 22 * Math.ceil(traces.length / (narrow() ? 1.3 : 3)), b: 50 }, showlegend: true,
         xaxis: axis(title, { tickformat: "~s", ticksuffix: unit, nticks: 6 }), yaxis: axis("layer", { autorange: "reversed", dtick: 1 }),
       }), CONFIG);
     };
@@ -297,7 +297,7 @@
     bars("energy", parts.map(([name, v], k) => ({
       type: "bar", orientation: "h", name, y: detail.layers, x: v, marker: { color: PALETTE[k % PALETTE.length] },
       hovertemplate: `%{y}, ${safe(name)}: %{x:.3~s}J<extra></extra>`,
-    })), "J", `Energy per ${data.per} (J)`);
+    })), "J", narrow() ? "Energy (J)" : `Energy per ${data.per} (J)`);
     const totals = parts.map(([name, v]) => [name, v.reduce((a, b) => a + b, 0)]);
     const all = totals.reduce((a, [, v]) => a + v, 0);
     const topLayers = largest(sums.map((s) => s.slice(1, 1 + detail.parts.length).reduce((a, b) => a + b, 0)), 3);
@@ -312,7 +312,7 @@
     bars("time", used.map(([name, v, b]) => ({
       type: "bar", orientation: "h", name, y: detail.layers, x: v, marker: { color: PALETTE[b % PALETTE.length] },
       hovertemplate: `%{y}, bound by ${safe(name)}: %{x:.3~s}s<extra></extra>`,
-    })), "s", `Time per ${data.per} (s)`);
+    })), "s", narrow() ? "Time (s)" : `Time per ${data.per} (s)`);
     const time = used.map(([name, v]) => [name, v.reduce((a, b) => a + b, 0)]);
     const whole = time.reduce((a, [, v]) => a + v, 0);
     el("time-text").textContent = `${people(whole, "s")} in ${which}: ${time.sort((a, b) => b[1] - a[1]).map(([n, v]) => `${tidy((100 * v) / whole, 2)} % bound by ${n}`).join(", ")}.`;
