@@ -57,11 +57,11 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 
-from dse.mapping.enumerate_kernel import add_run, add_slot, mac_count, non_dominated
+from dse.mapping.enumerate_kernel import add_run, add_slot, mac_count, non_dominated, tile_elements
 from dse.mapping.problem import ROLES, ArrayShape, Nest
 
 #: Part of every cache key: change it whenever a table of the same problem would differ.
-ENUMERATOR_VERSION = 4
+ENUMERATOR_VERSION = 5
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -85,7 +85,7 @@ class Options:
         Input roles whose operand at the MAC is fetched only when it changes; the others are fetched for every MAC.
     max_elements
         Largest tile of interest per storage, in elements of all its roles together (such as capacity over the narrowest format).
-        Larger candidates are left out. Empty: no limit.
+        Larger candidates are left out, but for the smallest tile there is. Empty: no limit.
     max_tiles
         Most tile vectors per direction (N P Q, K, C R S) before they are thinned.
     max_unrollings
@@ -340,12 +340,12 @@ def chains(nest: Nest, array: ArrayShape, slots: tuple[Slot, ...], unrolling: Un
     by_dim = dict(zip(LOOPS, (int(t) for t in trips), strict=True))
     halo = nest.dims[6] > 1 or nest.dims[7] > 1
     lists, exact = [], True
-    for tensor, most in zip("WXY", options.max_tiles, strict=True):
-        chosen = [sizes_of(d, by_dim[d], options) for d in DIRECTION[tensor]]
+    for name, most in zip("WXY", options.max_tiles, strict=True):
+        chosen = [sizes_of(d, by_dim[d], options) for d in DIRECTION[name]]
         vectors, full = tile_vectors(chosen, most, halo)
         exact &= full
         wide = np.ones((len(vectors), 7), np.int64)
-        wide[:, [LOOPS.index(d) for d in DIRECTION[tensor]]] = vectors
+        wide[:, [LOOPS.index(d) for d in DIRECTION[name]]] = vectors
         lists.append(wide)
     window = np.array([*nest.stride, *nest.dilation], np.int64)
     groups = nest.dims[1]
@@ -361,7 +361,10 @@ def chains(nest: Nest, array: ArrayShape, slots: tuple[Slot, ...], unrolling: Un
         inside[i] = [extent[j] for j in NEST_POSITION]
         group_inside[i] = extent[1]
         if options.max_elements:
-            limit[i] = options.max_elements[slot.storage]
+            # the smallest tile always stays, so that what does not fit can say how much it lacks
+            tensor = TENSOR_INDEX[tensors[ROLES.index(slot.role)]]
+            least = tile_elements(tensor, np.ones(7, np.int64), inside[i], bounds, group_inside[i], window)
+            limit[i] = max(options.max_elements[slot.storage], least)
     feeding = np.ones((3, 7), np.int64)
     for r, role in enumerate(ROLES):
         first = next((s for s in slots if s.role == role), None)

@@ -161,6 +161,10 @@ def test_infeasible_names_memory_and_shortfall() -> None:
     assert found.short_memory[0] == 0
     assert found.short_bits[0] == 3.0
     assert np.isinf(found.energy_pj[0])
+    capped = enumerate_table(Nest((1, 1, 4, 4, 4, 4, 1, 1)), SMALL, Options(max_elements=(0.0, 0.0, 0.0)))
+    nothing = points(capped, np.random.default_rng(0), 1)
+    found = score(capped, changed(nothing, bits_per_slot=np.full((1, slots), 8.0), capacity_bits=np.array([[5.0, 1024.0, 1e9]])))
+    assert (found.index[0], found.short_memory[0], found.short_bits[0]) == (-1, 0, 3.0)
 
 
 def test_front_has_both_ends_and_nothing_dominated() -> None:
