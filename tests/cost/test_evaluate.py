@@ -144,7 +144,7 @@ def test_plan_of_another_network_is_an_error(net, hw):
 
 
 def test_unknown_column_of_a_table_is_an_error(net, hw):
-    with pytest.raises(dse.InputError, match="array.rows"):
+    with pytest.raises(dse.InputError, match=r"array\.rows"):
         dse.evaluate(net, hw, Plan.parse("w8a8e8", net), pd.DataFrame({"array.row": [8]}))
 
 
