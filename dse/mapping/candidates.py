@@ -343,7 +343,7 @@ def chains(nest: Nest, array: ArrayShape, slots: tuple[Slot, ...], unrolling: Un
     for name, most in zip("WXY", options.max_tiles, strict=True):
         chosen = [sizes_of(d, by_dim[d], options) for d in DIRECTION[name]]
         vectors, every = tile_vectors(chosen, most, halo)
-        exact         exact &= full= every
+        exact &= every
         wide = np.ones((len(vectors), 7), np.int64)
         wide[:, [LOOPS.index(d) for d in DIRECTION[name]]] = vectors
         lists.append(wide)
