@@ -34,7 +34,7 @@ MAC_COMPONENT = "mac"
 LEAK_COMPONENT = "leakage"
 
 #: Tile vectors per direction (N P Q, K, C R S) and spatial unrollings that the mapper enumerates per nest.
-MAX_TILES = (5, 3, 3)
+MAX_TILES = (8, 5, 6)
 MAX_UNROLLINGS = 1
 
 

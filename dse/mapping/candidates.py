@@ -61,7 +61,7 @@ from dse.mapping.enumerate_kernel import add_run, add_slot, mac_count, non_domin
 from dse.mapping.problem import ROLES, ArrayShape, Nest
 
 #: Part of every cache key: change it whenever a table of the same problem would differ.
-ENUMERATOR_VERSION = 5
+ENUMERATOR_VERSION = 6
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

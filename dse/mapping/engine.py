@@ -14,7 +14,7 @@ Kinds of the accumulator; the first read of a partial sum is elided (add ``final
 ``child_writes`` for the other convention: a constant, which moves no optimum):
 
 * ``parent_writes``: partial sums written to the storage above, after reduction over the instances below it
-* ``final_writes``: finished results written to the storage above, once per element
+* ``final_writes``: finished results written to the storage above, once per element (of the tiles' bounding boxes)
 * ``parent_reads``, ``child_writes``: partial sums read back, and written into the storage itself, in every instance
 * ``child_reads``: partial sums read out of the storage itself, in every instance; for ``outer`` without the finished results
 * ``final_child_reads``: finished results read out of an ``outer`` storage
@@ -276,13 +276,15 @@ def _columns(
     role, final = ROLES[2], np.full(n, distinct[2])
     own = [i for i, slot in enumerate(slots) if slot.role == role]
     rows[role, "mac", "parent_writes"] = mac[2]
-    rows[role, "mac", "parent_reads"] = mac[2] - (first[own[0]] if own else final)
+    rows[role, "mac", "parent_reads"] = np.maximum(mac[2] - (first[own[0]] if own else final), 0.0)
     for i in own:
-        level, partial = slots[i].level, moved[i] - distinct[2]
+        # Tiles of single rows skip the gaps that a stride leaves in the bounding box: they finish fewer elements than it has.
+        final = np.minimum(moved[i], distinct[2])
+        level, partial = slots[i].level, moved[i] - final
         rows[role, level, "parent_writes"] = partial
         rows[role, level, "final_writes"] = final
         rows[role, level, "parent_reads"] = partial
-        rows[role, level, "child_writes"] = copies[i] - first[i]
+        rows[role, level, "child_writes"] = np.maximum(copies[i] - first[i], 0.0)
         rows[role, level, "child_reads"] = copies[i] if level == "inner" else partial
         if level == "outer":
             rows[role, level, "final_child_reads"] = final

@@ -152,3 +152,16 @@ def test_json_has_no_nan(net, hw):
     record = dse.evaluate(net, hw, Plan.parse("fp32", net)).as_dict()
     assert record["total"][0]["energy_j"] is None
     assert record["total"][0]["feasible"] is False
+
+
+def test_strided_pointwise_layers_cost_no_less_than_nothing(hw):
+    """A 1x1 filter with stride 2 leaves gaps in the error it accumulates: no count may fall below zero for them."""
+    text = SMALL[: SMALL.index("layers:")] + (
+        "layers:\n  - {op: conv, name: a, K: 16}\n  - {op: conv, name: b, K: 32, stride: 2}\n  - {op: fc, name: c, K: 4}\n"
+    )
+    strided = network_from_document(parse_yaml(text, "strided.yaml"), "strided")
+    layers = dse.evaluate(strided, hw, Plan.parse("w8a8e8", strided)).layers
+    assert (layers.select_dtypes("number").to_numpy() >= 0).all()
+    row = layers.set_index(["layer", "pass"]).loc[("b", "backward_data")]
+    # At least the weights, the error that comes in, and the touched quarter of the error that goes out.
+    assert row["dram_bits"] >= 8 * (32 * 16 + 2 * 32 * 16 + 2 * 16 * 16)
