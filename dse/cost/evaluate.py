@@ -121,6 +121,7 @@ def evaluate(
     *,
     mode: str = "training",
     mapping_objective: str = "edp",
+    labels: Sequence[str] | None = None,
 ) -> Cost:
     """Cost of plans on hardware.
 
@@ -138,6 +139,8 @@ def evaluate(
         ``training``: all passes and the optimizer. ``inference``: the forward pass, norms folded.
     mapping_objective
         What each layer's mapping is chosen by: ``edp``, ``energy`` or ``latency``.
+    labels
+        Names of the plans in the result, one each; default: short names made from their widths.
 
     Raises
     ------
@@ -150,7 +153,11 @@ def evaluate(
         raise InputError(
             "mapping_objective", [f"'{mapping_objective}' is unknown{suggest(mapping_objective, MAPPING_OBJECTIVES)}"]
         )
-    plans, labels, weights = _plans(network, plan)
+    plans, names, weights = _plans(network, plan)
+    if labels is not None:
+        if len(labels) != len(names):
+            raise InputError("labels", [f"expected {len(names)}, one for each plan, got {len(labels)}"])
+        names = tuple(labels)
     # A table often repeats designs (a space is finite): each distinct one is priced once.
     distinct, place = _distinct(designs)
     arrays = hardware_arrays(hardware, distinct)
@@ -158,19 +165,19 @@ def evaluate(
     for start in range(0, len(arrays), CHUNK):
         piece = arrays.rows(start, min(start + CHUNK, len(arrays)))
         steps = step_costs(network, hardware, piece, plans, mode, mapping_objective)
-        parts.append(_totals(steps, piece, labels, weights))
+        parts.append(_totals(steps, piece, names, weights))
         kept = steps if len(arrays) <= MAX_DESIGNS_WITH_LAYERS else None
     total = pd.concat(parts, ignore_index=True)
     if place is not None:
-        rows = len(labels)
+        rows = len(names)
         total = total.iloc[(place[:, None] * rows + np.arange(rows)).reshape(-1)].reset_index(drop=True)
         if kept is not None and len(place) <= MAX_DESIGNS_WITH_LAYERS:
             kept = _taken(kept, place)
         elif len(place) > MAX_DESIGNS_WITH_LAYERS:
             kept = None
-    total.insert(0, "design", np.repeat(np.arange(len(total) // len(labels)), len(labels)))
+    total.insert(0, "design", np.repeat(np.arange(len(total) // len(names)), len(names)))
     area = pd.DataFrame({"part": arrays.area_parts, "area_mm2": arrays.area_parts_mm2[0]})
-    return Cost(total, area, kept, labels, weights)
+    return Cost(total, area, kept, names, weights)
 
 
 def step_costs(

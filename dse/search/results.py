@@ -170,15 +170,21 @@ def write_run(run: Run, folder: Path) -> None:
     for old in (folder / "plans").glob("*.yaml"):
         if old.stem not in wanted:
             old.unlink()
-    for design in run.front["design"]:
-        plan, hardware = run.plan(design), run.hardware(design)
-        write_text(folder / "plans" / f"{design}.yaml", plan.to_yaml())
-        cost = evaluate(run.problem.network, hardware, plan, mode=run.problem.mode)
-        layers.append(cost.layers.drop(columns=["design", "plan"]).assign(design=design))
-        areas.append(cost.area.assign(design=design))
-        for operand in ("weight", "activation", "error"):
-            for layer, format_, width in zip(plan.layers, plan.cells(operand), plan.widths(operand), strict=True):
-                bits.append((design, layer, operand, str(format_), int(width)))
+    parameters = [parameter.name for parameter in run.problem.hardware.space]
+    for _, group in run.front.groupby(parameters, sort=False) if parameters else [((), run.front)]:
+        designs = [str(design) for design in group["design"]]
+        plans = [run.plan(design) for design in designs]
+        cost = evaluate(run.problem.network, run.hardware(designs[0]), plans, mode=run.problem.mode, labels=designs)
+        layers.append(cost.layers.drop(columns=["design"]).rename(columns={"plan": "design"}))
+        areas += [cost.area.assign(design=design) for design in designs]
+        for design, plan in zip(designs, plans, strict=True):
+            write_text(folder / "plans" / f"{design}.yaml", plan.to_yaml())
+            for operand in ("weight", "activation", "error"):
+                cells, widths = plan.cells(operand), plan.widths(operand).tolist()
+                bits += [
+                    (design, *row)
+                    for row in zip(plan.layers, [operand] * len(cells), map(str, cells), widths, strict=True)
+                ]
     names = [layer.name for layer in run.problem.network.mac_layers]
     table = pd.DataFrame(bits, columns=["design", "layer", "operand", "format", "bits"])
     write_table(folder / "bits.csv", table[table["layer"].isin(names)].reset_index(drop=True))
