@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 the program failed (a bug: please report it), 2 an input i
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -78,30 +79,40 @@ def explore(
     )
     with Progress(*columns, console=_console(stderr=True), transient=True) as bar:
         task = bar.add_task("exploring", total=max(trials, 1), state="mapping tables")
+        stopped: list[int] = []
+        # Compiled code cannot be interrupted half-way: Ctrl-C ends the run after the batch at hand, with its state written.
+        signal.signal(signal.SIGINT, lambda *_: stopped.append(1))
 
         def progress(done: int, front: int, hypervolume: float, gap: float) -> None:
             bar.update(task, completed=done, state=f"front {front}, hypervolume {hypervolume:.4f}, gap {gap:.2%}")
+            if stopped and done < trials:
+                raise KeyboardInterrupt
 
-        run = run_explore(
-            workload,
-            hardware,
-            profile=profile,
-            max_accuracy_drop=max_accuracy_drop,
-            objectives=tuple(name.strip() for name in objectives.split(",") if name.strip()),
-            strategy=strategy,
-            sampler=sampler,
-            trials=trials,
-            seed=seed,
-            jobs=jobs,
-            mode=mode,
-            robust=robust,
-            out=out,
-            write=True,
-            resume=resume,
-            progress=progress,
-            command=" ".join(["dse", *sys.argv[1:]]),
-            validation=[{str(k): v for k, v in row.items()} for row in validation_table().to_dict("records")],
-        )
+        try:
+            run = run_explore(
+                workload,
+                hardware,
+                profile=profile,
+                max_accuracy_drop=max_accuracy_drop,
+                objectives=tuple(name.strip() for name in objectives.split(",") if name.strip()),
+                strategy=strategy,
+                sampler=sampler,
+                trials=trials,
+                seed=seed,
+                jobs=jobs,
+                mode=mode,
+                robust=robust,
+                out=out,
+                write=True,
+                resume=resume,
+                progress=progress,
+                command=" ".join(["dse", *sys.argv[1:]]),
+                validation=[{str(k): v for k, v in row.items()} for row in validation_table().to_dict("records")],
+            )
+        except KeyboardInterrupt:
+            bar.stop()
+            print("stopped; --resume --out FOLDER with the same options goes on from the last batch", file=sys.stderr)
+            raise typer.Exit(130) from None
         assert run.folder is not None
         page = write_report(run.folder)
     _print_run(run, summary_table(run.folder), page)
@@ -263,9 +274,6 @@ def main() -> None:
     except InputError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("stopped; a run that was begun goes on with --resume --out FOLDER", file=sys.stderr)
-        sys.exit(130)
     except BrokenPipeError:
         sys.exit(0)
 
