@@ -116,5 +116,9 @@ def _unrolling(data: dict[str, object]) -> Unrolling:
     factors = tuple(tuple((str(d), int(n)) for d, n in axis) for axis in data["factors"])  # type: ignore[attr-defined]
     spatial = tuple(int(n) for n in data["spatial"])  # type: ignore[attr-defined]
     return Unrolling(
-        factors, spatial, int(data["steps_other"]), int(data["steps_reduction"]), float(data["packed"])  # type: ignore[call-overload, arg-type]
+        factors,
+        spatial,
+        int(data["steps_other"]),
+        int(data["steps_reduction"]),
+        float(data["packed"]),  # type: ignore[call-overload, arg-type]
     )

@@ -164,7 +164,9 @@ def slots_of(array: ArrayShape) -> tuple[Slot, ...]:
         own = [(i, names <= set(s.shared_along)) for i, s in enumerate(array.storages) if role in s.roles]
         levels = ["outer" if shared else "inner" for _, shared in own]
         if levels not in ([], ["inner"], ["outer"], ["inner", "outer"]):
-            raise ValueError(f"role {role} lies in {levels} storages; at most one inner, then at most one outer, are supported")
+            raise ValueError(
+                f"role {role} lies in {levels} storages; at most one inner, then at most one outer, are supported"
+            )
         slots += [Slot(role, i, level) for (i, _), level in zip(own, levels, strict=True)]
     return tuple(slots)
 
@@ -201,7 +203,9 @@ def unrollings(nest: Nest, array: ArrayShape, limit: int) -> tuple[tuple[Unrolli
     order = "NGKCPQRS"
     found: dict[tuple[int, ...], Unrolling] = {}
 
-    def place(index: int, trips: dict[str, int], chosen: tuple[tuple[tuple[str, int], ...], ...], packs: dict[str, float]) -> None:
+    def place(
+        index: int, trips: dict[str, int], chosen: tuple[tuple[tuple[str, int], ...], ...], packs: dict[str, float]
+    ) -> None:
         if index == len(array.axes):
             spatial = tuple(prod(n for axis in chosen for e, n in axis if e == d) for d in order)
             other = round(prod(trips[d] for d in order if d not in reduced) * packs["other"])
@@ -224,7 +228,12 @@ def unrollings(nest: Nest, array: ArrayShape, limit: int) -> tuple[tuple[Unrolli
             if len(inside) in (0, len(dims)):
                 which = "reduced" if inside else "other"
                 ratio = flat / prod(left[d] for d in dims)
-                place(index + 1, left, (*chosen, tuple(u for u in used if u[1] > 1)), {**packs, which: packs[which] * ratio})
+                place(
+                    index + 1,
+                    left,
+                    (*chosen, tuple(u for u in used if u[1] > 1)),
+                    {**packs, which: packs[which] * ratio},
+                )
                 return
         for choice in _axis_choices(dims, trips, axis.size) if dims else [()]:
             left = dict(trips)
@@ -293,7 +302,11 @@ def tile_vectors(sizes: list[list[int]], most: int, halo: bool) -> tuple[Ints, b
 def permitted_next(slots: tuple[Slot, ...]) -> tuple[tuple[int, ...], ...]:
     """For each slot the slots that must lie inside it (a role's inner storage inside its outer one)."""
     return tuple(
-        tuple(j for j, other in enumerate(slots) if other.role == slot.role and other.level == "inner" and slot.level == "outer")
+        tuple(
+            j
+            for j, other in enumerate(slots)
+            if other.role == slot.role and other.level == "inner" and slot.level == "outer"
+        )
         for slot in slots
     )
 
@@ -402,7 +415,17 @@ def chains(nest: Nest, array: ArrayShape, slots: tuple[Slot, ...], unrolling: Un
                         t = tensor_of_role[r]
                         parts.append(
                             add_run(
-                                values, history, extents, r, t, lists[t], trips, bounds, spatial, feeding[r], groups,
+                                values,
+                                history,
+                                extents,
+                                r,
+                                t,
+                                lists[t],
+                                trips,
+                                bounds,
+                                spatial,
+                                feeding[r],
+                                groups,
                                 unrolling.packed,
                             )
                         )

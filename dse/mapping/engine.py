@@ -215,13 +215,21 @@ def enumerate_table(nest: Nest, array: ArrayShape, options: Options) -> Table:
     )
     extents = np.concatenate([c.extents for c in results], axis=1)
     steps = np.array([[u.steps_other, u.steps_reduction] for u in spaces], np.float64).T[:, which]
-    first = np.array([[_first_copies(nest, array, slot, u) for u in spaces] for slot in slots]).reshape(len(slots), len(spaces))
+    first = np.array([[_first_copies(nest, array, slot, u) for u in spaces] for slot in slots]).reshape(
+        len(slots), len(spaces)
+    )
     columns, counts = _columns(slots, moved, copies, first[:, which], mac, distinct)
     if len(which):
         rows = np.concatenate([counts, tile, steps])
         keep = non_dominated(rows.T, np.ones((len(which), 0), np.int64), np.ones(0, np.int64))
         keep = keep[_blocks_of_alike(np.log(np.concatenate([moved, mac, steps, tile]))[:, keep], len(moved) + 5)]
-        counts, tile, steps, extents, which = counts[:, keep], tile[:, keep], steps[:, keep], extents[:, keep], which[keep]
+        counts, tile, steps, extents, which = (
+            counts[:, keep],
+            tile[:, keep],
+            steps[:, keep],
+            extents[:, keep],
+            which[keep],
+        )
     exhaustive = complete and all(c.exhaustive for c in results)
     return Table(
         nest, array, columns, np.ascontiguousarray(counts), slots, np.ascontiguousarray(tile), steps[0].copy(), steps[1].copy(),
@@ -454,8 +462,10 @@ def _check(table: Table, x: Points, count: int) -> None:
     names = [f for f in Points.__dataclass_fields__ if f != "slot_memory"]
     for name, array, shape in zip(names, _arrays(x), shapes, strict=True):
         tail = array.shape[1:]
-        if array.shape[0] not in (1, count) or len(tail) != len(shape) or any(
-            s is not None and s != a for a, s in zip(tail, shape, strict=True)
+        if (
+            array.shape[0] not in (1, count)
+            or len(tail) != len(shape)
+            or any(s is not None and s != a for a, s in zip(tail, shape, strict=True))
         ):
             raise ValueError(f"{name} has shape {array.shape}, expected ({count} or 1, {shape})")
         seen = array[:1] if array.strides[0] == 0 else array
@@ -504,7 +514,9 @@ def _packed(table: Table) -> _Packed:
     stacked = np.array(basis).reshape(len(basis), n)
     steps = np.array([table.steps_other, table.steps_reduction])
     edges = np.arange(0, n, BLOCK)
-    low = [np.minimum.reduceat(a, edges, axis=1) if n and len(a) else a[:, :0] for a in (stacked, table.footprint, steps)]
+    low = [
+        np.minimum.reduceat(a, edges, axis=1) if n and len(a) else a[:, :0] for a in (stacked, table.footprint, steps)
+    ]
     arrays = (stacked, low[0], table.footprint, low[1], steps, low[2])
     flat = tuple(np.ascontiguousarray(a).reshape(-1) for a in arrays)
     packed = _Packed((flat[0], flat[1], flat[2], flat[3], flat[4], flat[5]), column, constant, len(basis))

@@ -62,7 +62,9 @@ def irrelevant(tensor: int, dim: int) -> bool:
 
 
 @njit(cache=True, nogil=True)
-def mac_count(role: int, tensor: int, run: Ints, feeding: Ints, bounds: Ints, spatial: Ints, groups: int, packed: float) -> float:
+def mac_count(
+    role: int, tensor: int, run: Ints, feeding: Ints, bounds: Ints, spatial: Ints, groups: int, packed: float
+) -> float:
     """Fetches of a role at the MAC: one access of the storage above it serves all PEs that share it, for a whole run."""
     count = float(groups)
     for d in range(7):

@@ -120,12 +120,17 @@ def mapping_problems(mapping: Mapping, nest: Nest, axes: dict[str, int] | None =
             problems.append(Problem("loops", f"axis {axis!r} is unknown; the array has {', '.join(axes) or 'none'}"))
         elif extent > axes[axis]:
             problems.append(
-                Problem("loops", f"{extent} iterations are unrolled along axis {axis!r} of {axes[axis]} PEs; lower them")
+                Problem(
+                    "loops", f"{extent} iterations are unrolled along axis {axis!r} of {axes[axis]} PEs; lower them"
+                )
             )
     for dim, bound in zip(DIMS, nest.dims, strict=True):
         if covered[dim] < bound:
             problems.append(
-                Problem("loops", f"extents of {dim} multiply to {covered[dim]}, the layer has {bound}; add a loop over {dim}")
+                Problem(
+                    "loops",
+                    f"extents of {dim} multiply to {covered[dim]}, the layer has {bound}; add a loop over {dim}",
+                )
             )
     return problems + _level_problems(mapping)
 

@@ -185,9 +185,10 @@ def simulate(mapping: Mapping, nest: Nest, conventions: Conventions = DEFAULT) -
                 here.reads_to_child -= sent.first_touched if elided else 0
                 if child is not None:
                     result[child][role].reads_to_parent = received.fetched
-                    result[child][role].writes_from_parent = received.fetched - (received.first_touched if elided else 0)
+                    result[child][role].writes_from_parent = received.fetched - (
+                        received.first_touched if elided else 0
+                    )
             elif child is not None:
                 result[child][role].writes_from_parent = received.fetched
             child, child_tile = level, parent_tile
     return result
-

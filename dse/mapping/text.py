@@ -136,7 +136,9 @@ def mapping_to_plain(mapping: Mapping) -> dict[str, Any]:
 
 def dump_mappings(mappings: dict[str, Mapping]) -> str:
     """YAML text of a mapping file."""
-    return yaml.safe_dump({k: mapping_to_plain(m) for k, m in mappings.items()}, sort_keys=False, default_flow_style=None)
+    return yaml.safe_dump(
+        {k: mapping_to_plain(m) for k, m in mappings.items()}, sort_keys=False, default_flow_style=None
+    )
 
 
 def load_mapping(path: str | Path, layer_names: Collection[str] | None = None) -> dict[str, Mapping]:
@@ -179,15 +181,21 @@ def load_mapping(path: str | Path, layer_names: Collection[str] | None = None) -
 def _from_plain(value: Any, document: Document, name: str | int, problems: list[Problem]) -> Mapping | None:
     before = len(problems)
     if not isinstance(value, dict) or set(value) != {"loops", "levels"}:
-        problems.append(document.problem((name,), "a mapping is one line of text, or has exactly the keys loops and levels"))
+        problems.append(
+            document.problem((name,), "a mapping is one line of text, or has exactly the keys loops and levels")
+        )
         return None
     loops: list[Loop] = []
     for i, entry in enumerate(_entries(value["loops"], document, (name, "loops"), {"dim", "extent", "axis"}, problems)):
         dim, extent, axis = entry.get("dim"), entry.get("extent"), entry.get("axis")
         if not isinstance(dim, str) or len(dim) != 1 or dim not in DIMS:
-            problems.append(document.problem((name, "loops", i), f"dim has to be one of {' '.join(DIMS)}, found {dim!r}"))
+            problems.append(
+                document.problem((name, "loops", i), f"dim has to be one of {' '.join(DIMS)}, found {dim!r}")
+            )
         elif not isinstance(extent, int) or isinstance(extent, bool) or extent < 1:
-            problems.append(document.problem((name, "loops", i), f"extent has to be an integer of at least 1, found {extent!r}"))
+            problems.append(
+                document.problem((name, "loops", i), f"extent has to be an integer of at least 1, found {extent!r}")
+            )
         elif axis is not None and not isinstance(axis, str):
             problems.append(document.problem((name, "loops", i), f"axis has to be a name, found {axis!r}"))
         else:
@@ -200,7 +208,9 @@ def _from_plain(value: Any, document: Document, name: str | int, problems: list[
         if not isinstance(entry.get("name"), str):
             problems.append(document.problem((name, "levels", i), "a level needs a name"))
         elif any(c is not None and (not isinstance(c, int) or isinstance(c, bool) or c < 0) for c in cuts):
-            problems.append(document.problem((name, "levels", i), "a role's value is the number of loops inside its tile"))
+            problems.append(
+                document.problem((name, "levels", i), "a role's value is the number of loops inside its tile")
+            )
         elif shared is not None and not (isinstance(shared, list) and all(isinstance(a, str) for a in shared)):
             problems.append(document.problem((name, "levels", i), "shared_along has to be a list of axes"))
         else:

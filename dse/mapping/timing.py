@@ -176,11 +176,15 @@ def _chain(
     tiles, counts, unique = [], [], []
     for a, (end, held) in enumerate(zip(ends, below, strict=True)):
         take = set(temporal[:end]) | held if a else set()
-        tiles.append(round(_size(nest, tensor, _lengths(mapping, extents, [i in take for i in range(len(loops))]), limits)))
+        tiles.append(
+            round(_size(nest, tensor, _lengths(mapping, extents, [i in take for i in range(len(loops))]), limits))
+        )
         outside = [i for i in spatial if i not in held]
         counts.append(round(float(math.prod(extents[i] for i in outside))))
         every = _size(nest, tensor, _lengths(mapping, extents, [i in spatial for i in range(len(loops))]), limits)
-        unique.append(every / _size(nest, tensor, _lengths(mapping, extents, [i in held for i in range(len(loops))]), limits))
+        unique.append(
+            every / _size(nest, tensor, _lengths(mapping, extents, [i in held for i in range(len(loops))]), limits)
+        )
     partial = []
     for h in range(len(levels)):
         later = temporal[ends[h] :] + [i for i in spatial if i not in below[h + 1]]
