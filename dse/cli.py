@@ -45,7 +45,7 @@ def explore(
     ] = "latency,energy,area",
     strategy: Annotated[str, typer.Option(help="nested, joint or random.")] = "nested",
     sampler: Annotated[str, typer.Option(help="tpe, nsga2, nsga3, gp, qmc, cma or random.")] = "tpe",
-    trials: Annotated[int, typer.Option(help="Hardware designs to try.")] = 200,
+    trials: Annotated[int, typer.Option(help="Hardware designs to try.")] = 120,
     seed: Annotated[int, typer.Option(help="Same file and same seed give the same result.")] = 0,
     jobs: Annotated[int, typer.Option(help="Worker processes; the result does not depend on them.")] = 1,
     mode: Annotated[str, typer.Option(help="training or inference.")] = "training",

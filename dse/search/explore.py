@@ -57,7 +57,7 @@ def explore(
     objectives: Sequence[str] = ("latency", "energy", "area"),
     strategy: str = "nested",
     sampler: str = "tpe",
-    trials: int = 200,
+    trials: int = 120,
     seed: int = 0,
     jobs: int = 1,
     mode: str = "training",

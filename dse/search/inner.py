@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from math import isfinite
 
@@ -375,8 +375,6 @@ def _score_limits(
 
 
 def _with_reference(problem: SearchProblem) -> SearchProblem:
-    from dataclasses import replace
-
     default = np.array([[parameter.default for parameter in problem.hardware.space]])
     costs = price_choices(problem, default)
     if costs.limit[0]:
@@ -390,5 +388,7 @@ def _with_reference(problem: SearchProblem) -> SearchProblem:
 
 
 def _digest(network: Network, hardware: Hardware, profile: Profile) -> str:
-    text = json.dumps([repr(network), repr(hardware), repr(profile)])
+    # Where a file lies decides nothing; what it says does.
+    parts = (replace(network, path=""), replace(hardware, path=""), replace(profile, path=""))
+    text = json.dumps([repr(part) for part in parts])
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -24,6 +24,7 @@ from dse.search.archive import OBJECTIVES, Found, nondominated
 from dse.search.inner import SearchProblem, plan_of
 from dse.search.pareto import knee
 from dse.search.run_folder import write_json, write_table, write_text
+from dse.shipped import shipped_folder
 from dse.yaml_input import suggest
 
 #: An infeasible trial: the limit that failed, and the hardware parameters.
@@ -265,6 +266,11 @@ def _baselines(problem: SearchProblem, front: pd.DataFrame) -> list[dict[str, An
     return rows
 
 
+def _place(path: str, kind: str) -> str:
+    """A path for the record: of a shipped file only folder and name, which mean the same everywhere."""
+    return f"{kind}/{Path(path).name}" if path and Path(path).parent == shipped_folder(kind) else path
+
+
 def _about(problem: SearchProblem, command: str) -> dict[str, Any]:
     network, hardware, profile = problem.network, problem.hardware, problem.profile
     return {
@@ -275,7 +281,7 @@ def _about(problem: SearchProblem, command: str) -> dict[str, Any]:
         "per": f"{problem.mode} step of {network.batch} samples",
         "workload": {
             "name": network.name,
-            "path": network.path,
+            "path": _place(network.path, "workloads"),
             "source": network.source,
             "batch": network.batch,
             "samples": network.samples,
@@ -288,7 +294,7 @@ def _about(problem: SearchProblem, command: str) -> dict[str, Any]:
         "hardware": {
             "name": hardware.name,
             "description": hardware.description,
-            "path": hardware.path,
+            "path": _place(hardware.path, "hwmodels"),
             "sources": hardware.sources,
             "space": [
                 {"name": parameter.name, "values": list(parameter.values), "default": parameter.default}
