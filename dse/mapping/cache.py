@@ -17,7 +17,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -112,13 +112,8 @@ def _read(path: Path, nest: Nest, array: ArrayShape) -> Table | None:
     return table
 
 
-def _unrolling(data: dict[str, object]) -> Unrolling:
-    factors = tuple(tuple((str(d), int(n)) for d, n in axis) for axis in data["factors"])  # type: ignore[attr-defined]
-    spatial = tuple(int(n) for n in data["spatial"])  # type: ignore[attr-defined]
-    return Unrolling(
-        factors,
-        spatial,
-        int(data["steps_other"]),
-        int(data["steps_reduction"]),
-        float(data["packed"]),  # type: ignore[call-overload, arg-type]
-    )
+def _unrolling(data: dict[str, Any]) -> Unrolling:
+    factors = tuple(tuple((str(d), int(n)) for d, n in axis) for axis in data["factors"])
+    spatial = tuple(int(n) for n in data["spatial"])
+    steps_other, steps_reduction = int(data["steps_other"]), int(data["steps_reduction"])
+    return Unrolling(factors, spatial, steps_other, steps_reduction, float(data["packed"]))
