@@ -25,6 +25,7 @@ from dse.search.inner import SearchProblem, plan_of
 from dse.search.pareto import knee
 from dse.search.run_folder import write_json, write_table, write_text
 from dse.shipped import shipped_folder
+from dse.units import quantity
 from dse.yaml_input import suggest
 
 #: An infeasible trial: the limit that failed, and the hardware parameters.
@@ -144,6 +145,7 @@ def make_run(
         "reference": {name: float(problem.reference[OBJECTIVES.index(name)]) for name in objectives},
         "baselines": _baselines(problem, front),
         "notes": list(notes),
+        "quantities": _quantities(problem, front),
         "validation": [dict(row) for row in validation],
     }
     return Run(front, designs, info, notes, folder, problem, found)
@@ -264,6 +266,17 @@ def _baselines(problem: SearchProblem, front: pd.DataFrame) -> list[dict[str, An
                 }
             )
     return rows
+
+
+def _quantities(problem: SearchProblem, front: pd.DataFrame) -> dict[str, dict[str, str]]:
+    """Label, unit and meaning of the front's columns; the drop has the unit of what the profile predicts."""
+    found = {str(name): quantity(str(name)) for name in front.columns}
+    units = {"accuracy_drop_pp": problem.profile.unit}
+    return {
+        name: {"label": item.label, "unit": units.get(name, item.unit), "meaning": item.meaning}
+        for name, item in found.items()
+        if item is not None
+    }
 
 
 def _place(path: str, kind: str) -> str:

@@ -7,6 +7,7 @@ import pytest
 import dse
 from dse.hardware import sample_table
 from dse.precision import Plan
+from dse.units import quantity
 from dse.workload.load import network_from_document
 from dse.yaml_input import parse_yaml
 
@@ -67,7 +68,11 @@ def test_dram_traffic_is_at_least_every_tensor_once(net, hw):
 
 
 def test_optimizer_traffic_by_hand(net, hw):
-    row = dse.evaluate(net, hw, Plan.parse("w8a8e8", net)).layers.set_index(["layer", "pass"]).loc[("second", "optimizer")]
+    row = (
+        dse.evaluate(net, hw, Plan.parse("w8a8e8", net))
+        .layers.set_index(["layer", "pass"])
+        .loc[("second", "optimizer")]
+    )
     parameters = 32 * 32 * 9
     # Master and momentum read and written in fp32, gradient read in fp32, weight written in int8.
     assert row["dram_bits"] == parameters * (4 * 32 + 32 + 8)
@@ -165,3 +170,12 @@ def test_strided_pointwise_layers_cost_no_less_than_nothing(hw):
     row = layers.set_index(["layer", "pass"]).loc[("b", "backward_data")]
     # At least the weights, the error that comes in, and the touched quarter of the error that goes out.
     assert row["dram_bits"] >= 8 * (32 * 16 + 2 * 32 * 16 + 2 * 16 * 16)
+
+
+def test_results_lie_within_the_bounds_of_the_table_of_quantities(net, hw):
+    total = dse.evaluate(net, hw, Plan.parse("w4a4e8", net)).total
+    known = {name: quantity(name) for name in total.columns if quantity(name) is not None}
+    assert {"latency_s", "energy_j", "area_mm2", "power_w", "macs", "bitops", "dram_bits", "mac_j"} <= set(known)
+    for name, item in known.items():
+        assert total[name].between(item.low, item.high).all()
+        assert item.name == name

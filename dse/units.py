@@ -1,0 +1,94 @@
+"""The table of quantities: name, unit, bounds, label and meaning of every column that a result has.
+
+Run folders carry it (``quantities`` in run.json), so that pages label their axes from it; tests hold results against its
+bounds. Names end in their unit; energy components are ``<component>_j``.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+INFINITY = float("inf")
+
+
+class Quantity(NamedTuple):
+    """One quantity; values lie in ``low <= value <= high``."""
+
+    name: str
+    label: str
+    unit: str
+    low: float
+    high: float
+    meaning: str
+
+
+QUANTITIES = (
+    Quantity(
+        "latency_s",
+        "Latency",
+        "s",
+        0.0,
+        INFINITY,
+        "Time of one step of a batch, or of a run where a schedule is given.",
+    ),
+    Quantity(
+        "energy_j",
+        "Energy",
+        "J",
+        0.0,
+        INFINITY,
+        "Energy of one step of a batch, or of a run; leakage and DRAM included.",
+    ),
+    Quantity(
+        "area_mm2", "Area", "mm²", 0.0, INFINITY, "Silicon of elements, on-chip memories and overhead, without DRAM."
+    ),
+    Quantity("power_w", "Power", "W", 0.0, INFINITY, "Energy over latency."),
+    Quantity(
+        "accuracy_drop_pp",
+        "Predicted accuracy drop",
+        "points",
+        -100.0,
+        100.0,
+        "Loss against the profile's baseline by the predictor; unknown (empty) outside its calibrated range.",
+    ),
+    Quantity(
+        "certificate_gap",
+        "Certificate gap",
+        "",
+        0.0,
+        INFINITY,
+        "Proven relative distance of the bit map from the optimum of its inner problem; 0 is proven optimal.",
+    ),
+    Quantity(
+        "error_bits",
+        "Width of the error tensors",
+        "bits",
+        0.0,
+        64.0,
+        "Width of the loss gradients in the backward passes.",
+    ),
+    Quantity("macs", "MACs", "MAC", 0.0, INFINITY, "Multiply-accumulates of all passes for the whole batch."),
+    Quantity(
+        "bitops",
+        "BitOps",
+        "",
+        0.0,
+        INFINITY,
+        "MACs times the widths of both operands of each pass, as the literature counts them.",
+    ),
+    Quantity("dram_bits", "DRAM traffic", "bits", 0.0, INFINITY, "Bits read from and written to DRAM."),
+)
+
+_BY_NAME = {quantity.name: quantity for quantity in QUANTITIES}
+
+
+def quantity(name: str) -> Quantity | None:
+    """The quantity of a column: from the table, or by the suffix of an energy component; None if it is neither."""
+    if name in _BY_NAME:
+        return _BY_NAME[name]
+    if name.endswith("_j"):
+        component = name.removesuffix("_j").replace("_", " ")
+        return Quantity(
+            name, f"Energy of {component}", "J", 0.0, INFINITY, f"Share of the energy spent in {component}."
+        )
+    return None
