@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from dse.accuracy import Profile, load_profile
+from dse.cost.network_jobs import MODES
 from dse.errors import InputError, Problem
 from dse.hardware import load_hardware
 from dse.hardware.model import Hardware
@@ -35,7 +36,6 @@ from dse.workload.model import Network
 from dse.yaml_input import suggest
 
 STRATEGIES = ("nested", "joint", "random")
-MODES = ("training", "inference")
 SHORT_OBJECTIVES = {
     "latency": "latency_s",
     "energy": "energy_j",

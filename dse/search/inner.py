@@ -23,7 +23,7 @@ from dse.errors import InputError
 from dse.hardware.arrays import hardware_arrays
 from dse.hardware.model import Hardware
 from dse.precision import Plan
-from dse.search.allocate import solve
+from dse.search.allocate import solve, tie_members
 from dse.search.archive import OBJECTIVES, Found
 from dse.search.study import Told
 from dse.workload.model import Network
@@ -159,23 +159,12 @@ def make_problem(
 def tie_groups(network: Network, profile: Profile) -> tuple[tuple[int, ...], ...]:
     """Indices of layers with MACs that share their widths: by the network's ``tie`` and by the profile's ties."""
     names = [layer.name for layer in network.mac_layers]
-    parent = list(range(len(names)))
-
-    def root(index: int) -> int:
-        while parent[index] != index:
-            index = parent[index]
-        return index
-
     sets: list[list[int]] = [[names.index(name) for name in tied if name in names] for tied in profile.ties]
     by_tie: dict[str, list[int]] = {}
     for index, layer in enumerate(network.mac_layers):
         if layer.tie:
             by_tie.setdefault(layer.tie, []).append(index)
-    for members in [*sets, *by_tie.values()]:
-        for index in members[1:]:
-            parent[max(root(index), root(members[0]))] = min(root(index), root(members[0]))
-    roots = [root(index) for index in range(len(names))]
-    return tuple(tuple(i for i, r in enumerate(roots) if r == first) for first in sorted(set(roots)))
+    return tie_members(len(names), [*sets, *by_tie.values()])
 
 
 def score_of_choices(profile: Profile, names: Sequence[str], choices: Sequence[tuple[int, int]]) -> Floats:
