@@ -334,7 +334,8 @@ class Points:
     base_energy
         (n,) picojoules that no mapping changes, such as the MACs.
     step_cycles, lanes
-        (n,) cycles per step of the array; operand pairs of the reduced dims that a PE takes per step.
+        (n,) cycles per step of the array; operand pairs of the reduced dims that a PE takes per step. With block-wise precision
+        (n, pairs): cycles of a step times the share of the MACs that run at a pair of widths, and that pair's lanes.
     cycles_per_element
         (n, resources, columns) cycles that an element occupies a memory port, >= 0.
     bits_per_slot
@@ -413,7 +414,7 @@ def score_many(
     count = max((len(a) for x in points for a in _arrays(x)), default=1)
     for table, x in zip(tables, points, strict=True):
         _check(table, x, count)
-    at = np.zeros((len(tables), 30), np.int64)
+    at = np.zeros((len(tables), 31), np.int64)
     packs = [_packed(table) for table in tables]
     flat: list[Floats] = []
     for kind, place in enumerate((1, 3, 4, 6, 7, 8)):
@@ -428,6 +429,7 @@ def score_many(
     for t, (table, pack, x) in enumerate(zip(tables, packs, points, strict=True)):
         at[t, 0], at[t, 2], at[t, 5], at[t, 10] = len(table), pack.basis, len(table.slots), len(table.columns)
         at[t, 28], at[t, 29] = x.cycles_per_element.shape[1], x.capacity_bits.shape[1]
+        at[t, 30] = _arrays(x)[2].shape[1]
     inputs: list[Floats] = []
     for kind in range(8):
         parts = []
@@ -450,15 +452,16 @@ def score_many(
 
 
 def _arrays(x: Points) -> tuple[Floats, ...]:
+    step, lanes = (a if a.ndim == 2 else a[:, None] for a in (x.step_cycles, x.lanes))
     return (
-        x.energy_per_column, x.base_energy, x.step_cycles, x.lanes, x.cycles_per_element, x.bits_per_slot,
-        x.capacity_bits, x.energy_per_cycle,
+        x.energy_per_column, x.base_energy, step, lanes, x.cycles_per_element, x.bits_per_slot, x.capacity_bits,
+        x.energy_per_cycle,
     )  # fmt: skip
 
 
 def _check(table: Table, x: Points, count: int) -> None:
     columns, slots = len(table.columns), len(table.slots)
-    shapes = ((columns,), (), (), (), (None, columns), (slots,), (None,), ())
+    shapes = ((columns,), (), (None,), (None,), (None, columns), (slots,), (None,), ())
     names = [f for f in Points.__dataclass_fields__ if f != "slot_memory"]
     for name, array, shape in zip(names, _arrays(x), shapes, strict=True):
         tail = array.shape[1:]
@@ -532,7 +535,7 @@ def candidate_costs(table: Table, points: Points, point: int = 0, overlap: bool 
     steps = np.array([table.steps_other, table.steps_reduction])
     memory = np.asarray(points.slot_memory, np.int64)
     return all_values(
-        table.counts, table.footprint, steps, memory, energy, float(base), float(step), float(lanes), cycles, bits, capacity,
+        table.counts, table.footprint, steps, memory, energy, float(base), step, lanes, cycles, bits, capacity,
         float(leak), overlap,
     )  # fmt: skip
 

@@ -33,6 +33,15 @@ def _value(objective: int, energy: float, cycles: float) -> float:
     return energy * cycles
 
 
+@njit(cache=True)
+def _compute(step: Floats, lanes: Floats, other: float, reduced: float) -> float:
+    """Compute cycles of a candidate: the sum over the width pairs of its MACs (one, without block-wise precision)."""
+    total = 0.0
+    for q in range(len(step)):
+        total += step[q] * (other * np.ceil(reduced / lanes[q]))
+    return total
+
+
 @njit(cache=True, parallel=True)
 def score_pairs(
     basis: Floats, basis_min: Floats, tiles: Floats, tiles_min: Floats, steps: Floats, steps_min: Floats,
@@ -45,7 +54,7 @@ def score_pairs(
     ``at`` has one row per table: 0 candidates, 1 offset and 2 number of basis columns, 3 offset of basis minima, 4 offset and
     5 number of slots, 6 offset of tile minima, 7 offset of steps, 8 offset of step minima, 9 offset and 10 number of columns,
     11 offset of slots; then offset and row length (0: one row serves all points) of 12/13 energy, 14/15 base energy,
-    16/17 step cycles, 18/19 lanes, 20/21 cycles, 22/23 bits, 24/25 capacity, 26/27 leakage; 28 resources, 29 memories.
+    16/17 step cycles, 18/19 lanes, 20/21 cycles, 22/23 bits, 24/25 capacity, 26/27 leakage; 28 resources, 29 memories, 30 width pairs.
     """
     tables = len(at)
     best_index = np.full((tables, points), -1, np.int64)
@@ -77,8 +86,8 @@ def score_pairs(
                     fixed_time[r] += c * constant[at[t, 9] + j]
                 else:
                     time[r, b] += c
-        step = step_cycles[at[t, 16] + p * at[t, 17]]
-        lane = lanes[at[t, 18] + p * at[t, 19]]
+        step = step_cycles[at[t, 16] + p * at[t, 17] : at[t, 16] + p * at[t, 17] + at[t, 30]]
+        lane = lanes[at[t, 18] + p * at[t, 19] : at[t, 18] + p * at[t, 19] + at[t, 30]]
         leak = leakage[at[t, 26] + p * at[t, 27]]
         # work lists without zeros
         term_r = np.empty(n_res * n_basis, np.int64)
@@ -110,7 +119,7 @@ def score_pairs(
                     possible = False
             if not possible:
                 continue
-            low = step * (steps_min[at[t, 8] + k] * np.ceil(steps_min[at[t, 8] + blocks + k] / lane))
+            low = _compute(step, lane, steps_min[at[t, 8] + k], steps_min[at[t, 8] + blocks + k])
             x = 0
             for r in range(n_res):
                 total = fixed_time[r]
@@ -145,8 +154,10 @@ def score_pairs(
                         fits[i] &= need[i] <= room
             other = steps[at[t, 7] + first : at[t, 7] + first + size]
             reduced = steps[at[t, 7] + n + first : at[t, 7] + n + first + size]
-            for i in range(size):
-                slowest[i] = step * (other[i] * np.ceil(reduced[i] / lane))
+            slowest[:] = 0.0
+            for q in range(len(step)):
+                for i in range(size):
+                    slowest[i] += step[q] * (other[i] * np.ceil(reduced[i] / lane[q]))
             x = 0
             for r in range(n_res):
                 busy[:] = fixed_time[r]
@@ -182,7 +193,7 @@ def score_pairs(
                         best_cycles[t, p] = slowest[i]
         best_index[t, p] = chosen
         if chosen >= 0:
-            top = step * (steps[at[t, 7] + chosen] * np.ceil(steps[at[t, 7] + n + chosen] / lane))
+            top = _compute(step, lane, steps[at[t, 7] + chosen], steps[at[t, 7] + n + chosen])
             which = -1
             x = 0
             for r in range(n_res):
@@ -217,15 +228,15 @@ def score_pairs(
 
 @njit(cache=True)
 def all_values(
-    counts: Floats, tiles: Floats, steps: Floats, slot_memory: Ints, energy: Floats, base_energy: float, step_cycles: float,
-    lanes: float, cycles: Floats, bits: Floats, capacity: Floats, leakage: float, overlap: bool,
+    counts: Floats, tiles: Floats, steps: Floats, slot_memory: Ints, energy: Floats, base_energy: float, step_cycles: Floats,
+    lanes: Floats, cycles: Floats, bits: Floats, capacity: Floats, leakage: float, overlap: bool,
 ) -> tuple[Floats, Floats]:  # fmt: skip
     """Energy and cycles of every candidate of one table at one point; infinite where it does not fit."""
     n = counts.shape[1]
     out_e = np.empty(n)
     out_c = np.empty(n)
     for i in range(n):
-        c = step_cycles * (steps[0, i] * np.ceil(steps[1, i] / lanes))
+        c = _compute(step_cycles, lanes, steps[0, i], steps[1, i])
         for r in range(len(cycles)):
             total = 0.0
             for j in range(len(counts)):
