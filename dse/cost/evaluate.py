@@ -283,8 +283,6 @@ def _plans(network: Network, plan: Plan | Schedule | Sequence[Plan]) -> tuple[li
                 "plan",
                 [f"is of network {item.network} with {len(item.layers)} layers; {network.name} has other layers"],
             )
-        if item.is_blockwise:
-            raise InputError("plan", ["block-wise formats are not priced yet; give one format per layer and operand"])
     if not plans:
         raise InputError("plan", ["expected at least one plan"])
     return plans, labels, weights

@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dse.hardware.arrays import HardwareArrays
-from dse.hardware.model import Hardware, Memory
-from dse.hardware.pe import Mode, mac_energy_pj, multiplies, pe_mode
+from dse.hardware.model import Hardware, Memory, ProcessingElement
+from dse.hardware.pe import Mode, mac_energy_pj, multiplies, pe_mode, waiting_shares
 from dse.mapping.candidates import Options
 from dse.mapping.engine import Points, Scores, Table, build_table, score
 from dse.mapping.problem import ROLES, ArrayShape, Axis, Nest, Storage
@@ -40,7 +40,7 @@ MAX_UNROLLINGS = 1
 
 @dataclass(frozen=True)
 class Jobs:
-    """Distinct costs to compute; U jobs.
+    """Distinct costs to compute; U jobs with Q pairs of widths each (1, but for block-wise precision).
 
     Attributes
     ----------
@@ -49,11 +49,16 @@ class Jobs:
     nest
         (U,) index into ``nests``.
     stored_bits
-        (U, 3) bits per element of the operand in the weight role, in the activation role, and of the finished result.
+        (U, 3) bits per element of the operand in the weight role, in the activation role, and of the finished result; of a
+        block-wise tensor the mean over its blocks, with their map.
     multiplier_bits
-        (U, 2) integer widths that the multiplier sees in the two roles.
+        (U, Q, 2) integer widths that the multiplier sees in the two roles.
     floating
-        (U,) whether the formats are floating point, element by element.
+        (U, Q) whether the formats are floating point, element by element.
+    shares
+        (U, Q) share of the MACs that run at each pair; rows sum to 1.
+    run_elements
+        (U,) elements along the reduction that surely have one width: of a block of the map; 0 without a map.
     """
 
     nests: tuple[Nest, ...]
@@ -61,6 +66,8 @@ class Jobs:
     stored_bits: Floats
     multiplier_bits: Ints
     floating: npt.NDArray[np.bool_]
+    shares: Floats
+    run_elements: Ints
 
 
 @dataclass(frozen=True)
@@ -138,11 +145,12 @@ def cost_jobs(hardware: Hardware, arrays: HardwareArrays, jobs: Jobs, objective:
         limit=np.full(designs, "", dtype=object),
         traffic_bits=np.zeros((designs, count, len(hardware.memories))),
     )
-    mode = pe_mode(hardware.pe, jobs.multiplier_bits[:, 0], jobs.multiplier_bits[:, 1])
-    wrong = ~(mode.supported & multiplies(hardware.pe, jobs.floating))
+    mode = pe_mode(hardware.pe, jobs.multiplier_bits[..., 0], jobs.multiplier_bits[..., 1])
+    wrong = (jobs.shares > 0) & ~(mode.supported & multiplies(hardware.pe, jobs.floating))
     if wrong.any():
-        costs.limit[:] = _unsupported(hardware, jobs, int(np.flatnonzero(wrong)[0]))
-    usable = ~wrong
+        u, q = np.argwhere(wrong)[0]
+        costs.limit[:] = _unsupported(hardware, jobs, int(u), int(q))
+    usable = ~wrong.any(axis=1)
     used = [n for n in range(len(jobs.nests)) if ((jobs.nest == n) & usable).any()]
     groups, member = np.unique(arrays.axis_size, axis=0, return_inverse=True)
     for g, sizes in enumerate(groups):
@@ -189,9 +197,9 @@ def _narrowest(hardware: Hardware, memory: Memory) -> float:
     return 2.0
 
 
-def _unsupported(hardware: Hardware, jobs: Jobs, u: int) -> str:
-    w, a = jobs.multiplier_bits[u]
-    kind = "floating-point significands" if jobs.floating[u] else "integers"
+def _unsupported(hardware: Hardware, jobs: Jobs, u: int, q: int) -> str:
+    w, a = jobs.multiplier_bits[u, q]
+    kind = "floating-point significands" if jobs.floating[u, q] else "integers"
     return f"processing element: {hardware.pe.family} of {hardware.name} does not multiply {kind} of {w} and {a} bits"
 
 
@@ -222,6 +230,8 @@ def _points(
     memory = np.empty(len(table.columns), np.int64)
     write = np.empty(len(table.columns), bool)
     bits = np.empty((u, len(table.columns)))
+    pairs = jobs.shares[wanted]
+    lanes = mode.lanes[wanted].astype(np.float64)
     shares = np.ones((u, len(table.columns)))
     for c, (role, link, kind) in enumerate(table.columns):
         child, parent = _ends(hardware, role, link)
@@ -235,7 +245,7 @@ def _points(
             bits[:, c] = partial
         if role == "accumulator" and link == "mac":
             # Lanes of one element add their products before the register sees them.
-            shares[:, c] = 1.0 / mode.lanes[wanted]
+            shares[:, c] = (pairs / lanes).sum(axis=1)
     bits = bits * shares
     price = np.where(write, arrays.write_pj_per_bit[rows][:, memory], arrays.read_pj_per_bit[rows][:, memory])
     energy = (price[:, None, :] * bits[None]).reshape(d * u, -1)
@@ -249,11 +259,12 @@ def _points(
         zeros = float(nest.stride[0] * nest.stride[1])
     mac = mac_energy_pj(
         hardware.pe,
-        jobs.multiplier_bits[wanted, 0][None],
-        jobs.multiplier_bits[wanted, 1][None],
+        jobs.multiplier_bits[wanted, :, 0][None],
+        jobs.multiplier_bits[wanted, :, 1][None],
         partial,
-        arrays.node_nm[rows][:, None],
+        arrays.node_nm[rows][:, None, None],
     )
+    mac = np.where(pairs > 0, mac * pairs, 0.0).sum(axis=-1)
     mac_pj = (np.broadcast_to(mac, (d, u)) * (table.macs * zeros)).reshape(-1)
     leak = np.repeat(arrays.leakage_w[rows] / arrays.clock_hz[rows] * 1e12, u)
     slot_memory = np.array([slot.storage for slot in table.slots], np.int64)
@@ -273,8 +284,8 @@ def _points(
     points = Points(
         energy_per_column=energy,
         base_energy=mac_pj,
-        step_cycles=np.tile(mode.step_cycles[wanted] * zeros, d),
-        lanes=np.tile(mode.lanes[wanted].astype(np.float64), d),
+        step_cycles=np.tile(_waiting(hardware.pe, jobs, wanted, mode) * mode.step_cycles[wanted] * zeros, (d, 1)),
+        lanes=np.tile(lanes, (d, 1)),
         cycles_per_element=cycles.reshape(d * u, memories, -1),
         bits_per_slot=np.tile(slot_bits, (d, 1)),
         capacity_bits=np.repeat(arrays.size_bits[rows][:, : memories - 1], u, axis=0),
@@ -282,6 +293,21 @@ def _points(
         energy_per_cycle=leak,
     )
     return points, _Prices(memory, np.tile(bits, (d, 1)), mac_pj, leak)
+
+
+def _waiting(pe: ProcessingElement, jobs: Jobs, wanted: Ints, mode: Mode) -> Floats:
+    """(jobs, pairs) share of the steps that take as long as each pair of widths does.
+
+    A bit-serial element adds ``pe.block`` products in one tree, so that all wait for the slowest: of n independent blocks of the
+    map among them the slowest decides. The other families take blocks of one width pair together, which an order of the blocks
+    can always give them.
+    """
+    shares = jobs.shares[wanted]
+    if pe.family not in ("bit_serial", "bit_serial_2d") or shares.shape[1] == 1:
+        return shares
+    run = jobs.run_elements[wanted]
+    blocks = np.where(run > 0, -(-pe.block // np.maximum(run, 1)), 1)
+    return waiting_shares(mode.step_cycles[wanted], shares, blocks)
 
 
 def _ends(hardware: Hardware, role: str, link: str) -> tuple[int, int]:

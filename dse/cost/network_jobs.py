@@ -5,19 +5,25 @@ Operands by pass (roles weight, activation; result), DESIGN 4.1:
 * forward: weight, activation; the result is an activation, written in the layer's own activation format
 * backward_data: weight, error; the result is an error, written in the layer's own error format
 * backward_weight: error, activation from the stash; the result is the gradient
+
+A product of two activations (``matmul``) has an activation in the weight role: its forward pass reads two activations, and both
+of its backward passes read an error and the other activation from the stash and write an error. The batch counts as groups, because
+every sample has its own second operand.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from dse.cost.jobs import Jobs
 from dse.mapping.problem import Nest
-from dse.precision.cells import Cell, formats_of
+from dse.precision.cells import OPERANDS, Cell, Histogram, formats_of
+from dse.precision.formats import multiplier_bits
 from dse.precision.plans import Plan
 from dse.workload.model import PASSES, Layer, Network
 
@@ -27,11 +33,26 @@ Floats = npt.NDArray[np.float64]
 MODES = ("training", "inference")
 
 #: Operands in the weight role and the activation role, and of the result; the stash is how an activation is kept.
-OPERANDS = {
+ROLES_OF_PASS = {
     "forward": ("weight", "activation", "activation"),
     "backward_data": ("weight", "error", "error"),
     "backward_weight": ("error", "stash", "gradient"),
 }
+#: The same for a product of two activations.
+ROLES_OF_MATMUL = {
+    "forward": ("activation", "activation", "activation"),
+    "backward_data": ("stash", "error", "error"),
+    "backward_weight": ("error", "stash", "error"),
+}
+
+
+class Pair(NamedTuple):
+    """Widths that meet in a MAC: of the weight role, of the activation role, whether they are floats; and their share."""
+
+    weight_bits: int
+    activation_bits: int
+    floating: bool
+    share: float
 
 
 @dataclass(frozen=True)
@@ -56,10 +77,16 @@ class NetworkJobs:
     macs: Floats
 
 
+def roles_of(layer: Layer, pass_: str) -> tuple[str, str, str]:
+    """Operands of a pass of a layer: in the weight role, in the activation role, and of the result."""
+    return (ROLES_OF_MATMUL if layer.kind == "matmul" else ROLES_OF_PASS)[pass_]
+
+
 def nest_of(layer: Layer, pass_: str, batch: int) -> Nest:
     """The loop nest of a layer in a pass for a whole batch."""
     n, g, k, c, p, q, r, s = layer.dims
-    return Nest((n * batch, g, k, c, p, q, r, s), pass_, layer.stride, layer.dilation)
+    n, g = (n, g * batch) if layer.kind == "matmul" else (n * batch, g)
+    return Nest((n, g, k, c, p, q, r, s), pass_, layer.stride, layer.dilation)
 
 
 def passes_of(layer: Layer, mode: str) -> tuple[str, ...]:
@@ -70,6 +97,7 @@ def passes_of(layer: Layer, mode: str) -> tuple[str, ...]:
 def network_jobs(network: Network, plans: Sequence[Plan], mode: str = "training") -> NetworkJobs:
     """Distinct jobs of a network's MAC layers under plans (at least one)."""
     layers = network.mac_layers
+    at = [index for index, layer in enumerate(network.layers) if layer.has_macs]
     shape = (len(plans), len(layers), len(PASSES))
     nests: dict[Nest, int] = {}
     nest = np.full(shape[1:], -1, np.int64)
@@ -79,38 +107,85 @@ def network_jobs(network: Network, plans: Sequence[Plan], mode: str = "training"
             p = PASSES.index(pass_)
             nest[l, p] = nests.setdefault(nest_of(layer, pass_, network.batch), len(nests))
             macs[l, p] = float(layer.macs) * network.batch
+    roles = np.array(
+        [[[OPERANDS.index(name) for name in roles_of(layer, pass_)] for pass_ in PASSES] for layer in layers]
+    ).reshape(len(layers), len(PASSES), 3)
+    mixed = {i: _pairs_of_plan(plan, layers, at) for i, plan in enumerate(plans) if plan.is_blockwise}
+    most = max((len(pairs) for table in mixed.values() for pairs in table.values()), default=1)
     stored = np.zeros((*shape, 3))
-    multiplier = np.zeros((*shape, 2), np.int64)
-    rows_of_macs = [index for index, layer in enumerate(network.layers) if layer.has_macs]
-    floating = np.zeros(shape, bool)
+    multiplier = np.zeros((*shape, most, 2), np.int64)
+    floating = np.zeros((*shape, most), bool)
+    shares = np.zeros((*shape, most))
+    run = np.zeros(shape, np.int64)
     for i, plan in enumerate(plans):
-        is_float = {
-            operand: np.array([_is_float(plan.cells(operand)[row]) for row in rows_of_macs])
-            for operand in ("weight", "activation", "error")
-        }
-        for p, pass_ in enumerate(PASSES):
-            weight, activation, result = OPERANDS[pass_]
-            seen = "activation" if activation == "stash" else activation
-            for column, operand in enumerate((weight, activation, result)):
-                stored[i, :, p, column] = plan.stored_bits(operand)[rows_of_macs]
-            multiplier[i, :, p, 0] = plan.multiplier_bits(weight)[rows_of_macs]
-            multiplier[i, :, p, 1] = plan.multiplier_bits(seen)[rows_of_macs]
-            floating[i, :, p] = is_float[weight] | is_float[seen]
+        bits = np.array([plan.stored_bits(operand)[at] for operand in OPERANDS])
+        stored[i] = bits[roles, np.arange(len(layers))[:, None, None]]
+        if i in mixed:
+            for (l, p), pairs in mixed[i].items():
+                # Empty places repeat the first pair at share 0.
+                filled = pairs + [pairs[0]._replace(share=0.0)] * (most - len(pairs))
+                multiplier[i, l, p] = [(pair.weight_bits, pair.activation_bits) for pair in filled]
+                floating[i, l, p] = [pair.floating for pair in filled]
+                shares[i, l, p] = [pair.share for pair in filled]
+                run[i, l, p] = _run_elements(plan, at[l], roles_of(layers[l], PASSES[p]))
+        else:
+            seen = [_seen(operand) for operand in OPERANDS]
+            widths = np.array([plan.multiplier_bits(operand)[at] for operand in seen])
+            floats = np.array([[_is_float(plan.cells(operand)[row]) for row in at] for operand in seen])
+            both = (roles[..., :2], np.arange(len(layers))[:, None, None])
+            multiplier[i] = widths[both][..., None, :]
+            floating[i] = floats[both].any(axis=-1)[..., None]
+            shares[i, ..., 0] = 1.0
     runs = np.broadcast_to(nest >= 0, shape)
     index = np.broadcast_to(nest, shape)[runs]
-    rows = np.column_stack([index, stored[runs], multiplier[runs], floating[runs]])
+    flat = (multiplier[runs].reshape(len(index), -1), floating[runs], shares[runs], run[runs])
+    rows = np.column_stack([index, stored[runs], *flat])
     distinct, inverse = np.unique(rows, axis=0, return_inverse=True)
     job = np.full(shape, -1, np.int64)
     job[runs] = inverse.reshape(-1)
+    cut = np.cumsum([1, 3, 2 * most, most, most])
+    nest_column, bits_columns, width_columns, float_columns, share_columns, run_column = np.split(distinct, cut, axis=1)
     jobs = Jobs(
         tuple(nests),
-        distinct[:, 0].astype(np.int64),
-        distinct[:, 1:4].copy(),
-        distinct[:, 4:6].astype(np.int64),
-        distinct[:, 6] > 0,
+        nest_column[:, 0].astype(np.int64),
+        bits_columns.copy(),
+        width_columns.astype(np.int64).reshape(-1, most, 2),
+        float_columns > 0,
+        share_columns.copy(),
+        run_column[:, 0].astype(np.int64),
     )
-    bitops = np.where(runs, macs * multiplier[..., 0] * multiplier[..., 1], 0.0)
-    return NetworkJobs(jobs, job, bitops, macs)
+    product = (shares * multiplier[..., 0] * multiplier[..., 1]).sum(axis=-1)
+    return NetworkJobs(jobs, job, np.where(runs, macs * product, 0.0), macs)
+
+
+def _pairs_of_plan(plan: Plan, layers: Sequence[Layer], at: Sequence[int]) -> dict[tuple[int, int], list[Pair]]:
+    """Pairs of widths by (layer, pass) of a plan with histograms."""
+    known = {}
+    result = {}
+    for l, layer in enumerate(layers):
+        for p, pass_ in enumerate(PASSES):
+            first, second = (_seen(operand) for operand in roles_of(layer, pass_)[:2])
+            if (first, second) not in known:
+                known[first, second] = plan.pairs(first, second)
+            pairs = known[first, second]
+            merged: dict[tuple[int, int, bool], float] = {}
+            for i, j in np.argwhere(pairs.shares[at[l]] > 0.0).tolist():
+                one, other = pairs.first[i], pairs.second[j]
+                key = (multiplier_bits(one), multiplier_bits(other), one.is_float or other.is_float)
+                merged[key] = merged.get(key, 0.0) + float(pairs.shares[at[l], i, j])
+            result[l, p] = [Pair(*key, share) for key, share in sorted(merged.items())]
+    return result
+
+
+def _run_elements(plan: Plan, layer: int, operands: tuple[str, str, str]) -> int:
+    """Elements along the reduction that one entry of the operands' maps covers (columns of a block); 0 without a map."""
+    cells = [plan.cells(_seen(operand))[layer] for operand in operands[:2]]
+    return min((cell.block[1] for cell in cells if isinstance(cell, Histogram)), default=0)
+
+
+def _seen(operand: str) -> str:
+    """The operand whose format the multiplier sees: the stash is unpacked to the activation's."""
+    return "activation" if operand == "stash" else operand
 
 
 def _is_float(cell: Cell) -> bool:

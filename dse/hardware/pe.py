@@ -114,25 +114,30 @@ def multiplies(pe: ProcessingElement, floating: npt.ArrayLike) -> Bools:
     return np.where(wanted, takes_floats, pe.family != "float")
 
 
-def waiting_bits(widths: npt.ArrayLike, shares: npt.ArrayLike, block: int) -> Floats:
-    """Expected width of the widest of ``block`` lanes that wait for each other, drawn independently from a histogram.
+def waiting_shares(step_cycles: npt.ArrayLike, shares: npt.ArrayLike, blocks: npt.ArrayLike) -> Floats:
+    """Share of the steps that take as long as each member of a histogram, where lanes wait for the slowest of them.
 
-    E[max] = sum over widths b of b * (F(b)^block - F(previous b)^block), F the cumulative share.
+    Of n lanes drawn independently the slowest is member q with probability F(q)^n - F(before q)^n, F the cumulative share by time.
 
     Parameters
     ----------
-    widths
-        (choices,) ascending.
+    step_cycles
+        (..., members) time of a step of each member, any order.
     shares
-        (..., choices) shares, each row summing to 1.
+        (..., members) share of each member, rows summing to 1.
+    blocks
+        (...) lanes that wait for each other and may differ, >= 1.
 
-    >>> float(waiting_bits([4, 8], [0.5, 0.5], 1)), float(waiting_bits([4, 8], [0.5, 0.5], 2))
-    (6.0, 7.0)
+    >>> waiting_shares([4, 8], [0.5, 0.5], 2).tolist()
+    [0.25, 0.75]
     """
-    cumulative = np.cumsum(np.asarray(shares, np.float64), axis=-1)
-    cumulative = cumulative / cumulative[..., -1:]
-    powers = cumulative**block
-    return np.asarray((np.diff(powers, prepend=0.0, axis=-1) * np.asarray(widths, np.float64)).sum(axis=-1))
+    times, drawn = np.broadcast_arrays(np.asarray(step_cycles, np.float64), np.asarray(shares, np.float64))
+    order = np.argsort(times, axis=-1, kind="stable")
+    reached = np.cumsum(np.take_along_axis(drawn, order, axis=-1), axis=-1)
+    reached = (reached / reached[..., -1:]) ** np.asarray(blocks, np.float64)[..., None]
+    result = np.empty(drawn.shape)
+    np.put_along_axis(result, order, np.diff(reached, prepend=0.0, axis=-1), axis=-1)
+    return result
 
 
 def mac_energy_pj(

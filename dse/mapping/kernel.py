@@ -54,7 +54,8 @@ def score_pairs(
     ``at`` has one row per table: 0 candidates, 1 offset and 2 number of basis columns, 3 offset of basis minima, 4 offset and
     5 number of slots, 6 offset of tile minima, 7 offset of steps, 8 offset of step minima, 9 offset and 10 number of columns,
     11 offset of slots; then offset and row length (0: one row serves all points) of 12/13 energy, 14/15 base energy,
-    16/17 step cycles, 18/19 lanes, 20/21 cycles, 22/23 bits, 24/25 capacity, 26/27 leakage; 28 resources, 29 memories, 30 width pairs.
+    16/17 step cycles, 18/19 lanes, 20/21 cycles, 22/23 bits, 24/25 capacity, 26/27 leakage; 28 resources, 29 memories,
+    30 width pairs.
     """
     tables = len(at)
     best_index = np.full((tables, points), -1, np.int64)

@@ -58,8 +58,9 @@ class Histogram:
 
     @property
     def map_bits(self) -> float:
-        """Bits per element of the map that says which format a block has: one code per block."""
-        return math.ceil(math.log2(len(self.formats))) / (self.block[0] * self.block[1])
+        """Bits per element of the map that says which format a block has: one code per block, among the formats in use."""
+        used = sum(share > 0.0 for share in self.shares)
+        return math.ceil(math.log2(used)) / (self.block[0] * self.block[1])
 
 
 @dataclass(frozen=True)

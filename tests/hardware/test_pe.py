@@ -15,7 +15,7 @@ from dse.hardware.pe import (
     pe_leakage_w,
     pe_mode,
     power_of_two,
-    waiting_bits,
+    waiting_shares,
 )
 
 FAMILIES = {
@@ -142,29 +142,34 @@ def test_modes_slower_than_a_mac_per_cycle():
     assert mode.step_cycles.tolist() == [1, 4]
 
 
+def mean_waiting(times, shares, blocks):
+    return (np.array(times) * waiting_shares(times, shares, blocks)).sum(axis=-1)
+
+
 def test_waiting_by_hand_and_by_enumeration():
-    widths, shares = np.array([2, 4, 8]), np.array([0.5, 0.3, 0.2])
-    assert waiting_bits(widths, shares, 1) == pytest.approx(3.8)
+    times, shares = np.array([2, 4, 8]), np.array([0.5, 0.3, 0.2])
+    assert mean_waiting(times, shares, 1) == pytest.approx(3.8)
     drawn = [
-        shares[i] * shares[j] * shares[k] * max(widths[i], widths[j], widths[k])
+        shares[i] * shares[j] * shares[k] * max(times[i], times[j], times[k])
         for i in range(3)
         for j in range(3)
         for k in range(3)
     ]
-    assert waiting_bits(widths, shares, 3) == pytest.approx(sum(drawn))
+    assert mean_waiting(times, shares, 3) == pytest.approx(sum(drawn))
+    assert mean_waiting(times[::-1], shares[::-1], 3) == pytest.approx(sum(drawn))
 
 
 @given(st.lists(st.floats(0.01, 1), min_size=3, max_size=3), st.integers(1, 64), st.integers(1, 64))
 def test_waiting_laws(weights, block1, block2):
     shares = np.array(weights) / sum(weights)
     short, long = sorted((block1, block2))
-    assert 2 <= waiting_bits([2, 4, 8], shares, short) <= waiting_bits([2, 4, 8], shares, long) + 1e-12 <= 8 + 1e-9
-    assert waiting_bits([2, 4, 8], [0, 1, 0], short) == 4
+    assert 2 <= mean_waiting([2, 4, 8], shares, short) <= mean_waiting([2, 4, 8], shares, long) + 1e-12 <= 8 + 1e-9
+    assert mean_waiting([2, 4, 8], [0, 1, 0], short) == 4
 
 
 def test_waiting_broadcasts_over_rows():
     rows = np.array([[1, 0, 0], [0, 0.5, 0.5]])
-    assert waiting_bits([2, 4, 8], rows, 2).tolist() == [2, 7]
+    assert mean_waiting([2, 4, 8], rows, [2, 2]).tolist() == [2, 7]
 
 
 def test_measured_figures_replace_the_model():
