@@ -15,8 +15,9 @@ from rich.markup import escape as rich_escape
 from rich.table import Table
 
 from dse.errors import InputError
+from dse.files import write_text
 from dse.report.figures import front_figure
-from dse.report.page import fill_page, html_table, json_for_html, write_page
+from dse.report.page import fill_page, html_table, json_for_html
 from dse.report.quantities import format_value, quantity
 from dse.report.run_data import OBJECTIVES, RunData, read_run
 
@@ -127,7 +128,7 @@ def compare_runs(folders: Sequence[Path], page: Path | None = None) -> Compariso
         differences(runs, names),
         path,
     )
-    write_page(path, _page(result, runs))
+    write_text(path, _page(result, runs))
     return result
 
 

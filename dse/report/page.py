@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
@@ -15,7 +13,7 @@ from typing import Any
 
 from plotly.offline import get_plotlyjs
 
-from dse.errors import InputError
+from dse.files import write_text
 from dse.report.page_data import page_data
 from dse.report.quantities import format_value, quantity
 from dse.report.run_data import RunData, listed, read_run
@@ -42,7 +40,7 @@ def write_report(folder: Path) -> Path:
     """
     run = read_run(folder)
     path = run.folder / "report.html"
-    write_page(path, report_html(run))
+    write_text(path, report_html(run))
     return path
 
 
@@ -83,27 +81,6 @@ def json_for_html(value: object) -> str:
     """JSON that is safe inside a script element: nothing in it can end the element or open a comment."""
     text = json.dumps(_finite(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-
-
-def write_page(path: Path, text: str) -> None:
-    """Write a page atomically.
-
-    Raises
-    ------
-    InputError
-        It cannot be written; an older page is untouched.
-    """
-    name = None
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n", errors="replace") as stream:
-            stream.write(text)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except OSError as error:
-        if name is not None:
-            Path(name).unlink(missing_ok=True)
-        raise InputError(str(path), [f"cannot be written: {error.strerror}"]) from None
 
 
 def html_table(titles: Sequence[str], rows: Sequence[Sequence[str]], caption: str, numeric: Sequence[int] = ()) -> str:

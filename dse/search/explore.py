@@ -22,13 +22,14 @@ import numpy as np
 from dse.accuracy import Profile, load_profile
 from dse.cost.network_jobs import MODES
 from dse.errors import InputError, Problem
+from dse.files import write_text
 from dse.hardware import load_hardware
 from dse.hardware.model import Hardware
 from dse.search.archive import OBJECTIVES, Found, empty, load, merge, nondominated, save
 from dse.search.inner import SearchProblem, make_problem
 from dse.search.pareto import hypervolume
 from dse.search.results import Failed, Run, make_run, write_run
-from dse.search.run_folder import prepare, write_text
+from dse.search.run_folder import prepare
 from dse.search.study import BATCH, SAMPLERS, Dimension, new_study, propose, record, replay, tell
 from dse.search.workers import Workers
 from dse.workload import load_workload

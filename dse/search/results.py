@@ -18,12 +18,13 @@ import dse
 from dse.cost.evaluate import evaluate
 from dse.cost.model import LEFT_OUT, MODEL_VERSION
 from dse.errors import InputError
+from dse.files import write_text
 from dse.hardware.model import Hardware
 from dse.precision import Plan
 from dse.search.archive import OBJECTIVES, Found, nondominated
 from dse.search.inner import SearchProblem, plan_of
 from dse.search.pareto import knee
-from dse.search.run_folder import write_json, write_table, write_text
+from dse.search.run_folder import write_json, write_table
 from dse.shipped import shipped_folder
 from dse.units import quantity
 from dse.yaml_input import suggest

@@ -17,27 +17,7 @@ from typing import Any
 import pandas as pd
 
 from dse.errors import InputError
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file atomically.
-
-    Raises
-    ------
-    InputError
-        The folder cannot be written, or the disk is full; the old file is untouched.
-    """
-    name = None
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
-            stream.write(text)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except OSError as error:
-        if name is not None:
-            Path(name).unlink(missing_ok=True)
-        raise InputError(str(path), [f"cannot be written: {error.strerror}"]) from None
+from dse.files import write_text
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
