@@ -77,6 +77,25 @@ QUANTITIES = (
         "MACs times the widths of both operands of each pass, as the literature counts them.",
     ),
     Quantity("dram_bits", "DRAM traffic", "bits", 0.0, INFINITY, "Bits read from and written to DRAM."),
+    Quantity(
+        "peak_memory_bits",
+        "Peak memory",
+        "bits",
+        0.0,
+        INFINITY,
+        "Bits held at the peak of a step: the sum of its parts; of a run, of the step that needs most.",
+    ),
+    *(
+        Quantity(f"memory_{part}_bits", f"Memory of {label}", "bits", 0.0, INFINITY, meaning)
+        for part, label, meaning in (
+            ("weights", "weights", "Weights in the format that the passes read."),
+            ("master", "master weights", "Master copies, where they have another format than the weights."),
+            ("gradients", "gradients", "Gradients of all weights."),
+            ("optimizer", "optimizer states", "States of the optimizer."),
+            ("stash", "the stash", "Activations of the whole batch kept for the backward passes."),
+            ("working", "the working set", "Input and output of the largest layer."),
+        )
+    ),
 )
 
 _BY_NAME = {quantity.name: quantity for quantity in QUANTITIES}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from dse.cost.evaluate import step_costs
+from dse.cost.steps import step_costs
 from dse.hardware.arrays import HardwareArrays
 from dse.hardware.model import Hardware
 from dse.precision.plans import Plan

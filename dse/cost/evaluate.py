@@ -1,13 +1,14 @@
 """``evaluate``: latency, energy and area of a training step, an inference, or a training run, on one design or a table.
 
 A step is the sum of all passes of all layers, of the layers without MACs and of the optimizer; a run is the sum of steps over the
-histogram of plans that a schedule yields (DESIGN 4.6).
+histogram of plans that a schedule yields (DESIGN 4.6), with what changing the widths costs (:mod:`dse.cost.run`). What precision
+itself costs is in :mod:`dse.cost.side`, the memory footprint in :mod:`dse.cost.memory`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -15,15 +16,19 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from dse.cost.jobs import cost_jobs
-from dse.cost.network_jobs import MODES, network_jobs
-from dse.cost.vector import COMPONENTS, VectorCosts, optimizer_costs, vector_costs
+from dse.cost.memory import PARTS, footprint
+from dse.cost.network_jobs import MODES
+from dse.cost.run import Extra, change_costs, policy_costs
+from dse.cost.side import SIDE_COMPONENTS, STEP_PASSES, STOCHASTIC
+from dse.cost.steps import StepCosts, step_costs
 from dse.errors import InputError
 from dse.hardware.arrays import HardwareArrays, hardware_arrays
 from dse.hardware.model import Hardware
+from dse.precision.cells import OPERANDS
 from dse.precision.plans import Plan
+from dse.precision.policies import Overhead
 from dse.precision.schedules import Schedule
-from dse.workload.model import PASSES, Network
+from dse.workload.model import Network
 from dse.yaml_input import suggest
 
 Floats = npt.NDArray[np.float64]
@@ -33,43 +38,11 @@ MAX_DESIGNS_WITH_LAYERS = 512
 #: Designs costed at a time, so that memory stays bounded.
 CHUNK = 1024
 
-#: Passes of a step: those of the loop nests, then the optimizer's update.
-STEP_PASSES = (*PASSES, "optimizer")
-
 MAPPING_OBJECTIVES = ("edp", "energy", "latency")
 
 
-@dataclass(frozen=True)
-class StepCosts:
-    """Costs of one step: D designs, I plans, one row per layer in the network's order, P passes (:data:`STEP_PASSES`).
-
-    Attributes
-    ----------
-    energy_j, latency_s
-        (D, I, rows, P); infinite where infeasible.
-    components_j
-        (D, I, rows, P, components), names in ``components``.
-    bound
-        (D, I, rows, P) index into ``bounds``, -1 where nothing runs.
-    dram_bits
-        (D, I, rows, P)
-    bitops, macs
-        (I, rows, P) and (rows, P).
-    limit
-        (D,) why a design is infeasible, "" if it is not.
-    """
-
-    rows: tuple[str, ...]
-    energy_j: Floats
-    latency_s: Floats
-    components: tuple[str, ...]
-    components_j: Floats
-    bounds: tuple[str, ...]
-    bound: npt.NDArray[np.int64]
-    dram_bits: Floats
-    bitops: Floats
-    macs: Floats
-    limit: npt.NDArray[np.object_]
+#: Name of the table of layers for what belongs to a whole run.
+RUN_ROW = "(run)"
 
 
 @dataclass(frozen=True)
@@ -80,37 +53,81 @@ class Cost:
     ----------
     total
         One row per (design, plan): ``design, plan, latency_s, energy_j, area_mm2, power_w, macs, bitops, dram_bits,
-        <component>_j ..., feasible, limit, price_extrapolated``. Latency and energy are of one step of the batch, or of the whole
-        run where a schedule was given. Infeasible rows have NaN figures and the name of the limit.
+        <component>_j ..., peak_memory_bits, memory_<part>_bits ..., feasible, limit, price_extrapolated``. Latency and energy
+        are of one step of the batch, or of the whole run where a schedule was given; the memory is that of the step which needs
+        most. Infeasible rows have NaN figures and the name of the limit.
     area
         Area of the parts of the first design: ``part, area_mm2``.
+    notes
+        What the figures hide, in sentences: widths that the hardware rounds up.
     """
 
     total: pd.DataFrame
     area: pd.DataFrame
+    notes: tuple[str, ...]
     _steps: StepCosts | None
     _labels: tuple[str, ...]
     _weights: Floats
+    _extra: tuple[Extra, ...]
+    _phases: tuple[tuple[str, int, int], ...]
 
     @cached_property
     def layers(self) -> pd.DataFrame:
         """Long form: one row per (design, plan, layer, pass) that runs, with the same quantities as ``total`` and ``bound``.
+
+        What belongs to a whole run, changes of widths and the policy's decisions, are rows of the layer ``(run)``.
 
         Raises
         ------
         InputError
             The table of designs was too large to keep layers (more than 512 designs).
         """
+        return _layers_table(self._kept(), self._labels, self._weights, self._extra)
+
+    @cached_property
+    def phases(self) -> pd.DataFrame:
+        """Steps of each phase of a schedule, in order: ``design, phase, plan, iterations, latency_s, energy_j, power_w``.
+
+        Empty where no schedule was given. Changes of widths are not among them.
+
+        Raises
+        ------
+        InputError
+            The table of designs was too large to keep layers.
+        """
+        steps = self._kept()
+        latency, energy = (values.sum(axis=(2, 3)) for values in (steps.latency_s, steps.energy_j))
+        rows = [
+            {
+                "design": design,
+                "phase": number,
+                "plan": label,
+                "iterations": iterations,
+                "latency_s": latency[design, plan] * iterations,
+                "energy_j": energy[design, plan] * iterations,
+                "power_w": energy[design, plan] / latency[design, plan],
+            }
+            for design in range(len(latency))
+            if steps.limit[design] == ""
+            for number, (label, plan, iterations) in enumerate(self._phases)
+        ]
+        columns = ["design", "phase", "plan", "iterations", "latency_s", "energy_j", "power_w"]
+        return pd.DataFrame(rows, columns=columns)
+
+    def _kept(self) -> StepCosts:
         if self._steps is None:
             raise InputError(
                 "evaluate", [f"layers are kept for up to {MAX_DESIGNS_WITH_LAYERS} designs; evaluate fewer at a time"]
             )
-        return _layers_table(self._steps, self._labels, self._weights)
+        return self._steps
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON: ``total``, ``layers`` and ``area`` as lists of records; NaN and infinity become None."""
-        tables = {"total": self.total, "layers": self.layers, "area": self.area}
-        return {name: _records(table) for name, table in tables.items()}
+        """Plain data for JSON: ``total``, ``layers``, ``area`` and ``phases`` as lists of records, and ``notes``.
+
+        NaN and infinity become None.
+        """
+        tables = {"total": self.total, "layers": self.layers, "area": self.area, "phases": self.phases}
+        return {**{name: _records(table) for name, table in tables.items()}, "notes": list(self.notes)}
 
 
 def evaluate(
@@ -122,6 +139,10 @@ def evaluate(
     mode: str = "training",
     mapping_objective: str = "edp",
     labels: Sequence[str] | None = None,
+    stochastic: Sequence[str] = STOCHASTIC,
+    recompute: bool = False,
+    map_updates: float = 0.0,
+    overhead: Overhead | None = None,
 ) -> Cost:
     """Cost of plans on hardware.
 
@@ -141,19 +162,25 @@ def evaluate(
         What each layer's mapping is chosen by: ``edp``, ``energy`` or ``latency``.
     labels
         Names of the plans in the result, one each; default: short names made from their widths.
+    stochastic
+        Operands that training rounds stochastically; the energy of it is ``rounding_j``.
+    recompute
+        Keep only the inputs of segments and run the forward pass of all segments but the last again (:mod:`dse.cost.memory`).
+    map_updates
+        How often per step block-wise tensors find new widths: 0 for a map that is given, 1 for online analytics in every step.
+    overhead
+        Operations and traffic of a policy that chooses the widths: of the whole run with a schedule, else of a step.
 
     Raises
     ------
     InputError
         A plan of another network, unknown columns or values, unknown mode.
     """
-    if mode not in MODES:
-        raise InputError("mode", [f"'{mode}' is unknown{suggest(mode, MODES)}"])
-    if mapping_objective not in MAPPING_OBJECTIVES:
-        raise InputError(
-            "mapping_objective", [f"'{mapping_objective}' is unknown{suggest(mapping_objective, MAPPING_OBJECTIVES)}"]
-        )
-    plans, names, weights = _plans(network, plan)
+    choices = (("mode", mode, MODES), ("mapping_objective", mapping_objective, MAPPING_OBJECTIVES))
+    for name, value, known in choices + tuple(("stochastic", operand, OPERANDS) for operand in stochastic):
+        if value not in known:
+            raise InputError(name, [f"'{value}' is unknown{suggest(value, known)}"])
+    plans, names, weights, phases = _plans(network, plan)
     if labels is not None:
         if len(labels) != len(names):
             raise InputError("labels", [f"expected {len(names)}, one for each plan, got {len(labels)}"])
@@ -161,94 +188,50 @@ def evaluate(
     # A table often repeats designs (a space is finite): each distinct one is priced once.
     distinct, place = _distinct(designs)
     arrays = hardware_arrays(hardware, distinct)
+    held = _held(network, plans, weights, mode, recompute)
     parts, kept = [], None
+    extra: tuple[Extra, ...] = ()
+    notes: tuple[str, ...] = ()
     for start in range(0, len(arrays), CHUNK):
         piece = arrays.rows(start, min(start + CHUNK, len(arrays)))
-        steps = step_costs(network, hardware, piece, plans, mode, mapping_objective)
-        parts.append(_totals(steps, piece, names, weights))
+        steps = step_costs(network, hardware, piece, plans, mode, mapping_objective, stochastic, recompute, map_updates)
+        extra, notes = _run_costs(network, hardware, piece, plan, overhead), steps.notes
+        parts.append(_totals(steps, piece, names, weights, extra, held))
         kept = steps if len(arrays) <= MAX_DESIGNS_WITH_LAYERS else None
     total = pd.concat(parts, ignore_index=True)
     if place is not None:
         rows = len(names)
         total = total.iloc[(place[:, None] * rows + np.arange(rows)).reshape(-1)].reset_index(drop=True)
         if kept is not None and len(place) <= MAX_DESIGNS_WITH_LAYERS:
-            kept = _taken(kept, place)
+            kept = kept.at(place)
+            extra = tuple(item.at(place) for item in extra)
         elif len(place) > MAX_DESIGNS_WITH_LAYERS:
             kept = None
     total.insert(0, "design", np.repeat(np.arange(len(total) // len(names)), len(names)))
     area = pd.DataFrame({"part": arrays.area_parts, "area_mm2": arrays.area_parts_mm2[0]})
-    return Cost(total, area, kept, names, weights)
+    return Cost(total, area, notes, kept, names, weights, extra, phases)
 
 
-def step_costs(
+def _run_costs(
     network: Network,
     hardware: Hardware,
     arrays: HardwareArrays,
-    plans: Sequence[Plan],
-    mode: str = "training",
-    mapping_objective: str = "edp",
-) -> StepCosts:
-    """Costs of one step by layer and pass, on D designs under I plans."""
-    work = network_jobs(network, plans, mode)
-    jobs = cost_jobs(hardware, arrays, work.jobs, mapping_objective)
-    runs = work.job >= 0
-    picked = np.where(runs, work.job, 0)
-    names = (*jobs.components, "vector")
-    memories = tuple(memory.name for memory in hardware.memories)
-    macs = [index for index, layer in enumerate(network.layers) if layer.has_macs]
-    others = [index for index, layer in enumerate(network.layers) if not layer.has_macs]
-    shape = (len(arrays), len(plans), len(network.layers), len(STEP_PASSES))
-    result = StepCosts(
-        rows=tuple(layer.name for layer in network.layers),
-        energy_j=np.zeros(shape),
-        latency_s=np.zeros(shape),
-        components=names,
-        components_j=np.zeros((*shape, len(names))),
-        bounds=("compute", *memories, "vector"),
-        bound=np.full(shape, -1, np.int64),
-        dram_bits=np.zeros(shape),
-        bitops=np.zeros(shape[1:]),
-        macs=np.zeros(shape[2:]),
-        limit=jobs.limit,
-    )
-    seconds = 1.0 / arrays.clock_hz[:, None, None, None]
-    most = len(PASSES)
-    result.energy_j[:, :, macs, :most] = np.where(runs, jobs.energy_pj[:, picked], 0.0) * 1e-12
-    result.latency_s[:, :, macs, :most] = np.where(runs, jobs.cycles[:, picked], 0.0) * seconds
-    result.components_j[:, :, macs, :most, :-1] = np.where(runs[..., None], jobs.components_pj[:, picked], 0.0) * 1e-12
-    result.bound[:, :, macs, :most] = np.where(runs, jobs.bound[:, picked], -1)
-    result.dram_bits[:, :, macs, :most] = np.where(runs, jobs.traffic_bits[:, picked, -1], 0.0)
-    result.bitops[:, macs, :most] = work.bitops
-    result.macs[macs, :most] = work.macs
-    _add(result, hardware, vector_costs(network, hardware, arrays, plans, mode), others, slice(0, most), seconds)
-    if mode == "training":
-        every = list(range(len(network.layers)))
-        _add(result, hardware, optimizer_costs(network, hardware, arrays, plans), every, slice(most, most + 1), seconds)
-    return result
+    plan: Plan | Schedule | Sequence[Plan],
+    overhead: Overhead | None,
+) -> tuple[Extra, ...]:
+    found = []
+    if isinstance(plan, Schedule) and plan.changes:
+        found.append(change_costs(network, hardware, arrays, plan))
+    if overhead is not None:
+        found.append(policy_costs(hardware, arrays, overhead))
+    return tuple(found)
 
 
-def _add(
-    result: StepCosts, hardware: Hardware, costs: VectorCosts, rows: list[int], passes: slice, seconds: Floats
-) -> None:
-    """Add vector work to the rows of a step."""
-    memories = [memory.name for memory in hardware.memories]
-    names = {"vector": "vector", "leakage": "leakage", "dram": memories[-1], "buffer": _buffer(hardware) or "vector"}
-    result.energy_j[:, :, rows, passes] += costs.energy_pj * 1e-12
-    result.latency_s[:, :, rows, passes] += costs.cycles * seconds
-    for k, component in enumerate(COMPONENTS):
-        column = result.components.index(names[component])
-        part = result.components_j[..., column]
-        part[:, :, rows, passes] += costs.components_pj[..., k] * 1e-12
-    bound = np.where(costs.bound == 1, len(memories), len(memories) + 1)
-    result.bound[:, :, rows, passes] = np.where(costs.cycles > 0, bound, result.bound[:, :, rows, passes])
-    result.dram_bits[:, :, rows, passes] += costs.dram_bits[None]
-
-
-def _buffer(hardware: Hardware) -> str | None:
-    """Name of the shared on-chip memory that vector work passes through (the largest by default values)."""
-    names = {axis.name for axis in hardware.axes}
-    shared = [memory for memory in hardware.memories[:-1] if names <= set(memory.shared_along)]
-    return max(shared, key=lambda memory: memory.size_bits).name if shared else None
+def _held(network: Network, plans: Sequence[Plan], weights: Floats, mode: str, recompute: bool) -> Floats:
+    """(rows, 1 + parts) bits at the peak and its parts, of the plan that needs most among those of a row."""
+    parts = np.array([list(footprint(network, plan, mode, recompute).values()) for plan in plans])
+    peak = np.where(weights > 0, parts.sum(axis=1), -1.0).argmax(axis=1)
+    return np.column_stack([parts[peak].sum(axis=1), parts[peak]])
 
 
 def _distinct(designs: pd.DataFrame | None) -> tuple[pd.DataFrame | None, npt.NDArray[np.int64] | None]:
@@ -259,18 +242,22 @@ def _distinct(designs: pd.DataFrame | None) -> tuple[pd.DataFrame | None, npt.ND
     return designs[~designs.duplicated()].reset_index(drop=True), number
 
 
-def _taken(steps: StepCosts, place: npt.NDArray[np.int64]) -> StepCosts:
-    """Costs of the designs at these places."""
-    by_design = ("energy_j", "latency_s", "components_j", "bound", "dram_bits", "limit")
-    return replace(steps, **{name: getattr(steps, name)[place] for name in by_design})
+def _plans(
+    network: Network, plan: Plan | Schedule | Sequence[Plan]
+) -> tuple[list[Plan], tuple[str, ...], Floats, tuple[tuple[str, int, int], ...]]:
+    """Different plans, labels of the result's rows, (rows, plans) weights that turn steps into them, and a schedule's phases.
 
-
-def _plans(network: Network, plan: Plan | Schedule | Sequence[Plan]) -> tuple[list[Plan], tuple[str, ...], Floats]:
-    """Plans, labels of the result's rows, and (rows, plans) weights that turn steps into them."""
+    A phase is its plan's label, the plan's place and the iterations.
+    """
+    phases: tuple[tuple[str, int, int], ...] = ()
     if isinstance(plan, Schedule):
-        histogram = plan.plans(network)
-        plans = [item for item, _ in histogram]
-        weights = np.array([[float(count) for _, count in histogram]])
+        course = plan.plans(network)
+        places = {id(item): number for number, item in enumerate({id(p): p for p, _ in course}.values())}
+        plans = list({id(p): p for p, _ in course}.values())
+        phases = tuple((item.label, places[id(item)], count) for item, count in course)
+        weights = np.zeros((1, len(plans)))
+        for _, place, count in phases:
+            weights[0, place] += count
         labels: tuple[str, ...] = (f"schedule of {plan.iterations} iterations",)
     else:
         plans = [plan] if isinstance(plan, Plan) else list(plan)
@@ -285,10 +272,17 @@ def _plans(network: Network, plan: Plan | Schedule | Sequence[Plan]) -> tuple[li
             )
     if not plans:
         raise InputError("plan", ["expected at least one plan"])
-    return plans, labels, weights
+    return plans, labels, weights, phases
 
 
-def _totals(steps: StepCosts, arrays: HardwareArrays, labels: tuple[str, ...], weights: Floats) -> pd.DataFrame:
+def _totals(
+    steps: StepCosts,
+    arrays: HardwareArrays,
+    labels: tuple[str, ...],
+    weights: Floats,
+    extra: tuple[Extra, ...],
+    held: Floats,
+) -> pd.DataFrame:
     d, rows = len(arrays), len(labels)
 
     def weighted(values: Floats) -> Floats:
@@ -296,9 +290,15 @@ def _totals(steps: StepCosts, arrays: HardwareArrays, labels: tuple[str, ...], w
         summed = values.reshape(*values.shape[:2], -1).sum(axis=-1)
         return np.asarray(np.einsum("di,ri->dr", summed, weights)).reshape(-1)
 
+    def of_run(component: str) -> Floats:
+        """(D * rows,) what belongs to the run."""
+        return np.repeat(sum((item.energy_j.get(component, 0.0) for item in extra), np.zeros(d)), rows)
+
     feasible = np.repeat(steps.limit == "", rows)
     with np.errstate(invalid="ignore"):
         latency, energy = weighted(steps.latency_s), weighted(steps.energy_j)
+    latency = latency + np.repeat(sum((item.latency_s for item in extra), np.zeros(d)), rows)
+    energy = energy + np.repeat(sum((item.total_j for item in extra), np.zeros(d)), rows)
     table: dict[str, Any] = {
         "plan": list(labels) * d,
         "latency_s": np.where(feasible, latency, np.nan),
@@ -306,23 +306,31 @@ def _totals(steps: StepCosts, arrays: HardwareArrays, labels: tuple[str, ...], w
         "area_mm2": np.repeat(arrays.area_mm2, rows),
     }
     table["power_w"] = table["energy_j"] / table["latency_s"]
-    macs = weighted(np.broadcast_to(steps.macs, (d, *steps.bitops.shape[:1], *steps.macs.shape)))
-    table["macs"] = macs
-    table["bitops"] = weighted(np.broadcast_to(steps.bitops, (d, *steps.bitops.shape)))
-    table["dram_bits"] = np.where(feasible, weighted(steps.dram_bits), np.nan)
+    table["macs"] = np.tile(steps.macs.sum() * weights.sum(axis=1), d)
+    table["bitops"] = np.tile(weights @ steps.bitops.sum(axis=(1, 2)), d)
+    dram = weighted(steps.dram_bits) + sum(item.dram_bits for item in extra)
+    table["dram_bits"] = np.where(feasible, dram, np.nan)
     for k, name in enumerate(steps.components):
-        table[f"{name}_j"] = np.where(feasible, weighted(steps.components_j[..., k]), np.nan)
+        part = weighted(steps.components_j[..., k]) + of_run(name)
+        table[f"{name}_j"] = np.where(feasible, part, np.nan)
+    amounts = np.einsum("cilp,ri->cr", steps.side.amount_j, weights)
+    for k, name in enumerate(SIDE_COMPONENTS):
+        part = np.outer(steps.side.factor[k], amounts[k]).reshape(-1) + of_run(name)
+        table[f"{name}_j"] = np.where(feasible, part, np.nan)
+    for k, name in enumerate(("peak_memory", *(f"memory_{part}" for part in PARTS))):
+        table[f"{name}_bits"] = np.tile(held[:, k], d)
     table["feasible"] = feasible
     table["limit"] = np.repeat(steps.limit, rows)
     table["price_extrapolated"] = np.repeat(arrays.extrapolated, rows)
     return pd.DataFrame(table)
 
 
-def _layers_table(steps: StepCosts, labels: tuple[str, ...], weights: Floats) -> pd.DataFrame:
+def _layers_table(steps: StepCosts, labels: tuple[str, ...], weights: Floats, extra: tuple[Extra, ...]) -> pd.DataFrame:
     with np.errstate(invalid="ignore"):
         latency = np.einsum("dilp,ri->drlp", steps.latency_s, weights)
         energy = np.einsum("dilp,ri->drlp", steps.energy_j, weights)
     parts = np.einsum("dilpc,ri->drlpc", steps.components_j, weights)
+    side = np.einsum("cilp,ri->crlp", steps.side.amount_j, weights)
     dram = np.einsum("dilp,ri->drlp", steps.dram_bits, weights)
     bitops = np.einsum("ilp,ri->rlp", steps.bitops, weights)
     macs = np.einsum("lp,r->rlp", steps.macs, weights.sum(axis=1))
@@ -345,7 +353,32 @@ def _layers_table(steps: StepCosts, labels: tuple[str, ...], weights: Floats) ->
     }
     for k, name in enumerate(steps.components):
         table[f"{name}_j"] = parts[d, r, l, p, k]
-    return pd.DataFrame(table)
+    for k, name in enumerate(SIDE_COMPONENTS):
+        table[f"{name}_j"] = steps.side.factor[k, d] * side[k, r, l, p]
+    frame = pd.DataFrame(table)
+    rows = [
+        {
+            "design": design,
+            "plan": label,
+            "layer": RUN_ROW,
+            "pass": item.name,
+            "latency_s": item.latency_s[design],
+            "energy_j": item.total_j[design],
+            "bound": "",
+            "dram_bits": item.dram_bits,
+            **{f"{name}_j": values[design] for name, values in item.energy_j.items()},
+        }
+        for item in extra
+        for design in range(len(steps.limit))
+        if steps.limit[design] == ""
+        for label in labels
+    ]
+    if not rows:
+        return frame
+    last = pd.DataFrame(rows, columns=frame.columns)
+    numbers = frame.select_dtypes("number").columns
+    last[numbers] = last[numbers].astype(np.float64).fillna(0.0).astype(frame[numbers].dtypes)
+    return pd.concat([frame, last]).sort_values("design", kind="stable", ignore_index=True)
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 #: Changes whenever a change of the model can change a number that a user sees.
-MODEL_VERSION = "1"
+MODEL_VERSION = "2"
 
 LEFT_OUT = (
     "Layers run one after the other and meet in DRAM: no fusion of layers, no pipelining across layers, no forwarding of an "
@@ -16,5 +16,11 @@ LEFT_OUT = (
     "simulated.",
     "Sparsity is not exploited, except for the zeros that a stride inserts in the backward passes (zero_skip).",
     "One accelerator: no data-parallel communication between several.",
+    "Converters (quantizing, rounding, ranges) keep up with the memory port: energy but no cycles and no area; scales are those of "
+    "the step before, so that no tensor is read twice. Which operands round stochastically is an option (default: errors).",
+    "Blocks of mixed widths are taken together by width, except in bit-serial elements, whose lanes wait for the widest block of "
+    "theirs; a map of widths is given unless its online analytics are asked for (map_updates).",
+    "The memory footprint counts weights and their copies, gradients, optimizer states, stashed tensors and the largest layer; "
+    "sums and shortcuts that outlive their layer count only where they are stashed.",
     "Convergence is that of the measured profile and of the published recipe: the number of steps does not depend on the plan.",
 )

@@ -57,7 +57,8 @@ def vector_costs(
 ) -> VectorCosts:
     """Cost of every layer without MACs, for the whole batch.
 
-    Forward tensors have the plan's activation format of that layer, backward tensors its error format.
+    Forward tensors have the plan's activation format of that layer, backward tensors its error format, what is kept between them
+    its stash format.
     """
     training = mode == "training"
     layers = [(index, layer) for index, layer in enumerate(network.layers) if not layer.has_macs]
@@ -66,11 +67,13 @@ def vector_costs(
     operations = np.zeros((len(layers), len(PASSES)))
     for i, plan in enumerate(plans):
         bits = {"forward": plan.stored_bits("activation"), "backward_data": plan.stored_bits("error")}
+        stash = plan.stored_bits("stash")
         for v, (index, layer) in enumerate(layers):
             for pass_ in layer.passes if training else ("forward",):
                 p = PASSES.index(pass_)
                 work = vector_work(layer, pass_, training)
                 read[i, v, p] = work.reads * network.batch * bits[pass_][index]
+                read[i, v, p] += work.stash_reads * network.batch * stash[index]
                 written[i, v, p] = work.writes * network.batch * bits[pass_][index]
                 operations[v, p] = work.operations * network.batch
     return _priced(hardware, arrays, read, written, operations, vector_op_pj(VECTOR_BITS, True, arrays.node_nm))

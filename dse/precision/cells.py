@@ -57,6 +57,11 @@ class Histogram:
         return cls(tuple(parse_format(name) for name in shares), tuple(float(s) for s in shares.values()), block)
 
     @property
+    def is_mixed(self) -> bool:
+        """Whether more than one format is in use."""
+        return sum(share > 0.0 for share in self.shares) > 1
+
+    @property
     def map_bits(self) -> float:
         """Bits per element of the map that says which format a block has: one code per block, among the formats in use."""
         used = sum(share > 0.0 for share in self.shares)

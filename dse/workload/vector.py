@@ -14,15 +14,16 @@ from dse.workload.model import Layer
 
 
 class Work(NamedTuple):
-    """Elements read, elements written, and operations, per sample."""
+    """Elements read, elements written, operations, and elements read from the stash, per sample."""
 
     reads: float
     writes: float
     operations: float
+    stash_reads: float = 0.0
 
 
-#: (reads, writes, operations) per element by kind, in training.
-_FORWARD = {
+#: (reads, writes, operations, reads from the stash) per element by kind, in training.
+_FORWARD: dict[str, tuple[int, ...]] = {
     "norm": (2, 1, 4),
     "activation": (0, 0, 1),
     "add": (2, 1, 1),
@@ -30,8 +31,8 @@ _FORWARD = {
     "loss": (2, 1, 5),
     "embedding": (1, 1, 0),
 }
-_BACKWARD = {
-    "norm": (4, 1, 8),
+_BACKWARD: dict[str, tuple[int, ...]] = {
+    "norm": (2, 1, 8, 2),
     "activation": (0, 0, 1),
     "add": (2, 1, 1),
     "softmax": (2, 1, 3),
@@ -56,9 +57,9 @@ def vector_work(layer: Layer, pass_: str, training: bool) -> Work:
         window = layer.output_elements * layer.R * layer.S
         read, written = layer.input_elements, layer.output_elements
         return Work(read, written, window) if pass_ == "forward" else Work(written, read, window)
-    reads, writes, operations = (_FORWARD if pass_ == "forward" else _BACKWARD)[layer.kind]
     n = float(layer.output_elements)
-    return Work(reads * n, writes * n, operations * n)
+    per_element = (_FORWARD if pass_ == "forward" else _BACKWARD)[layer.kind]
+    return Work(*(count * n for count in per_element))
 
 
 def stash_elements(layer: Layer) -> int:

@@ -126,13 +126,22 @@ def test_inference_is_the_forward_pass_with_norms_folded(net, hw):
     assert cost.total["macs"].iloc[0] == net.macs * net.batch
 
 
-def test_a_run_is_the_sum_of_its_steps(net, hw):
+def test_a_run_is_the_sum_of_its_steps_and_changes(net, hw):
     schedule = dse.Schedule.cyclic(low=4, high=8, backward=8, cycles=2, iterations=100)
-    run = dse.evaluate(net, hw, schedule).total.iloc[0]
+    cost = dse.evaluate(net, hw, schedule)
+    run, layers = cost.total.iloc[0], cost.layers
     steps = sum(
         share * 100 * dse.evaluate(net, hw, plan).total.iloc[0]["energy_j"] for plan, share in schedule.histogram(net)
     )
-    assert run["energy_j"] == pytest.approx(steps, rel=1e-9)
+    changes = layers[layers["layer"] == "(run)"]
+    assert changes["pass"].tolist() == ["width changes"]
+    assert run["energy_j"] == pytest.approx(steps + changes["energy_j"].sum(), rel=1e-9)
+    assert cost.phases["energy_j"].sum() == pytest.approx(steps, rel=1e-9)
+    assert cost.phases["iterations"].sum() == 100
+    # Every change makes all weights anew: master copy read, new width written.
+    parameters = sum(layer.parameters for layer in net.layers)
+    widths = [plan.widths("weight")[0] for plan, _ in schedule.plans(net)][1:]
+    assert changes["dram_bits"].sum() == sum(parameters * (32 + width) for width in widths)
 
 
 def test_formats_that_the_element_lacks_are_infeasible_with_a_name(net, hw):

@@ -68,11 +68,11 @@ def test_work_of_layers_without_macs():
     by_name = {layer.name: layer for layer in net.layers}
     norm = by_name["conv1.norm"]
     n = 64 * 112 * 112
-    assert vector_work(norm, "forward", True) == (2 * n, n, 4 * n)
-    assert vector_work(norm, "forward", False) == (0, 0, 0)
+    assert vector_work(norm, "forward", True)[:3] == (2 * n, n, 4 * n)
+    assert vector_work(norm, "forward", False)[:3] == (0, 0, 0)
     pool = by_name["maxpool"]
-    assert vector_work(pool, "forward", True) == (n, n / 4, n / 4 * 9)
-    assert vector_work(pool, "backward_data", True) == (n / 4, n, n / 4 * 9)
+    assert vector_work(pool, "forward", True)[:3] == (n, n / 4, n / 4 * 9)
+    assert vector_work(pool, "backward_data", True)[:3] == (n / 4, n, n / 4 * 9)
     assert stash_elements(by_name["layer1.0.conv1"]) == 64 * 56 * 56
     assert stash_elements(by_name["layer1.0.add"]) == 0
     assert [optimizer_work(kind).states for kind in ("sgd", "momentum", "adam")] == [0, 1, 2]

@@ -1,0 +1,269 @@
+"""What low precision costs beside the MACs: converting tensors, finding ranges, rounding, statistics of blocks, configuration.
+
+Charged where a tensor is written (prices from :mod:`dse.hardware.side_costs`):
+
+* forward: the output to the layer's activation format; in training also the input to the stash format where that is another one,
+  with the write of this second copy
+* backward_data: the error to the layer's error format; backward_weight: the gradient to the gradient format
+* optimizer: the weight from its master copy to its format
+* layers without MACs: what they write
+
+Converters stand at the memory port and keep up with it: energy, no cycles. Scales are those of the step before ("delayed
+scaling", Micikevicius et al., FP8 Formats for Deep Learning, arXiv 2209.05433, and NVIDIA's Transformer Engine), so that a tensor
+is not read twice; its range is reduced while it streams by. Inference has fixed scales and weights that are quantized beforehand.
+
+Block-wise precision pays for its map with every access. Where the map is made online (``map_updates`` per step), the analytics
+cost energy per element of every tensor that mixes formats, and the traffic of their moving averages. An element with several
+width modes loads its configuration once per pass of a layer (Bit Fusion, ISCA 2018, section IV: the setup instruction of each
+block of code), hidden behind the pass before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from dse.hardware.arithmetic import int_add_pj
+from dse.hardware.arrays import HardwareArrays
+from dse.hardware.model import Hardware
+from dse.hardware.side_costs import (
+    block_analytics_pj,
+    block_exponent_pj,
+    quantize_pj,
+    range_reduction_pj,
+    reconfiguration,
+    stochastic_rounding_pj,
+)
+from dse.hardware.technology import energy_scale
+from dse.precision.block_policy import block_policy_overhead
+from dse.precision.cells import Cell, Histogram
+from dse.precision.formats import Format
+from dse.precision.plans import Plan
+from dse.workload.model import PASSES, Layer, Network
+from dse.workload.vector import stash_elements, vector_work
+
+Floats = npt.NDArray[np.float64]
+
+#: Energy components of this module.
+SIDE_COMPONENTS = ("quantize", "range", "rounding", "analytics", "reconfigure")
+#: Operands that a step writes and converts.
+OPERANDS_WRITTEN = ("activation", "error", "gradient", "weight", "stash")
+#: Passes of a step: those of the loop nests, then the optimizer's update.
+STEP_PASSES = (*PASSES, "optimizer")
+#: Width of the accumulators and master copies that tensors are converted from, bits.
+WIDE_BITS = 32
+#: Random bits of stochastic rounding per element, our choice: the width of a common shift register with feedback.
+RANDOM_BITS = 16
+#: Operands that are rounded stochastically: errors, as in DoReFa (arXiv 1606.06160) and LUQ (arXiv 2112.10769).
+STOCHASTIC = ("error",)
+#: Families of processing elements that run in more than one width mode.
+FLEXIBLE_FAMILIES = ("composable", "bit_serial", "bit_serial_2d", "bfp", "multi_mode")
+
+
+@dataclass(frozen=True)
+class SideCosts:
+    """Side costs of D designs under I plans; energies factor into a share of the design and one of the plan.
+
+    Attributes
+    ----------
+    factor
+        (components, D) scale of each component.
+    amount_j
+        (components, I, layers, passes) joules at scale 1; components are :data:`SIDE_COMPONENTS`, passes :data:`STEP_PASSES`.
+    read_bits, written_bits
+        (I, layers, passes) DRAM traffic beside that of mappings and vector work.
+    """
+
+    factor: Floats
+    amount_j: Floats
+    read_bits: Floats
+    written_bits: Floats
+
+
+@dataclass(frozen=True)
+class Written:
+    """Elements of a layer's tensor that a pass writes in the format of an operand, for the whole batch."""
+
+    pass_: str
+    operand: str
+    elements: float
+
+
+def written_tensors(layer: Layer, batch: int, training: bool) -> list[Written]:
+    """What a layer writes in a step, by pass and operand; the stash is listed apart from the activation.
+
+    Parameters
+    ----------
+    training
+        False: inference, the forward pass alone.
+    """
+    result = []
+    if layer.has_macs:
+        result.append(Written("forward", "activation", float(layer.output_elements) * batch))
+        if training:
+            if "backward_data" in layer.passes:
+                result.append(Written("backward_data", "error", float(layer.input_elements) * batch))
+            if "backward_weight" in layer.passes and layer.kind == "matmul":
+                second = float(layer.G * layer.K * layer.C) * batch
+                result.append(Written("backward_weight", "error", second))
+            elif "backward_weight" in layer.passes:
+                result.append(Written("backward_weight", "gradient", float(layer.parameters)))
+    else:
+        for pass_ in layer.passes if training else ("forward",):
+            operand = "activation" if pass_ == "forward" else "error"
+            result.append(Written(pass_, operand, vector_work(layer, pass_, training).writes * batch))
+    if training:
+        result.append(Written("forward", "stash", float(stash_elements(layer)) * batch))
+        result.append(Written("optimizer", "weight", float(layer.parameters)))
+    return [item for item in result if item.elements > 0]
+
+
+def side_costs(
+    network: Network,
+    hardware: Hardware,
+    arrays: HardwareArrays,
+    plans: Sequence[Plan],
+    mode: str,
+    stochastic: Sequence[str] = STOCHASTIC,
+    map_updates: float = 0.0,
+) -> SideCosts:
+    """Side costs of one step of the whole batch.
+
+    Parameters
+    ----------
+    mode
+        ``training`` or ``inference``.
+    stochastic
+        Operands that are rounded stochastically in training.
+    map_updates
+        How often per training step the analytics of block-wise tensors run.
+    """
+    training = mode == "training"
+    layers = network.layers
+    shape = (len(plans), len(layers), len(STEP_PASSES))
+    amount = np.zeros((len(SIDE_COMPONENTS), *shape))
+    read, written = np.zeros(shape), np.zeros(shape)
+    lists = [written_tensors(layer, network.batch, training) for layer in layers]
+    known: dict[tuple[Cell, bool], Floats] = {}
+    for operand in OPERANDS_WRITTEN:
+        items = [
+            (l, STEP_PASSES.index(item.pass_), item.elements)
+            for l, row in enumerate(lists)
+            for item in row
+            if item.operand == operand
+        ]
+        random = training and operand in stochastic
+        for i, plan in enumerate(plans):
+            cells = plan.cells(operand)
+            if operand == "stash":
+                same = zip(cells, plan.cells("activation"), strict=True)
+                apart = [cell is not other and cell != other for cell, other in same]
+                kept = [item for item in items if apart[item[0]]]
+            else:
+                kept = items
+            if not kept:
+                continue
+            at, passes, elements = (np.array(column) for column in zip(*kept, strict=True))
+            for cell in set(cells):
+                if (cell, random) not in known:
+                    known[cell, random] = _element_pj(cell, training, random, map_updates)
+            price = np.array([known[cells[l], random] for l in at])
+            amount[:4, i, at, passes] += elements * 1e-12 * price.T
+            if operand == "stash":
+                written[i, at, passes] += elements * plan.stored_bits("stash")[at]
+            elif training and plan.is_blockwise and map_updates > 0:
+                averages = map_updates * np.array([_average_bits(cells[l], int(count)) for l, _, count in kept])
+                read[i, at, passes] += averages
+                written[i, at, passes] += averages
+    if hardware.pe.family in FLEXIBLE_FAMILIES:
+        for l, layer in enumerate(layers):
+            for pass_ in layer.passes if training else ("forward",):
+                if layer.has_macs:
+                    amount[4, :, l, STEP_PASSES.index(pass_)] = 1.0
+    scale = energy_scale(arrays.node_nm)
+    elements = arrays.axis_size.prod(axis=1)
+    setup = reconfiguration(elements, 1, arrays.node_nm).energy_pj * 1e-12
+    return SideCosts(np.array([scale, scale, scale, scale, setup]), amount, read, written)
+
+
+def _average_bits(cell: Cell, elements: int) -> float:
+    """Bits of the moving averages of a tensor's blocks, read once and written once; the map is among the stored bits."""
+    if not (isinstance(cell, Histogram) and cell.is_mixed):
+        return 0.0
+    return block_policy_overhead(elements, cell.block, widths=1).traffic_bits / 2
+
+
+def _element_pj(cell: Cell, training: bool, stochastic: bool, map_updates: float = 0.0) -> Floats:
+    """(4,) pJ per element at 45 nm: converting, range, rounding, analytics."""
+    if cell is None:
+        return np.zeros(4)
+    if isinstance(cell, Histogram):
+        parts = [_element_pj(form, training, stochastic) for form in cell.formats]
+        mean = np.array([share * part for share, part in zip(cell.shares, parts, strict=True)]).sum(axis=0)
+        if training and cell.is_mixed:
+            mean[3] = map_updates * float(block_analytics_pj(8, cell.block[0] * cell.block[1]))
+        return np.asarray(mean)
+    convert = conversion_pj(cell)
+    span = range_pj(cell) if training else 0.0
+    random = float(stochastic_rounding_pj(RANDOM_BITS)) if stochastic and convert > 0 else 0.0
+    return np.array([convert, span, random, 0.0])
+
+
+def convert_cell_pj(cell: Cell) -> float:
+    """Converting one element to what a cell of a plan holds, in the mean over a histogram, pJ at 45 nm."""
+    return float(_element_pj(cell, training=False, stochastic=False)[0])
+
+
+def conversion_pj(form: Format) -> float:
+    """Converting one 32-bit element to a format, nearest rounding, pJ at 45 nm; 0 for 32-bit floats.
+
+    Integers with a scale: requantization (:func:`dse.hardware.side_costs.quantize_pj`); fixed point: a rounding addition and two
+    comparisons; blocks with a shared exponent, MX and MLS: exponent, shift and rounding; floats: a rounding addition of the
+    significand and one of the exponent.
+    """
+    if form.family == "float" and form.element_bits >= WIDE_BITS:
+        return 0.0
+    return _CONVERSIONS[form.family](form)
+
+
+def range_pj(form: Format) -> float:
+    """Finding the range of a tensor for the next step's scale, per element, pJ at 45 nm.
+
+    One reduction (largest magnitude) for scaled integers; two for asymmetric ones and ActNN (smallest and largest) and for S2FP8
+    (mean and largest of the logarithms, Cambier et al., ICLR 2020); none where the block's exponent is found as it is converted.
+    """
+    if form.family in ("int", "vsq", "binary", "ternary") and form.granularity != "none":
+        return float(range_reduction_pj(WIDE_BITS)) * (2 if form.zero_point else 1)
+    return float(range_reduction_pj(WIDE_BITS)) * 2 if form.family in ("s2fp8", "actnn") else 0.0
+
+
+def _integer(form: Format) -> float:
+    return float(quantize_pj(form.element_bits, WIDE_BITS))
+
+
+def _block(form: Format) -> float:
+    return float(block_exponent_pj(form.element_bits, max(form.group_elements, 1)))
+
+
+def _float(form: Format) -> float:
+    return float(int_add_pj(form.mantissa_bits + 1) + int_add_pj(form.exponent_bits))
+
+
+#: By family; VS-Quant and S2FP8 scale like integers, their two-level scales are neglected beside the elements.
+_CONVERSIONS: dict[str, Callable[[Format], float]] = {
+    "int": _integer,
+    "vsq": _integer,
+    "binary": _integer,
+    "ternary": _integer,
+    "actnn": _integer,
+    "s2fp8": _integer,
+    "fixed": lambda form: float(3 * int_add_pj(form.element_bits)),
+    "bfp": _block,
+    "mxint": _block,
+    "mxfp": _block,
+    "mls": _block,
+    "float": _float,
+}

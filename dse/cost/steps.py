@@ -1,0 +1,184 @@
+"""Costs of one step by layer and pass: jobs of the loop nests, vector work, the optimizer, and what precision itself costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from dse.cost.jobs import cost_jobs
+from dse.cost.memory import recomputed
+from dse.cost.network_jobs import network_jobs
+from dse.cost.side import SIDE_COMPONENTS, STEP_PASSES, STOCHASTIC, SideCosts, side_costs
+from dse.cost.vector import COMPONENTS, VectorCosts, optimizer_costs, vector_costs
+from dse.hardware.arrays import HardwareArrays
+from dse.hardware.model import Hardware
+from dse.hardware.pe import pe_mode
+from dse.precision.plans import Plan
+from dse.workload.model import PASSES, Network
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class StepCosts:
+    """Costs of one step: D designs, I plans, one row per layer in the network's order, P passes (:data:`STEP_PASSES`).
+
+    Attributes
+    ----------
+    energy_j, latency_s
+        (D, I, rows, P); infinite where infeasible.
+    components_j
+        (D, I, rows, P, components), names in ``components``: parts of the energy but for side costs.
+    side
+        What precision itself costs: see :class:`dse.cost.side.SideCosts`.
+    bound
+        (D, I, rows, P) index into ``bounds``, -1 where nothing runs.
+    dram_bits
+        (D, I, rows, P)
+    bitops, macs
+        (I, rows, P) and (rows, P).
+    limit
+        (D,) why a design is infeasible, "" if it is not.
+    notes
+        Sentences for the user: widths that the processing element rounds up.
+    """
+
+    rows: tuple[str, ...]
+    energy_j: Floats
+    latency_s: Floats
+    components: tuple[str, ...]
+    components_j: Floats
+    bounds: tuple[str, ...]
+    bound: npt.NDArray[np.int64]
+    dram_bits: Floats
+    bitops: Floats
+    macs: Floats
+    limit: npt.NDArray[np.object_]
+    side: SideCosts
+    notes: tuple[str, ...] = ()
+
+    def side_j(self, component: int) -> Floats:
+        """(D, I, rows, P) joules of one of :data:`dse.cost.side.SIDE_COMPONENTS`."""
+        return np.asarray(self.side.factor[component][:, None, None, None] * self.side.amount_j[component])
+
+    def at(self, places: npt.NDArray[np.int64]) -> StepCosts:
+        """Costs of the designs at these places."""
+        by_design = ("energy_j", "latency_s", "components_j", "bound", "dram_bits", "limit")
+        chosen = {name: getattr(self, name)[places] for name in by_design}
+        return replace(self, side=replace(self.side, factor=self.side.factor[:, places]), **chosen)
+
+
+def step_costs(
+    network: Network,
+    hardware: Hardware,
+    arrays: HardwareArrays,
+    plans: Sequence[Plan],
+    mode: str = "training",
+    mapping_objective: str = "edp",
+    stochastic: Sequence[str] = STOCHASTIC,
+    recompute: bool = False,
+    map_updates: float = 0.0,
+) -> StepCosts:
+    """Costs of one step by layer and pass, on D designs under I plans; see :func:`dse.evaluate` for the options."""
+    work = network_jobs(network, plans, mode)
+    jobs = cost_jobs(hardware, arrays, work.jobs, mapping_objective)
+    runs = work.job >= 0
+    picked = np.where(runs, work.job, 0)
+    names = (*jobs.components, "vector")
+    memories = tuple(memory.name for memory in hardware.memories)
+    macs = [index for index, layer in enumerate(network.layers) if layer.has_macs]
+    others = [index for index, layer in enumerate(network.layers) if not layer.has_macs]
+    shape = (len(arrays), len(plans), len(network.layers), len(STEP_PASSES))
+    result = StepCosts(
+        rows=tuple(layer.name for layer in network.layers),
+        energy_j=np.zeros(shape),
+        latency_s=np.zeros(shape),
+        components=names,
+        components_j=np.zeros((*shape, len(names))),
+        bounds=("compute", *memories, "vector"),
+        bound=np.full(shape, -1, np.int64),
+        dram_bits=np.zeros(shape),
+        bitops=np.zeros(shape[1:]),
+        macs=np.zeros(shape[2:]),
+        limit=jobs.limit,
+        side=side_costs(network, hardware, arrays, plans, mode, stochastic, map_updates),
+        notes=_rounded(hardware, work.jobs.multiplier_bits[~work.jobs.floating & (work.jobs.shares > 0)]),
+    )
+    seconds = 1.0 / arrays.clock_hz[:, None, None, None]
+    most = len(PASSES)
+    result.energy_j[:, :, macs, :most] = np.where(runs, jobs.energy_pj[:, picked], 0.0) * 1e-12
+    result.latency_s[:, :, macs, :most] = np.where(runs, jobs.cycles[:, picked], 0.0) * seconds
+    result.components_j[:, :, macs, :most, :-1] = np.where(runs[..., None], jobs.components_pj[:, picked], 0.0) * 1e-12
+    result.bound[:, :, macs, :most] = np.where(runs, jobs.bound[:, picked], -1)
+    result.dram_bits[:, :, macs, :most] = np.where(runs, jobs.traffic_bits[:, picked, -1], 0.0)
+    result.bitops[:, macs, :most] = work.bitops
+    result.macs[macs, :most] = work.macs
+    _add(result, hardware, vector_costs(network, hardware, arrays, plans, mode), others, slice(0, most), seconds)
+    if mode == "training":
+        every = list(range(len(network.layers)))
+        _add(result, hardware, optimizer_costs(network, hardware, arrays, plans), every, slice(most, most + 1), seconds)
+    _add_side(result, arrays, len(memories) - 1)
+    if recompute and mode == "training":
+        again = np.flatnonzero(recomputed(network.layers))
+        for values in (result.energy_j, result.latency_s, result.dram_bits, result.bitops, result.side.amount_j):
+            values[..., again, 0] *= 2.0
+        result.components_j[:, :, again, 0] *= 2.0
+        result.macs[again, 0] *= 2.0
+    return result
+
+
+def _add_side(result: StepCosts, arrays: HardwareArrays, dram: int) -> None:
+    """Add the side costs to energy, and their traffic to the DRAM's energy, time and bits."""
+    side = result.side
+    for component in range(len(SIDE_COMPONENTS)):
+        if side.amount_j[component].any():
+            result.energy_j[:] += result.side_j(component)
+    bits = side.read_bits + side.written_bits
+    if bits.any():
+        shape = (len(arrays), 1, 1, 1)
+        energy = arrays.read_pj_per_bit[:, dram].reshape(shape) * side.read_bits * 1e-12
+        energy = energy + arrays.write_pj_per_bit[:, dram].reshape(shape) * side.written_bits * 1e-12
+        result.energy_j[:] += energy
+        result.components_j[..., result.components.index(result.bounds[1 + dram])] += energy
+        result.latency_s[:] += bits / (arrays.bandwidth_bits_per_cycle[:, dram] * arrays.clock_hz).reshape(shape)
+        result.dram_bits[:] += bits
+
+
+def _rounded(hardware: Hardware, pairs: npt.NDArray[np.int64]) -> tuple[str, ...]:
+    """What to tell of integer widths at which the processing element is as slow as at wider ones."""
+    pe = hardware.pe
+    widths = np.unique(pairs)
+    widths = widths[widths <= min(pe.max_weight_bits, pe.max_activation_bits)]
+    every = np.arange(1, max(pe.max_weight_bits, pe.max_activation_bits) + 1)
+    mode = pe_mode(pe, every, every)
+    rate = np.where(mode.supported, mode.lanes / mode.step_cycles, np.nan)
+    same = {int(w): int(every[np.isclose(rate, rate[w - 1], rtol=1e-12, atol=0.0)].max(initial=w)) for w in widths}
+    steps = [f"{width} bits run as {wide}" for width, wide in same.items() if wide > width]
+    return (f"{hardware.name}: {', '.join(steps)} (time and MAC energy; storage keeps its own width)",) if steps else ()
+
+
+def _add(
+    result: StepCosts, hardware: Hardware, costs: VectorCosts, rows: list[int], passes: slice, seconds: Floats
+) -> None:
+    """Add vector work to the rows of a step."""
+    memories = [memory.name for memory in hardware.memories]
+    names = {"vector": "vector", "leakage": "leakage", "dram": memories[-1], "buffer": _buffer(hardware) or "vector"}
+    result.energy_j[:, :, rows, passes] += costs.energy_pj * 1e-12
+    result.latency_s[:, :, rows, passes] += costs.cycles * seconds
+    for k, component in enumerate(COMPONENTS):
+        column = result.components.index(names[component])
+        part = result.components_j[..., column]
+        part[:, :, rows, passes] += costs.components_pj[..., k] * 1e-12
+    bound = np.where(costs.bound == 1, len(memories), len(memories) + 1)
+    result.bound[:, :, rows, passes] = np.where(costs.cycles > 0, bound, result.bound[:, :, rows, passes])
+    result.dram_bits[:, :, rows, passes] += costs.dram_bits[None]
+
+
+def _buffer(hardware: Hardware) -> str | None:
+    """Name of the shared on-chip memory that vector work passes through (the largest by default values)."""
+    names = {axis.name for axis in hardware.axes}
+    shared = [memory for memory in hardware.memories[:-1] if names <= set(memory.shared_along)]
+    return max(shared, key=lambda memory: memory.size_bits).name if shared else None

@@ -1,0 +1,177 @@
+"""What precision itself costs, and the memory footprint: by hand, and its laws."""
+
+import numpy as np
+import pytest
+
+import dse
+import dse.hardware
+from dse.cost.side import conversion_pj
+from dse.hardware.side_costs import (
+    quantize_pj,
+    range_reduction_pj,
+    reconfiguration,
+    stochastic_rounding_pj,
+    vector_op_pj,
+)
+from dse.hardware.technology import energy_scale
+from dse.precision import Histogram, Plan
+from dse.precision.formats import parse_format
+from dse.precision.policies import Overhead
+from dse.workload.load import network_from_document
+from dse.yaml_input import parse_yaml
+
+SMALL = """source: test
+batch: 2
+samples: 8
+epochs: 1
+optimizer: momentum
+input: {C: 16, H: 8, W: 8}
+layers:
+  - {op: conv, name: first, K: 32, R: 3, pad: 1, then: [norm, relu]}
+  - {op: conv, name: second, K: 32, stride: 2, R: 3, pad: 1}
+  - {op: global_pool, name: pool}
+  - {op: fc, name: last, K: 10, bias: true}
+"""
+NET = network_from_document(parse_yaml(SMALL, "small.yaml"), "small")
+HW = dse.load_hardware("flex_trainer")
+SCALE = float(energy_scale(HW.node_nm))
+FIRST_OUT, FIRST_IN, SECOND_IN = 2 * 32 * 64, 2 * 16 * 64, 2 * 32 * 64
+
+
+def rows_of(cost):
+    return cost.layers.set_index(["layer", "pass"])
+
+
+def test_converting_ranging_and_rounding_by_hand():
+    rows = rows_of(dse.evaluate(NET, HW, Plan.parse("w8a8e4", NET)))
+    forward, back = rows.loc[("first", "forward")], rows.loc[("second", "backward_data")]
+    assert forward["quantize_j"] == pytest.approx(FIRST_OUT * float(quantize_pj(8)) * SCALE * 1e-12)
+    assert forward["range_j"] == pytest.approx(FIRST_OUT * float(range_reduction_pj(32)) * SCALE * 1e-12)
+    assert forward["rounding_j"] == 0.0
+    assert back["quantize_j"] == pytest.approx(SECOND_IN * float(quantize_pj(4)) * SCALE * 1e-12)
+    assert back["rounding_j"] == pytest.approx(SECOND_IN * float(stochastic_rounding_pj(16)) * SCALE * 1e-12)
+    # The gradient stays fp32; the weight is made from its master copy.
+    assert rows.loc[("second", "backward_weight"), "quantize_j"] == 0.0
+    made = 32 * 32 * 9 * float(quantize_pj(8)) * SCALE * 1e-12
+    assert rows.loc[("second", "optimizer"), "quantize_j"] == pytest.approx(made)
+
+
+def test_fp32_is_never_converted():
+    total = dse.evaluate(NET, dse.load_hardware("fp8_trainer"), Plan.parse("fp32", NET)).total.iloc[0]
+    assert total[["quantize_j", "range_j", "rounding_j", "analytics_j"]].sum() == 0.0
+
+
+def test_inference_converts_activations_alone():
+    total = dse.evaluate(NET, HW, Plan.parse("w8a8e8", NET), mode="inference")
+    assert set(total.layers["pass"]) == {"forward"}
+    assert total.total["quantize_j"][0] > 0
+    assert total.total["range_j"][0] == total.total["rounding_j"][0] == 0.0
+
+
+def test_configuration_is_loaded_once_per_pass_of_flexible_elements_only():
+    rows = rows_of(dse.evaluate(NET, HW, Plan.parse("w8a8e8", NET)))
+    sides = [axis.size for axis in HW.axes]
+    setup = float(reconfiguration(*sides, HW.node_nm).energy_pj) * 1e-12
+    assert rows.loc[("first", "forward"), "reconfigure_j"] == pytest.approx(setup)
+    assert rows.loc[("first", "optimizer"), "reconfigure_j"] == 0.0
+    assert dse.evaluate(NET, dse.load_hardware("tpu_like"), Plan.parse("w8a8e8", NET)).total["reconfigure_j"][0] == 0.0
+
+
+def test_a_stash_of_its_own_is_written_and_read_in_its_format():
+    plain, own = Plan.parse("w8a8e8", NET), Plan.uniform(NET, stash="int4")
+    before, after = (rows_of(dse.evaluate(NET, HW, plan)) for plan in (plain, own))
+    more = after.loc[("first", "forward"), "dram_bits"] - before.loc[("first", "forward"), "dram_bits"]
+    assert more == 4 * FIRST_IN
+    norm = "first.norm" if ("first.norm", "backward_data") in before.index else before.index[1][0]
+    less = before.loc[(norm, "backward_data"), "dram_bits"] - after.loc[(norm, "backward_data"), "dram_bits"]
+    # The norm's backward pass reads its input twice, now with 4 bits less.
+    assert less == 2 * 4 * FIRST_OUT
+
+
+def test_analytics_are_charged_when_asked_for_and_where_formats_mix():
+    hw = dse.load_hardware("dynasty_like")
+    mixed = Histogram.of({"bfp4:4x4": 0.5, "bfp8:4x4": 0.5})
+    plan = Plan.from_formats(NET, dict.fromkeys(("weight", "activation", "error"), mixed))
+    given, online, rare = (dse.evaluate(NET, hw, plan, map_updates=times).total.iloc[0] for times in (0, 1, 0.1))
+    assert given["analytics_j"] == 0.0
+    assert online["analytics_j"] > 0
+    assert online["dram_bits"] > given["dram_bits"]
+    assert rare["analytics_j"] == pytest.approx(0.1 * online["analytics_j"])
+    uniform = dse.evaluate(NET, hw, Plan.from_formats(NET, dict.fromkeys(("weight", "activation", "error"), "bfp4:4x4")), map_updates=1)
+    assert uniform.total["analytics_j"][0] == 0.0
+
+
+def test_a_policys_overhead_by_hand():
+    base, charged = (
+        dse.evaluate(NET, HW, Plan.parse("w8a8e8", NET), overhead=overhead) for overhead in (None, Overhead(1e6, 1e9))
+    )
+    energy = 1e6 * float(vector_op_pj(32, True, HW.node_nm)) * 1e-12
+    assert charged.total["analytics_j"][0] == pytest.approx(energy)
+    assert charged.total["dram_bits"][0] == base.total["dram_bits"][0] + 1e9
+    cycles = 1e9 / HW.memories[-1].bandwidth_bits_per_cycle
+    assert charged.total["latency_s"][0] == pytest.approx(base.total["latency_s"][0] + cycles / HW.clock_hz)
+    assert rows_of(charged).loc[("(run)", "policy"), "dram_bits"] == 1e9
+
+
+def test_totals_hold_with_side_costs_over_designs_and_rows_of_the_run():
+    designs = dse.hardware.sample_table(HW, 4, seed=1)
+    schedule = dse.Schedule.cyclic(low=3, high=8, backward=8, cycles=2, iterations=60)
+    cost = dse.evaluate(NET, HW, schedule, designs, overhead=Overhead(1e6, 1e6))
+    parts = [name for name in cost.layers if name.endswith("_j") and name != "energy_j"]
+    sums = cost.layers.groupby("design")[["energy_j", "latency_s", "dram_bits", *parts]].sum()
+    for name in sums:
+        assert sums[name].to_numpy() == pytest.approx(cost.total[name].to_numpy(), rel=1e-9)
+    assert cost.total[parts].sum(axis=1).to_numpy() == pytest.approx(cost.total["energy_j"].to_numpy(), rel=1e-9)
+    assert (cost.phases.groupby("design")["iterations"].sum() == 60).all()
+
+
+def test_memory_footprint_by_hand():
+    total = dse.evaluate(NET, HW, Plan.parse("w4a8e8", NET)).total.iloc[0]
+    weights, biases_and_norm = 32 * 16 * 9 + 32 * 32 * 9 + 32 * 10, 10 + 2 * 32
+    assert total["memory_weights_bits"] == 4 * (weights + biases_and_norm)
+    assert total["memory_master_bits"] == total["memory_gradients_bits"] == 32 * (weights + biases_and_norm)
+    assert total["memory_optimizer_bits"] == 32 * (weights + biases_and_norm)
+    # Inputs of the three layers with MACs and of the norm.
+    assert total["memory_stash_bits"] == 8 * (FIRST_IN + FIRST_OUT + SECOND_IN + 2 * 32)
+    assert total["memory_working_bits"] == 8 * 2 * (32 * 64 + 32 * 64)
+    parts = [name for name in total.index if str(name).startswith("memory_")]
+    assert total["peak_memory_bits"] == total[parts].sum()
+    alone = dse.evaluate(NET, HW, Plan.parse("fp32", NET), mode="inference").total.iloc[0]
+    assert alone["memory_stash_bits"] == alone["memory_master_bits"] == 0.0
+
+
+def test_recomputation_trades_the_stash_for_forward_passes():
+    net = dse.load_workload("cifar_resnet20").with_batch(4)
+    plan = Plan.parse("w8a8e8", net)
+    kept, again = (dse.evaluate(net, HW, plan, recompute=flag) for flag in (False, True))
+    assert again.total["memory_stash_bits"][0] < 0.6 * kept.total["memory_stash_bits"][0]
+    assert kept.total["macs"][0] < again.total["macs"][0] < kept.total["macs"][0] * 4 / 3
+    back = [table.layers[table.layers["pass"] != "forward"]["energy_j"].sum() for table in (kept, again)]
+    assert back[0] == back[1]
+
+
+def test_rounded_widths_are_said():
+    notes = dse.evaluate(NET, HW, Plan.parse("w3a5e8", NET)).notes
+    assert notes == ("flex_trainer: 3 bits run as 4, 5 bits run as 8 (time and MAC energy; storage keeps its own width)",)
+    assert dse.evaluate(NET, HW, Plan.parse("w4a8e8", NET)).notes == ()
+    assert "4 bits run as 8" in dse.evaluate(NET, dse.load_hardware("tpu_like"), Plan.parse("w4a8e8", NET)).notes[0]
+
+
+@pytest.mark.parametrize("name", ["int8", "int4", "fixed8_4", "bfp4:4x4", "mxint8", "mxfp4_e2m1", "mls_e2m4", "fp8_e4m3", "bf16", "binary", "ternary"])
+def test_every_family_has_a_price_and_fewer_bits_convert_for_less(name):
+    assert 0.0 < conversion_pj(parse_format(name)) < conversion_pj(parse_format("int16")) * 1.01
+
+
+def test_unknown_operands_are_refused():
+    with pytest.raises(dse.InputError, match="errors"):
+        dse.evaluate(NET, HW, Plan.parse("w8a8e8", NET), stochastic=("errors",))
+
+
+def test_many_designs_and_plans_agree_with_one_at_a_time():
+    designs = dse.hardware.sample_table(HW, 3, seed=2)
+    plans = [Plan.parse(text, NET) for text in ("w8a8e8", "w4a4e8")]
+    many = dse.evaluate(NET, HW, plans, designs).total
+    for row in range(3):
+        one = dse.evaluate(NET, HW, plans[1], designs.iloc[[row]]).total.iloc[0]
+        numbers = many.iloc[2 * row + 1][["energy_j", "quantize_j", "range_j", "peak_memory_bits"]].astype(float)
+        assert np.allclose(numbers, one[numbers.index].astype(float), rtol=1e-12, atol=0)
