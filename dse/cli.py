@@ -136,6 +136,12 @@ def evaluate(
     ] = None,
     mode: Annotated[str, typer.Option(help="training or inference.")] = "training",
     batch: Annotated[int | None, typer.Option(help="Samples per step; default: the workload's.")] = None,
+    recompute: Annotated[
+        bool, typer.Option("--recompute", help="Keep inputs of segments only; run their forward passes again.")
+    ] = False,
+    map_updates: Annotated[
+        float, typer.Option(min=0.0, help="How often per step block-wise tensors find new widths (online analytics).")
+    ] = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Cost of one plan on one hardware, per layer and component."""
@@ -151,14 +157,18 @@ def evaluate(
         network = network.with_batch(batch)
     design = load_hardware(hardware)
     what: Any = Schedule.load(schedule) if schedule is not None else _plan(Plan, plan, network)
-    cost = run_evaluate(network, design, what, mode=mode)
+    cost = run_evaluate(network, design, what, mode=mode, recompute=recompute, map_updates=map_updates)
     if as_json:
         print(json.dumps(cost.as_dict(), indent=1, allow_nan=False))
     else:
-        from dse.report.tables import cost_tables
+        from dse.report.tables import cost_tables, phase_table
 
         for table in cost_tables(cost.total, cost.layers):
             _console().print(table)
+        if len(cost.phases):
+            _console().print(phase_table(cost.phases))
+        for sentence in cost.notes:
+            _console().print(sentence, soft_wrap=True)
 
 
 def _plan(plans: Any, text: str, network: Any) -> Any:

@@ -190,8 +190,12 @@ def cost_tables(total: pd.DataFrame, layers: pd.DataFrame) -> tuple[Table, Table
 
 def _layer_table(layers: pd.DataFrame) -> Table:
     table = Table(title="Per layer")
-    components = energy_components(layers)
-    titles = ["layer", "pass", "latency", "bound by", "energy", *(name.removesuffix("_j") for name in components)]
+    every = energy_components(layers)
+    # Components below 1 % of the energy would be columns of noise: they are added up.
+    components = [name for name in every if layers[name].sum() >= 0.01 * layers[every].to_numpy().sum()]
+    small = [name for name in every if name not in components]
+    names = [*(name.removesuffix("_j") for name in components), *(["other"] if small else [])]
+    titles = ["layer", "pass", "latency", "bound by", "energy", *names]
     for title in titles:
         table.add_column(title, justify="left" if title in ("layer", "pass", "bound by") else "right")
     for row in layers.to_dict("records"):
@@ -203,6 +207,25 @@ def _layer_table(layers: pd.DataFrame) -> Table:
             escape(str(row.get("bound", ""))),
             format_value(energy, "J"),
             *(format_value(row[name], "J") for name in components),
+            *([format_value(sum(row[name] for name in small), "J")] if small else []),
+        )
+    return table
+
+
+def phase_table(phases: pd.DataFrame) -> Table:
+    """Time, energy and average power of a schedule's phases; phases of the same plan are added up, in order of appearance."""
+    table = Table(title="Phases")
+    for title in ("plan", "phases", "iterations", "latency", "energy", "power"):
+        table.add_column(title, justify="left" if title == "plan" else "right")
+    for plan, rows in phases[phases["design"] == phases["design"].min()].groupby("plan", sort=False):
+        latency, energy = rows["latency_s"].sum(), rows["energy_j"].sum()
+        table.add_row(
+            escape(str(plan)),
+            str(len(rows)),
+            f"{rows['iterations'].sum():,}",
+            format_value(latency, "s"),
+            format_value(energy, "J"),
+            format_value(energy / latency, "W"),
         )
     return table
 
