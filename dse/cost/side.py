@@ -15,7 +15,8 @@ is not read twice; its range is reduced while it streams by. Inference has fixed
 Block-wise precision pays for its map with every access. Where the map is made online (``map_updates`` per step), the analytics
 cost energy per element of every tensor that mixes formats, and the traffic of their moving averages. An element with several
 width modes loads its configuration once per pass of a layer (Bit Fusion, ISCA 2018, section IV: the setup instruction of each
-block of code), hidden behind the pass before.
+block of code), hidden behind the pass before. The time of the traffic listed here (stash copies, moving averages) is added to the
+pass, not hidden behind its arithmetic.
 """
 
 from __future__ import annotations
