@@ -86,6 +86,8 @@ class JobCosts:
         Why jobs are infeasible, one sentence per distinct reason, "" if all are feasible; (D,) object array of str.
     traffic_bits
         (D, U, memories) bits read and written at each memory.
+    candidate
+        (D, U) the best mapping, as its place in the nest's table of candidates; -1 where infeasible.
     """
 
     energy_pj: Floats
@@ -95,6 +97,7 @@ class JobCosts:
     bound: Ints
     limit: npt.NDArray[np.object_]
     traffic_bits: Floats
+    candidate: Ints
 
 
 def role_memories(hardware: Hardware, role: str) -> tuple[int | None, int | None, int]:
@@ -144,6 +147,7 @@ def cost_jobs(hardware: Hardware, arrays: HardwareArrays, jobs: Jobs, objective:
         bound=np.full((designs, count), -1, np.int64),
         limit=np.full(designs, "", dtype=object),
         traffic_bits=np.zeros((designs, count, len(hardware.memories))),
+        candidate=np.full((designs, count), -1, np.int64),
     )
     mode = pe_mode(hardware.pe, jobs.multiplier_bits[..., 0], jobs.multiplier_bits[..., 1])
     wrong = (jobs.shares > 0) & ~(mode.supported & multiplies(hardware.pe, jobs.floating))
@@ -338,6 +342,7 @@ def _store(
     costs.energy_pj[at] = found.energy_pj.reshape(shape)
     costs.cycles[at] = found.cycles.reshape(shape)
     costs.bound[at] = np.where(fits, found.bound + 1, -1).reshape(shape)
+    costs.candidate[at] = found.index.reshape(shape)
     moved = table.counts[:, np.where(fits, found.index, 0)].T
     energy = moved * points.energy_per_column
     bits = moved * prices.column_bits
