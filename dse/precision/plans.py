@@ -25,7 +25,7 @@ from dse.precision.cells import MAC_OPERANDS, OPERANDS, Cell, Histogram, Joint, 
 from dse.precision.formats import Format, multiplier_bits, stored_bits
 from dse.precision.plan_file import is_path, plan_text, read_plan, short_formats
 from dse.precision.plan_rules import DEFAULTS, Given, NamedNetwork, has_macs, read_cell, read_row
-from dse.yaml_input import load_yaml, suggest
+from dse.yaml_input import Document, load_yaml, suggest
 
 FloatArray: TypeAlias = NDArray[np.float64]
 IntArray: TypeAlias = NDArray[np.int64]
@@ -196,7 +196,11 @@ class Plan:
         InputError
             Every unknown key, format and layer, every missing layer, with its line.
         """
-        document = load_yaml(path)
+        return cls.from_document(load_yaml(path), net)
+
+    @classmethod
+    def from_document(cls, document: Document, net: NamedNetwork) -> Plan:
+        """A plan from a document that was already read; see :meth:`load`."""
         names = tuple(layer.name for layer in net.layers)
         formats, joint = read_plan(document, net.name, names)
         try:
