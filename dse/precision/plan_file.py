@@ -8,7 +8,7 @@
       int8: [conv1, fc]
     activation: int8             # the same in every layer
     error: int8
-    blocks:                      # block-wise cells: shares of a tensor's elements
+    blocks:                      # block-wise cells: shares of a tensor's elements; without layers: in all of them
       - {operand: weight, layers: [layer1.0.conv1], block: 4x4, shares: {bfp4: 0.75, bfp8: 0.25}}
     joint:                       # how block formats of two operands meet; without it they are independent
       - {layer: layer1.0.conv1, operands: [weight, activation], shares: [[0.5, 0.25], [0.0, 0.25]]}
@@ -271,8 +271,10 @@ def _items(
 def _layers(
     document: Document, where: tuple[str | int, ...], given: Any, layers: Sequence[str], problems: list[Problem]
 ) -> list[str]:
+    if given is None:
+        return list(layers)
     if not isinstance(given, list):
-        problems.append(document.problem(where, "expected a list of layers"))
+        problems.append(document.problem(where, "expected a list of layers, or nothing for all of them"))
         return []
     for index, layer in enumerate(given):
         if layer not in layers:

@@ -274,3 +274,13 @@ def test_operands_are_known():
         Plan.uniform(NET).stored_bits("weights")
     assert len(Plan.uniform(NET).table) == len(OPERANDS)
     assert parse_format("int8") in Plan.uniform(NET).choices("weight").formats
+
+
+def test_blocks_without_layers_are_those_of_all_layers(tmp_path):
+    path = tmp_path / "plan.yaml"
+    head = "weight: bfp8\nactivation: bfp8\nerror: bfp8\nblocks:\n  - {operand: weight, "
+    path.write_text(head + "shares: {bfp4: 0.5, bfp8: 0.5}}\n")
+    assert Plan.load(path, NET).cells("weight") == (Histogram.of({"bfp4": 0.5, "bfp8": 0.5}),) * len(NET.layers)
+    path.write_text(head + "layers: fc, shares: {bfp4: 0.5, bfp8: 0.5}}\n")
+    with pytest.raises(InputError, match="expected a list of layers, or nothing for all of them"):
+        Plan.load(path, NET)
