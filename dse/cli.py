@@ -34,20 +34,40 @@ HardwareOption = Annotated[str, typer.Option("--hardware", help="A hardware file
 
 @app.command(epilog="Example: dse explore workloads/imagenet_resnet.yaml --max-accuracy-drop 0.5 --trials 400")
 def explore(
-    workload: Workload,
+    workload: Annotated[
+        list[str], typer.Argument(help="A workload file, or the name of a shipped one; several share one hardware.")
+    ],
     hardware: HardwareOption = "flex_trainer",
     profile: Annotated[
-        str | None, typer.Option(help="Sensitivity profile; default: the shipped one of the workload's name.")
+        list[str] | None,
+        typer.Option(help="Sensitivity profile, one per workload; default: the shipped ones of the workloads' names."),
     ] = None,
     max_accuracy_drop: Annotated[float, typer.Option(help="Hard limit on lost top-1 accuracy, points.")] = 1.0,
     objectives: Annotated[
         str, typer.Option(help="Comma-separated, of latency, energy, area, accuracy.")
     ] = "latency,energy,area",
-    strategy: Annotated[str, typer.Option(help="nested, joint or random.")] = "nested",
+    strategy: Annotated[str, typer.Option(help="nested, joint, random or exhaustive.")] = "nested",
     sampler: Annotated[str, typer.Option(help="tpe, nsga2, nsga3, gp, qmc, cma or random.")] = "tpe",
-    trials: Annotated[int, typer.Option(help="Hardware designs to try.")] = 120,
+    trials: Annotated[int | None, typer.Option(help="Hardware designs to try; default 120 without --seconds.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Stop after so much time.")] = None,
     seed: Annotated[int, typer.Option(help="Same file and same seed give the same result.")] = 0,
     jobs: Annotated[int, typer.Option(help="Worker processes; the result does not depend on them.")] = 1,
+    scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler to use instead of --jobs.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="How often a step of each workload is run, such as 1,2; default: once each.")
+    ] = None,
+    worst_case: Annotated[
+        bool, typer.Option("--worst-case", help="Largest of the workloads' latency and energy, not their sum.")
+    ] = False,
+    max_latency: Annotated[float | None, typer.Option(help="Hard limit, s per step of each workload.")] = None,
+    max_energy: Annotated[float | None, typer.Option(help="Hard limit, J per step of each workload.")] = None,
+    max_area: Annotated[float | None, typer.Option(help="Hard limit, mm2.")] = None,
+    max_model_size: Annotated[float | None, typer.Option(help="Hard limit, bits of all weights.")] = None,
+    max_memory: Annotated[float | None, typer.Option(help="Hard limit, bits held at the peak of a step.")] = None,
+    max_bitops: Annotated[float | None, typer.Option(help="Hard limit, BitOps of a step.")] = None,
+    schedules: Annotated[
+        str | None, typer.Option(help="Search schedules over training too: cyclic, or a file of their space.")
+    ] = None,
     mode: Annotated[str, typer.Option(help="training or inference.")] = "training",
     robust: Annotated[
         bool, typer.Option("--robust", help="Hold the limit for the predicted drop plus the predictor's error.")
@@ -67,8 +87,17 @@ def explore(
 
     from dse.report import summary_table, write_report
     from dse.search import explore as run_explore
+    from dse.search.explore import DEFAULT_TRIALS
     from dse.studies.validation import validation_table
 
+    bounds = {
+        "latency": max_latency,
+        "energy": max_energy,
+        "area": max_area,
+        "model_size": max_model_size,
+        "memory": max_memory,
+        "bitops": max_bitops,
+    }
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -78,14 +107,15 @@ def explore(
         TextColumn("{task.fields[state]}"),
     )
     with Progress(*columns, console=_console(stderr=True), transient=True) as bar:
-        task = bar.add_task("exploring", total=max(trials, 1), state="mapping tables")
+        total = None if strategy == "exhaustive" or (seconds and not trials) else trials or DEFAULT_TRIALS
+        task = bar.add_task("exploring", total=total, state="mapping tables")
         stopped: list[int] = []
         # Compiled code cannot be interrupted half-way: Ctrl-C ends the run after the batch at hand, with its state written.
         signal.signal(signal.SIGINT, lambda *_: stopped.append(1))
 
         def progress(done: int, front: int, hypervolume: float, gap: float) -> None:
             bar.update(task, completed=done, state=f"front {front}, hypervolume {hypervolume:.4f}, gap {gap:.2%}")
-            if stopped and done < trials:
+            if stopped and done != total:
                 raise KeyboardInterrupt
 
         try:
@@ -98,8 +128,14 @@ def explore(
                 strategy=strategy,
                 sampler=sampler,
                 trials=trials,
+                seconds=seconds,
                 seed=seed,
                 jobs=jobs,
+                scheduler=scheduler,
+                weights=_numbers("--weights", weights),
+                worst_case=worst_case,
+                limits={name: bound for name, bound in bounds.items() if bound is not None},
+                schedules=schedules,
                 mode=mode,
                 robust=robust,
                 out=out,
@@ -118,6 +154,13 @@ def explore(
     _print_run(run, summary_table(run.folder), page)
 
 
+def _numbers(option: str, text: str | None) -> list[float] | None:
+    try:
+        return None if text is None else [float(number) for number in text.split(",")]
+    except ValueError:
+        raise InputError(option, [f"expected numbers separated by commas, got '{text}'"]) from None
+
+
 def _print_run(run: Run, table: Any, page: Path) -> None:
     console = _console()
     console.print(table)
@@ -128,13 +171,21 @@ def _print_run(run: Run, table: Any, page: Path) -> None:
 
 @app.command(epilog="Example: dse evaluate imagenet_resnet --hardware bit_fusion --plan w4a4e8")
 def evaluate(
-    workload: Workload,
+    workload: Annotated[
+        str | None, typer.Argument(help="A workload file, or the name of a shipped one; default: that of --design.")
+    ] = None,
     hardware: HardwareOption = "flex_trainer",
     plan: Annotated[str, typer.Option(help="Such as w8a8e8, w4a4e8, fp32, or a YAML file.")] = "w8a8e8",
     schedule: Annotated[
         Path | None, typer.Option(help="A schedule of plans over a training run, instead of --plan.")
     ] = None,
-    mode: Annotated[str, typer.Option(help="training or inference.")] = "training",
+    design: Annotated[
+        str | None,
+        typer.Option(help="A design's YAML, or RUN:DESIGN, instead of --hardware and --plan: its figures again."),
+    ] = None,
+    mode: Annotated[
+        str | None, typer.Option(help="training or inference; default: training, or that of --design.")
+    ] = None,
     batch: Annotated[int | None, typer.Option(help="Samples per step; default: the workload's.")] = None,
     recompute: Annotated[
         bool, typer.Option("--recompute", help="Keep inputs of segments only; run their forward passes again.")
@@ -150,16 +201,26 @@ def evaluate(
     from dse.precision import Plan, Schedule
     from dse.workload import load_workload
 
-    network = load_workload(workload)
+    given = None
+    if design is not None:
+        from dse.export import load_design
+
+        given = load_design(design, workload)
+    elif workload is None:
+        raise InputError("dse evaluate", ["needs a workload, or --design"])
+    network = load_workload(str(workload)) if given is None else given.network
     if batch is not None:
         if batch < 1:
             raise InputError("--batch", [f"expected an integer >= 1, got {batch}"])
         network = network.with_batch(batch)
-    design = load_hardware(hardware)
-    what: Any = Schedule.load(schedule) if schedule is not None else _plan(Plan, plan, network)
-    cost = run_evaluate(network, design, what, mode=mode, recompute=recompute, map_updates=map_updates)
+    machine = load_hardware(hardware) if given is None else given.hardware
+    bits = _plan(Plan, plan, network) if given is None else given.plan
+    what: Any = bits if schedule is None else Schedule.load(schedule)
+    mode = mode or (given.mode if given is not None else "training")
+    cost = run_evaluate(network, machine, what, mode=mode, recompute=recompute, map_updates=map_updates)
+    again = [] if given is None else [given.verdict(cost.as_dict()["total"][0])]
     if as_json:
-        print(json.dumps(cost.as_dict(), indent=1, allow_nan=False))
+        print(json.dumps({**cost.as_dict(), "notes": [*cost.notes, *again]}, indent=1, allow_nan=False))
     else:
         from dse.report.tables import cost_tables, phase_table
 
@@ -167,7 +228,7 @@ def evaluate(
             _console().print(table)
         if len(cost.phases):
             _console().print(phase_table(cost.phases))
-        for sentence in cost.notes:
+        for sentence in (*cost.notes, *again):
             _console().print(sentence, soft_wrap=True)
 
 
@@ -206,6 +267,31 @@ def list_shipped() -> None:
         _console().print(table)
 
 
+@app.command("import", epilog="Example: dse import model.onnx -o net.yaml --batch 8 --dim sequence=128")
+def import_model(
+    model: Annotated[Path, typer.Argument(help="An ONNX file; its weights are not read.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The workload file to write.")],
+    batch: Annotated[int | None, typer.Option(help="Samples per step; default: the model's.")] = None,
+    dim: Annotated[list[str] | None, typer.Option(help="NAME=VALUE, the size of an open dimension; repeat.")] = None,
+    strip: Annotated[Path | None, typer.Option(help="Also write a copy of the model without its weights.")] = None,
+    plan: Annotated[Path | None, typer.Option(help="Also write the formats of a quantized model as a plan.")] = None,
+) -> None:
+    """An ONNX model as a workload file, with what was left out."""
+    from dse.precision import Plan
+    from dse.workload.nests import network_text
+    from dse.workload.onnx_import import import_onnx, import_summary, plan_formats, read_dims, strip_onnx, write_text
+
+    found = import_onnx(model, batch=batch, dims=read_dims(dim or []))
+    formats = Plan.from_formats(found.network, plan_formats(found, str(model))) if plan is not None else None
+    lines = import_summary(found)
+    write_text(out, network_text(found.network, "\n".join(lines)))
+    if formats is not None and plan is not None:
+        formats.save(plan)
+    if strip is not None:
+        strip_onnx(model, strip)
+    print("\n".join([*lines, f"workload: {out}"]))
+
+
 @app.command(epilog="Example: dse report reports/imagenet_resnet-2026-01-31-0")
 def report(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
@@ -220,6 +306,30 @@ def report(
         for path in write_figures(run, figures):
             print(f"figure: {path}")
     print(f"report: {page}")
+
+
+@app.command(epilog="Example: dse export reports/imagenet_resnet-2026-01-31-0 knee --to brevitas -o bits.json")
+def export(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    design: Annotated[str, typer.Argument(help="A design of its front, or knee, fastest or thriftiest.")],
+    to: Annotated[
+        str,
+        typer.Option("--to", help="design, hardware, plan, json, brevitas, hawq, onnx, zigzag, accelforge or timeloop."),
+    ],
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="A file, or a folder for targets of many files.")] = None,
+    model: Annotated[Path | None, typer.Option(help="With --to onnx: a model to put the bit map into.")] = None,
+) -> None:
+    """A design for other programs: bit configurations, inputs of other cost models, or a file for dse evaluate."""
+    from dse.export import export_design, write_export
+
+    contents = export_design(run, design, to, model)
+    only = next(iter(contents.values()))
+    if out is None and len(contents) == 1 and isinstance(only, str):
+        print(only, end="")
+        return
+    default = Path(f"{design}-{to}") if len(contents) > 1 else Path(next(iter(contents)))
+    for path in write_export(contents, out or default):
+        print(f"{to}: {path}")
 
 
 @app.command(epilog="Example: dse compare reports/a reports/b")

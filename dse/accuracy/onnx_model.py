@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from dse.accuracy.profile import some_names
 from dse.errors import InputError
 from dse.precision.quantize import quantize
+from dse.workload.onnx_names import layer_names
 
 #: Images that activation ranges are taken from, at most.
 RANGE_IMAGES = 64
@@ -162,6 +163,9 @@ def open_onnx(
         if node.op_type == "Constant" and node.attribute[0].name == "value"
     }
     input_name, shape, batch = _single_input(model.graph, tensors, source)
+    # Names of the graph as it is in the file, as importing it gives them.
+    for node, name in zip(model.graph.node, layer_names(model.graph), strict=True):
+        node.name = name
     _fold_batch_norms(onnx, model.graph, tensors)
     _constants_as_initializers(onnx, model.graph, tensors)
     _drop_softmax(model.graph)
@@ -245,18 +249,12 @@ def _single_input(graph: Any, tensors: Mapping[str, Any], source: str) -> tuple[
     return inputs[0].name, tuple(dims[1:]), dims[0]
 
 
-def _name(node: Any, position: int) -> str:
-    """Name of the framework's module where the weight has kept it (``layer1.0.conv1.weight``), else the node's."""
-    weight = node.input[1] if len(node.input) > 1 else ""
-    return weight.removesuffix(".weight") if weight.endswith(".weight") else node.name or f"{node.op_type}_{position}"
-
-
 def _find_layers(
     graph: Any, tensors: Mapping[str, Any], macs: Mapping[str, int]
 ) -> tuple[list[OnnxLayer], dict[str, str]]:
     layers, unsupported = [], {}
-    for position, node in enumerate(graph.node):
-        name = _name(node, position)
+    for node in graph.node:
+        name = node.name
         if node.op_type in _OTHER_MACS:
             unsupported[name] = node.op_type
         if node.op_type not in _SUPPORTED:
@@ -324,8 +322,8 @@ def _macs_per_image(
     """MACs of each layer from the shapes of a run on zeros; layers of kinds that are not known here are left out."""
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
-    wanted = [(i, node) for i, node in enumerate(probe.graph.node) if node.op_type in (*_SUPPORTED, "ConvTranspose")]
-    names = {name for _, node in wanted for name in (*node.output[:1], *node.input[:2]) if name not in tensors}
+    wanted = [node for node in probe.graph.node if node.op_type in (*_SUPPORTED, "ConvTranspose")]
+    names = {name for node in wanted for name in (*node.output[:1], *node.input[:2]) if name not in tensors}
     names -= {input_name, *(item.name for item in probe.graph.output)}
     probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in sorted(names))
     session = runtime.InferenceSession(
@@ -338,7 +336,7 @@ def _macs_per_image(
     }
     shapes |= {name: value.shape for name, value in tensors.items()} | {input_name: shape}
     macs = {}
-    for position, node in wanted:
+    for node in wanted:
         first, second, result = (shapes[name] for name in (*node.input[:2], node.output[0]))
         if node.op_type == "Conv":
             count = prod(result) * prod(second[1:])
@@ -347,7 +345,7 @@ def _macs_per_image(
         else:
             transposed = any(item.name == "transA" and item.i for item in node.attribute)
             count = prod(result) * first[0 if transposed else -1]
-        macs[_name(node, position)] = count // shape[0]
+        macs[node.name] = count // shape[0]
     return macs
 
 

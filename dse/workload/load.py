@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from dse.errors import InputError, Problem
 from dse.shipped import find_file
 from dse.workload.model import OPTIMIZERS, PASSES, Layer, Network
+from dse.workload.nests import NestEntry, layer_of_entry
 from dse.yaml_input import Document, Key, load_yaml, suggest, validate
 
 #: More multiply-accumulates per sample than any network has; beyond it integers would overflow in the tables.
@@ -86,9 +87,10 @@ class WorkloadFile(_Strict):
     samples: Positive
     epochs: Positive
     optimizer: Literal["sgd", "momentum", "adam"]
-    input: InputFile
+    input: InputFile | None = None
     blocks: dict[str, Block] = {}
-    layers: Annotated[list[Operation], Field(min_length=1)]
+    layers: Annotated[list[Operation], Field(min_length=1)] | None = None
+    nests: Annotated[list[NestEntry], Field(min_length=1)] | None = None
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ def load_workload(name_or_path: str | Path) -> Network:
 
 def network_from_document(document: Document, name: str) -> Network:
     """A network from a document that was already read."""
-    file = validate(WorkloadFile, document)
+    file = validate(WorkloadFile, document, _one_form)
     assert file.optimizer in OPTIMIZERS
     builder = _Builder(document, file)
     builder.run()
@@ -140,6 +142,18 @@ def network_from_document(document: Document, name: str) -> Network:
     )
 
 
+def _one_form(file: WorkloadFile) -> list[tuple[Key, str]]:
+    """A file has operations with an input, or nests."""
+    if file.nests is not None:
+        extra = [key for key in ("input", "blocks", "layers") if getattr(file, key)]
+        return [((key,), "goes with 'layers'; a file with 'nests' has explicit bounds") for key in extra]
+    return [
+        ((key,), "missing; give 'input' and 'layers', or 'nests'")
+        for key in ("input", "layers")
+        if getattr(file, key) is None
+    ]
+
+
 class _Builder:
     """Walks the operations once, carrying the shape; problems are collected, each at its place in the file."""
 
@@ -151,20 +165,31 @@ class _Builder:
         self.names: set[str] = set()
 
     def run(self) -> None:
-        shape = self.file.input
+        shape, where = self.file.input, "layers" if self.file.nests is None else "nests"
         self._cycles()
-        if not self.problems:
+        if self.file.nests is not None:
+            self._nests(self.file.nests)
+        elif not self.problems:
+            assert shape is not None
+            assert self.file.layers is not None
             self._all(self.file.layers, Tensor("", shape.C, shape.H, shape.W), "", {}, ("layers",))
         macs = sum(layer.macs for layer, _ in self.layers)
         if not self.problems and not macs:
-            self.problems.append(self.document.problem(("layers",), "no layer multiplies; the network is empty"))
+            self.problems.append(self.document.problem((where,), "no layer multiplies; the network is empty"))
         if macs > MAX_MACS:
             self.problems.append(
-                self.document.problem(("layers",), f"{macs:.3g} multiply-accumulates per sample; expected at most 2^50")
+                self.document.problem((where,), f"{macs:.3g} multiply-accumulates per sample; expected at most 2^50")
             )
         if self.problems:
             unique = list({str(problem): problem for problem in self.problems}.values())
             raise InputError(self.document.source, unique)
+
+    def _nests(self, entries: list[NestEntry]) -> None:
+        for index, entry in enumerate(entries):
+            layer, faults = layer_of_entry(entry)
+            for fault in faults:
+                self.problem(("nests", index, fault.key), fault.message)
+            self.add(layer, Tensor(layer.tie, 1, 1, 1), ("nests", index))
 
     def problem(self, path: Key, message: str) -> None:
         self.problems.append(self.document.problem(path, message))

@@ -1,0 +1,394 @@
+"""``dse import``: an ONNX model as a network, with the formats of a quantized one and what was left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from dse.errors import InputError, Problem
+from dse.workload.load import MAX_MACS
+from dse.workload.model import Layer, Network
+from dse.workload.onnx_layers import (
+    FREE,
+    HANDLERS,
+    LEARNED,
+    MOVING,
+    MULTIPLYING,
+    Flow,
+    Unknown,
+    Unsupported,
+    attributes,
+)
+from dse.workload.onnx_names import layer_names
+from dse.workload.onnx_read import OnnxGraph, bits_of_type, onnx_library, read_model, resolve_shapes
+
+#: Operators through which a tensor is the same tensor for those who read it.
+_SAME = ("Identity", "Dropout", "Cast", "QuantizeLinear", "DequantizeLinear")
+#: Formats of ``TensorProto`` data types (onnx.proto, enum DataType).
+_TYPES = {
+    1: "fp32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 10: "fp16", 11: "fp32", 16: "bf16",
+    17: "fp8_e4m3", 18: "fp8_e4m3", 19: "fp8_e5m2", 20: "fp8_e5m2", 21: "uint4", 22: "int4",
+}  # fmt: skip
+#: Largest initializer that a stripped copy keeps, elements.
+_STRIP_ABOVE = 256
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Operators of one kind that make no layer.
+
+    Attributes
+    ----------
+    operator, count
+        Kind and number.
+    macs_share
+        Share of the network's multiply-accumulates; NaN where they are not known.
+    traffic_share
+        Share of all bits that the graph's operators read and write.
+    """
+
+    operator: str
+    count: int
+    macs_share: float
+    traffic_share: float
+
+
+@dataclass(frozen=True)
+class Imported:
+    """Result of :func:`import_onnx`.
+
+    Attributes
+    ----------
+    network
+        Layers under the model's own names.
+    formats
+        Names of the number formats of (weight, activation) by layer with MACs; empty if nothing is quantized.
+    skipped
+        What makes no layer, the largest share first.
+    """
+
+    network: Network
+    formats: Mapping[str, tuple[str, str]]
+    skipped: tuple[Skipped, ...]
+
+
+def import_onnx(path: str | Path, *, batch: int | None = None, dims: Mapping[str, int] | None = None) -> Imported:
+    """Read an ONNX model; weights and external data are not loaded.
+
+    Parameters
+    ----------
+    batch
+        Samples per step of the network; default: those of the model's first input. Its layers are per sample either way.
+    dims
+        Sizes of the dimensions that the model leaves open, by name.
+
+    Raises
+    ------
+    InputError
+        onnx is not installed; everything that is wrong with the file, see :func:`dse.workload.onnx_read.read_model`; a layer with
+        MACs of unknown shape; no layer with MACs at all.
+    """
+    source = str(path)
+    if batch is not None and not 1 <= batch <= 2**31:
+        raise InputError("--batch", [f"expected an integer from 1 to 2^31, got {batch}"])
+    model = read_model(path)
+    names = {
+        node.output[0]: name
+        for node, name in zip(model.graph.node, layer_names(model.graph), strict=True)
+        if node.output
+    }
+    graph = resolve_shapes(model, source, dims or {})
+    samples = _samples(graph)
+    flow = Flow(graph, samples)
+    flow.dynamic |= set(graph.inputs)
+    layers, skipped = _walk(flow, names, source)
+    layers = _tied(graph, layers)
+    total = sum(layer.macs for layer, _ in layers)
+    if not total:
+        raise InputError(source, ["has no layer with multiply-accumulates; the network would be empty"])
+    if total > MAX_MACS:
+        raise InputError(source, [f"has {total:.3g} multiply-accumulates per sample; expected at most 2^50"])
+    network = Network(
+        name=Path(source).stem,
+        source=f"imported from {Path(source).name}"
+        + (f", produced by {_plain(model.producer_name)}" if model.producer_name else ""),
+        layers=tuple(layer for layer, _ in layers),
+        batch=batch or samples,
+        samples=batch or samples,
+        epochs=1,
+    )
+    formats = _formats(graph, flow, layers)
+    return Imported(network, formats, _shares(graph, skipped, total))
+
+
+def read_dims(options: Sequence[str]) -> dict[str, int]:
+    """Sizes of open dimensions from ``NAME=VALUE``.
+
+    Raises
+    ------
+    InputError
+        Something else.
+    """
+    result = {}
+    for option in options:
+        name, equals, value = option.rpartition("=")
+        if not equals or not name or not value.strip().isdecimal():
+            raise InputError("--dim", [f"expected NAME=VALUE with an integer, such as sequence=128, got '{option}'"])
+        result[name] = int(value[:20])
+    return result
+
+
+def strip_onnx(path: str | Path, out: str | Path) -> None:
+    """Write a copy of a model whose large initializers are constants of the same shape: a few KB that import alike.
+
+    Raises
+    ------
+    InputError
+        What :func:`import_onnx` raises, or the copy cannot be written.
+    """
+    onnx = onnx_library("dse import")
+    model = read_model(path)
+    for node, name in zip(model.graph.node, layer_names(model.graph), strict=True):
+        node.name = name
+    opset = max((item.version for item in model.opset_import if item.domain in ("", "ai.onnx")), default=0)
+    kept, added = [], []
+    for item in model.graph.initializer:
+        large = prod(item.dims) > _STRIP_ABOVE or item.data_location == onnx.TensorProto.EXTERNAL
+        if not large or opset < 9:
+            kept.append(item)
+            continue
+        shape = onnx.TensorProto(
+            name=f"{item.name}/shape",
+            data_type=onnx.TensorProto.INT64,
+            dims=[len(item.dims)],
+            int64_data=list(item.dims),
+        )
+        zero = bytes(max(bits_of_type(item.data_type) // 8, 1))
+        value = onnx.TensorProto(name="value", data_type=item.data_type, dims=[1], raw_data=zero)
+        kept.append(shape)
+        added.append(
+            onnx.helper.make_node("ConstantOfShape", [shape.name], [item.name], name=f"{item.name}/value", value=value)
+        )
+    replaced = {node.output[0] for node in added}
+    inputs = [item for item in model.graph.input if item.name not in replaced]
+    nodes = [*added, *[type(node).FromString(node.SerializeToString()) for node in model.graph.node]]
+    copies = [type(item).FromString(item.SerializeToString()) for item in inputs]
+    for target, items in ((model.graph.initializer, kept), (model.graph.node, nodes), (model.graph.input, copies)):
+        items = [type(item).FromString(item.SerializeToString()) for item in items]
+        del target[:]
+        target.extend(items)
+    try:
+        Path(out).write_bytes(model.SerializeToString())
+    except OSError as error:
+        raise InputError(str(out), [f"cannot be written: {error.strerror}"]) from None
+
+
+def _samples(graph: OnnxGraph) -> int:
+    """Samples that the first input holds: its leading axis, or the second one where a recurrent layer reads it step by step."""
+    if not graph.inputs:
+        return 1
+    first, shape = next(iter(graph.inputs.items()))
+    by_step = any(
+        node.op_type in ("LSTM", "GRU", "RNN") and node.input[0] == first and not attributes(node).get("layout", 0)
+        for node in graph.nodes
+        if node.input
+    )
+    axis = 1 if by_step else 0
+    return max(shape[axis], 1) if len(shape) > axis + 1 else 1
+
+
+def _walk(flow: Flow, names: Mapping[str, str], source: str) -> tuple[list[tuple[Layer, Any]], list[tuple[Any, float]]]:
+    """Layers with their nodes, and the skipped nodes with their MACs (NaN if unknown)."""
+    layers: list[tuple[Layer, Any]] = []
+    skipped: list[tuple[Any, float]] = []
+    makers = {output: node for node in flow.graph.nodes for output in node.output}
+    tables: set[str] = set()
+    for node in flow.graph.nodes:
+        if not _runs(flow, node):
+            continue
+        flow.dynamic.update(name for name in node.output if name)
+        name = names.get(node.output[0], node.name) if node.output else node.name
+        made: list[Layer] = []
+        missed = 0.0 if node.op_type in MOVING else float("nan")
+        if node.domain in ("", "ai.onnx") and node.op_type in HANDLERS:
+            try:
+                made = HANDLERS[node.op_type](flow, node, name)
+            except Unsupported as error:
+                missed = error.macs
+            except (Unknown, IndexError, KeyError, ValueError, TypeError, ZeroDivisionError) as error:
+                if node.op_type in MULTIPLYING:
+                    # What follows a tensor of unknown shape is unknown too: only the first one is news.
+                    told = str(error) if isinstance(error, Unknown) else "its inputs are not those of such an operator"
+                    raise InputError(source, [Problem(f"layer '{name}' ({node.op_type})", told)]) from None
+                missed = 0.0
+        if not made and node.op_type not in FREE:
+            skipped.append((node, missed))
+        if len(made) == 1 and made[0].kind in ("conv", "fc", "embedding"):
+            table = _table(flow, makers, node)
+            made = [replace(made[0], shared=table in tables)]
+            tables.add(table)
+        trained = any(layer.parameters or layer.shared for layer in made) or node.op_type in LEARNED
+        if trained or any(tensor in flow.errors for tensor in node.input):
+            flow.errors.update(tensor for tensor in node.output if tensor)
+        layers += [(layer, node) for layer in made]
+    return layers, skipped
+
+
+def _runs(flow: Flow, node: Any) -> bool:
+    """Whether a node depends on an input; what does not was computed when the model was made."""
+    return any(name in flow.dynamic for name in node.input) or any(
+        item.HasField("g") or item.graphs for item in node.attribute
+    )
+
+
+def _table(flow: Flow, makers: Mapping[str, Any], node: Any) -> str:
+    """The initializer that holds the weights of a layer, behind transposes and conversions."""
+    constants = [
+        name for name in node.input if name and flow.is_constant(name) and len(flow.graph.shapes.get(name) or ()) > 1
+    ]
+    name = str(constants[0]) if constants else ""
+    while name in makers and makers[name].op_type in (*_SAME, "Transpose") and makers[name].input:
+        name = str(makers[name].input[0])
+    return name or str(node.output[0])
+
+
+def _tied(graph: OnnxGraph, layers: list[tuple[Layer, Any]]) -> list[tuple[Layer, Any]]:
+    """Layers with MACs that read the same tensor share its format."""
+    behind = {
+        node.output[0]: node.input[0] for node in graph.nodes if node.op_type in _SAME and node.input and node.output
+    }
+
+    def origin(name: str) -> str:
+        while name in behind:
+            name = behind[name]
+        return name
+
+    made = {node.output[0]: layer.name for layer, node in layers if node.output}
+    readers: dict[str, int] = {}
+    for layer, node in layers:
+        if layer.has_macs:
+            readers[origin(node.input[0])] = readers.get(origin(node.input[0]), 0) + 1
+    result = []
+    for layer, node in layers:
+        read = origin(node.input[0]) if layer.has_macs else ""
+        shared = bool(read) and readers[read] > 1 and read not in graph.inputs
+        result.append((replace(layer, tie=made.get(read, read)) if shared else layer, node))
+    return result
+
+
+def _formats(graph: OnnxGraph, flow: Flow, layers: list[tuple[Layer, Any]]) -> dict[str, tuple[str, str]]:
+    """Formats of weight and activation by layer with MACs, {} if no layer multiplies integers."""
+    makers = {output: node for node in graph.nodes for output in node.output}
+    result = {}
+    for layer, node in layers:
+        if not layer.has_macs:
+            continue
+        place = 3 if node.op_type in ("QLinearConv", "QLinearMatMul") else 1
+        read = node.input[0]
+        weight = node.input[place] if layer.kind != "matmul" or len(node.input) > place else read
+        result[layer.name] = (_format(graph, makers, weight, True), _format(graph, makers, read, False))
+    integers = any(name.startswith(("int", "uint")) for pair in result.values() for name in pair)
+    return result if integers else {}
+
+
+def _format(graph: OnnxGraph, makers: Mapping[str, Any], name: str, weight: bool) -> str:
+    """Name of the format that a tensor has where a layer reads it."""
+    node = makers.get(name)
+    channel = False
+    for _ in range(100):
+        if node is None or node.op_type not in (*_SAME, "Transpose", "Reshape", "MaxPool", "Relu", "Flatten"):
+            break
+        if node.op_type == "DequantizeLinear":
+            name = node.input[0]
+            scale = graph.shapes.get(node.input[1]) or ()
+            channel = bool(scale) and prod(scale) > 1
+            break
+        if node.op_type == "QuantizeLinear":
+            break
+        name = node.input[0]
+        node = makers.get(name)
+    kind = _TYPES.get(graph.types.get(name, 0), "fp32")
+    return f"{kind}:channel" if weight and channel and kind.startswith("int") else kind
+
+
+def _shares(graph: OnnxGraph, skipped: list[tuple[Any, float]], macs: int) -> tuple[Skipped, ...]:
+    """Skipped operators by kind, with their shares."""
+
+    def bits(node: Any) -> float:
+        tensors = [name for name in (*node.input, *node.output) if name]
+        return float(
+            sum(prod(graph.shapes.get(name) or (0,)) * bits_of_type(graph.types.get(name, 0)) for name in tensors)
+        )
+
+    traffic = sum(bits(node) for node in graph.nodes if node.op_type not in FREE) or 1.0
+    known = macs + sum(missed for _, missed in skipped if missed == missed)
+    kinds: dict[str, list[tuple[Any, float]]] = {}
+    for node, missed in skipped:
+        kinds.setdefault(
+            node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}", []
+        ).append((node, missed))
+    rows = [
+        Skipped(
+            kind,
+            len(items),
+            sum(missed for _, missed in items) / known,
+            sum(bits(node) for node, _ in items) / traffic,
+        )
+        for kind, items in kinds.items()
+    ]
+    return tuple(sorted(rows, key=lambda row: (row.macs_share == row.macs_share, -row.macs_share, -row.traffic_share)))
+
+
+def _plain(text: str) -> str:
+    return "".join(character for character in text if character.isprintable())[:80]
+
+
+def import_summary(found: Imported) -> list[str]:
+    """What was read and what was left out, one sentence a line."""
+    net = found.network
+    lines = [
+        f"{len(net.mac_layers)} layers with MACs, {len(net.vector_layers)} without; "
+        f"{net.macs / 1e9:.6g} GMAC per sample, {net.parameters / 1e6:.6g} M parameters"
+    ]
+    for item in found.skipped:
+        macs = (
+            "an unknown share of the MACs"
+            if item.macs_share != item.macs_share
+            else f"{item.macs_share:.1%} of the MACs"
+        )
+        lines.append(
+            f"skipped {item.operator} x{item.count}: {macs}, {item.traffic_share:.1%} of the bytes that operators move"
+        )
+    return lines
+
+
+def plan_formats(found: Imported, source: str) -> dict[str, dict[str, str] | str]:
+    """Formats of a quantized model as :meth:`dse.Plan.from_formats` takes them; errors have the activation's width in FP32.
+
+    Raises
+    ------
+    InputError
+        Nothing is quantized.
+    """
+    if not found.formats:
+        raise InputError(source, ["has no quantized layer, so there is no plan to write; leave out --plan"])
+    weight = {name: pair[0] for name, pair in found.formats.items()}
+    activation = {name: pair[1] for name, pair in found.formats.items()}
+    return {"weight": weight, "activation": activation, "error": "fp32"}
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a file.
+
+    Raises
+    ------
+    InputError
+        It cannot be written.
+    """
+    try:
+        Path(path).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(str(path), [f"cannot be written: {error.strerror}"]) from None

@@ -1,0 +1,306 @@
+"""Importing ONNX: the networks that the onnx wheel ships, every kind of operator, names, formats, what is skipped."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dse.errors import InputError
+from dse.workload import load_workload
+from dse.workload.nests import network_text
+
+onnx = pytest.importorskip("onnx")
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+
+from dse.workload.onnx_import import import_onnx, read_dims, strip_onnx  # noqa: E402
+from dse.workload.onnx_names import layer_names  # noqa: E402
+
+LIGHT = Path(onnx.__file__).parent / "backend/test/data/light"
+
+#: GMAC, M parameters, convolutions and matrix products; of ResNet-50, VGG-19, DenseNet-121, SqueezeNet 1.1 torchvision publishes the
+#: first two (weights page, "GFLOPS" and "Num params"), of AlexNet Caffe's parameters (60,965,224, bvlc_alexnet), others are derived.
+GOLDEN = {
+    "bvlc_alexnet": (0.654560, 60.965224, 8),
+    "densenet121": (2.834162, 7.978856, 121),
+    "inception_v1": (1.431556, 6.998552, 58),
+    "inception_v2": (2.018852, 11.195, 70),
+    "resnet50": (4.089184, 25.557032, 54),
+    "shufflenet": (0.124665, 1.3933, 50),
+    "squeezenet": (0.349152, 1.235496, 26),
+    "vgg19": (19.632062, 143.667240, 19),
+    "zfnet512": (1.481727, 87.2505, 8),
+}
+
+
+def save(path, nodes, inputs, outputs=("y",), weights=None, opset=17, functions=(), domains=()):
+    """A model file from nodes, input shapes by name and weight arrays by name."""
+    graph = helper.make_graph(
+        nodes,
+        "test",
+        [
+            helper.make_tensor_value_info(name, kind, shape)
+            for name, (kind, shape) in (
+                (name, value if isinstance(value, tuple) else (TensorProto.FLOAT, value))
+                for name, value in inputs.items()
+            )
+        ],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
+        [numpy_helper.from_array(value, name) for name, value in (weights or {}).items()],
+    )
+    imports = [helper.make_opsetid("", opset), *(helper.make_opsetid(domain, 1) for domain in domains)]
+    model = helper.make_model(graph, opset_imports=imports, functions=list(functions))
+    onnx.save(model, path)
+    return path
+
+
+def zeros(*shape):
+    return np.zeros(shape, np.float32)
+
+
+def only(path, **options):
+    """The layers with MACs of an imported model."""
+    return import_onnx(path, **options).network.mac_layers
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_light_models_of_the_onnx_wheel(name, tmp_path):
+    path = LIGHT / f"light_{name}.onnx"
+    gmac, millions, layers = GOLDEN[name]
+    found = import_onnx(path)
+    graph = onnx.load(path).graph
+    assert len(found.network.mac_layers) == layers == sum(node.op_type in ("Conv", "Gemm") for node in graph.node)
+    assert found.network.macs / 1e9 == pytest.approx(gmac, abs=1e-6)
+    assert found.network.parameters / 1e6 == pytest.approx(millions, rel=1e-4)
+    (tmp_path / "net.yaml").write_text(network_text(found.network))
+    assert load_workload(tmp_path / "net.yaml").layers == found.network.layers
+
+
+def test_resnet50_trains_with_2971_of_its_forward_macs_and_equals_the_shipped_file():
+    net = import_onnx(LIGHT / "light_resnet50.onnx").network
+    shipped = load_workload("imagenet_resnet50")
+    assert sum(layer.macs * len(layer.passes) for layer in net.mac_layers) / net.macs == pytest.approx(2.971, abs=5e-4)
+    assert net.macs == shipped.macs
+    assert net.parameters == shipped.parameters
+    shape = [(x.G, x.K, x.C, x.P, x.Q, x.R, x.S, x.stride, x.input_hw) for x in net.mac_layers]
+    wanted = [(x.G, x.K, x.C, x.P, x.Q, x.R, x.S, x.stride, x.input_hw) for x in shipped.mac_layers]
+    assert sorted(shape) == sorted(wanted)
+
+
+def test_height_and_width_are_never_swapped(tmp_path):
+    node = helper.make_node(
+        "Conv", ["x", "c.weight"], ["y"], kernel_shape=[3, 5], strides=[2, 1], dilations=[1, 2], pads=[1, 4, 1, 4]
+    )
+    path = save(tmp_path / "m.onnx", [node], {"x": [1, 4, 20, 30]}, weights={"c.weight": zeros(8, 2, 3, 5)})
+    with pytest.raises(InputError, match="1 groups of weights"):
+        import_onnx(path)
+    node.attribute.append(helper.make_attribute("group", 2))
+    path = save(tmp_path / "m.onnx", [node], {"x": [1, 4, 20, 30]}, weights={"c.weight": zeros(8, 2, 3, 5)})
+    (layer,) = only(path)
+    assert (layer.name, layer.G, layer.K, layer.C, layer.P, layer.Q, layer.R, layer.S) == ("c", 2, 4, 2, 10, 30, 3, 5)
+    assert (layer.stride, layer.dilation, layer.input_hw) == ((2, 1), (1, 2), (20, 30))
+    assert layer.passes == ("forward", "backward_weight")
+
+
+def test_convolution_over_one_axis_is_vertical(tmp_path):
+    node = helper.make_node("Conv", ["x", "w"], ["y"], name="audio", strides=[2])
+    (layer,) = only(save(tmp_path / "m.onnx", [node], {"x": [1, 80, 101]}, weights={"w": zeros(16, 80, 3)}))
+    assert (layer.name, layer.K, layer.C, layer.P, layer.Q, layer.R, layer.S) == ("audio", 16, 80, 50, 1, 3, 1)
+    assert (layer.input_hw, layer.stride) == ((101, 1), (2, 1))
+
+
+def test_transposed_convolution(tmp_path):
+    """Every input element meets every weight once: N*C*H*W*K*R*S."""
+    node = helper.make_node("ConvTranspose", ["x", "w", "b"], ["y"], strides=[2, 2])
+    weights = {"w": zeros(6, 4, 3, 2), "b": zeros(4)}
+    (layer,) = only(save(tmp_path / "m.onnx", [node], {"x": [1, 6, 5, 7]}, weights=weights))
+    assert layer.macs == 6 * 5 * 7 * 4 * 3 * 2
+    assert layer.transposed
+    assert (layer.input_elements, layer.output_elements) == (6 * 5 * 7, 4 * 11 * 14)
+    assert layer.parameters == 6 * 4 * 3 * 2 + 4
+
+
+def test_gemm_and_matmul_with_weights_and_between_activations(tmp_path):
+    nodes = [
+        helper.make_node("MatMul", ["x", "q.weight"], ["q"]),
+        helper.make_node("MatMul", ["x", "k.weight"], ["k"]),
+        helper.make_node("Transpose", ["k"], ["kt"], perm=[0, 2, 1]),
+        helper.make_node("MatMul", ["q", "kt"], ["s"], name="scores"),
+        helper.make_node("Softmax", ["s"], ["a"], name="soft"),
+        helper.make_node("MatMul", ["a", "x"], ["c"], name="context"),
+        helper.make_node("ReduceMean", ["c"], ["m"], axes=[1], keepdims=0),
+        helper.make_node("Gemm", ["m", "fc.weight", "fc.bias"], ["y"], transB=1),
+    ]
+    weights = {"q.weight": zeros(16, 24), "k.weight": zeros(16, 24), "fc.weight": zeros(10, 16), "fc.bias": zeros(10)}
+    found = import_onnx(save(tmp_path / "m.onnx", nodes, {"x": [4, 12, 16]}, weights=weights))
+    net = found.network
+    layers = {layer.name: layer for layer in net.layers}
+    assert net.batch == 4
+    assert (layers["q"].N, layers["q"].K, layers["q"].C) == (12, 24, 16)
+    assert layers["q"].passes == ("forward", "backward_weight")
+    assert layers["scores"].kind == "matmul"
+    assert (layers["scores"].G, layers["scores"].N, layers["scores"].K, layers["scores"].C) == (1, 12, 12, 24)
+    assert layers["scores"].passes == ("forward", "backward_data", "backward_weight")
+    # The context multiplies with the input itself, which needs no error: one backward pass.
+    assert layers["context"].passes == ("forward", "backward_data")
+    assert (layers["fc"].N, layers["fc"].parameters) == (1, 170)
+    assert layers["soft"].output_elements == 144
+    assert layers["scores"].parameters == 0
+    assert [(item.operator, item.macs_share) for item in found.skipped] == [("Transpose", 0.0)]
+
+
+def test_attention_operator_with_grouped_queries_and_a_cache(tmp_path):
+    """32 query heads on 8 key heads: the four queries of a key head are rows of one product."""
+    node = helper.make_node(
+        "Attention", ["q", "k", "v", "", "pk", "pv"], ["y", "nk", "nv"], name="attn", q_num_heads=32, kv_num_heads=8
+    )
+    inputs = {"q": [1, 1, 4096], "k": [1, 1, 1024], "v": [1, 1, 1024], "pk": [1, 8, 2047, 128], "pv": [1, 8, 2047, 128]}
+    net = import_onnx(save(tmp_path / "m.onnx", [node], inputs, opset=23)).network
+    scores, context = net.mac_layers
+    assert (scores.G, scores.N, scores.K, scores.C, scores.cached) == (8, 4, 2048, 128, True)
+    assert (context.G, context.N, context.K, context.C) == (8, 4, 128, 2048)
+    assert scores.second_elements == 2048 * 1024
+    assert net.macs == 2 * 32 * 2048 * 128
+
+
+@pytest.mark.parametrize(("kind", "gates"), [("LSTM", 4), ("GRU", 3)])
+def test_recurrent_layers(kind, gates, tmp_path):
+    node = helper.make_node(kind, ["x", "w", "r"], ["y"], name="rnn", hidden_size=32)
+    weights = {"w": zeros(1, gates * 32, 20), "r": zeros(1, gates * 32, 32)}
+    net = import_onnx(save(tmp_path / "m.onnx", [node], {"x": [50, 2, 20]}, weights=weights)).network
+    product, recurrent = net.mac_layers
+    assert net.batch == 2
+    assert product.macs == 50 * gates * 32 * 20
+    assert recurrent.macs == 50 * gates * 32 * 32
+    assert (recurrent.repeats, recurrent.N) == (50, 1)
+    assert net.parameters == gates * 32 * (20 + 32)
+
+
+def test_einsum_is_a_batched_product(tmp_path):
+    nodes = [
+        helper.make_node("Relu", ["x"], ["a"]),
+        helper.make_node("Einsum", ["a", "z"], ["y"], name="e", equation="bhid,bhjd->bhij"),
+    ]
+    (layer,) = only(save(tmp_path / "m.onnx", nodes, {"x": [2, 4, 6, 8], "z": [2, 4, 5, 8]}))
+    assert (layer.kind, layer.G, layer.N, layer.K, layer.C) == ("matmul", 4, 6, 5, 8)
+
+
+def test_embedding_and_norms(tmp_path):
+    nodes = [
+        helper.make_node("Gather", ["wte.weight", "ids"], ["e"]),
+        helper.make_node("LayerNormalization", ["e", "ln.weight", "ln.bias"], ["n"]),
+        helper.make_node("MatMul", ["n", "t"], ["y"], name="head"),
+    ]
+    weights = {"wte.weight": zeros(100, 16), "ln.weight": zeros(16), "ln.bias": zeros(16), "t": zeros(16, 100)}
+    net = import_onnx(save(tmp_path / "m.onnx", nodes, {"ids": (TensorProto.INT64, [1, 9])}, weights=weights)).network
+    layers = {layer.name: layer for layer in net.layers}
+    assert (layers["wte"].kind, layers["wte"].output_elements, layers["wte"].parameters) == ("embedding", 144, 1600)
+    assert (layers["ln"].kind, layers["ln"].parameters) == ("layernorm", 32)
+    assert layers["head"].passes == ("forward", "backward_data", "backward_weight")
+
+
+def test_open_dimensions_are_given_by_name_and_the_batch_is_one(tmp_path):
+    node = helper.make_node("MatMul", ["x", "w"], ["y"], name="m")
+    path = save(tmp_path / "m.onnx", [node], {"x": ["batch", "sequence", 16]}, weights={"w": zeros(16, 4)})
+    with pytest.raises(InputError, match=r"axis 1 is open; give its size with --dim 'sequence=VALUE'"):
+        import_onnx(path)
+    with pytest.raises(InputError, match="no such dimension; did you mean 'sequence'"):
+        import_onnx(path, dims={"sequense": 3, "sequence": 3})
+    found = import_onnx(path, dims=read_dims(["sequence=7"]), batch=32)
+    assert (found.network.batch, found.network.mac_layers[0].N) == (32, 7)
+    assert import_onnx(path, dims={"sequence": 7, "batch": 5}).network.mac_layers[0].N == 7
+    with pytest.raises(InputError, match="NAME=VALUE"):
+        read_dims(["sequence"])
+
+
+def test_shapes_that_are_computed_in_the_graph(tmp_path):
+    """A reshape to (batch, channels * height * width) from the shape of its input, as exporters write it."""
+    nodes = [
+        helper.make_node("Conv", ["x", "c.weight"], ["h"]),
+        helper.make_node("Shape", ["h"], ["s"]),
+        helper.make_node("Gather", ["s", "zero"], ["n"]),
+        helper.make_node("Slice", ["s", "one", "four"], ["rest"]),
+        helper.make_node("ReduceProd", ["rest"], ["size"], keepdims=1),
+        helper.make_node("Concat", ["n", "size"], ["shape"], axis=0),
+        helper.make_node("Reshape", ["h", "shape"], ["f"]),
+        helper.make_node("Gemm", ["f", "fc.weight"], ["y"], transB=1),
+    ]
+    weights = {
+        "c.weight": zeros(8, 3, 3, 3),
+        "fc.weight": zeros(10, 8 * 36),
+        "zero": np.array([0]),
+        "one": np.array([1]),
+        "four": np.array([4]),
+    }
+    conv, fc = only(save(tmp_path / "m.onnx", nodes, {"x": ["n", 3, 8, 8]}, weights=weights))
+    assert (fc.name, fc.C, fc.K, fc.N) == ("fc", 288, 10, 1)
+    assert conv.P == 6
+
+
+def test_quantized_model_gives_the_formats_of_its_layers(tmp_path):
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "sx", "zx"], ["xq"]),
+        helper.make_node("DequantizeLinear", ["xq", "sx", "zx"], ["xd"]),
+        helper.make_node("DequantizeLinear", ["c.weight", "sw", "zw"], ["wd"], axis=0),
+        helper.make_node("Conv", ["xd", "wd"], ["h"]),
+        helper.make_node("Relu", ["h"], ["r"]),
+        helper.make_node("Conv", ["r", "d.weight"], ["y"]),
+    ]
+    weights = {
+        "sx": np.float32(0.1), "zx": np.uint8(3), "sw": np.ones(8, np.float32), "zw": np.zeros(8, np.int8),
+        "c.weight": np.zeros((8, 3, 3, 3), np.int8), "d.weight": zeros(4, 8, 1, 1),
+    }  # fmt: skip
+    found = import_onnx(save(tmp_path / "m.onnx", nodes, {"x": [1, 3, 8, 8]}, weights=weights))
+    assert found.formats == {"c": ("int8:channel", "uint8"), "d": ("fp32", "fp32")}
+    assert found.network.mac_layers[0].macs == 8 * 36 * 27
+
+
+def test_operators_that_are_skipped_are_named_with_their_shares(tmp_path):
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["h"], name="volume"),
+        helper.make_node("Flatten", ["h"], ["f"]),
+        helper.make_node("Gemm", ["f", "g"], ["y"], name="head"),
+    ]
+    weights = {"w": zeros(2, 1, 3, 3, 3), "g": zeros(16, 27)}
+    found = import_onnx(save(tmp_path / "m.onnx", nodes, {"x": [1, 1, 4, 4, 4]}, weights=weights))
+    (skipped,) = found.skipped
+    assert (skipped.operator, skipped.count) == ("Conv", 1)
+    assert skipped.macs_share == pytest.approx(16 * 27 / (16 * 27 + 16 * 27))
+    assert 0 < skipped.traffic_share < 1
+
+
+def test_names_are_unique_and_shared_with_profiles(tmp_path):
+    nodes = [
+        helper.make_node("MatMul", ["x", "a.weight"], ["h"]),
+        helper.make_node("MatMul", ["h", "a.weight"], ["i"]),
+        helper.make_node("MatMul", ["i", "w"], ["y"]),
+    ]
+    path = save(tmp_path / "m.onnx", nodes, {"x": [1, 4]}, weights={"a.weight": zeros(4, 4), "w": zeros(4, 4)})
+    assert layer_names(onnx.load(path).graph) == ["a", "a_2", "MatMul_2"]
+    layers = only(path)
+    assert [layer.name for layer in layers] == ["a", "a_2", "MatMul_2"]
+    assert sum(layer.parameters for layer in layers) == 32
+
+
+def test_stripped_copy_imports_alike_without_the_weights(tmp_path):
+    node = helper.make_node("Conv", ["x", "c.weight"], ["h"])
+    nodes = [node, helper.make_node("MatMul", ["h", "w"], ["y"])]
+    weights = {"c.weight": zeros(64, 3, 3, 3), "w": np.zeros((30, 4096), np.float32)}
+    path = save(tmp_path / "m.onnx", nodes, {"x": [1, 3, 32, 32]}, weights=weights)
+    strip_onnx(path, tmp_path / "s.onnx")
+    assert os.path.getsize(tmp_path / "s.onnx") < 2000 < os.path.getsize(path)
+    assert import_onnx(tmp_path / "s.onnx").network.layers == import_onnx(path).network.layers
+
+
+def test_external_data_are_not_read(tmp_path):
+    """The file with the weights does not even exist."""
+    node = helper.make_node("MatMul", ["x", "w"], ["y"], name="m")
+    path = save(tmp_path / "m.onnx", [node], {"x": [1, 8]}, weights={"w": zeros(8, 4)})
+    model = onnx.load(path)
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.dims[:] = [8, 1_000_000]
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="weights.bin")
+    path.write_bytes(model.SerializeToString())
+    assert import_onnx(path).network.parameters == 8_000_000
