@@ -46,10 +46,11 @@ def footprint(network: Network, plan: Plan, mode: str = "training", recompute: b
     result["working"] = max(held, default=0.0)
     if mode != "training":
         return result
+    trained = np.array([layer.trained_parameters for layer in network.layers], dtype=np.float64)
     own = np.array([a != b for a, b in zip(plan.cells("master"), plan.cells("weight"), strict=True)])
-    result["master"] = float((parameters * bits["master"] * own).sum())
-    result["gradients"] = float((parameters * bits["gradient"]).sum())
-    result["optimizer"] = float((parameters * bits["optimizer"]).sum()) * optimizer_work(network.optimizer).states
+    result["master"] = float((trained * bits["master"] * own).sum())
+    result["gradients"] = float((trained * bits["gradient"]).sum())
+    result["optimizer"] = float((trained * bits["optimizer"]).sum()) * optimizer_work(network.optimizer).states
     kept = stash_bits(network, plan)
     if recompute:
         starts = segments(network.layers)

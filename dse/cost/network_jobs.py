@@ -8,7 +8,9 @@ Operands by pass (roles weight, activation; result), DESIGN 4.1:
 
 A product of two activations (``matmul``) has an activation in the weight role: its forward pass reads two activations, and both
 of its backward passes read an error and the other activation from the stash and write an error. The batch counts as groups, because
-every sample has its own second operand.
+every sample has its own second operand. A cached one (a KV cache) is read in the stash format.
+
+A transposed convolution runs the nest of the convolution that it mirrors: its forward pass is that one's backward_data.
 """
 
 from __future__ import annotations
@@ -79,14 +81,17 @@ class NetworkJobs:
 
 def roles_of(layer: Layer, pass_: str) -> tuple[str, str, str]:
     """Operands of a pass of a layer: in the weight role, in the activation role, and of the result."""
-    return (ROLES_OF_MATMUL if layer.kind == "matmul" else ROLES_OF_PASS)[pass_]
+    first, second, result = (ROLES_OF_MATMUL if layer.kind == "matmul" else ROLES_OF_PASS)[pass_]
+    if layer.cached and pass_ == "forward":
+        first = "stash"
+    return (second, first, result) if layer.transposed and pass_ == "backward_weight" else (first, second, result)
 
 
 def nest_of(layer: Layer, pass_: str, batch: int) -> Nest:
     """The loop nest of a layer in a pass for a whole batch."""
-    n, g, k, c, p, q, r, s = layer.dims
-    n, g = (n, g * batch) if layer.kind == "matmul" else (n * batch, g)
-    return Nest((n, g, k, c, p, q, r, s), pass_, layer.stride, layer.dilation)
+    mirrored = {"forward": "backward_data", "backward_data": "forward"}
+    nest_pass = mirrored.get(pass_, pass_) if layer.transposed else pass_
+    return Nest(layer.batch_dims(pass_, batch), nest_pass, layer.stride, layer.dilation)
 
 
 def passes_of(layer: Layer, mode: str) -> tuple[str, ...]:

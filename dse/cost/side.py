@@ -108,17 +108,17 @@ def written_tensors(layer: Layer, batch: int, training: bool) -> list[Written]:
             if "backward_data" in layer.passes:
                 result.append(Written("backward_data", "error", float(layer.input_elements) * batch))
             if "backward_weight" in layer.passes and layer.kind == "matmul":
-                second = float(layer.G * layer.K * layer.C) * batch
+                second = float(layer.second_elements) * batch
                 result.append(Written("backward_weight", "error", second))
             elif "backward_weight" in layer.passes:
-                result.append(Written("backward_weight", "gradient", float(layer.parameters)))
+                result.append(Written("backward_weight", "gradient", float(layer.trained_parameters)))
     else:
         for pass_ in layer.passes if training else ("forward",):
             operand = "activation" if pass_ == "forward" else "error"
             result.append(Written(pass_, operand, vector_work(layer, pass_, training).writes * batch))
     if training:
         result.append(Written("forward", "stash", float(stash_elements(layer)) * batch))
-        result.append(Written("optimizer", "weight", float(layer.parameters)))
+        result.append(Written("optimizer", "weight", float(layer.trained_parameters)))
     return [item for item in result if item.elements > 0]
 
 

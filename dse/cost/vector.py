@@ -85,7 +85,7 @@ def optimizer_costs(network: Network, hardware: Hardware, arrays: HardwareArrays
     Master weights and states are read and written, gradients read, and the weights written in the format of the next step.
     """
     work = optimizer_work(network.optimizer)
-    parameters = np.array([layer.parameters for layer in network.layers], dtype=np.float64)
+    parameters = np.array([layer.trained_parameters for layer in network.layers], dtype=np.float64)
     read = np.zeros((len(plans), len(parameters), 1))
     written = np.zeros_like(read)
     for i, plan in enumerate(plans):

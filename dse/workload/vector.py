@@ -4,6 +4,8 @@ Counts per element of the layer's tensor. Normalization in training needs its in
 once to normalize, and in the backward pass the error and the input twice each, once for the two sums and once for the result
 (Ioffe and Szegedy, arXiv 1502.03167, equations of section 3; Jung et al., MLSys 2019, count the same sweeps). Inference folds
 a normalization into the convolution before it. An activation function is applied as its producer writes: operations, no traffic.
+A row of a layer norm fits on the chip, so its tensor is read once (one sweep with running sums: Welford, Technometrics 1962).
+The backward pass of a softmax reads its own result, which the product after it keeps; a product of two tensors keeps both.
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ _FORWARD: dict[str, tuple[int, ...]] = {
     "norm": (2, 1, 4),
     "activation": (0, 0, 1),
     "add": (2, 1, 1),
+    "multiply": (2, 1, 1),
+    "layernorm": (1, 1, 5),
     "softmax": (2, 1, 5),
     "loss": (2, 1, 5),
     "embedding": (1, 1, 0),
@@ -35,7 +39,9 @@ _BACKWARD: dict[str, tuple[int, ...]] = {
     "norm": (2, 1, 8, 2),
     "activation": (0, 0, 1),
     "add": (2, 1, 1),
-    "softmax": (2, 1, 3),
+    "multiply": (1, 2, 2, 2),
+    "layernorm": (1, 1, 8, 1),
+    "softmax": (1, 1, 3, 1),
     "loss": (1, 1, 1),
     "embedding": (1, 1, 1),
 }
@@ -53,7 +59,7 @@ def vector_work(layer: Layer, pass_: str, training: bool) -> Work:
     """
     if not training and layer.kind in ("norm", "loss"):
         return Work(0.0, 0.0, 0.0)
-    if layer.kind == "pool":
+    if layer.kind in ("pool", "resize"):
         window = layer.output_elements * layer.R * layer.S
         read, written = layer.input_elements, layer.output_elements
         return Work(read, written, window) if pass_ == "forward" else Work(written, read, window)
@@ -65,9 +71,17 @@ def vector_work(layer: Layer, pass_: str, training: bool) -> Work:
 def stash_elements(layer: Layer) -> int:
     """Activations per sample that must be kept from the forward pass for the backward passes.
 
-    A layer with MACs keeps its input for the gradient of its weights, a norm keeps its input; the rest keeps nothing or bits.
+    A layer with MACs keeps its input for the gradient of its weights, a product of two activations each operand that the error of
+    the other one needs, a norm its input, an element-wise product both; the rest keeps nothing or bits.
     """
-    return layer.input_elements if layer.has_macs or layer.kind == "norm" else 0
+    if layer.kind == "matmul":
+        kept = layer.input_elements * ("backward_weight" in layer.passes)
+        return kept + layer.second_elements * ("backward_data" in layer.passes)
+    if layer.has_macs:
+        return layer.input_elements * ("backward_weight" in layer.passes)
+    if layer.kind in ("layernorm", "multiply"):
+        return (1 + (layer.kind == "multiply")) * layer.output_elements * ("backward_data" in layer.passes)
+    return layer.input_elements if layer.kind == "norm" else 0
 
 
 class OptimizerWork(NamedTuple):
