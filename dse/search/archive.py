@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
+import io
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from dse.files import write_bytes
 from dse.search.pareto import pareto_mask
 
 Floats = npt.NDArray[np.float64]
@@ -28,15 +28,17 @@ class Found:
     trial
         (n,) the trial that found it.
     parameters
-        (n, parameters) values of the hardware parameters, in the order of the space.
+        (n, parameters) values of the hardware's and the schedule's parameters, in the order of the problem's.
     error_bits
-        (n,) width of the error tensors.
+        (n, networks) width of the error tensors.
     choice
-        (n, groups) index of the width chosen for each group of tied layers.
+        (n, groups of all networks) index of the width chosen for each group of tied layers.
     objectives
         (n, 4) in the order of :data:`OBJECTIVES`.
     gap
         (n,) proven relative distance of the bit map from the optimum of its inner problem; 0 is proven optimal.
+    binds
+        (n,) bits of the limits that bind, in the order of the problem's; 0 where none does or none was solved for.
     """
 
     trial: Ints
@@ -45,6 +47,7 @@ class Found:
     choice: npt.NDArray[np.uint8]
     objectives: Floats
     gap: Floats
+    binds: Ints
 
     def __len__(self) -> int:
         return len(self.trial)
@@ -54,15 +57,16 @@ class Found:
         return Found(*(getattr(self, field.name)[rows] for field in fields(self)))
 
 
-def empty(parameters: int, groups: int) -> Found:
+def empty(parameters: int, groups: int, networks: int = 1) -> Found:
     """No designs yet."""
     return Found(
         np.zeros(0, np.int64),
         np.zeros((0, parameters)),
-        np.zeros(0, np.int64),
+        np.zeros((0, networks), np.int64),
         np.zeros((0, groups), np.uint8),
         np.zeros((0, len(OBJECTIVES))),
         np.zeros(0),
+        np.zeros(0, np.int64),
     )
 
 
@@ -78,15 +82,16 @@ def nondominated(found: Found, objectives: tuple[str, ...]) -> Found:
 
 
 def save(found: Found, path: Path) -> None:
-    """Write an archive atomically: a crash leaves the old file or the new one."""
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            np.savez_compressed(stream, **{field.name: getattr(found, field.name) for field in fields(found)})
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    """Write an archive atomically: a crash leaves the old file or the new one.
+
+    Raises
+    ------
+    InputError
+        It cannot be written.
+    """
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **{field.name: getattr(found, field.name) for field in fields(found)})
+    write_bytes(path, stream.getvalue())
 
 
 def load(path: Path) -> Found:

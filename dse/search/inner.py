@@ -2,76 +2,35 @@
 
 Cost and score are sums over layers, so the bit map is the solution of a multiple-choice knapsack (DESIGN 4.8): choose one
 (weight, activation) pair of widths per group of tied layers, for each width of the error tensors, such that the summed score
-keeps the limit that the predictor gives, at the least weighted sum of latency and energy.
+keeps the limit that the predictor gives, and the further limits are kept, at the least weighted sum of latency and energy.
+Several networks on one hardware are as many such problems: neither a weighted sum nor a largest value couples their bit maps.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import product
-from math import isfinite
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
-from dse.accuracy import Profile
 from dse.cost.choices import ChoiceCosts, choice_costs
+from dse.cost.steps import step_costs
 from dse.errors import InputError
-from dse.hardware.arrays import hardware_arrays
-from dse.hardware.model import Hardware
-from dse.precision import Plan
-from dse.search.allocate import solve, tie_members
-from dse.search.archive import OBJECTIVES, Found
+from dse.hardware.arrays import HardwareArrays, hardware_arrays
+from dse.search.allocate import Allocation
+from dse.search.archive import OBJECTIVES, Found, empty
+from dse.search.limits import ACCURACY
+from dse.search.maps import MapCosts, best_map, map_costs, sums
+from dse.search.problem import BitProblem, SearchProblem, plan_of
 from dse.search.study import Told
-from dse.workload.model import Network
 
 Floats = npt.NDArray[np.float64]
+Choice = npt.NDArray[np.uint8]
 
 #: Weights of latency against energy that every hardware point is solved for, beside the proposed one.
 FIXED_WEIGHTS = (0.0, 0.5, 1.0)
-
-
-@dataclass(frozen=True)
-class SearchProblem:
-    """Everything that is the same for all trials.
-
-    Attributes
-    ----------
-    choices
-        The M pairs of (weight, activation) widths, bits.
-    error_widths
-        The E widths of the error tensors that some plan can keep the limit with.
-    group_names, groups
-        The G groups of tied layers: name of the first layer, indices among the layers with MACs.
-    allowed
-        (G, M) which choices a group may take.
-    score
-        (G, M) summed score of the group's layers.
-    score_limit
-        (E,) largest summed score that keeps the limit.
-    reference
-        (4,) objectives of the default hardware with every width at its largest: the unit of weights and hypervolume.
-    """
-
-    network: Network
-    hardware: Hardware
-    profile: Profile
-    limit_pp: float
-    robust: bool
-    mode: str
-    widths: tuple[int, ...]
-    choices: tuple[tuple[int, int], ...]
-    error_widths: tuple[int, ...]
-    group_names: tuple[str, ...]
-    groups: tuple[tuple[int, ...], ...]
-    allowed: npt.NDArray[np.bool_]
-    score: Floats
-    score_limit: Floats
-    reference: Floats
-    digest: str
 
 
 @dataclass(frozen=True)
@@ -81,9 +40,9 @@ class Outcome:
     Attributes
     ----------
     parameters
-        (parameters,) the hardware point.
+        (parameters,) the design without its bit maps.
     limit
-        Name of the limit that failed, "" if none did.
+        Name of the limit that failed and how, "" if none did.
     violation
         By how much: 1 where a design cannot run at all, else the relative excess over the limit.
     """
@@ -101,105 +60,14 @@ class Outcome:
         return Told(tuple(float(row[OBJECTIVES.index(name)]) for name in objectives), 0.0)
 
 
-def make_problem(
-    network: Network,
-    hardware: Hardware,
-    profile: Profile,
-    widths: Sequence[int],
-    limit_pp: float,
-    robust: bool,
-    mode: str,
-) -> SearchProblem:
-    """Merge ties, look up scores, translate the accuracy limit into a limit on the score.
+@dataclass(frozen=True)
+class _Row:
+    """One design of a hardware point: per network the index of its error width and its map; gap; limits that bind."""
 
-    Raises
-    ------
-    InputError
-        No plan keeps the limit; the message has the nearest limit that one keeps.
-    """
-    wanted = sorted(set(widths))
-    if not wanted or wanted[0] < 2 or wanted[-1] > 16:
-        raise InputError("widths", [f"expected integers from 2 to 16, got {list(widths)}"])
-    choices = tuple((w, w) for w in wanted) if profile.tied else tuple(product(wanted, wanted))
-    names = [layer.name for layer in network.mac_layers]
-    groups = tie_groups(network, profile)
-    table = score_of_choices(profile, names, choices)
-    allowed = np.ones((len(groups), len(choices)), dtype=bool)
-    for g, members in enumerate(groups):
-        for l in members:
-            if names[l] in profile.kept:
-                width = profile.kept[names[l]]
-                allowed[g] &= [min(choice) >= width for choice in choices]
-    if not allowed.any(axis=1).all():
-        narrow = [names[groups[g][0]] for g in np.flatnonzero(~allowed.any(axis=1))]
-        raise InputError("widths", [f"the profile keeps {', '.join(narrow)} wider than every width of {wanted}"])
-    score = np.stack([table[list(members)].sum(axis=0) for members in groups])
-    errors, limits = _score_limits(profile, limit_pp, robust, np.where(allowed, score, np.inf).min(axis=1).sum(), mode)
-    problem = SearchProblem(
-        network=network,
-        hardware=hardware,
-        profile=profile,
-        limit_pp=limit_pp,
-        robust=robust,
-        mode=mode,
-        widths=tuple(wanted),
-        choices=choices,
-        error_widths=errors,
-        group_names=tuple(names[members[0]] for members in groups),
-        groups=groups,
-        allowed=allowed,
-        score=score,
-        score_limit=limits,
-        reference=np.ones(len(OBJECTIVES)),
-        digest=_digest(network, hardware, profile),
-    )
-    return _with_reference(problem)
-
-
-def tie_groups(network: Network, profile: Profile) -> tuple[tuple[int, ...], ...]:
-    """Indices of layers with MACs that share their widths: by the network's ``tie`` and by the profile's ties."""
-    names = [layer.name for layer in network.mac_layers]
-    sets: list[list[int]] = [[names.index(name) for name in tied if name in names] for tied in profile.ties]
-    by_tie: dict[str, list[int]] = {}
-    for index, layer in enumerate(network.mac_layers):
-        if layer.tie:
-            by_tie.setdefault(layer.tie, []).append(index)
-    return tie_members(len(names), [*sets, *by_tie.values()])
-
-
-def score_of_choices(profile: Profile, names: Sequence[str], choices: Sequence[tuple[int, int]]) -> Floats:
-    """(layers, M) scores; layers that the profile keeps have none and score 0."""
-    scores = np.zeros((len(names), len(choices)))
-    rows = [names.index(name) for name in profile.layer_names]
-    if profile.tied:
-        table, _ = profile.score_table([min(choice) for choice in choices])
-        scores[rows] = table
-        return scores
-    for position, operand in enumerate(("weight", "activation")):
-        if operand in profile.operands:
-            table, _ = profile.score_table([choice[position] for choice in choices], operand)
-            scores[rows] += table
-    return scores
-
-
-def choice_plan(problem: SearchProblem, error_bits: int, pairs: Sequence[tuple[int, int]]) -> Plan:
-    """The plan that gives each layer with MACs its (weight, activation) pair."""
-    names = [layer.name for layer in problem.network.mac_layers]
-    return Plan.from_bits(
-        problem.network,
-        weight={name: pair[0] for name, pair in zip(names, pairs, strict=True)},
-        activation={name: pair[1] for name, pair in zip(names, pairs, strict=True)},
-        error=error_bits,
-    )
-
-
-def plan_of(problem: SearchProblem, error_bits: int, choice: npt.NDArray[np.uint8]) -> Plan:
-    """The plan of an archived design."""
-    pairs: list[tuple[int, int]] = [(0, 0)] * len(problem.network.mac_layers)
-    for members, picked in zip(problem.groups, choice, strict=True):
-        for index in members:
-            pairs[index] = problem.choices[int(picked)]
-    return choice_plan(problem, error_bits, pairs)
+    errors: tuple[int, ...]
+    maps: tuple[Choice, ...]
+    gap: float
+    binds: int
 
 
 def solve_designs(
@@ -210,7 +78,7 @@ def solve_designs(
     Parameters
     ----------
     designs
-        (D, parameters) hardware parameter values in the order of the space.
+        (D, parameters) parameter values in the order of the problem's.
     weights
         For each design, weights between latency (1) and energy (0); the first is the trial's own.
     shares
@@ -218,166 +86,269 @@ def solve_designs(
     first
         Number of the first trial.
     """
-    costs = price_choices(problem, designs)
+    costs = [price_choices(problem, subject, designs) for subject in problem.subjects]
     return [
         _solve_one(problem, costs, d, designs[d], list(weights[d]), shares[d], first + d) for d in range(len(designs))
     ]
 
 
 def fixed_designs(
-    problem: SearchProblem, designs: Floats, errors: Sequence[int], choices: Sequence[npt.NDArray[np.uint8]], first: int
+    problem: SearchProblem,
+    designs: Floats,
+    errors: Sequence[Sequence[int]],
+    choices: Sequence[Choice],
+    first: int,
 ) -> list[Outcome]:
-    """Outcomes of designs whose bit maps are given (``joint`` and ``random``); no certificate: the gap is NaN."""
-    costs = price_choices(problem, designs)
+    """Outcomes of designs whose bit maps are given (``joint`` and ``random``); no certificate: the gap is NaN.
+
+    Parameters
+    ----------
+    errors
+        For each design, the width of the error tensors of every network.
+    choices
+        For each design, the choices of all networks' groups.
+    """
+    costs = [_price_maps(problem, k, designs, errors, choices) for k in range(len(problem.subjects))]
     outcomes = []
-    for d, (error, choice) in enumerate(zip(errors, choices, strict=True)):
-        e = problem.error_widths.index(error)
-        if costs.limit[d]:
-            outcomes.append(Outcome(_nothing(problem), designs[d], costs.limit[d]))
+    for d in range(len(designs)):
+        failed = next((cost.limit[d] for cost in costs if cost.limit[d]), "")
+        if failed:
+            outcomes.append(Outcome(_nothing(problem), designs[d], failed))
             continue
-        score = problem.score[np.arange(len(choice)), choice].sum()
-        if score > problem.score_limit[e]:
-            excess = float(score / problem.score_limit[e] - 1.0) if problem.score_limit[e] > 0 else 1.0
-            limit = f"accuracy: the predicted drop is above {problem.limit_pp:g} {problem.profile.unit}"
+        maps = tuple(choices[d][part] for part in problem.columns)
+        places = tuple(
+            subject.error_widths.index(bits) for subject, bits in zip(problem.subjects, errors[d], strict=True)
+        )
+        tables = [
+            map_costs(problem, subject, cost, d, designs[d])
+            for subject, cost in zip(problem.subjects, costs, strict=True)
+        ]
+        limit, excess = _violation(problem, tables, places, maps)
+        if limit:
             outcomes.append(Outcome(_nothing(problem), designs[d], limit, excess))
             continue
-        outcomes.append(Outcome(_found(problem, costs, d, designs[d], [(e, choice, np.nan)], first + d), designs[d]))
+        row = _Row(places, maps, np.nan, 0)
+        outcomes.append(Outcome(_found(problem, tables, designs[d], [row], first + d), designs[d]))
     return outcomes
 
 
-def price_choices(problem: SearchProblem, designs: Floats) -> ChoiceCosts:
-    """Energy and latency of every choice of every group on hardware points."""
-    import pandas as pd
-
-    names = [parameter.name for parameter in problem.hardware.space]
-    table = pd.DataFrame(designs, columns=names) if names else None
-    arrays = hardware_arrays(problem.hardware, table)
+def price_choices(problem: SearchProblem, subject: BitProblem, designs: Floats) -> ChoiceCosts:
+    """Energy and latency of every choice of every group of a network on hardware points."""
+    arrays = design_arrays(problem, designs)
     return choice_costs(
-        problem.network, problem.hardware, arrays, problem.choices, problem.error_widths, problem.groups, problem.mode
+        subject.network, problem.hardware, arrays, subject.choices, subject.error_widths, subject.groups, problem.mode
     )
+
+
+def design_arrays(problem: SearchProblem, designs: Floats) -> HardwareArrays:
+    """The hardware of (D, parameters) rows."""
+    names = [parameter.name for parameter in problem.hardware.space]
+    # A file without a space is one design, however often it is asked for: rows without columns.
+    return hardware_arrays(
+        problem.hardware, pd.DataFrame(designs[:, : len(names)], columns=names, index=range(len(designs)))
+    )
+
+
+def with_reference(problem: SearchProblem) -> SearchProblem:
+    """The problem with the objectives of its default design, every width at its largest, as the unit.
+
+    Raises
+    ------
+    InputError
+        The default design is infeasible.
+    """
+    hardware = [parameter.default for parameter in problem.hardware.space]
+    schedule = [values[0] for _, values in problem.parameters[len(hardware) :]]
+    default = np.array([[*hardware, *schedule]])
+    costs = [price_choices(problem, subject, default) for subject in problem.subjects]
+    failed = next((cost.limit[0] for cost in costs if cost.limit[0]), "")
+    if failed:
+        raise InputError(
+            problem.hardware.path or problem.hardware.name, [f"the default design is infeasible: {failed}"]
+        )
+    tables = [
+        map_costs(problem, subject, cost, 0, default[0]) for subject, cost in zip(problem.subjects, costs, strict=True)
+    ]
+    maps = tuple(
+        np.array([int(np.flatnonzero(row)[-1]) for row in subject.allowed], dtype=np.uint8)
+        for subject in problem.subjects
+    )
+    last = tuple(len(subject.error_widths) - 1 for subject in problem.subjects)
+    row = _found(problem, tables, default[0], [_Row(last, maps, 0.0, 0)], 0).objectives[0]
+    row[3] = max(problem.limit_pp, 1e-9)
+    return replace(problem, reference=2.0 * row)
 
 
 def _solve_one(
     problem: SearchProblem,
-    costs: ChoiceCosts,
+    costs: Sequence[ChoiceCosts],
     d: int,
     values: Floats,
     weights: list[float],
     share: float,
     trial: int,
 ) -> Outcome:
-    if costs.limit[d]:
-        return Outcome(_nothing(problem), values, costs.limit[d])
-    own: list[tuple[float, int, npt.NDArray[np.uint8], float]] = []
-    rows: list[tuple[int, npt.NDArray[np.uint8], float]] = []
-    targets = [(weight, share if k == 0 else 1.0) for k, weight in enumerate([*weights, *FIXED_WEIGHTS])]
-    for k, (weight, part) in enumerate(targets):
-        for e in range(len(problem.error_widths)):
-            cost = (1 - weight) * costs.energy_j[d, e] / problem.reference[1]
-            cost = cost + weight * costs.latency_s[d, e] / problem.reference[0]
-            feasible = problem.allowed & np.isfinite(cost)
-            if not feasible.any(axis=1).all():
-                continue
-            least = np.where(feasible, problem.score, np.inf).min(axis=1).sum()
-            limit = least + part * (problem.score_limit[e] - least)
-            if limit < least:
-                continue
-            answer = solve(np.where(feasible, cost, np.inf), problem.score, feasible, limit)
-            if not answer.feasible:
-                continue
-            choice = answer.choice.astype(np.uint8)
-            if k == 0:
-                own.append((answer.cost, e, choice, answer.gap))
-            rows.append((e, choice, answer.gap))
-    if not rows:
-        limit = "processing element: none of the widths that keep the accuracy limit"
-        return Outcome(_nothing(problem), values, limit)
-    if own:
-        _, e, choice, gap = min(own, key=lambda item: item[:2])
-        rows.insert(0, (e, choice, gap))
-    distinct = {(e, choice.tobytes()): (e, choice, gap) for e, choice, gap in reversed(rows)}
-    ordered = [distinct.pop((rows[0][0], rows[0][1].tobytes())), *reversed(distinct.values())]
-    return Outcome(_found(problem, costs, d, values, ordered, trial), values)
+    failed = next((cost.limit[d] for cost in costs if cost.limit[d]), "")
+    if failed:
+        return Outcome(_nothing(problem), values, failed)
+    area = float(costs[0].area_mm2[d])
+    if area > problem.limits.bound("area"):
+        limit, excess = _exceeds("area", area, problem.limits.bound("area"))
+        return Outcome(_nothing(problem), values, limit, excess)
+    tables = [
+        map_costs(problem, subject, cost, d, values) for subject, cost in zip(problem.subjects, costs, strict=True)
+    ]
+    rows: list[_Row] = []
+    others: list[_Row] = []
+    for k, weight in enumerate([*weights, *FIXED_WEIGHTS]):
+        part = share if k == 0 else 1.0
+        best: list[tuple[int, Allocation, int]] = []
+        for subject, table in zip(problem.subjects, tables, strict=True):
+            answers = [
+                (e, *best_map(problem, subject, table, e, weight, part)) for e in range(len(subject.error_widths))
+            ]
+            feasible = [item for item in answers if item[1].feasible]
+            if not feasible:
+                limit, excess = _named(problem, subject, [answer for _, answer, _ in answers])
+                return Outcome(_nothing(problem), values, limit, excess)
+            best.append(min(feasible, key=lambda item: (item[1].cost, item[0])))
+            if len(tables) == 1:
+                others += [_Row((e,), (a.choice.astype(np.uint8),), a.gap, binds) for e, a, binds in feasible]
+        errors = tuple(e for e, _, _ in best)
+        maps = tuple(answer.choice.astype(np.uint8) for _, answer, _ in best)
+        bound = np.bitwise_or.reduce([binds for _, _, binds in best])
+        rows.append(_Row(errors, maps, _gap(problem, tables, weight, best), int(bound)))
+    distinct = {(row.errors, b"".join(m.tobytes() for m in row.maps)): row for row in reversed([*rows, *others])}
+    return Outcome(_found(problem, tables, values, list(reversed(distinct.values())), trial), values)
+
+
+def _gap(
+    problem: SearchProblem, tables: Sequence[MapCosts], weight: float, best: Sequence[tuple[int, Allocation, int]]
+) -> float:
+    """Distance of the networks' maps together from a bound that no maps pass."""
+    factors = np.array(problem.weights)
+    bounds = factors * [answer.bound for _, answer, _ in best]
+    if not problem.worst_case:
+        total = float((factors * [answer.cost for _, answer, _ in best]).sum())
+        return max(0.0, (total - float(bounds.sum())) / (abs(total) or 1.0)) if any(a.gap for _, a, _ in best) else 0.0
+    energy, latency = (
+        max(
+            factor * float(sums(getattr(table, name)[e], answer.choice))
+            for factor, table, (e, answer, _) in zip(factors, tables, best, strict=True)
+        )
+        for name in ("energy_j", "latency_s")
+    )
+    # The largest of weighted sums is no more than the weighted sum of the largest: a bound, not always reached.
+    total = (1 - weight) * energy / problem.reference[1] + weight * latency / problem.reference[0]
+    return max(0.0, (total - float(bounds.max())) / (abs(total) or 1.0))
+
+
+def _violation(
+    problem: SearchProblem, tables: Sequence[MapCosts], errors: Sequence[int], maps: Sequence[Choice]
+) -> tuple[str, float]:
+    """The first limit that given maps do not keep, and by how much; "" where all are kept."""
+    area = tables[0].area_mm2
+    if area > problem.limits.bound("area"):
+        return _exceeds("area", area, problem.limits.bound("area"))
+    for subject, table, e, choice in zip(problem.subjects, tables, errors, maps, strict=True):
+        score, most = float(sums(table.score, choice)), float(subject.score_limit[e])
+        if score > most * (1 + 1e-12):
+            return _accuracy(problem, subject), score / most - 1.0 if most > 0 else 1.0
+        for name, bound in problem.limits.additive:
+            value = table.value(name, e, choice)
+            if value > bound * (1 + 1e-12):
+                return _exceeds(name, value, bound)
+    return "", 0.0
+
+
+def _named(problem: SearchProblem, subject: BitProblem, answers: Sequence[Allocation]) -> tuple[str, float]:
+    """Why a network has no map on a hardware point: the limit of the error width that comes nearest."""
+    known = []
+    for answer in answers:
+        name = answer.limit
+        bound = problem.limits.bound(name)
+        if name == ACCURACY:
+            known.append((_accuracy(problem, subject), 1.0))
+        elif np.isfinite(answer.nearest) and np.isfinite(bound):
+            known.append(_exceeds(name, answer.nearest, bound, "at least "))
+        elif answer.status == "unknown":
+            known.append((f"{name}: no map was found that keeps them, and none excluded", 1.0))
+        else:
+            known.append(("processing element: none of the widths that keep the accuracy limit", 1.0))
+    return min(known, key=lambda item: item[1])
+
+
+def _accuracy(problem: SearchProblem, subject: BitProblem) -> str:
+    return f"{ACCURACY}: the predicted drop is above {problem.limit_pp:g} {subject.profile.unit}"
+
+
+def _exceeds(name: str, value: float, bound: float, least: str = "") -> tuple[str, float]:
+    return f"{name}: {least}{value:.4g} is above {bound:.4g}", value / bound - 1.0
 
 
 def _found(
-    problem: SearchProblem,
-    costs: ChoiceCosts,
-    d: int,
-    values: Floats,
-    rows: Sequence[tuple[int, npt.NDArray[np.uint8], float]],
-    trial: int,
+    problem: SearchProblem, tables: Sequence[MapCosts], values: Floats, rows: Sequence[_Row], trial: int
 ) -> Found:
-    every = np.arange(len(problem.groups))
     objectives = np.empty((len(rows), len(OBJECTIVES)))
-    for i, (e, choice, _) in enumerate(rows):
-        score = problem.score[every, choice].sum()
-        objectives[i, 0] = costs.latency_s[d, e, every, choice].sum()
-        objectives[i, 1] = costs.energy_j[d, e, every, choice].sum()
-        objectives[i, 2] = costs.area_mm2[d]
-        error = problem.error_widths[e] if problem.mode == "training" else 32
-        objectives[i, 3] = float(problem.profile.drop_of_score(min(score, problem.score_limit[e]), error))
+    for i, row in enumerate(rows):
+        each = np.empty((len(tables), 3))
+        for k, (subject, table) in enumerate(zip(problem.subjects, tables, strict=True)):
+            e, choice = row.errors[k], row.maps[k]
+            score = min(float(sums(table.score, choice)), float(subject.score_limit[e]))
+            error = subject.error_widths[e] if problem.mode == "training" else 32
+            each[k, 0] = sums(table.latency_s[e], choice)
+            each[k, 1] = sums(table.energy_j[e], choice)
+            each[k, 2] = float(subject.profile.drop_of_score(score, error))
+        weighted = each[:, :2] * np.array(problem.weights)[:, None]
+        objectives[i, :2] = weighted.max(axis=0) if problem.worst_case else weighted.sum(axis=0)
+        objectives[i, 2] = tables[0].area_mm2
+        objectives[i, 3] = each[:, 2].max()
     # Sums in another order differ in the last digits: equal designs have to be equal.
     objectives = np.array([[float(f"{value:.12g}") for value in row] for row in objectives])
     return Found(
         np.full(len(rows), trial, np.int64),
         np.tile(values, (len(rows), 1)),
-        np.array([problem.error_widths[e] for e, _, _ in rows], np.int64),
-        np.stack([choice for _, choice, _ in rows]).astype(np.uint8),
+        np.array(
+            [[s.error_widths[e] for s, e in zip(problem.subjects, row.errors, strict=True)] for row in rows], np.int64
+        ),
+        np.stack([np.concatenate(row.maps) for row in rows]).astype(np.uint8),
         objectives,
-        np.array([gap for _, _, gap in rows], np.float64),
+        np.array([row.gap for row in rows], np.float64),
+        np.array([row.binds for row in rows], np.int64),
     )
 
 
+def _price_maps(
+    problem: SearchProblem,
+    k: int,
+    designs: Floats,
+    errors: Sequence[Sequence[int]],
+    choices: Sequence[Choice],
+) -> ChoiceCosts:
+    """Costs that hold for one map per design only: whoever proposes maps pays for those and not for all choices.
+
+    The costs of the map's layers stand at its choices; with a schedule the lowered maps are needed too, so all are priced.
+    """
+    subject, part = problem.subjects[k], problem.columns[k]
+    if problem.schedules is not None:
+        return price_choices(problem, subject, designs)
+    arrays = design_arrays(problem, designs)
+    plans = [plan_of(subject, int(bits[k]), choice[part]) for bits, choice in zip(errors, choices, strict=True)]
+    steps = step_costs(subject.network, problem.hardware, arrays, plans, problem.mode)
+    shape = (len(designs), len(subject.error_widths), *subject.score.shape)
+    energy, latency = np.full(shape, np.inf), np.full(shape, np.inf)
+    limit = np.full(len(designs), "", dtype=object)
+    every = np.arange(shape[2])
+    for d, (bits, choice) in enumerate(zip(errors, choices, strict=True)):
+        at = (d, subject.error_widths.index(int(bits[k])), every, choice[part])
+        # Only sums count: the whole step stands at the first group.
+        for target, values in ((energy, steps.energy_j), (latency, steps.latency_s)):
+            target[at] = 0.0
+            target[at[0], at[1], 0, choice[part][0]] = values[d, d].sum()
+        if not np.isfinite(steps.energy_j[d, d]).all():
+            limit[d] = steps.limit[d] or "no width fits"
+    return ChoiceCosts(energy, latency, arrays.area_mm2, limit)
+
+
 def _nothing(problem: SearchProblem) -> Found:
-    from dse.search.archive import empty
-
-    return empty(len(problem.hardware.space), len(problem.groups))
-
-
-def _score_limits(
-    profile: Profile, limit_pp: float, robust: bool, least: float, mode: str
-) -> tuple[tuple[int, ...], Floats]:
-    candidates = [bits for bits in sorted(profile.error_drops) if 2 <= bits <= 16] if mode == "training" else [8]
-    kept: list[tuple[int, float]] = []
-    nearest = float("inf")
-    for bits in candidates:
-        counted = bits if mode == "training" else 32
-        limit = profile.score_limit(limit_pp, counted, robust=robust)
-        if isfinite(limit) and limit >= least:
-            kept.append((bits, limit))
-        margin = profile.error_pp if robust else 0.0
-        nearest = min(nearest, float(profile.drop_of_score(least, counted)) + margin)
-    if not candidates:
-        raise InputError(
-            profile.path, ["nothing is known about the error tensor, so training under a limit is unknown"]
-        )
-    if not kept:
-        raise InputError(
-            "--max-accuracy-drop",
-            [
-                f"no bit map of this profile loses at most {limit_pp:g} {profile.unit}; "
-                f"the nearest feasible value is {np.ceil(nearest * 1000) / 1000:g}"
-            ],
-        )
-    return tuple(bits for bits, _ in kept), np.array([limit for _, limit in kept])
-
-
-def _with_reference(problem: SearchProblem) -> SearchProblem:
-    default = np.array([[parameter.default for parameter in problem.hardware.space]])
-    costs = price_choices(problem, default)
-    if costs.limit[0]:
-        raise InputError(
-            problem.hardware.path or problem.hardware.name, [f"the default design is infeasible: {costs.limit[0]}"]
-        )
-    widest = np.array([int(np.flatnonzero(row)[-1]) for row in problem.allowed], dtype=np.uint8)
-    row = _found(problem, costs, 0, default[0], [(len(problem.error_widths) - 1, widest, 0.0)], 0).objectives[0]
-    row[3] = max(problem.limit_pp, 1e-9)
-    return replace(problem, reference=2.0 * row)
-
-
-def _digest(network: Network, hardware: Hardware, profile: Profile) -> str:
-    # Where a file lies decides nothing; what it says does.
-    parts = (replace(network, path=""), replace(hardware, path=""), replace(profile, path=""))
-    text = json.dumps([repr(part) for part in parts])
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return empty(len(problem.parameters), sum(len(s.groups) for s in problem.subjects), len(problem.subjects))

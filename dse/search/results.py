@@ -1,36 +1,29 @@
-"""What a search found, as tables, and the folder of a run."""
+"""What a search found, as tables."""
 
 from __future__ import annotations
 
 import datetime
-import platform
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-import dse
-from dse.cost.evaluate import evaluate
-from dse.cost.model import LEFT_OUT, MODEL_VERSION
 from dse.errors import InputError
-from dse.files import write_text
 from dse.hardware.model import Hardware
-from dse.precision import Plan
-from dse.search.archive import OBJECTIVES, Found, nondominated
-from dse.search.inner import SearchProblem, plan_of
-from dse.search.pareto import knee
-from dse.search.run_folder import write_json, write_table
-from dse.shipped import shipped_folder
-from dse.units import quantity
+from dse.precision import Plan, Schedule
+from dse.precision.schedules import Phase
+from dse.search.archive import OBJECTIVES, Found
+from dse.search.pareto import pareto_mask
+from dse.search.problem import BitProblem, SearchProblem, plan_of
+from dse.search.record import about, baselines, binding, certificate, notes_of, quantities
+from dse.search.run import Failed, Search, State
+from dse.search.schedule_space import DIMENSIONS
+from dse.search.sensitivity import sensitivity
 from dse.yaml_input import suggest
-
-#: An infeasible trial: the limit that failed, and the hardware parameters.
-Failed = tuple[str, list[float]]
 
 
 @dataclass(frozen=True)
@@ -41,7 +34,10 @@ class Run:
     ----------
     front, designs
         Non-dominated designs and everything kept: ``design, latency_s, energy_j, area_mm2, accuracy_drop_pp,
-        certificate_gap, feasible``, then the hardware parameters. Latency and energy are per training step of one batch.
+        certificate_gap, feasible``, then the parameters of hardware and schedule, the width of the error tensors and the limits
+        that bind. Latency and energy are per training step of one batch (of the mean step, over a schedule).
+    sensitivity
+        Which hardware parameter moves which objective: see :func:`dse.search.sensitivity.sensitivity`.
     info
         What run.json holds.
     notes
@@ -52,282 +48,163 @@ class Run:
 
     front: pd.DataFrame
     designs: pd.DataFrame
+    sensitivity: pd.DataFrame
     info: dict[str, Any]
     notes: tuple[str, ...]
     folder: Path | None
     problem: SearchProblem
     found: Found
 
-    def plan(self, design: str) -> Plan:
-        """The bit map of a design of the front or of the kept designs."""
-        rows = self.designs.index[self.designs["design"] == design]
-        if not len(rows):
-            raise InputError(design, [f"no such design{suggest(design, self.designs['design'])}"])
-        row = int(rows[0])
-        return plan_of(self.problem, int(self.found.error_bits[row]), self.found.choice[row])
+    def plan(self, design: str, workload: str | None = None) -> Plan:
+        """The bit map of a design of the front or of the kept designs; with several workloads, of the named one."""
+        return self.maps(design)[self._workload(workload).network.name]
+
+    def maps(self, design: str) -> dict[str, Plan]:
+        """The bit maps of a design by workload."""
+        row = self._row(design)
+        return {
+            subject.network.name: plan_of(subject, int(self.found.error_bits[row, k]), self.found.choice[row, part])
+            for k, (subject, part) in enumerate(zip(self.problem.subjects, self.problem.columns, strict=True))
+        }
+
+    def schedule(self, design: str, workload: str | None = None) -> Schedule:
+        """The schedule of a design of a run that searched schedules: its map, lowered and raised again.
+
+        Raises
+        ------
+        InputError
+            The run searched none.
+        """
+        space = self.problem.schedules
+        if space is None:
+            raise InputError(design, ["has no schedule: the run searched none"])
+        row, subject = self._row(design), self._workload(workload)
+        k = self.problem.subjects.index(subject)
+        choice, values = self.found.choice[row, self.problem.columns[k]], self.found.parameters[row]
+        drops = space.drops(values[-len(DIMENSIONS) :])
+        lower = subject.lowered(int(drops.max(initial=0)))
+        plans = [
+            plan_of(subject, int(self.found.error_bits[row, k]), place[np.arange(len(choice)), choice])
+            for place in lower
+        ]
+        starts = np.flatnonzero(np.diff(drops, prepend=-1))
+        lengths = np.diff(np.append(starts, len(drops)))
+        phases = [Phase(int(length), plans[drops[start]]) for start, length in zip(starts, lengths, strict=True)]
+        return Schedule(f"{design}, {subject.network.name}", tuple(phases))
 
     def hardware(self, design: str) -> Hardware:
         """The hardware of a design."""
-        row = self.designs.loc[self.designs["design"] == design].iloc[0]
-        names = [parameter.name for parameter in self.problem.hardware.space]
-        return self.problem.hardware.with_values({name: float(row[name]) for name in names})
+        return self.problem.hardware_of(self.found.parameters[self._row(design)])
 
+    def _row(self, design: str) -> int:
+        rows = self.designs.index[self.designs["design"] == design]
+        if not len(rows) or rows[0] >= len(self.found):
+            raise InputError(design, [f"no feasible design of this run{suggest(design, self.front['design'])}"])
+        return int(rows[0])
 
-def _table(problem: SearchProblem, found: Found, names: list[str]) -> pd.DataFrame:
-    table = pd.DataFrame({"design": names})
-    for column, name in enumerate(OBJECTIVES):
-        table[name] = found.objectives[:, column]
-    table["certificate_gap"] = found.gap
-    table["feasible"] = True
-    for column, parameter in enumerate(problem.hardware.space):
-        values = found.parameters[:, column]
-        whole = bool(len(values)) and bool(np.all(values == np.rint(values)))
-        table[parameter.name] = values.astype(np.int64) if whole else values
-    table["error_bits"] = found.error_bits
-    return table
-
-
-def _infeasible(problem: SearchProblem, failed: list[Failed], first: int) -> pd.DataFrame:
-    """Rows of designs that failed a limit: no figures, ``feasible`` false, and the limit's name."""
-    table = pd.DataFrame({"design": [f"x{first + number}" for number in range(len(failed))]})
-    for name in (*OBJECTIVES, "certificate_gap"):
-        table[name] = np.nan
-    table["feasible"] = False
-    for column, parameter in enumerate(problem.hardware.space):
-        table[parameter.name] = [values[column] for _, values in failed]
-    table["error_bits"] = 0
-    table["limit"] = [limit for limit, _ in failed]
-    return table
+    def _workload(self, name: str | None) -> BitProblem:
+        known = {subject.network.name: subject for subject in self.problem.subjects}
+        if name is None and len(known) == 1:
+            return self.problem.subjects[0]
+        if name not in known:
+            raise InputError("workload", [f"expected one of {', '.join(known)}, got {name!r}"])
+        return known[name]
 
 
 def make_run(
-    problem: SearchProblem,
-    objectives: tuple[str, ...],
-    found: Found,
-    failed: list[Failed],
-    trace: list[float],
+    asked: Search,
+    state: State,
     folder: Path | None,
-    inputs: dict[str, Any],
+    trials: int | None,
     jobs: int,
     started: float,
     command: str,
     validation: Sequence[Mapping[str, Any]] = (),
 ) -> Run:
     """Tables and facts of a finished search."""
+    problem, objectives = asked.problem, asked.objectives
+    found, failed = state.found, state.failed
     order = np.lexsort(found.objectives.T[::-1]) if len(found) else np.zeros(0, np.int64)
     found = found.take(order)
     digits = len(str(max(len(found) - 1, 1)))
-    names = [f"d{number:0{digits}d}" for number in range(len(found))]
-    designs = _table(problem, found, names)
-    front_found = nondominated(found, objectives)
-    mask = _rows_of(found, front_found)
+    designs = _table(problem, found, [f"d{number:0{digits}d}" for number in range(len(found))])
+    mask = pareto_mask(found.objectives[:, [OBJECTIVES.index(name) for name in objectives]])
     front = designs[mask].reset_index(drop=True)
-    designs["limit"] = ""
     if failed:
         designs = pd.concat([designs, _infeasible(problem, failed, len(designs))], ignore_index=True)
-    notes = _notes(problem, front)
+    notes = notes_of(problem, front)
+    moves = sensitivity(problem, asked.seed) if folder is not None else pd.DataFrame()
     info = {
-        **_about(problem, command),
-        **inputs,
+        **about(problem, command),
+        **asked.inputs,
+        "trials": trials if trials is not None else state.done,
         "objectives": list(objectives),
         "jobs": jobs,
         "started": datetime.datetime.fromtimestamp(started, datetime.UTC).isoformat(timespec="seconds"),
         "seconds": round(time.time() - started, 2),
         "counts": {
-            "trials": inputs["trials"],
+            "trials": state.done,
             "hardware_designs": len(np.unique(found.parameters, axis=0)),
             "designs_kept": len(found),
             "infeasible_trials": len(failed),
             "front": len(front),
         },
-        "certificate": _certificate(front),
-        "hypervolume": trace[-1] if trace else None,
-        "hypervolume_trace": trace,
+        "certificate": certificate(front),
+        "hypervolume": state.trace[-1] if state.trace else None,
+        "hypervolume_trace": state.trace,
         "reference": {name: float(problem.reference[OBJECTIVES.index(name)]) for name in objectives},
-        "baselines": _baselines(problem, front),
+        "baselines": baselines(problem, found.take(mask), front),
+        "limits": binding(problem, found.take(mask), failed),
+        "sensitivity": moves.to_dict("records"),
         "notes": list(notes),
-        "quantities": _quantities(problem, front),
+        "quantities": quantities(problem, front),
         "validation": [dict(row) for row in validation],
     }
-    return Run(front, designs, info, notes, folder, problem, found)
+    return Run(front, designs, moves, info, notes, folder, problem, found)
 
 
-def _rows_of(found: Found, front: Found) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    keys = {row.tobytes() + choice.tobytes() for row, choice in zip(front.objectives, front.choice, strict=True)}
-    return np.array(
-        [row.tobytes() + choice.tobytes() in keys for row, choice in zip(found.objectives, found.choice, strict=True)],
-        dtype=bool,
-    )
+def _table(problem: SearchProblem, found: Found, names: list[str]) -> pd.DataFrame:
+    columns: dict[str, Any] = {"design": names}
+    for column, name in enumerate(OBJECTIVES):
+        columns[name] = found.objectives[:, column]
+    columns["certificate_gap"] = found.gap
+    columns["feasible"] = True
+    columns |= _parameters(problem, found.parameters)
+    for k, name in enumerate(_error_columns(problem)):
+        columns[name] = found.error_bits[:, k]
+    limits = np.array(problem.limit_names, dtype=object)
+    columns["binds"] = ["+".join(limits[[bits >> i & 1 == 1 for i in range(len(limits))]]) for bits in found.binds]
+    columns["limit"] = ""
+    return pd.DataFrame(columns, index=range(len(names)))
 
 
-def write_run(run: Run, folder: Path) -> None:
-    """Write the run folder; run.json last, since it marks the run as complete.
-
-    Raises
-    ------
-    InputError
-        The folder cannot be written; what was there before is intact.
-    """
-    write_table(folder / "designs.csv", run.designs)
-    layers, bits, areas = [], [], []
-    wanted = set(run.front["design"])
-    for old in (folder / "plans").glob("*.yaml"):
-        if old.stem not in wanted:
-            old.unlink()
-    parameters = [parameter.name for parameter in run.problem.hardware.space]
-    for _, group in run.front.groupby(parameters, sort=False) if parameters else [((), run.front)]:
-        designs = [str(design) for design in group["design"]]
-        plans = [run.plan(design) for design in designs]
-        cost = evaluate(run.problem.network, run.hardware(designs[0]), plans, mode=run.problem.mode, labels=designs)
-        layers.append(cost.layers.drop(columns=["design"]).rename(columns={"plan": "design"}))
-        areas += [cost.area.assign(design=design) for design in designs]
-        for design, plan in zip(designs, plans, strict=True):
-            write_text(folder / "plans" / f"{design}.yaml", plan.to_yaml())
-            for operand in ("weight", "activation", "error"):
-                cells, widths = plan.cells(operand), plan.widths(operand).tolist()
-                bits += [
-                    (design, *row)
-                    for row in zip(plan.layers, [operand] * len(cells), map(str, cells), widths, strict=True)
-                ]
-    names = [layer.name for layer in run.problem.network.mac_layers]
-    table = pd.DataFrame(bits, columns=["design", "layer", "operand", "format", "bits"])
-    write_table(folder / "bits.csv", table[table["layer"].isin(names)].reset_index(drop=True))
-    if layers:
-        write_table(folder / "layers.csv", _design_first(pd.concat(layers, ignore_index=True)))
-        write_table(folder / "area.csv", _design_first(pd.concat(areas, ignore_index=True)))
-    write_table(folder / "front.csv", run.front)
-    write_json(folder / "run.json", run.info)
+def _parameters(problem: SearchProblem, values: np.ndarray[Any, np.dtype[np.float64]]) -> dict[str, Any]:
+    """Columns of parameters: integers where all are, schedules' profiles by name."""
+    result: dict[str, Any] = {}
+    for column, (name, _) in enumerate(problem.parameters):
+        these = values[:, column]
+        if name == DIMENSIONS[0]:
+            assert problem.schedules is not None
+            result[name] = [problem.schedules.profiles[int(value)] for value in these]
+        else:
+            whole = bool(len(these)) and bool(np.all(these == np.rint(these)))
+            result[name] = these.astype(np.int64) if whole else these
+    return result
 
 
-def _design_first(table: pd.DataFrame) -> pd.DataFrame:
-    return table[["design", *(column for column in table.columns if column != "design")]]
+def _error_columns(problem: SearchProblem) -> list[str]:
+    names = [subject.network.name for subject in problem.subjects]
+    return ["error_bits"] if len(names) == 1 else [f"error_bits.{name}" for name in names]
 
 
-def _certificate(front: pd.DataFrame) -> dict[str, Any]:
-    if not len(front) or not front["certificate_gap"].notna().any():
-        return {
-            "worst_gap": None,
-            "text": "No certificate: this strategy samples bit maps instead of solving for them.",
-        }
-    worst = float(front["certificate_gap"].max())
-    text = (
-        "every bit map is proven optimal"
-        if worst <= 1e-12
-        else f"every bit map is within {worst:.2%} of a proven bound"
-    )
-    return {
-        "worst_gap": worst,
-        "text": f"For its hardware, error width and weighting of latency and energy, {text}. "
-        "Hardware is sampled by Optuna and carries no such proof.",
-    }
-
-
-def _notes(problem: SearchProblem, front: pd.DataFrame) -> tuple[str, ...]:
-    notes = []
-    if not len(front):
-        notes.append("No feasible design was found in the trials; see designs.csv for the limits that failed.")
-    if problem.mode == "training":
-        shown = ", ".join(str(bits) for bits in problem.error_widths)
-        notes.append(f"Error tensors: {shown} bits can keep the limit of {problem.limit_pp:g} {problem.profile.unit}.")
-    if problem.profile.kept:
-        kept = ", ".join(f"{name} at {width} bits" for name, width in problem.profile.kept.items())
-        notes.append(f"Not in the sensitivity profile and kept at no less than its source: {kept}.")
-    return tuple(notes)
-
-
-def _baselines(problem: SearchProblem, front: pd.DataFrame) -> list[dict[str, Any]]:
-    """Uniform plans on the hardware of the front's knee, fastest and thriftiest design."""
-    if not len(front):
-        return []
-    values = front[["latency_s", "energy_j"]].to_numpy()
-    picks = {
-        "knee": str(front["design"].iloc[knee(values)]),
-        "fastest": str(front["design"].iloc[int(values[:, 0].argmin())]),
-        "thriftiest": str(front["design"].iloc[int(values[:, 1].argmin())]),
-    }
-    rows = []
-    for role, design in picks.items():
-        row = front.loc[front["design"] == design].iloc[0]
-        names = [parameter.name for parameter in problem.hardware.space]
-        hardware = problem.hardware.with_values({name: float(row[name]) for name in names})
-        for bits in (8, 16):
-            plan = Plan.from_bits(problem.network, weight=bits, activation=bits, error=bits)
-            cost = evaluate(problem.network, hardware, plan, mode=problem.mode).total.iloc[0]
-            rows.append(
-                {
-                    "name": f"uniform {bits} bit",
-                    "role": role,
-                    "design": design,
-                    "latency_s": float(cost["latency_s"]),
-                    "energy_j": float(cost["energy_j"]),
-                    "area_mm2": float(cost["area_mm2"]),
-                    "accuracy_drop_pp": problem.profile.predict_drop(plan),
-                    "feasible": bool(cost["feasible"]),
-                    "note": str(cost["limit"]) or f"same hardware as {design}, the {role} design",
-                }
-            )
-    return rows
-
-
-def _quantities(problem: SearchProblem, front: pd.DataFrame) -> dict[str, dict[str, str]]:
-    """Label, unit and meaning of the front's columns; the drop has the unit of what the profile predicts."""
-    found = {str(name): quantity(str(name)) for name in front.columns}
-    units = {"accuracy_drop_pp": problem.profile.unit}
-    return {
-        name: {"label": item.label, "unit": units.get(name, item.unit), "meaning": item.meaning}
-        for name, item in found.items()
-        if item is not None
-    }
-
-
-def _place(path: str, kind: str) -> str:
-    """A path for the record: of a shipped file only folder and name, which mean the same everywhere."""
-    return f"{kind}/{Path(path).name}" if path and Path(path).parent == shipped_folder(kind) else path
-
-
-def _about(problem: SearchProblem, command: str) -> dict[str, Any]:
-    network, hardware, profile = problem.network, problem.hardware, problem.profile
-    return {
-        "name": network.name,
-        "dse_version": dse.__version__,
-        "model_version": MODEL_VERSION,
-        "command": command,
-        "per": f"{problem.mode} step of {network.batch} samples",
-        "workload": {
-            "name": network.name,
-            "path": _place(network.path, "workloads"),
-            "source": network.source,
-            "batch": network.batch,
-            "samples": network.samples,
-            "epochs": network.epochs,
-            "optimizer": network.optimizer,
-            "macs": network.macs,
-            "parameters": network.parameters,
-            "layers": len(network.mac_layers),
-        },
-        "hardware": {
-            "name": hardware.name,
-            "description": hardware.description,
-            "path": _place(hardware.path, "hwmodels"),
-            "sources": hardware.sources,
-            "space": [
-                {"name": parameter.name, "values": list(parameter.values), "default": parameter.default}
-                for parameter in hardware.space
-            ],
-        },
-        "profile": {
-            "name": profile.network,
-            "source": profile.source,
-            "loo_error_pp": profile.loo_error_pp,
-            "noise_floor_pp": profile.noise,
-            "score_range": list(profile.range),
-            "unit": profile.unit,
-            "assumptions": list(profile.assumptions),
-        },
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("numpy", "pandas", "scipy", "optuna", "numba", "plotly")},
-        },
-        "left_out": list(LEFT_OUT),
-        "assumptions": list(profile.assumptions),
-    }
+def _infeasible(problem: SearchProblem, failed: Sequence[Failed], first: int) -> pd.DataFrame:
+    """Rows of designs that failed a limit: no figures, ``feasible`` false, and the limit's name."""
+    columns: dict[str, Any] = {"design": [f"x{first + number}" for number in range(len(failed))]}
+    columns |= dict.fromkeys((*OBJECTIVES, "certificate_gap"), np.nan)
+    columns["feasible"] = False
+    values = np.array([row for _, row in failed]).reshape(len(failed), len(problem.parameters))
+    columns |= _parameters(problem, values)
+    columns |= dict.fromkeys(_error_columns(problem), 0)
+    columns["binds"] = ""
+    columns["limit"] = [limit for limit, _ in failed]
+    return pd.DataFrame(columns, index=range(len(failed)))

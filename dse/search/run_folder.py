@@ -16,8 +16,11 @@ from typing import Any
 
 import pandas as pd
 
+from dse.cost.evaluate import evaluate
 from dse.errors import InputError
 from dse.files import write_text
+from dse.search.results import Run
+from dse.workload.model import Network
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -32,6 +35,76 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
     writer.writerow(table.columns)
     writer.writerows(zip(*(table[column].tolist() for column in table.columns), strict=True))
     write_text(path, stream.getvalue())
+
+
+def write_run(run: Run, folder: Path) -> None:
+    """Write the run folder; run.json last, since it marks the run as complete.
+
+    Raises
+    ------
+    InputError
+        The folder cannot be written; what was there before is intact.
+    """
+    write_table(folder / "designs.csv", run.designs)
+    layers, bits, areas = [], [], []
+    plans: set[str] = set()
+    several = len(run.problem.subjects) > 1
+    spaces = [parameter.name for parameter in run.problem.hardware.space]
+    for _, group in run.front.groupby(spaces, sort=False) if spaces else [((), run.front)]:
+        designs = [str(design) for design in group["design"]]
+        maps = [run.maps(design) for design in designs]
+        for subject in run.problem.subjects:
+            network = subject.network
+            prefix = f"{network.name}/" if several else ""
+            table, area = _costs(run, designs, network)
+            layers.append(table.assign(layer=prefix + table["layer"]))
+            if network is run.problem.subjects[0].network:
+                areas += [area.assign(design=design) for design in designs]
+            names = {layer.name for layer in network.mac_layers}
+            for design, each in zip(designs, maps, strict=True):
+                plan = each[network.name]
+                stem = f"{design}.{network.name}" if several else design
+                write_text(folder / "plans" / f"{stem}.yaml", plan.to_yaml())
+                plans.add(stem)
+                for operand in ("weight", "activation", "error"):
+                    cells, widths = plan.cells(operand), plan.widths(operand).tolist()
+                    bits += [
+                        (design, prefix + layer, operand, str(cell), width)
+                        for layer, cell, width in zip(plan.layers, cells, widths, strict=True)
+                        if layer in names
+                    ]
+    write_table(folder / "bits.csv", pd.DataFrame(bits, columns=["design", "layer", "operand", "format", "bits"]))
+    if layers:
+        write_table(folder / "layers.csv", _design_first(pd.concat(layers, ignore_index=True)))
+        write_table(folder / "area.csv", _design_first(pd.concat(areas, ignore_index=True)))
+    write_table(folder / "sensitivity.csv", run.sensitivity)
+    write_table(folder / "front.csv", run.front)
+    for old in (folder / "plans").glob("*.yaml"):
+        if old.stem not in plans:
+            old.unlink()
+    write_json(folder / "run.json", run.info)
+
+
+def _costs(run: Run, designs: list[str], network: Network) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Costs by layer of designs of one hardware, with a column ``design``, and the hardware's area by part."""
+    mode, hardware = run.problem.mode, run.hardware(designs[0])
+    if run.problem.schedules is None:
+        plans = [run.plan(design, network.name) for design in designs]
+        cost = evaluate(network, hardware, plans, mode=mode, labels=designs)
+        return cost.layers.drop(columns=["design"]).rename(columns={"plan": "design"}), cost.area
+    tables = []
+    for design in designs:
+        schedule = run.schedule(design, network.name)
+        cost = evaluate(network, hardware, schedule, mode=mode)
+        table = cost.layers.drop(columns=["plan"]).assign(design=design)
+        # A run's costs by its iterations: those of the mean step, as in the front.
+        numbers = table.select_dtypes("number").columns
+        tables.append(table.assign(**{str(name): table[name] / schedule.iterations for name in numbers}))
+    return pd.concat(tables, ignore_index=True), cost.area
+
+
+def _design_first(table: pd.DataFrame) -> pd.DataFrame:
+    return table[["design", *(column for column in table.columns if column != "design")]]
 
 
 def prepare(folder: Path, resume: bool) -> None:

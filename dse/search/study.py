@@ -1,13 +1,15 @@
 """Optuna proposes, in batches whose seeds are fixed in advance.
 
-A batch's sampler is made anew from (seed, batch number), so a run that was stopped goes on exactly as if it had not been,
-and the number of workers changes nothing: within a batch no proposal sees another's result.
+A batch's sampler is made anew from (seed, number of its first trial), so a run that was stopped goes on exactly as if it had not
+been, and the number of workers changes nothing: within a batch no proposal sees another's result.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,8 @@ from dse.yaml_input import suggest
 BATCH = 8
 
 SAMPLERS = ("tpe", "nsga2", "nsga3", "qmc", "random", "gp", "cma")
+#: Samplers that need a package which is not installed with the program.
+NEEDS = {"gp": "torch", "cma": "cmaes"}
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,10 @@ class Dimension:
         """The value that a proposal stands for."""
         return self.values[int(proposed)] if self.values else float(proposed)
 
+    def proposal(self, value: float) -> float:
+        """The proposal that stands for a value."""
+        return self.values.index(value) if self.values else float(value)
+
 
 @dataclass(frozen=True)
 class Told:
@@ -54,14 +62,14 @@ def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
     Raises
     ------
     InputError
-        Unknown name.
+        Unknown name, or a package that it needs is missing.
     """
     makers: dict[str, Callable[[], optuna.samplers.BaseSampler]] = {
         "tpe": lambda: optuna.samplers.TPESampler(
             seed=seed, multivariate=True, n_startup_trials=16, constant_liar=False, group=False
         ),
-        "nsga2": lambda: optuna.samplers.NSGAIISampler(seed=seed, population_size=48),
-        "nsga3": lambda: optuna.samplers.NSGAIIISampler(seed=seed, population_size=48),
+        "nsga2": lambda: optuna.samplers.NSGAIISampler(seed=seed, population_size=POPULATION),
+        "nsga3": lambda: optuna.samplers.NSGAIIISampler(seed=seed, population_size=POPULATION),
         "qmc": lambda: optuna.samplers.QMCSampler(seed=seed, scramble=True, warn_independent_sampling=False),
         "random": lambda: optuna.samplers.RandomSampler(seed=seed),
         "gp": lambda: optuna.samplers.GPSampler(seed=seed),
@@ -69,25 +77,46 @@ def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
     }
     if name not in makers:
         raise InputError("--sampler", [f"'{name}' is no sampler{suggest(name, SAMPLERS)}"])
-    return makers[name]()
+    try:
+        return makers[name]()
+    except ImportError:
+        raise InputError(
+            "--sampler", [f"'{name}' needs {NEEDS.get(name, 'a package')}: pip install 'dse[samplers]'"]
+        ) from None
 
 
-def new_study(objectives: int) -> optuna.Study:
-    """An empty study that minimizes so many objectives."""
+#: Individuals per generation of the genetic samplers.
+POPULATION = 48
+
+
+def new_study(objectives: int, sampler: str) -> optuna.Study:
+    """An empty study that minimizes so many objectives; CMA-ES knows one only, and gets the mean of their logarithms."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    return optuna.create_study(directions=["minimize"] * objectives, sampler=optuna.samplers.RandomSampler(seed=0))
+    count = 1 if sampler == "cma" else objectives
+    return optuna.create_study(directions=["minimize"] * count, sampler=optuna.samplers.RandomSampler(seed=0))
 
 
 def propose(
-    study: optuna.Study, dimensions: Sequence[Dimension], sampler: str, seed: int, batch: int, count: int
+    study: optuna.Study,
+    dimensions: Sequence[Dimension],
+    sampler: str,
+    seed: int,
+    first: int,
+    count: int,
+    start: Sequence[Mapping[str, float]] = (),
 ) -> tuple[list[optuna.Trial], list[dict[str, float]]]:
-    """The next ``count`` trials and their proposals by dimension name."""
+    """The next ``count`` trials, numbered from ``first``, and their proposals by dimension name.
+
+    ``start`` holds the proposals that the first trials of a run are given instead.
+    """
     # The scrambled low-discrepancy sequence is one sequence over all batches: its seed must not change.
     fixed = sampler == "qmc"
     study.sampler = make_sampler(
-        sampler, seed if fixed else int(np.random.SeedSequence([seed, batch]).generate_state(1)[0])
+        sampler, seed if fixed else int(np.random.SeedSequence([seed, first]).generate_state(1)[0])
     )
     distributions = {dimension.name: dimension.distribution for dimension in dimensions}
+    for given in start[first : first + count]:
+        study.enqueue_trial(dict(given))
     trials = [study.ask(distributions) for _ in range(count)]
     return trials, [dict(trial.params) for trial in trials]
 
@@ -96,7 +125,10 @@ def tell(study: optuna.Study, trials: Sequence[optuna.Trial], results: Sequence[
     """Give the results of a batch back, in order."""
     for trial, result in zip(trials, results, strict=True):
         trial.set_constraint("infeasible", result.violation)
-        study.tell(trial, list(result.values))
+        values = list(result.values)
+        if len(study.directions) == 1 < len(values):
+            values = [float(np.mean([math.log(max(value, 1e-300)) for value in values]))]
+        study.tell(trial, values)
 
 
 def replay(study: optuna.Study, dimensions: Sequence[Dimension], records: Sequence[Mapping[str, Any]]) -> None:
@@ -119,3 +151,32 @@ def record(study: optuna.Study, first: int) -> list[dict[str, Any]]:
         {"params": trial.params, "values": trial.values, "system_attrs": trial.system_attrs}
         for trial in study.get_trials(deepcopy=False)[first:]
     ]
+
+
+def write_journal(study: optuna.Study, path: Path, name: str, objectives: Sequence[str]) -> None:
+    """Write a study as a journal that ``optuna-dashboard`` opens; one that is there is replaced.
+
+    Raises
+    ------
+    InputError
+        It cannot be written; the old journal is intact.
+    """
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    beside = path.with_name(path.name + ".tmp")
+    try:
+        for left in (beside, beside.with_name(beside.name + ".lock")):
+            left.unlink(missing_ok=True)
+        copy = optuna.create_study(
+            storage=JournalStorage(JournalFileBackend(str(beside))),
+            study_name=name,
+            directions=[direction.name.lower() for direction in study.directions],
+        )
+        if len(objectives) == len(study.directions):
+            copy.set_metric_names(list(objectives))
+        copy.add_trials([trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()])
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise InputError(str(path), [f"cannot be written: {error.strerror}"]) from None

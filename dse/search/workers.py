@@ -1,15 +1,24 @@
-"""Trials of a batch on one or several processes; which process runs a trial changes nothing in its result."""
+"""Trials of a batch on one or several processes, or on a Dask cluster; which process runs a trial changes nothing in its result."""
 
 from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 
-from dse.search.inner import Outcome, SearchProblem, fixed_designs, solve_designs
+from dse.errors import InputError
+from dse.search.inner import Outcome, fixed_designs, solve_designs
+from dse.search.problem import SearchProblem
+
+#: A batch is given out so often before killed workers end the run: something kills them on purpose, memory most likely.
+ATTEMPTS = 4
+#: Parts of a batch on a cluster, whatever its size.
+CLUSTER_PARTS = 8
 
 _problem: SearchProblem | None = None
 _strategy = ""
@@ -18,27 +27,32 @@ _strategy = ""
 class Workers:
     """A pool for the trials of a search; with one job they run in this process.
 
+    Parameters
+    ----------
+    scheduler
+        Address of a Dask scheduler; its workers run the trials instead.
+
     Raises
     ------
-    concurrent.futures.process.BrokenProcessPool
-        A worker was killed; the run can be resumed.
+    InputError
+        Workers were killed again and again, Dask is not installed, or its scheduler does not answer.
     """
 
-    def __init__(self, problem: SearchProblem, strategy: str, jobs: int) -> None:
+    def __init__(self, problem: SearchProblem, strategy: str, jobs: int, scheduler: str | None = None) -> None:
         self.problem = problem
         self.strategy = strategy
         self.jobs = jobs
+        self.scheduler = scheduler
         self.pool: ProcessPoolExecutor | None = None
+        self.client: Any = None
+        self.shared: Any = None
 
     def __enter__(self) -> Workers:
-        if self.jobs > 1:
-            # A forked child would inherit the threads of the compiled kernel half-way; a spawned one starts clean.
-            self.pool = ProcessPoolExecutor(
-                self.jobs,
-                mp_context=multiprocessing.get_context("spawn"),
-                initializer=_start,
-                initargs=(self.problem, self.strategy),
-            )
+        if self.scheduler is not None:
+            self.client = connect(self.scheduler)
+            self.shared = self.client.scatter(self.problem, broadcast=True, hash=False)
+        elif self.jobs > 1:
+            self.pool = self._pool()
         return self
 
     def __exit__(
@@ -46,31 +60,116 @@ class Workers:
     ) -> None:
         if self.pool is not None:
             self.pool.shutdown(wait=True, cancel_futures=True)
+        if self.client is not None:
+            self.client.close()
 
     def run(self, values: Sequence[Mapping[str, float]], first: int) -> list[Outcome]:
         """Outcomes of a batch of proposals by dimension name, in order; ``first`` numbers the first trial."""
+        if self.client is not None:
+            return self._run_on_cluster(values, first)
         if self.pool is None:
             return run_trials(self.problem, self.strategy, values, first)
-        parts = [part for part in np.array_split(np.arange(len(values)), self.jobs) if len(part)]
-        tasks = [self.pool.submit(_work, [values[i] for i in part], first + int(part[0])) for part in parts]
-        return [outcome for task in tasks for outcome in task.result()]
+        for attempt in range(ATTEMPTS):
+            try:
+                tasks = [
+                    self.pool.submit(_work, [values[i] for i in part], first + int(part[0]))
+                    for part in _parts(len(values), self.jobs)
+                ]
+                return [outcome for task in tasks for outcome in task.result()]
+            except BrokenProcessPool:
+                self.pool.shutdown(wait=True, cancel_futures=True)
+                if attempt < ATTEMPTS - 1:
+                    self.pool = self._pool()
+        raise InputError("--jobs", [f"workers were killed {ATTEMPTS} times in a row; try fewer, memory may be short"])
+
+    def _pool(self) -> ProcessPoolExecutor:
+        # A forked child would inherit the threads of the compiled kernel half-way; a spawned one starts clean.
+        return ProcessPoolExecutor(
+            self.jobs,
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_start,
+            initargs=(self.problem, self.strategy),
+        )
+
+    def _run_on_cluster(self, values: Sequence[Mapping[str, float]], first: int) -> list[Outcome]:
+        from distributed import KilledWorker
+
+        tasks = [
+            self.client.submit(
+                run_trials,
+                self.shared,
+                self.strategy,
+                [values[i] for i in part],
+                first + int(part[0]),
+                pure=False,
+                retries=ATTEMPTS - 1,
+            )
+            for part in _parts(len(values), CLUSTER_PARTS)
+        ]
+        try:
+            return [outcome for outcomes in self.client.gather(tasks) for outcome in outcomes]
+        except KilledWorker:
+            raise InputError("--scheduler", ["workers were killed again and again; memory may be short"]) from None
+
+
+def connect(scheduler: str) -> Any:
+    """A client of a Dask scheduler.
+
+    Raises
+    ------
+    InputError
+        Dask is not installed, or the scheduler does not answer.
+    """
+    try:
+        from distributed import Client
+    except ImportError:
+        raise InputError("--scheduler", ["needs Dask: pip install 'dse[dask]'"]) from None
+    try:
+        return Client(scheduler, timeout=10, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise InputError("--scheduler", [f"no Dask scheduler answers at {scheduler}: {error}"]) from None
 
 
 def run_trials(
     problem: SearchProblem, strategy: str, values: Sequence[Mapping[str, float]], first: int
 ) -> list[Outcome]:
     """Outcomes of proposals."""
-    names = [parameter.name for parameter in problem.hardware.space]
+    names = [name for name, _ in problem.parameters]
     designs = np.array([[proposal[name] for name in names] for proposal in values]).reshape(len(values), len(names))
-    if strategy == "nested":
-        weights = [[proposal["latency_weight"]] for proposal in values]
-        shares = [proposal.get("limit_share", 1.0) for proposal in values]
+    if strategy in ("nested", "exhaustive"):
+        weights = [[proposal[LATENCY_WEIGHT]] for proposal in values]
+        shares = [proposal.get(LIMIT_SHARE, 1.0) for proposal in values]
         return solve_designs(problem, designs, weights, shares, first)
-    choices = [
-        np.array([int(proposal[f"choice.{name}"]) for name in problem.group_names], dtype=np.uint8)
-        for proposal in values
+    errors = [[int(proposal[name]) for name in error_names(problem)] for proposal in values]
+    choices = [np.array([int(proposal[name]) for name in choice_names(problem)], dtype=np.uint8) for proposal in values]
+    return fixed_designs(problem, designs, errors, choices, first)
+
+
+#: Dimensions of the nested search beside the hardware.
+LATENCY_WEIGHT = "latency_weight"
+LIMIT_SHARE = "limit_share"
+
+
+def error_names(problem: SearchProblem) -> list[str]:
+    """Dimensions that hold the width of the error tensors of each network."""
+    return [_of("error_bits", problem, k) for k in range(len(problem.subjects))]
+
+
+def choice_names(problem: SearchProblem) -> list[str]:
+    """Dimensions that hold the choice of each group of each network."""
+    return [
+        f"{_of('choice', problem, k)}.{name}"
+        for k, subject in enumerate(problem.subjects)
+        for name in subject.group_names
     ]
-    return fixed_designs(problem, designs, [int(proposal["error_bits"]) for proposal in values], choices, first)
+
+
+def _of(name: str, problem: SearchProblem, k: int) -> str:
+    return name if len(problem.subjects) == 1 else f"{name}.{problem.subjects[k].network.name}"
+
+
+def _parts(count: int, parts: int) -> list[np.ndarray[Any, np.dtype[np.int64]]]:
+    return [part for part in np.array_split(np.arange(count), parts) if len(part)]
 
 
 def _start(problem: SearchProblem, strategy: str) -> None:

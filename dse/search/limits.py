@@ -1,0 +1,120 @@
+"""Hard limits on a design beside lost accuracy: what each is a sum of, and which of them bind.
+
+All but the area and one part of the memory are sums over layers and become limits of the exact allocation; each holds for a step
+of every network. The memory's peak is a sum and the working set of the largest layer (:mod:`dse.cost.memory`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from dse.cost.choices import group_of_layers
+from dse.cost.memory import stash_bits
+from dse.cost.network_jobs import network_jobs
+from dse.errors import InputError, Problem
+from dse.precision import Plan
+from dse.workload.model import Network
+from dse.workload.vector import optimizer_work
+from dse.yaml_input import suggest
+
+Floats = npt.NDArray[np.float64]
+
+#: Limits by name: unit and what is bounded.
+LIMITS = {
+    "latency": ("latency_s", "seconds of a step"),
+    "energy": ("energy_j", "joules of a step"),
+    "area": ("area_mm2", "square millimetres"),
+    "model_size": ("model_size_bits", "bits of all weights as stored for inference"),
+    "memory": ("memory_bits", "bits held at the peak of a step, see dse.cost.memory"),
+    "bitops": ("bitops", "multiplier width times multiplier width, summed over the MACs of a step"),
+}
+#: Name of the accuracy limit among those that bind.
+ACCURACY = "accuracy"
+
+
+@dataclass(frozen=True)
+class HardLimits:
+    """Largest allowed values by name of :data:`LIMITS`; only those that were asked for."""
+
+    bounds: tuple[tuple[str, float], ...] = ()
+
+    def bound(self, name: str) -> float:
+        """The bound, infinity where there is none."""
+        return dict(self.bounds).get(name, math.inf)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the limits that were asked for."""
+        return tuple(name for name, _ in self.bounds)
+
+    @property
+    def additive(self) -> tuple[tuple[str, float], ...]:
+        """Those that are sums over layers."""
+        return tuple(item for item in self.bounds if item[0] != "area")
+
+
+def hard_limits(given: Mapping[str, float]) -> HardLimits:
+    """Check limits by name.
+
+    Raises
+    ------
+    InputError
+        Unknown names, values that are no positive numbers; all at once.
+    """
+    problems = []
+    for name, bound in given.items():
+        option = f"--max-{name.replace('_', '-')}"
+        if name not in LIMITS:
+            problems.append(Problem("limits", f"'{name}' is no limit{suggest(name, LIMITS)}"))
+        elif not (bound > 0 and math.isfinite(bound)):
+            problems.append(Problem(option, f"expected a positive number ({LIMITS[name][1]}), got {bound}"))
+    if problems:
+        raise InputError("limits", problems)
+    return HardLimits(tuple((name, float(given[name])) for name in LIMITS if name in given))
+
+
+def limit_tables(
+    network: Network,
+    choices: Sequence[tuple[int, int]],
+    error_widths: Sequence[int],
+    groups: Sequence[Sequence[int]],
+    mode: str,
+) -> dict[str, Floats]:
+    """Model size, memory and BitOps of every choice of every group.
+
+    Returns
+    -------
+    By name (E, G, M): E widths of the error tensors, G groups of layers, M (weight, activation) pairs. ``memory`` is the part of
+    the peak that is a sum over layers, ``working`` the largest working set of a layer of the group, which only counts where it is
+    the largest of all.
+    """
+    plans = [
+        Plan.from_bits(network, weight=weight, activation=activation, error=error)
+        for error in error_widths
+        for weight, activation in choices
+    ]
+    member = np.array(group_of_layers(network, groups))
+    shape = (len(error_widths), len(choices), len(groups))
+    parameters = np.array([layer.parameters for layer in network.layers], dtype=np.float64)
+    elements = np.array([layer.input_elements + layer.output_elements for layer in network.layers], dtype=np.float64)
+    size, memory, working, bitops = (np.zeros((len(plans), len(groups))) for _ in range(4))
+    work = network_jobs(network, plans, mode)
+    macs = member[[index for index, layer in enumerate(network.layers) if layer.has_macs]]
+    for i, plan in enumerate(plans):
+        weight = parameters * plan.stored_bits("weight")
+        np.add.at(size[i], member, weight)
+        np.add.at(memory[i], member, weight)
+        np.maximum.at(working[i], member, network.batch * elements * plan.stored_bits("activation"))
+        np.add.at(bitops[i], macs, work.bitops[i].sum(axis=-1))
+        if mode == "training":
+            states = optimizer_work(network.optimizer).states * plan.stored_bits("optimizer")
+            own = np.array([a != b for a, b in zip(plan.cells("master"), plan.cells("weight"), strict=True)])
+            kept = parameters * (own * plan.stored_bits("master") + plan.stored_bits("gradient") + states)
+            np.add.at(memory[i], member, kept + np.array(stash_bits(network, plan)))
+    named = {"model_size": size, "memory": memory, "working": working, "bitops": bitops}
+    return {name: np.moveaxis(table.reshape(shape), 1, 2) for name, table in named.items()}

@@ -1,0 +1,156 @@
+"""Where to start: hardware that is good for one fixed bit map, found by a local search that costs little.
+
+One map costs a fraction of all choices of all layers, and hardware that is good for it is mostly good for the best map too. The
+search climbs the front itself (Pareto local search: Paquete, Chiarandini & Stützle, "Pareto local optimum sets in the biobjective
+travelling salesman problem", LNEMS 535, 2004): it asks for the neighbours of all non-dominated points, one step in one parameter,
+until there are no new ones. What it finds only decides which hardware is solved first; nothing is ever excluded by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from dse.cost.steps import step_costs
+from dse.precision import Plan
+from dse.search.archive import OBJECTIVES
+from dse.search.inner import design_arrays, price_choices
+from dse.search.maps import best_map, map_costs
+from dse.search.pareto import hypervolume, pareto_mask
+from dse.search.problem import SearchProblem, plan_of
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Evaluate = Callable[[Ints], Floats]
+
+#: Points that the local search starts from, and asks for at most; and how many of its front start a search.
+RANDOM_POINTS = 64
+MAX_POINTS = 1_024
+STARTS = 64
+
+
+def screened(problem: SearchProblem, objectives: Sequence[str], seed: int) -> Floats:
+    """Parameter rows to solve first, the one that adds most hypervolume first; (at most :data:`STARTS`, parameters).
+
+    A schedule starts at its first values: none, where that is among them.
+    """
+    sizes = np.array([len(parameter.values) for parameter in problem.hardware.space], dtype=np.int64)
+    if not len(sizes):
+        return np.zeros((0, 0))
+    columns = [OBJECTIVES.index(name) for name in objectives if name != "accuracy_drop_pp"] or [0, 1]
+    evaluate = surrogate(problem)
+
+    def relative(points: Ints) -> Floats:
+        values = evaluate(points)
+        return np.where(np.isfinite(values), values, np.inf)[:, columns] / problem.reference[columns]
+
+    points, values = local_search(relative, sizes, seed)
+    ranked = ranked_by_hypervolume(values, STARTS)
+    schedule = [given[0] for _, given in problem.parameters[len(sizes) :]]
+    rows = decode(problem, points[ranked])
+    return np.hstack([rows, np.tile(schedule, (len(rows), 1))])
+
+
+def surrogate(problem: SearchProblem) -> Evaluate:
+    """Latency, energy and area (n, 3) of index points (n, parameters) under the best maps of the default design.
+
+    Infinite where a design cannot run them or is larger than allowed.
+    """
+    plans = _default_plans(problem)
+    weights = np.array(problem.weights)
+
+    def evaluate(points: Ints) -> Floats:
+        arrays = design_arrays(problem, decode(problem, points))
+        each = np.empty((len(problem.subjects), len(points), 2))
+        for k, (subject, plan) in enumerate(zip(problem.subjects, plans, strict=True)):
+            steps = step_costs(subject.network, problem.hardware, arrays, [plan], problem.mode)
+            each[k, :, 0] = steps.latency_s.reshape(len(points), -1).sum(axis=1) * weights[k]
+            each[k, :, 1] = steps.energy_j.reshape(len(points), -1).sum(axis=1) * weights[k]
+        total = each.max(axis=0) if problem.worst_case else each.sum(axis=0)
+        values = np.column_stack([total, arrays.area_mm2])
+        values[arrays.area_mm2 > problem.limits.bound("area")] = np.inf
+        return values
+
+    return evaluate
+
+
+def decode(problem: SearchProblem, points: Ints) -> Floats:
+    """Hardware parameter values of index points."""
+    return np.column_stack(
+        [np.array(parameter.values)[points[:, k]] for k, parameter in enumerate(problem.hardware.space)]
+    )
+
+
+def local_search(evaluate: Evaluate, sizes: Ints, seed: int, most: int = MAX_POINTS) -> tuple[Ints, Floats]:
+    """Non-dominated index points that a Pareto local search reaches, and their values (all minimized).
+
+    Parameters
+    ----------
+    evaluate
+        (n, parameters) indices to (n, objectives); infinity where infeasible.
+    sizes
+        (parameters,) number of values of each parameter.
+    most
+        Points to evaluate at most.
+    """
+    generator = np.random.default_rng(seed)
+    new = np.unique(generator.integers(0, sizes, (min(RANDOM_POINTS, most), len(sizes))), axis=0)
+    points, values = np.zeros((0, len(sizes)), np.int64), None
+    seen: set[bytes] = set()
+    while len(new) and len(seen) < most:
+        new = new[: most - len(seen)]
+        seen.update(row.tobytes() for row in new)
+        found = evaluate(new)
+        points = np.vstack([points, new])
+        values = found if values is None else np.vstack([values, found])
+        keep = pareto_mask(values) & np.isfinite(values).all(axis=1)
+        points, values = points[keep], values[keep]
+        step = np.concatenate([np.eye(len(sizes), dtype=np.int64), -np.eye(len(sizes), dtype=np.int64)])
+        around = (points[:, None] + step[None]).reshape(-1, len(sizes))
+        around = np.unique(around[((around >= 0) & (around < sizes)).all(axis=1)], axis=0)
+        new = np.array([row for row in around if row.tobytes() not in seen], dtype=np.int64).reshape(-1, len(sizes))
+    assert values is not None
+    return points, values
+
+
+def ranked_by_hypervolume(values: Floats, most: int) -> Ints:
+    """Rows of (n, objectives) values below 1, each the one that adds most hypervolume to those before it."""
+    corner = np.maximum(1.0, values.max(axis=0, initial=1.0) * 1.01)
+    left = list(range(len(values)))
+    chosen: list[int] = []
+    covered = 0.0
+    while left and len(chosen) < most:
+        gains = [hypervolume(values[[*chosen, row]], corner) - covered for row in left]
+        best = int(np.argmax(gains))
+        covered += gains[best]
+        chosen.append(left.pop(best))
+    return np.array(chosen, dtype=np.int64)
+
+
+def _default_plans(problem: SearchProblem) -> list[Plan]:
+    default = np.array(
+        [
+            [
+                *(parameter.default for parameter in problem.hardware.space),
+                *(values[0] for _, values in problem.parameters[len(problem.hardware.space) :]),
+            ]
+        ]
+    )
+    plans = []
+    for subject in problem.subjects:
+        costs = price_choices(problem, subject, default)
+        table = map_costs(problem, subject, costs, 0, default[0])
+        answers = [
+            (best_map(problem, subject, table, e, 0.5, 1.0)[0], error) for e, error in enumerate(subject.error_widths)
+        ]
+        feasible = [item for item in answers if item[0].feasible]
+        if feasible:
+            answer, error = min(feasible, key=lambda item: item[0].cost)
+            choice = answer.choice.astype(np.uint8)
+        else:  # The hard limits exclude the default design: any map that the accuracy limit allows will do.
+            error = subject.error_widths[-1]
+            choice = np.where(subject.allowed, subject.score, np.inf).argmin(axis=1).astype(np.uint8)
+        plans.append(plan_of(subject, error, choice))
+    return plans
