@@ -25,7 +25,8 @@ ALLOWED = {
     "accuracy": GROUND | {"workload", "precision"},
     "search": GROUND | {"workload", "precision", "hardware", "mapping", "cost", "accuracy"},
     "report": GROUND,
-    "studies": GROUND | {"workload", "precision", "hardware", "mapping", "cost", "accuracy", "search", "report"},
+    "export": GROUND | {"workload", "precision", "hardware", "mapping", "cost", "report"},
+    "studies": GROUND | {"workload", "precision", "hardware", "mapping", "cost", "accuracy", "search", "report", "export"},
 }
 
 
