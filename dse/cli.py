@@ -343,6 +343,27 @@ def compare(runs: Annotated[list[Path], typer.Argument(help="Two or more run fol
     print(f"report: {comparison.page}")
 
 
+@app.command(epilog="Example: dse reproduce cpt adapt")
+def reproduce(
+    names: Annotated[list[str] | None, typer.Argument(help="Studies; default: all.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder; default reports/reproduce-DATE.")] = None,
+) -> None:
+    """Rebuild published systems: claim, ours, signed error and what is assumed, with a page of figures."""
+    from dse.studies.reproduce import as_json as plain
+    from dse.studies.reproduce import default_folder, run_studies, terminal_table, write_studies
+
+    studies = []
+    for study in run_studies(names or ()):
+        studies.append(study)
+        if not as_json:
+            _console().print(terminal_table(study))
+            for sentence in study.findings:
+                _console().print(f"- {sentence}", soft_wrap=True)
+    page = write_studies(studies, out or default_folder())
+    print(json.dumps(plain(studies), indent=1, allow_nan=False) if as_json else f"report: {page}")
+
+
 @app.command(epilog="Example: dse validate --json")
 def validate(as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False) -> None:
     """Published figures against ours, with signed errors, the bad ones too."""

@@ -277,22 +277,24 @@ def adapt_strategy(strategy: str, loss: float, mean_loss: float) -> str:
 
 
 def adapt_published_overhead(
-    weights: int,
-    word: float,
-    bins: float,
-    nonzero: float,
-    lookback: float,
+    weights: ArrayLike,
+    word: ArrayLike,
+    bins: ArrayLike,
+    nonzero: ArrayLike,
+    lookback: ArrayLike,
     interval: float = 1.0,
     accumulation: float = 1.0,
-) -> float:
-    """Overhead of a layer as AdaPT's own performance model charges it, in its bit-operations.
+) -> FloatArray:
+    """Overhead of a layer as AdaPT's own performance model charges it, in its bit-operations; everything broadcasts.
 
     OH = 32 (PD + PU) interval / (lookback accumulation), PD = 3 T 2 log2(WL - 8) bins nz, PU = (lookback + 1) T + 1, T weights
-    (arXiv 2107.13490). A word of nine bits or less counts log2 as 0.
+    (arXiv 2107.13490). For words of eight bits or less its code counts 1 in place of 2 log2(WL - 8). Nothing is ours.
     """
-    down = 3.0 * weights * 2.0 * math.log2(max(word - 8.0, 1.0)) * bins * nonzero
-    up = (lookback + 1.0) * weights + 1.0
-    return 32.0 * (down + up) * interval / (lookback * accumulation)
+    t, length, back = (np.asarray(value, dtype=np.float64) for value in (weights, word, lookback))
+    bisection = np.where(length > 8.0, 2.0 * np.log2(np.maximum(length - 8.0, 1.0)), 1.0)
+    down = 3.0 * t * bisection * np.asarray(bins, dtype=np.float64) * np.asarray(nonzero, dtype=np.float64)
+    up = (back + 1.0) * t + 1.0
+    return np.asarray(32.0 * (down + up) * interval / (back * accumulation))
 
 
 # Sakr and Shanbhag ----------------------------------------------------------------------------------------------

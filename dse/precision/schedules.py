@@ -285,6 +285,35 @@ class Schedule:
         _require([Problem(f"formats.{operand}", problem)] if problem else [])
         return replace(self, fixed=tuple({**dict(self.fixed), operand: name}.items()))
 
+    def rounded_up(self, widths: Sequence[int]) -> Schedule:
+        """The same schedule on hardware that stores and multiplies some widths only: every width becomes the next such one.
+
+        Widths of ``int`` and ``bfp`` formats change, other formats stay; the name says so.
+
+        Parameters
+        ----------
+        widths
+            What the hardware has, bits.
+
+        Raises
+        ------
+        InputError
+            A width beyond the widest, or a phase that is a whole plan or its file: both are refused, not cut off.
+        """
+        problems: list[Problem] = []
+        phases = []
+        for phase in self.phases:
+            if isinstance(phase.formats, tuple):
+                cells = tuple((operand, _rounded_up(value, widths, problems)) for operand, value in phase.formats)
+                phases.append(replace(phase, formats=cells))
+            else:
+                problems.append(Problem("phases", "a plan or its file has no widths to round up; give formats"))
+        _require(problems)
+        kept = tuple((layer, str(_rounded_up(name, widths, problems))) for layer, name in self.kept)
+        _require(problems)
+        label = f"{self.name}, rounded up to {', '.join(map(str, sorted(widths)))} bits"
+        return replace(self, name=label, phases=_merged(phases), kept=kept)
+
     @property
     def iterations(self) -> int:
         """Length of the run."""
@@ -359,6 +388,19 @@ def _formats(plan: str | Plan, where: str) -> Formats | Plan | Path:
             "schedule", [Problem(where, f"'{plan}' {problem.message}") for problem in error.problems]
         ) from None
     return tuple({"error": short["activation"], **short}.items())
+
+
+def _rounded_up(value: Value, widths: Sequence[int], problems: list[Problem]) -> Value:
+    if not isinstance(value, str):
+        return tuple((layer, str(_rounded_up(name, widths, problems))) for layer, name in value)
+    found = re.fullmatch(r"(int|bfp)([0-9]+)(.*)", value)
+    if found is None:
+        return value
+    wide = [width for width in sorted(widths) if width >= int(found[2])]
+    if not wide:
+        problems.append(Problem(value, f"is wider than the hardware's widths ({', '.join(map(str, sorted(widths)))})"))
+        return value
+    return f"{found[1]}{wide[0]}{found[3]}"
 
 
 def _label(plan: str | Plan) -> str:

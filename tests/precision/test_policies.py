@@ -137,7 +137,8 @@ def test_overheads_by_hand():
     # T = 1000 weights, WL 16, 100 bins, half of the weights not zero, lookback 50
     down = 3 * 1000 * 2 * 3 * 100 * 0.5
     assert adapt_published_overhead(1000, 16, 100, 0.5, 50) == 32 * (down + 51_001) / 50
-    assert adapt_published_overhead(1000, 8, 100, 0.5, 50) == 32 * 51_001 / 50
+    # their code counts 1 in place of 2 log2(WL - 8) up to eight bits
+    assert adapt_published_overhead(1000, 8, 100, 0.5, 50) == 32 * (3 * 1000 * 1.0 * 100 * 0.5 + 51_001) / 50
     assert adapt_published_overhead(1000, 16, 100, 0.5, 50, interval=10, accumulation=4) == pytest.approx(
         32 * (down + 51_001) * 10 / 200
     )

@@ -1,0 +1,75 @@
+"""``dse reproduce``: names, tables, and a page that stands alone."""
+
+import json
+import re
+
+import plotly.graph_objects as go
+import pytest
+from typer.testing import CliRunner
+
+from dse.cli import app
+from dse.errors import InputError
+from dse.studies.reproduce import STUDIES, cells, page_html, rows_table, run_studies, write_studies
+from dse.studies.study import Row, Study
+
+
+def study(name="one", **row):
+    rows = (Row("s", "a < b", "x", **row), Row("s", "accuracy", "%", published=70.0))
+    return Study(name, "Title: <more>", "source", ("found & said",), rows, (("caption", go.Figure()),), "theirs", "ours")
+
+
+@pytest.mark.parametrize(
+    ("row", "error"),
+    [
+        (Row("s", "q", "x", 11.0, 10.0), 0.1),
+        (Row("s", "q", "x", 9.0, 10.0, 12.0), -0.1),
+        (Row("s", "q", "x", 11.0, 10.0, 12.0), 0.0),
+        (Row("s", "q", "x", 15.0, 10.0, 12.0), 0.25),
+        (Row("s", "q", "x", 9.0, 12.0, 10.0), -0.1),
+        (Row("s", "q", "x", 9.0), None),
+        (Row("s", "q", "x", None, 9.0), None),
+    ],
+)
+def test_signed_error_is_against_the_nearer_end(row, error):
+    assert row.signed_error == (None if error is None else pytest.approx(error))
+
+
+def test_unknown_names_are_refused_before_anything_runs():
+    with pytest.raises(InputError, match="did you mean 'adapt'"):
+        run_studies(["adapd"])
+
+
+def test_page_holds_everything_and_requests_nothing(tmp_path):
+    page = write_studies([study(ours=2.0, published=1.0)], tmp_path / "new")
+    text = page.read_text()
+    assert text.count("plotly.js v") == 1
+    assert not re.search(r"<(script|link|img|iframe)[^>]+(src|href)=\"(?!data:)", text)
+    assert "a &lt; b" in text
+    assert "+100.0%" in text
+    assert "Title: &lt;more&gt;" in text
+    saved = json.loads((tmp_path / "new" / "reproduce.json").read_text())
+    assert saved[0]["rows"][0]["signed_error"] == 1.0
+    assert saved[0]["rows"][1]["ours"] is None
+
+
+def test_rows_of_several_studies_make_one_table():
+    table = rows_table([study("one", ours=2.0), study("two", ours=3.0, low=2.5, high=3.5)])
+    assert table["study"].tolist() == ["one", "one", "two", "two"]
+    assert table["ours"].tolist()[2] == 3.0
+    assert cells(study(ours=3.0, low=2.5, high=3.5).rows[0])[4] == "3.000 (2.500 to 3.500)"
+
+
+def test_no_claims_no_median():
+    assert "No published figure" in page_html([study(ours=2.0)])
+
+
+def test_command_writes_a_folder_and_json(tmp_path):
+    result = CliRunner().invoke(app, ["reproduce", "better_schedules", "--json", "--out", str(tmp_path / "r")])
+    assert result.exit_code == 0
+    printed = json.loads(result.output)
+    assert [item["name"] for item in printed] == ["better_schedules"]
+    assert {path.name for path in (tmp_path / "r").iterdir()} == {"reproduce.html", "reproduce.json", "rows.csv"}
+
+
+def test_every_study_says_what_is_theirs_and_ours():
+    assert all(callable(run) and run.__doc__ for run in STUDIES.values())
