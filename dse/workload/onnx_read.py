@@ -108,6 +108,7 @@ def read_model(path: str | Path) -> Any:
         raise InputError(source, [f"is no ONNX model, or a truncated one: {text}"]) from None
     del data
     _check_versions(onnx, model, source)
+    _check_names(model, source)
     model = _inlined(onnx, model, source)
     problems = [*_initializer_problems(onnx, model.graph), *_graph_problems(model.graph)]
     if problems:
@@ -185,6 +186,28 @@ def _check_versions(onnx: Any, model: Any, source: str) -> None:
     if not 1 <= found[0] <= newest:
         message = f"uses operator set {found[0]}; the installed onnx {onnx.__version__} knows 1 to {newest}"
         raise InputError(source, [message])
+
+
+def _check_names(model: Any, source: str) -> None:
+    """Names are text; the protobuf library gives bytes where they are not."""
+    graph = model.graph
+    names: list[Any] = [model.producer_name, *(item.domain for item in model.opset_import)]
+    names += [item.name for item in (*graph.initializer, *graph.input, *graph.output, *graph.value_info)]
+    names += [entry.key for item in graph.initializer for entry in item.external_data]
+    names += [entry.value for item in graph.initializer for entry in item.external_data]
+    names += [dim.dim_param for item in graph.input for dim in item.type.tensor_type.shape.dim]
+    names += [name for item in model.functions for name in (item.domain, item.name, *item.input, *item.output)]
+    for node in (*graph.node, *(node for item in model.functions for node in item.node)):
+        names += [
+            node.name,
+            node.op_type,
+            node.domain,
+            *node.input,
+            *node.output,
+            *(item.name for item in node.attribute),
+        ]
+    if not all(isinstance(name, str) for name in names):
+        raise InputError(source, ["has names that are no UTF-8 text; the file is damaged"])
 
 
 def _inlined(onnx: Any, model: Any, source: str) -> Any:
