@@ -332,6 +332,26 @@ def export(
         print(f"{to}: {path}")
 
 
+@app.command(epilog="Example: dse crosscheck reports/imagenet_resnet-2026-01-31-0 knee --python zigzag/bin/python")
+def crosscheck(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    design: Annotated[str, typer.Argument(help="A design of its front, or knee, fastest or thriftiest.")],
+    python: Annotated[str, typer.Option(help="The Python where zigzag-dse is installed.")] = sys.executable,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """ZigZag on the exported design: its energy and cycles beside ours, pass by pass, with the causes of the differences."""
+    from dse.export.crosscheck import crosscheck as run_crosscheck
+    from dse.export.crosscheck import crosscheck_summary, crosscheck_table
+
+    table = run_crosscheck(run, design, python)
+    if as_json:
+        print(table.to_json(orient="records", double_precision=15, indent=1))
+        return
+    _console().print(crosscheck_table(table))
+    for sentence in crosscheck_summary(table):
+        _console().print(sentence, soft_wrap=True)
+
+
 @app.command(epilog="Example: dse compare reports/a reports/b")
 def compare(runs: Annotated[list[Path], typer.Argument(help="Two or more run folders.")]) -> None:
     """Fronts of several runs side by side, with their hypervolume ratio and what differs in their inputs."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from dse.errors import InputError
 from dse.export.bits import brevitas_text, hawq_text, json_text, onnx_model, onnx_text
 from dse.export.design import Design, load_design
+from dse.export.zigzag import zigzag_files
 from dse.files import write_bytes, write_text
 from dse.report.design_text import design_row, design_text, hardware_text
 from dse.report.run_data import read_run
@@ -23,7 +24,9 @@ _TEXTS: dict[str, Callable[[Design], str]] = {
 }
 #: Targets that are a text of the run folder itself.
 _OF_RUN = {"design": design_text, "hardware": hardware_text}
-TARGETS = (*_OF_RUN, *_TEXTS)
+#: Targets of several files.
+_FILES: dict[str, Callable[[Design], dict[str, str]]] = {"zigzag": zigzag_files}
+TARGETS = (*_OF_RUN, *_TEXTS, *_FILES)
 
 
 def export_design(folder: Path, design: str, target: str, model: Path | None = None) -> dict[str, str | bytes]:
@@ -59,6 +62,8 @@ def export_design(folder: Path, design: str, target: str, model: Path | None = N
     what = load_design(f"{folder}:{name}")
     if model is not None:
         return {f"{name}.onnx": onnx_model(what, model)}
+    if target in _FILES:
+        return dict(_FILES[target](what))
     suffix = "yaml" if target == "plan" else "json"
     return {f"{name}-{target}.{suffix}": _TEXTS[target](what)}
 

@@ -1,0 +1,102 @@
+"""The mapping that each layer of a design runs under, pass by pass, as explicit loops."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dse.cost.jobs import array_shape, cost_jobs, table_options
+from dse.cost.network_jobs import network_jobs, passes_of
+from dse.errors import InputError
+from dse.export.design import Design
+from dse.hardware.arrays import HardwareArrays, hardware_arrays
+from dse.mapping.engine import build_table
+from dse.mapping.explicit import Mapping
+from dse.mapping.problem import Nest
+from dse.workload import Layer
+from dse.workload.model import PASSES
+
+
+@dataclass(frozen=True)
+class Run:
+    """One pass of one layer under its best mapping.
+
+    Attributes
+    ----------
+    nest, mapping
+        The loop nest of the whole batch, and its loops and levels.
+    stored_bits
+        Bits per element of the operands in the weight and in the activation role, and of the finished result.
+    energy_pj, cycles
+        By this model.
+    mac_pj, memory_pj
+        Parts of the energy: all MACs, and each memory in the order of the hardware's.
+    compute_cycles
+        Steps of the array at one operand pair per processing element and step, which is what models without precision lanes
+        count.
+    """
+
+    layer: Layer
+    pass_: str
+    nest: Nest
+    mapping: Mapping
+    stored_bits: tuple[float, float, float]
+    energy_pj: float
+    cycles: float
+    mac_pj: float
+    memory_pj: tuple[float, ...]
+    compute_cycles: float
+
+    @property
+    def name(self) -> str:
+        """Layer and pass."""
+        return f"{self.layer.name}.{self.pass_}"
+
+
+def best_mappings(design: Design) -> tuple[HardwareArrays, list[Run]]:
+    """Prices and sizes of a design's hardware, and the runs of all layers with MACs in order.
+
+    Raises
+    ------
+    InputError
+        The design is infeasible.
+    """
+    arrays = hardware_arrays(design.hardware, None)
+    work = network_jobs(design.network, [design.plan], design.mode)
+    costs = cost_jobs(design.hardware, arrays, work.jobs)
+    if costs.limit[0]:
+        raise InputError(design.name, [f"is infeasible: {costs.limit[0]}"])
+    options = table_options(design.hardware)
+    memories = len(design.hardware.memories)
+    runs = []
+    for l, layer in enumerate(design.network.mac_layers):
+        for pass_ in passes_of(layer, design.mode):
+            job = int(work.job[0, l, PASSES.index(pass_)])
+            if job < 0:
+                continue
+            nest = work.jobs.nests[int(work.jobs.nest[job])]
+            table = build_table(nest, array_shape(design.hardware, arrays.axis_size[0], pass_), options=options)
+            index = int(costs.candidate[0, job])
+            parts = costs.components_pj[0, job]
+            bits = work.jobs.stored_bits[job]
+            runs.append(
+                Run(
+                    layer,
+                    pass_,
+                    nest,
+                    table.explicit(index),
+                    (float(bits[0]), float(bits[1]), float(bits[2])),
+                    float(costs.energy_pj[0, job]),
+                    float(costs.cycles[0, job]),
+                    float(parts[0]),
+                    tuple(float(x) for x in parts[1 : 1 + memories]),
+                    float(table.steps_other[index] * table.steps_reduction[index]),
+                )
+            )
+    return arrays, runs
+
+
+def whole_bits(bits: float) -> int:
+    """Bits of an element for tools that know integers only: rounded up."""
+    return int(np.ceil(bits - 1e-9))
