@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dse.errors import InputError, Problem
-from dse.workload.load import MAX_MACS
+from dse.workload.build import MAX_MACS
 from dse.workload.model import Layer, Network
 from dse.workload.onnx_layers import (
     FREE,
