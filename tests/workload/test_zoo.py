@@ -1,0 +1,113 @@
+"""Networks of the zoo against published figures; those of the first networks are in tests/published."""
+
+from pathlib import Path
+
+import pytest
+
+from dse.shipped import shipped_folder
+from dse.workload import load_workload
+
+#: name: (parameters, GMAC per sample or None, relative tolerance of the GMAC, source)
+PUBLISHED = {
+    "imagenet_mobilenet_v3": (5_483_032, 0.22, 0.02, "torchvision, MobileNet_V3_Large_Weights: num_params, GFLOPS 0.22"),
+    "imagenet_densenet121": (7_978_856, 2.83, 0.002, "torchvision, DenseNet121_Weights: num_params, GFLOPS 2.83"),
+    "imagenet_squeezenet": (1_235_496, 0.35, 0.005, "torchvision, SqueezeNet1_1_Weights: num_params, GFLOPS 0.35"),
+    "imagenet_vit_b16": (86_567_656, 17.56, 0.001, "torchvision, ViT_B_16_Weights: num_params, GFLOPS 17.56"),
+    "bert_base": (109_482_240, 11.25, 0.01, "110 M (Devlin et al.), 22.5 G operations at 128 tokens (Jiao et al., TinyBERT, table 1)"),
+    "gpt2_small": (124_439_808, 145.82415, 1e-6, "124 M (openai/gpt-2); 291,648,307,200 operations (karpathy/nanoGPT, transformer_sizing)"),
+    "llama3_8b_prefill": (8_030_261_248, None, 0, "8.03 B, num_parameters of Meta-Llama-3-8B on Hugging Face"),
+    "llama3_8b_decode": (8_030_261_248, None, 0, "the same"),
+    "diffusion_unet": (35_746_307, None, 0, "35.7 M (Ho et al., appendix B); exact: google/ddpm-cifar10-32 on Hugging Face"),
+}  # fmt: skip
+
+#: Parameters as the paper rounds them: millions, decimals.
+ROUNDED = {
+    "cifar_resnet110": (1.7, 1, "He et al., CVPR 2016, table 6: 1.7 M"),
+    "lstm_ptb": (
+        20,
+        0,
+        "Zaremba et al., arXiv 1409.2329: medium LSTM, 20 M (as Press and Wolf, EACL 2017, table 2, count it)",
+    ),
+    "bert_base": (110, -1, "Devlin et al., section 3: 110 M"),
+    "diffusion_unet": (35.7, 1, "Ho et al., appendix B: 35.7 M"),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_parameters_and_macs(name):
+    parameters, gmac, tolerance, _ = PUBLISHED[name]
+    network = load_workload(name)
+    assert network.parameters == parameters
+    if gmac is not None:
+        assert network.macs / 1e9 == pytest.approx(gmac, rel=tolerance)
+
+
+@pytest.mark.parametrize("name", ROUNDED)
+def test_rounded_parameters(name):
+    millions, decimals, _ = ROUNDED[name]
+    assert round(load_workload(name).parameters / 1e6, decimals) == millions
+
+
+def test_llama_by_the_formula_of_palm():
+    """N + 2 L H Q T multiply-accumulates per token (Chowdhery et al., arXiv 2204.02311, appendix B), N without the embedding."""
+    prefill, decode = load_workload("llama3_8b_prefill"), load_workload("llama3_8b_decode")
+    norms = sum(layer.parameters for layer in prefill.layers if layer.kind == "layernorm")
+    active = 8_030_261_248 - 128_256 * 4096 - norms
+    per_token = active + 2 * 32 * 32 * 128 * 2048
+    assert prefill.macs == 2048 * per_token
+    assert decode.macs == per_token
+
+
+def test_llama_decodes_from_a_cache_of_grouped_keys_and_values():
+    decode = load_workload("llama3_8b_decode")
+    cached = [layer for layer in decode.layers if layer.cached]
+    assert len(cached) == 64
+    # 8 key heads of 128 for 2,048 tokens in 32 layers, keys and values.
+    assert sum(layer.second_elements for layer in cached) == 2 * 32 * 2048 * 8 * 128
+    assert not any(layer.cached for layer in load_workload("llama3_8b_prefill").layers)
+
+
+def test_resnet152_of_cpt():
+    """6n + 2 layers, n = 25, and two shortcuts; each of its 2n 3x3 layers of a group has 9 c^2 weights and 2c of a norm, but the first."""
+    network = load_workload("cifar_resnet152")
+    assert len(network.mac_layers) == 152 + 2
+    groups = sum(9 * c * c * 50 + 2 * c * 50 for c in (16, 32, 64))
+    groups -= sum(9 * c * c // 2 for c in (32, 64))
+    shortcuts = sum(c * c // 2 + 2 * c for c in (32, 64))
+    assert network.parameters == 27 * 16 + 32 + groups + shortcuts + 650
+
+
+def test_diffusion_unet_macs():
+    """6.1 GMAC of DDPM on CIFAR-10 (Fang et al., NeurIPS 2023, table 1), counted without products of two activations."""
+    network = load_workload("diffusion_unet")
+    macs = sum(layer.macs for layer in network.mac_layers if layer.kind != "matmul")
+    assert round(macs / 1e9, 1) == 6.1
+
+
+def test_unet_has_four_transposed_convolutions_between_its_joins():
+    network = load_workload("unet")
+    ups = [layer for layer in network.layers if layer.transposed]
+    assert [(layer.K, layer.C, layer.P, layer.input_hw) for layer in ups] == [
+        (1024, 512, 32, (64, 64)),
+        (512, 256, 64, (128, 128)),
+        (256, 128, 128, (256, 256)),
+        (128, 64, 256, (512, 512)),
+    ]
+    by_name = {layer.name: layer for layer in network.layers}
+    assert by_name["up1.conv.double_conv.0"].C == 1024
+
+
+def test_lstm_runs_its_steps_one_after_the_other():
+    network = load_workload("lstm_ptb")
+    steps = [layer for layer in network.mac_layers if layer.repeats > 1]
+    assert [(layer.repeats, layer.N, layer.K, layer.C) for layer in steps] == [(35, 1, 2600, 650)] * 2
+    assert steps[0].batch_dims("forward", 20)[:2] == (20, 35)
+    assert steps[0].batch_dims("backward_weight", 20)[:2] == (700, 1)
+
+
+@pytest.mark.parametrize("path", sorted(shipped_folder("workloads").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_file_is_small_loads_and_names_its_source(path: Path):
+    network = load_workload(path.stem)
+    assert len(path.read_text().splitlines()) < 120
+    assert len(network.source) > 20
+    assert len({layer.name for layer in network.layers}) == len(network.layers)
