@@ -6,8 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dse.errors import InputError
+from dse.export.accelforge import accelforge_files
 from dse.export.bits import brevitas_text, hawq_text, json_text, onnx_model, onnx_text
 from dse.export.design import Design, load_design
+from dse.export.timeloop import timeloop_files
 from dse.export.zigzag import zigzag_files
 from dse.files import write_bytes, write_text
 from dse.report.design_text import design_row, design_text, hardware_text
@@ -25,7 +27,11 @@ _TEXTS: dict[str, Callable[[Design], str]] = {
 #: Targets that are a text of the run folder itself.
 _OF_RUN = {"design": design_text, "hardware": hardware_text}
 #: Targets of several files.
-_FILES: dict[str, Callable[[Design], dict[str, str]]] = {"zigzag": zigzag_files}
+_FILES: dict[str, Callable[[Design], dict[str, str]]] = {
+    "zigzag": zigzag_files,
+    "accelforge": accelforge_files,
+    "timeloop": timeloop_files,
+}
 TARGETS = (*_OF_RUN, *_TEXTS, *_FILES)
 
 

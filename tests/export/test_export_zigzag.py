@@ -80,7 +80,7 @@ def test_counting_its_way_changes_sums_and_windows_only(design):
         if expressible(run) and exact(run) and run.nest.stride == (1, 1)
     ]
     assert len(ratios) > 10
-    assert 1.0 <= min(ratios) <= max(ratios) < 1.2
+    assert 0.85 < min(ratios) <= max(ratios) < 1.2
 
 
 @pytest.mark.skipif(importlib.util.find_spec("zigzag") is not None, reason="zigzag-dse is installed")
