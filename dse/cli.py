@@ -278,8 +278,8 @@ def import_model(
 ) -> None:
     """An ONNX model as a workload file, with what was left out."""
     from dse.precision import Plan
-    from dse.workload.nests import network_text
-    from dse.workload.onnx_import import import_onnx, import_summary, plan_formats, read_dims, strip_onnx, write_text
+    from dse.workload.nests import network_text, write_text
+    from dse.workload.onnx_import import import_onnx, import_summary, plan_formats, read_dims, strip_onnx
 
     found = import_onnx(model, batch=batch, dims=read_dims(dim or []))
     formats = Plan.from_formats(found.network, plan_formats(found, str(model))) if plan is not None else None
@@ -290,6 +290,34 @@ def import_model(
     if strip is not None:
         strip_onnx(model, strip)
     print("\n".join([*lines, f"workload: {out}"]))
+
+
+@app.command(epilog="Example: dse show imagenet_vit_b16 --picture vit.html")
+def show(
+    workload: Workload,
+    batch: Annotated[int | None, typer.Option(help="Samples per step; default: the workload's.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Also layers without MACs.")] = False,
+    picture: Annotated[Path | None, typer.Option(help="Write a page with one bar per layer.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """What a network is made of: layers, MACs, parameters, stash, arithmetic intensity."""
+    from dse.report.network import network_picture, network_tables
+    from dse.workload import load_workload
+    from dse.workload.nests import write_text
+    from dse.workload.statistics import network_statistics
+
+    network = load_workload(workload)
+    if batch is not None and batch < 1:
+        raise InputError("--batch", [f"expected an integer >= 1, got {batch}"])
+    network = network if batch is None else network.with_batch(batch)
+    layers = network_statistics(network)
+    if picture is not None:
+        write_text(picture, network_picture(network.name, layers))
+    if as_json:
+        print(json.dumps(layers.to_dict("records"), indent=1))
+        return
+    for table in network_tables(f"{network.name}, batch {network.batch}", layers, every):
+        _console().print(table)
 
 
 @app.command(epilog="Example: dse report reports/imagenet_resnet-2026-01-31-0")
@@ -314,9 +342,13 @@ def export(
     design: Annotated[str, typer.Argument(help="A design of its front, or knee, fastest or thriftiest.")],
     to: Annotated[
         str,
-        typer.Option("--to", help="design, hardware, plan, json, brevitas, hawq, onnx, zigzag, accelforge or timeloop."),
+        typer.Option(
+            "--to", help="design, hardware, plan, json, brevitas, hawq, onnx, zigzag, accelforge or timeloop."
+        ),
     ],
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="A file, or a folder for targets of many files.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="A file, or a folder for targets of many files.")
+    ] = None,
     model: Annotated[Path | None, typer.Option(help="With --to onnx: a model to put the bit map into.")] = None,
 ) -> None:
     """A design for other programs: bit configurations, inputs of other cost models, or a file for dse evaluate."""

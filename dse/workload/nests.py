@@ -9,10 +9,12 @@ import json
 import re
 from dataclasses import dataclass, fields
 from math import prod
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from dse.errors import InputError
 from dse.workload.model import DIMS, MAC_KINDS, PASSES, Layer, Network
 
 Bound = Annotated[int, Field(ge=1, le=2**31)]
@@ -119,6 +121,20 @@ def network_text(network: Network, comment: str = "") -> str:
     ]
     lines += [f"  - {{{', '.join(f'{key}: {value}' for key, value in _entry(layer))}}}" for layer in network.layers]
     return "\n".join(lines) + "\n"
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a file.
+
+    Raises
+    ------
+    InputError
+        It cannot be written.
+    """
+    try:
+        Path(path).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(str(path), [f"cannot be written: {error.strerror}"]) from None
 
 
 def _entry(layer: Layer) -> list[tuple[str, str]]:

@@ -378,17 +378,3 @@ def plan_formats(found: Imported, source: str) -> dict[str, dict[str, str] | str
     weight = {name: pair[0] for name, pair in found.formats.items()}
     activation = {name: pair[1] for name, pair in found.formats.items()}
     return {"weight": weight, "activation": activation, "error": "fp32"}
-
-
-def write_text(path: str | Path, text: str) -> None:
-    """Write a file.
-
-    Raises
-    ------
-    InputError
-        It cannot be written.
-    """
-    try:
-        Path(path).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(str(path), [f"cannot be written: {error.strerror}"]) from None

@@ -1,0 +1,104 @@
+"""A network as a table and as a picture, from its statistics per layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+#: Bars that the terminal shows per layer.
+BAR = "█"
+BAR_WIDTH = 24
+#: Quantities of the picture: column, label.
+_PICTURE = (
+    ("macs", "forward MACs"),
+    ("parameters", "parameters"),
+    ("stash_elements", "stash, elements"),
+    ("intensity", "MACs per element"),
+)
+
+
+def network_tables(name: str, layers: pd.DataFrame, every: bool = False) -> list[Any]:
+    """Totals and layers as tables for a terminal.
+
+    Parameters
+    ----------
+    layers
+        One row per layer, see :func:`dse.workload.statistics.network_statistics`.
+    every
+        Also layers without MACs.
+    """
+    from rich.markup import escape
+    from rich.table import Table
+
+    with_macs = layers["macs"] > 0
+    totals = Table("quantity", "value", title=f"{name}")
+    for label, value in (
+        ("layers with MACs", f"{int(with_macs.sum())}"),
+        ("layers without", f"{int((~with_macs).sum())}"),
+        ("forward MACs of the batch", _si(layers["macs"].sum())),
+        (
+            "training MACs",
+            f"{_si(layers['training_macs'].sum())} ({layers['training_macs'].sum() / layers['macs'].sum():.3f} x forward)",
+        ),
+        ("parameters", _si(layers["parameters"].sum())),
+        ("trained parameters", _si(layers["trained_parameters"].sum())),
+        ("stash, elements", _si(layers["stash_elements"].sum())),
+        ("MACs per element, whole network", f"{layers['macs'].sum() / _moved(layers):.1f}"),
+    ):
+        totals.add_row(label, value)
+    shown = layers if every else layers[with_macs]
+    most = float(layers["macs"].max()) or 1.0
+    table = Table("layer", "kind", "shape", "MACs", "share", "parameters", "stash", "MACs per element", title="Layers")
+    for row in shown.to_dict("records"):
+        share = row["macs"] / layers["macs"].sum()
+        bar = BAR * round(BAR_WIDTH * row["macs"] / most) if row["macs"] else ""
+        table.add_row(
+            escape(str(row["layer"])),
+            str(row["kind"]),
+            str(row["shape"]),
+            _si(row["macs"]),
+            f"{share:6.2%} {bar}",
+            _si(row["parameters"]),
+            _si(row["stash_elements"]),
+            f"{row['intensity']:.1f}" if row["macs"] else "",
+        )
+    return [totals, table]
+
+
+def network_picture(name: str, layers: pd.DataFrame) -> str:
+    """A page with one bar per layer and quantity, without any request to a server."""
+    import plotly.graph_objects as go
+    from plotly.subplots import make_subplots
+
+    figure = make_subplots(rows=len(_PICTURE), cols=1, shared_xaxes=True, vertical_spacing=0.03)
+    for number, (column, label) in enumerate(_PICTURE, start=1):
+        for kind, rows in layers[layers[column] > 0].groupby("kind", sort=False):
+            figure.add_trace(
+                go.Bar(
+                    x=rows["layer"],
+                    y=rows[column].astype(float),
+                    name=str(kind),
+                    legendgroup=str(kind),
+                    showlegend=number == 1,
+                ),
+                row=number,
+                col=1,
+            )
+        figure.update_yaxes(title_text=label, type="log", row=number, col=1)
+    figure.update_xaxes(categoryorder="array", categoryarray=layers["layer"].tolist(), tickangle=-60)
+    figure.update_layout(title=name, barmode="overlay", height=260 * len(_PICTURE), template="plotly_white")
+    return str(figure.to_html(include_plotlyjs=True, full_html=True))
+
+
+def _moved(layers: pd.DataFrame) -> float:
+    macs = layers[layers["macs"] > 0]
+    return float((macs["macs"] / macs["intensity"]).sum()) or 1.0
+
+
+def _si(value: float) -> str:
+    """A count with a thousands prefix."""
+    for size, prefix in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if value >= size:
+            return f"{value / size:.4g}{prefix}"
+    return f"{value:.4g}"

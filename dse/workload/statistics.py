@@ -1,0 +1,57 @@
+"""What a network is made of, before any hardware: work, parameters, activations and arithmetic intensity per layer."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from dse.workload.model import DIMS, Layer, Network
+from dse.workload.vector import stash_elements
+
+
+def network_statistics(network: Network) -> pd.DataFrame:
+    """One row per layer, for the network's batch.
+
+    Returns
+    -------
+    DataFrame
+        ``layer, kind, shape, passes, macs`` (forward), ``training_macs`` (all passes), ``parameters, trained_parameters,
+        input_elements, output_elements, stash_elements`` (of layers that read the same tensor only the first keeps it) and
+        ``intensity``: forward MACs per element of input, weights (or second operand) and output, each moved once; the most that
+        any memory hierarchy can reach without fusing layers. A recurrent layer moves its weights in every step. 0 without MACs.
+    """
+    seen: set[str] = set()
+    rows = []
+    for layer in network.layers:
+        rows.append(_row(layer, network.batch))
+        if layer.tie in seen:
+            rows[-1]["stash_elements"] = 0
+        seen |= {layer.tie} - {""}
+    return pd.DataFrame(rows)
+
+
+def _row(layer: Layer, batch: int) -> dict[str, object]:
+    macs = layer.macs * batch
+    inputs, outputs = layer.input_elements * batch, layer.output_elements * batch
+    return {
+        "layer": layer.name,
+        "kind": f"{layer.kind}, transposed" if layer.transposed else layer.kind,
+        "shape": " ".join(f"{dim}{size}" for dim, size in zip(DIMS, layer.dims, strict=True) if size > 1)
+        + (f" x{layer.repeats}" if layer.repeats > 1 else ""),
+        "passes": len(layer.passes),
+        "macs": macs,
+        "training_macs": macs * len(layer.passes),
+        "parameters": layer.parameters,
+        "trained_parameters": layer.trained_parameters,
+        "input_elements": inputs,
+        "output_elements": outputs,
+        "stash_elements": stash_elements(layer) * batch,
+        "intensity": macs / (inputs + outputs + _weights_read(layer, batch)) if macs else 0.0,
+    }
+
+
+def _weights_read(layer: Layer, batch: int) -> int:
+    """Elements of the weight, or of the second activation, that a forward pass of the batch reads at least once."""
+    if layer.kind == "matmul":
+        return layer.second_elements * batch
+    _, groups, outputs, inner, _, _, rows, columns = layer.batch_dims("forward", batch)
+    return groups * outputs * inner * rows * columns
