@@ -200,8 +200,9 @@ def _solve_one(
     ]
     rows: list[_Row] = []
     others: list[_Row] = []
-    for k, weight in enumerate([*weights, *FIXED_WEIGHTS]):
-        part = share if k == 0 else 1.0
+    for weight, part in dict.fromkeys(
+        [(weights[0], share), *((weight, 1.0) for weight in [*weights[1:], *FIXED_WEIGHTS])]
+    ):
         best: list[tuple[int, Allocation, int]] = []
         for subject, table in zip(problem.subjects, tables, strict=True):
             answers = [
@@ -218,8 +219,10 @@ def _solve_one(
         maps = tuple(answer.choice.astype(np.uint8) for _, answer, _ in best)
         bound = np.bitwise_or.reduce([binds for _, _, binds in best])
         rows.append(_Row(errors, maps, _gap(problem, tables, weight, best), int(bound)))
-    distinct = {(row.errors, b"".join(m.tobytes() for m in row.maps)): row for row in reversed([*rows, *others])}
-    return Outcome(_found(problem, tables, values, list(reversed(distinct.values())), trial), values)
+    distinct: dict[tuple[tuple[int, ...], bytes], _Row] = {}
+    for row in [*rows, *others]:
+        distinct.setdefault((row.errors, b"".join(each.tobytes() for each in row.maps)), row)
+    return Outcome(_found(problem, tables, values, list(distinct.values()), trial), values)
 
 
 def _gap(
@@ -239,7 +242,7 @@ def _gap(
         for name in ("energy_j", "latency_s")
     )
     # The largest of weighted sums is no more than the weighted sum of the largest: a bound, not always reached.
-    total = (1 - weight) * energy / problem.reference[1] + weight * latency / problem.reference[0]
+    total = float((1 - weight) * energy / problem.reference[1] + weight * latency / problem.reference[0])
     return max(0.0, (total - float(bounds.max())) / (abs(total) or 1.0))
 
 

@@ -121,12 +121,12 @@ class SearchProblem:
         """Names of all limits: accuracy, then the hard ones."""
         return (ACCURACY, *self.limits.names)
 
-    def hardware_of(self, values: Sequence[float]) -> Hardware:
+    def hardware_of(self, values: Sequence[float] | Floats) -> Hardware:
         """The hardware of a row of parameter values."""
         names = [parameter.name for parameter in self.hardware.space]
         return self.hardware.with_values({name: float(value) for name, value in zip(names, values, strict=False)})
 
-    def shares(self, values: Sequence[float]) -> Floats:
+    def shares(self, values: Sequence[float] | Floats) -> Floats:
         """(depth + 1,) share of time that a row of parameter values runs 0, 1, ... bits below its map."""
         return self.schedules.shares(values[-len(DIMENSIONS) :]) if self.schedules else np.ones(1)
 
@@ -283,6 +283,10 @@ def _score_limits(
 
 def _digest(networks: Sequence[Network], hardware: Hardware, profiles: Sequence[Profile]) -> str:
     # Where a file lies decides nothing; what it says does.
-    parts = [replace(part, path="") for part in (*networks, hardware, *profiles)]
-    text = json.dumps([repr(part) for part in parts])
+    parts = [
+        *(repr(replace(network, path="")) for network in networks),
+        repr(replace(hardware, path="")),
+        *(repr(replace(profile, path="")) for profile in profiles),
+    ]
+    text = json.dumps(parts)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -15,8 +15,8 @@ import dse
 from dse.accuracy import Profile
 from dse.cost.evaluate import evaluate
 from dse.cost.model import LEFT_OUT, MODEL_VERSION
-from dse.precision import Plan
 from dse.search.archive import Found
+from dse.search.baseline_plans import UNIFORM, baseline_plans
 from dse.search.limits import ACCURACY, LIMITS
 from dse.search.pareto import knee
 from dse.search.problem import SearchProblem
@@ -108,10 +108,12 @@ def baselines(problem: SearchProblem, found: Found, front: pd.DataFrame) -> list
     for role, row in picks.items():
         hardware = problem.hardware_of(found.parameters[row])
         design = str(front["design"].iloc[row])
-        for bits in (8, 16):
+        several = len(problem.subjects) > 1
+        listed = [baseline_plans(subject.network, subject.profile) for subject in problem.subjects]
+        for number, (name, _, note) in enumerate(listed[0][: len(UNIFORM)] if several else listed[0]):
             each = []
-            for subject in problem.subjects:
-                plan = Plan.from_bits(subject.network, weight=bits, activation=bits, error=bits)
+            for subject, its in zip(problem.subjects, listed, strict=True):
+                plan = its[number][1]
                 cost = evaluate(subject.network, hardware, plan, mode=problem.mode).total.iloc[0]
                 each.append((cost, subject.profile.predict_drop(plan)))
             limit = next((str(cost["limit"]) for cost, _ in each if cost["limit"]), "")
@@ -124,7 +126,7 @@ def baselines(problem: SearchProblem, found: Found, front: pd.DataFrame) -> list
             latency, energy = weighted.max(axis=0) if problem.worst_case else weighted.sum(axis=0)
             rows.append(
                 {
-                    "name": f"uniform {bits} bit",
+                    "name": name,
                     "role": role,
                     "design": design,
                     "latency_s": float(latency),
@@ -132,7 +134,9 @@ def baselines(problem: SearchProblem, found: Found, front: pd.DataFrame) -> list
                     "area_mm2": float(each[0][0]["area_mm2"]),
                     "accuracy_drop_pp": max(drop for _, drop in each),
                     "feasible": all(bool(cost["feasible"]) for cost, _ in each),
-                    "note": limit or f"same hardware as {design}, the {role} design",
+                    "note": "; ".join(
+                        text for text in (note, limit or f"same hardware as {design}, the {role} design") if text
+                    ),
                 }
             )
     return rows

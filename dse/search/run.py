@@ -27,6 +27,8 @@ from dse.search.workers import Workers
 KEPT_DESIGNS = 20_000
 #: State is written after a batch if so much time has passed since it was last written: what a kill can cost.
 SAVE_SECONDS = 1.0
+#: Trials of a batch of screened designs.
+START_BATCH = 16
 #: Trials of a batch of ``exhaustive``, which learns nothing between them.
 EXHAUSTIVE_BATCH = 32
 
@@ -183,7 +185,9 @@ def _proposed(
     if asked.strategy == "exhaustive":
         count = budget.batch(done, EXHAUSTIVE_BATCH)
         return [], list(islice(exhaustive(asked.problem, asked.objectives), done, done + count))
-    count = budget.batch(done, BATCH)
+    # What is known from the start depends on no batch, so larger ones are only quicker; they end where proposals begin.
+    known = min(START_BATCH, len(first) - done) if asked.strategy == "nested" else 0
+    count = budget.batch(done, known if known > 0 else BATCH)
     trials, proposals = propose(study, dimensions, _sampler(asked), asked.seed, done, count, first)
     return trials, [{d.name: d.value(proposal[d.name]) for d in dimensions} for proposal in proposals]
 

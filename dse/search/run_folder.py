@@ -78,6 +78,10 @@ def write_run(run: Run, folder: Path) -> None:
         write_table(folder / "layers.csv", _design_first(pd.concat(layers, ignore_index=True)))
         write_table(folder / "area.csv", _design_first(pd.concat(areas, ignore_index=True)))
     write_table(folder / "sensitivity.csv", run.sensitivity)
+    # The hardware as it was: an export needs its prices even if the file has changed since.
+    given = Path(run.problem.hardware.path)
+    if given.is_file():
+        write_text(folder / "hardware.yaml", given.read_text(encoding="utf-8"))
     write_table(folder / "front.csv", run.front)
     for old in (folder / "plans").glob("*.yaml"):
         if old.stem not in plans:

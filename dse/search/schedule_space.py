@@ -73,14 +73,14 @@ class ScheduleSpace:
         """Number of schedules."""
         return len(self.profiles) * len(self.depths) * len(self.cycles)
 
-    def shares(self, values: Sequence[float]) -> Floats:
+    def shares(self, values: Sequence[float] | Floats) -> Floats:
         """(depth + 1,) share of the iterations that run 0, 1, ... bits below the map, for a point of the dimensions."""
         profile, depth, cycles = (int(value) for value in values)
         return np.bincount(_drops(self.profiles[profile], depth, cycles, self.iterations), minlength=depth + 1) / (
             self.iterations
         )
 
-    def drops(self, values: Sequence[float]) -> Ints:
+    def drops(self, values: Sequence[float] | Floats) -> Ints:
         """(iterations,) bits below the map over the run."""
         profile, depth, cycles = (int(value) for value in values)
         return _drops(self.profiles[profile], depth, cycles, self.iterations)
@@ -131,7 +131,7 @@ class _File(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     profiles: list[Literal["LR", "LT", "CR", "CT", "RR", "RTH", "RTV", "ER", "ETH", "ETV"]] = Field(
-        default=list(ScheduleSpace.profiles), min_length=1
+        default=["CR", "LR", "RR", "ER"], min_length=1
     )
     depths_bits: list[int] = Field(default=list(ScheduleSpace.depths), min_length=1)
     cycles: list[int] = Field(default=list(ScheduleSpace.cycles), min_length=1)
@@ -162,7 +162,7 @@ def load_schedules(given: str | Path) -> ScheduleSpace:
             "--schedules", [f"expected 'cyclic' or a YAML file, got '{given}'{suggest(str(given), ['cyclic'])}"]
         )
     document = load_yaml(given)
-    file = validate(document, _File, _check)
+    file = validate(_File, document, _check)
     return ScheduleSpace(
         tuple(dict.fromkeys(file.profiles)),
         tuple(sorted(set(file.depths_bits))),

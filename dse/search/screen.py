@@ -2,8 +2,8 @@
 
 One map costs a fraction of all choices of all layers, and hardware that is good for it is mostly good for the best map too. The
 search climbs the front itself (Pareto local search: Paquete, Chiarandini & Stützle, "Pareto local optimum sets in the biobjective
-travelling salesman problem", LNEMS 535, 2004): it asks for the neighbours of all non-dominated points, one step in one parameter,
-until there are no new ones. What it finds only decides which hardware is solved first; nothing is ever excluded by it.
+travelling salesman problem", LNEMS 535, 2004): it asks for the neighbours of the best non-dominated points, one step in one
+parameter, until hardly any are new. What it finds only decides which hardware is solved first; nothing is excluded by it.
 """
 
 from __future__ import annotations
@@ -25,9 +25,13 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Evaluate = Callable[[Ints], Floats]
 
-#: Points that the local search starts from, and asks for at most; and how many of its front start a search.
-RANDOM_POINTS = 64
+#: Points that the local search starts from, and asks for at most.
+RANDOM_POINTS = 192
 MAX_POINTS = 1_024
+#: Non-dominated points whose neighbours it asks for, and new ones that are worth another round (a round costs as much as many).
+CLIMBING = 24
+FEWEST_NEW = 32
+#: Points of its front that start a search.
 STARTS = 64
 
 
@@ -99,7 +103,7 @@ def local_search(evaluate: Evaluate, sizes: Ints, seed: int, most: int = MAX_POI
     new = np.unique(generator.integers(0, sizes, (min(RANDOM_POINTS, most), len(sizes))), axis=0)
     points, values = np.zeros((0, len(sizes)), np.int64), None
     seen: set[bytes] = set()
-    while len(new) and len(seen) < most:
+    while len(new) > FEWEST_NEW and len(seen) < most:
         new = new[: most - len(seen)]
         seen.update(row.tobytes() for row in new)
         found = evaluate(new)
@@ -107,8 +111,9 @@ def local_search(evaluate: Evaluate, sizes: Ints, seed: int, most: int = MAX_POI
         values = found if values is None else np.vstack([values, found])
         keep = pareto_mask(values) & np.isfinite(values).all(axis=1)
         points, values = points[keep], values[keep]
+        around_these = points[ranked_by_hypervolume(values, CLIMBING)]
         step = np.concatenate([np.eye(len(sizes), dtype=np.int64), -np.eye(len(sizes), dtype=np.int64)])
-        around = (points[:, None] + step[None]).reshape(-1, len(sizes))
+        around = (around_these[:, None] + step[None]).reshape(-1, len(sizes))
         around = np.unique(around[((around >= 0) & (around < sizes)).all(axis=1)], axis=0)
         new = np.array([row for row in around if row.tobytes() not in seen], dtype=np.int64).reshape(-1, len(sizes))
     assert values is not None

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+from optuna.samplers import BaseGASampler
 
 from dse.errors import InputError
 from dse.yaml_input import suggest
@@ -118,6 +119,10 @@ def propose(
     for given in start[first : first + count]:
         study.enqueue_trial(dict(given))
     trials = [study.ask(distributions) for _ in range(count)]
+    if isinstance(study.sampler, BaseGASampler):
+        for trial in trials[: max(len(start) - first, 0)]:
+            # Optuna counts no given trial into a generation; ours are the first one, or evolution would start without them.
+            study.sampler.get_trial_generation(study, study.get_trials(deepcopy=False)[trial.number])
     return trials, [dict(trial.params) for trial in trials]
 
 
@@ -171,7 +176,7 @@ def write_journal(study: optuna.Study, path: Path, name: str, objectives: Sequen
         copy = optuna.create_study(
             storage=JournalStorage(JournalFileBackend(str(beside))),
             study_name=name,
-            directions=[direction.name.lower() for direction in study.directions],
+            directions=list(study.directions),
         )
         if len(objectives) == len(study.directions):
             copy.set_metric_names(list(objectives))

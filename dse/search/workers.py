@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -9,6 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from types import TracebackType
 from typing import Any
 
+import numba
 import numpy as np
 
 from dse.errors import InputError
@@ -88,11 +90,11 @@ class Workers:
             self.jobs,
             mp_context=multiprocessing.get_context("spawn"),
             initializer=_start,
-            initargs=(self.problem, self.strategy),
+            initargs=(self.problem, self.strategy, max(1, numba.get_num_threads() // self.jobs)),
         )
 
     def _run_on_cluster(self, values: Sequence[Mapping[str, float]], first: int) -> list[Outcome]:
-        from distributed import KilledWorker
+        killed = importlib.import_module("distributed").KilledWorker
 
         tasks = [
             self.client.submit(
@@ -108,7 +110,7 @@ class Workers:
         ]
         try:
             return [outcome for outcomes in self.client.gather(tasks) for outcome in outcomes]
-        except KilledWorker:
+        except killed:
             raise InputError("--scheduler", ["workers were killed again and again; memory may be short"]) from None
 
 
@@ -121,11 +123,11 @@ def connect(scheduler: str) -> Any:
         Dask is not installed, or the scheduler does not answer.
     """
     try:
-        from distributed import Client
+        client = importlib.import_module("distributed").Client
     except ImportError:
         raise InputError("--scheduler", ["needs Dask: pip install 'dse[dask]'"]) from None
     try:
-        return Client(scheduler, timeout=10, set_as_default=False)
+        return client(scheduler, timeout=10, set_as_default=False)
     except (OSError, ValueError) as error:
         raise InputError("--scheduler", [f"no Dask scheduler answers at {scheduler}: {error}"]) from None
 
@@ -172,9 +174,11 @@ def _parts(count: int, parts: int) -> list[np.ndarray[Any, np.dtype[np.int64]]]:
     return [part for part in np.array_split(np.arange(count), parts) if len(part)]
 
 
-def _start(problem: SearchProblem, strategy: str) -> None:
+def _start(problem: SearchProblem, strategy: str, threads: int) -> None:
     global _problem, _strategy
     _problem, _strategy = problem, strategy
+    # Workers that each use all cores wait for one another: compiled loops lose far more than they win.
+    numba.set_num_threads(threads)
 
 
 def _work(values: Sequence[Mapping[str, float]], first: int) -> list[Outcome]:
