@@ -23,6 +23,7 @@ ALLOWED = {
     "mapping": GROUND | {"workload", "hardware"},
     "cost": GROUND | {"workload", "precision", "hardware", "mapping"},
     "accuracy": GROUND | {"workload", "precision"},
+    "training": GROUND | {"workload", "precision", "accuracy"},
     "search": GROUND | {"workload", "precision", "hardware", "mapping", "cost", "accuracy"},
     "report": GROUND,
     "export": GROUND | {"workload", "precision", "hardware", "mapping", "cost", "report"},

@@ -42,7 +42,7 @@ def load_data(
     source = Path(path)
     images, labels = _read(source)
     if labels_path is not None:
-        labels = _array(Path(labels_path))
+        labels = read_array(Path(labels_path))
     if images.ndim < 2 or not len(images):
         raise InputError(str(path), [f"expected images of shape (n, ...), got shape {list(images.shape)}"])
     if labels is not None:
@@ -61,22 +61,26 @@ def load_data(
 
 def _read(source: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
     if source.is_dir():
-        images, labels = (_idx_in(source, kind) for kind in ("images-idx3", "labels-idx1"))
+        images, labels = (_test_or_train(source, kind) for kind in ("images-idx3", "labels-idx1"))
         if images is None:
             raise InputError(str(source), ["holds no idx file of images, such as t10k-images-idx3-ubyte.gz"])
-        return _bytes_as_channel(_array(images)), None if labels is None else _array(labels)
+        return _bytes_as_channel(read_array(images)), None if labels is None else read_array(labels)
     if source.suffix != ".npz":
-        return _bytes_as_channel(_array(source)), None
+        return _bytes_as_channel(read_array(source)), None
     file = _numpy(source)
     if "images" not in file:
         raise InputError(str(source), [f"has no array 'images'; it holds {', '.join(sorted(file)) or 'nothing'}"])
     return file["images"], file.get("labels")
 
 
-def _idx_in(folder: Path, kind: str) -> Path | None:
+def idx_in(folder: Path, kind: str, prefixes: tuple[str, ...] = ("",)) -> Path | None:
+    """The idx file of a kind (``images-idx3``, ``labels-idx1``) in a folder whose name starts with one of the prefixes."""
     found = sorted(path for path in folder.iterdir() if kind in path.name.replace(".", "-"))
-    test = [path for path in found if path.name.startswith(("t10k", "test"))]
-    return next(iter(test or found), None)
+    return next((path for path in found if path.name.startswith(prefixes)), None)
+
+
+def _test_or_train(folder: Path, kind: str) -> Path | None:
+    return idx_in(folder, kind, ("t10k", "test")) or idx_in(folder, kind)
 
 
 def _bytes_as_channel(images: NDArray[Any]) -> NDArray[Any]:
@@ -84,7 +88,8 @@ def _bytes_as_channel(images: NDArray[Any]) -> NDArray[Any]:
     return images[:, None] / np.float32(255.0) if images.ndim == 3 and images.dtype.itemsize == 1 else images
 
 
-def _array(source: Path) -> NDArray[Any]:
+def read_array(source: Path) -> NDArray[Any]:
+    """The array of an ``.npy`` or an idx file."""
     return _numpy(source)["array"] if source.suffix == ".npy" else _idx(source)
 
 

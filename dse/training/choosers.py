@@ -1,0 +1,261 @@
+"""Who decides the formats of the next training step: a plan, a schedule, or a published rule on what the run shows.
+
+Each chooser is asked before every step (``before``) and shown every step (``after``). The rules themselves are the functions of
+:mod:`dse.precision.policies` and :mod:`dse.precision.block_policy`; here is only when they are called and on which tensors.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dse.errors import InputError
+from dse.precision.block_policy import WIDTHS, adjusted_threshold, block_sensitivity, block_widths, smoothed
+from dse.precision.formats import Format, parse_format
+from dse.precision.plan_rules import NamedNetwork
+from dse.precision.plans import Plan
+from dse.precision.policies import adapt_bins, adapt_lookback, adapt_strategy, loss_plateaus, push_down, push_up
+from dse.precision.schedules import Schedule
+from dse.training.layers import BlockMap, MacLayer, Stored, as_matrix
+
+
+class Cells(NamedTuple):
+    """How the three tensors of a layer are stored."""
+
+    weight: Stored
+    activation: Stored
+    error: Stored
+
+
+Layers: TypeAlias = Mapping[str, MacLayer]
+
+
+class Chooser(Protocol):
+    """Decides formats during training."""
+
+    def before(self, iteration: int) -> Mapping[str, Cells] | None:
+        """Formats from this iteration on, by layer; None: as before. At iteration 0, of all layers."""
+        ...
+
+    def watches(self, iteration: int) -> bool:
+        """Whether ``after`` needs the step's activations, their gradients and errors."""
+        ...
+
+    def after(self, iteration: int, loss: float, layers: Layers) -> None:
+        """A step is done: weights hold their gradients, controls what they were told to keep."""
+        ...
+
+
+@dataclass
+class Scheduled:
+    """A schedule that was decided beforehand; a plan is the schedule with one phase.
+
+    Raises
+    ------
+    InputError
+        Blocks of several formats: which blocks, only an online rule can say.
+    """
+
+    schedule: Schedule
+    network: NamedNetwork
+    _phases: dict[int, dict[str, Cells]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        start = 0
+        for plan, iterations in self.schedule.plans(self.network):
+            self._phases[start] = plan_cells(plan)
+            start += iterations
+
+    def before(self, iteration: int) -> Mapping[str, Cells] | None:
+        return self._phases.get(iteration)
+
+    def watches(self, iteration: int) -> bool:
+        return False
+
+    def after(self, iteration: int, loss: float, layers: Layers) -> None:
+        return None
+
+
+def plan_cells(plan: Plan) -> dict[str, Cells]:
+    """A plan's formats by layer; FP32 is no format at all."""
+    if plan.is_blockwise:
+        raise InputError(
+            "dse measure", ["a plan with several formats in one tensor does not say which block has which"]
+        )
+    rows = zip(plan.layers, *(plan.cells(operand) for operand in ("weight", "activation", "error")), strict=True)
+    return {name: Cells(*(_or_none(cell) for cell in cells)) for name, *cells in rows}
+
+
+def _or_none(cell: object) -> Format | None:
+    return cell if isinstance(cell, Format) and cell.name != "fp32" else None
+
+
+@dataclass
+class FracTrain:
+    """Widths that step up when the training loss settles (Fu et al., NeurIPS 2020).
+
+    Theirs: the rule and the widths. Ours: the loss is averaged over ``stretch`` iterations instead of an epoch, since a short run
+    has few epochs; and only the stage changes over training, not the width from sample to sample (their input-adaptive part).
+    """
+
+    layers: Sequence[str]
+    stretch: int
+    forward: Sequence[int] = (3, 4, 6, 8)
+    backward: Sequence[int] = (6, 6, 8, 8)
+    _losses: list[float] = field(default_factory=list)
+    _means: list[float] = field(default_factory=list)
+    _stage: int = -1
+
+    def before(self, iteration: int) -> Mapping[str, Cells] | None:
+        stage = len(loss_plateaus(self._means, switches=len(self.forward) - 1))
+        if stage == self._stage:
+            return None
+        self._stage = stage
+        near, far = parse_format(f"int{self.forward[stage]}"), parse_format(f"int{self.backward[stage]}")
+        return dict.fromkeys(self.layers, Cells(near, near, far))
+
+    def watches(self, iteration: int) -> bool:
+        return False
+
+    def after(self, iteration: int, loss: float, layers: Layers) -> None:
+        self._losses.append(loss)
+        if len(self._losses) == self.stretch:
+            self._means.append(float(np.mean(self._losses)))
+            self._losses = []
+
+
+@dataclass
+class _Word:
+    """AdaPT's state of one layer."""
+
+    word: int = 8
+    fraction: int = 4
+    bins: int = 100
+    lookback: int = 25
+    strategy: str = "mean"
+    steps: int = 0
+    norms: float = 0.0
+    total: Tensor | None = None
+
+
+@dataclass
+class Adapt:
+    """A word length per layer that PushDown and PushUp move (Kummer et al., arXiv 2107.13490).
+
+    Theirs: the rules, the start <8, 4>, 25 to 100 gradients between two decisions of a layer. Ours: weights are fixed point
+    <WL, FL>; the activation and the error of the layer are integers of WL bits with a scale of their own, since their ranges
+    have nothing to do with the weights'; AdaPT's penalty and sparsity are left out; a matmul keeps its start.
+    """
+
+    layers: Sequence[str]
+    buffer: int = 4
+    lookbacks: tuple[int, int] = (25, 100)
+    _words: dict[str, _Word] = field(default_factory=dict)
+    _changed: dict[str, Cells] = field(default_factory=dict)
+    _losses: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for name in self.layers:
+            self._words[name] = _Word(lookback=self.lookbacks[0])
+            self._changed[name] = self._cells(name)
+
+    def before(self, iteration: int) -> Mapping[str, Cells] | None:
+        changed, self._changed = self._changed, {}
+        return changed or None
+
+    def watches(self, iteration: int) -> bool:
+        return False
+
+    def after(self, iteration: int, loss: float, layers: Layers) -> None:
+        self._losses = [*self._losses, loss][-self.lookbacks[1] :]
+        for name, layer in layers.items():
+            weight, state = getattr(layer, "weight", None), self._words[name]
+            if not isinstance(weight, Tensor) or weight.grad is None:
+                continue
+            state.norms += float(weight.grad.norm())
+            state.total = weight.grad.clone() if state.total is None else state.total + weight.grad
+            state.steps += 1
+            if state.steps >= state.lookback:
+                self._decide(name, weight.detach(), loss)
+
+    def _decide(self, name: str, weight: Tensor, loss: float) -> None:
+        state = self._words[name]
+        assert state.total is not None
+        norm = float(state.total.norm())
+        diversity = state.norms / norm if norm > 0.0 else math.inf
+        state.lookback = adapt_lookback(diversity, state.lookback, *self.lookbacks)
+        state.bins = adapt_bins(state.lookback, state.bins, self.lookbacks)
+        state.strategy = adapt_strategy(state.strategy, loss, float(np.mean(self._losses)))
+        found = push_down(weight.numpy(), state.bins)
+        found = push_up(diversity, *found, strategy=state.strategy, buffer=self.buffer)
+        if found != (state.word, state.fraction):
+            state.word, state.fraction = found
+            self._changed[name] = self._cells(name)
+        state.steps, state.norms, state.total = 0, 0.0, None
+
+    def _cells(self, name: str) -> Cells:
+        state = self._words[name]
+        plain = parse_format(f"int{state.word}")
+        return Cells(parse_format(f"fixed{state.word}_{state.fraction}"), plain, plain)
+
+
+@dataclass
+class Dynasty:
+    """A width per 4x4 block of weights and activations from online sensitivity (after Liu et al., arXiv 2210.17047).
+
+    The rule is :mod:`dse.precision.block_policy`'s, of which the source's formulas were not available. Ours too: the map of an
+    activation is shared by the samples of a batch and found from their mean sensitivity; errors stay at eight bits, since
+    the sensitivity of a loss to its own gradient is no such quantity.
+    """
+
+    layers: Sequence[str]
+    interval: int = 25
+    threshold: float = 16.0
+    widths: Sequence[int] = WIDTHS
+    momentum: float = 0.9
+    _average: dict[tuple[str, str], NDArray[np.float64]] = field(default_factory=dict)
+    _changed: dict[str, Cells] = field(default_factory=dict)
+    _losses: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        wide = parse_format(f"bfp{max(self.widths)}")
+        self._changed = dict.fromkeys(self.layers, Cells(wide, wide, wide))
+
+    def before(self, iteration: int) -> Mapping[str, Cells] | None:
+        changed, self._changed = self._changed, {}
+        return changed or None
+
+    def watches(self, iteration: int) -> bool:
+        return (iteration + 1) % self.interval == 0
+
+    def after(self, iteration: int, loss: float, layers: Layers) -> None:
+        self._losses = [*self._losses, loss][-4 * self.interval :]
+        if not self.watches(iteration):
+            return
+        recent = float(np.mean(self._losses[-self.interval :]))
+        self.threshold = adjusted_threshold(self.threshold, recent, float(np.mean(self._losses)))
+        wide = parse_format(f"bfp{max(self.widths)}")
+        for name, layer in layers.items():
+            seen, weight = layer.control.seen, getattr(layer, "weight", None)
+            stored: dict[str, Stored] = {"weight": wide, "activation": wide}
+            if isinstance(weight, Tensor) and weight.grad is not None:
+                stored["weight"] = self._map(name, "weight", layer, weight.detach(), weight.grad)
+            if "activation gradient" in seen:
+                found = self._map(name, "activation", layer, seen["activation"], seen["activation gradient"])
+                stored["activation"] = found
+            self._changed[name] = Cells(stored["weight"], stored["activation"], wide)
+
+    def _map(self, name: str, operand: str, layer: MacLayer, x: Tensor, gradient: Tensor) -> BlockMap:
+        values, slopes = (as_matrix(tensor, operand, layer.control.pictures).numpy() for tensor in (x, gradient))
+        found = block_sensitivity(values, slopes, self.widths)
+        found = found.mean(axis=tuple(range(found.ndim - 3)))
+        average = smoothed(self._average.get((name, operand)), found, self.momentum)
+        self._average[name, operand] = average
+        return BlockMap(torch.from_numpy(block_widths(average, self.threshold, self.widths)))

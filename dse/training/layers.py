@@ -1,0 +1,208 @@
+"""Layers with MACs whose weight, activation and error are rounded to number formats, on float32 master weights.
+
+The forward pass reads the rounded weight and activation, which are also what the backward passes read; the error that
+arrives at a layer's output is rounded before either backward pass reads it. Rounding itself has the gradient 1 (straight
+through: Bengio et al., arXiv 1308.3432). Parameters stay in float32 and are what the optimizer updates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dse.precision.formats import Format
+from dse.training.torch_quantize import quantize, quantize_blocks
+
+#: Families whose groups lie in the matrix that the product sees; an MLS group is a plane.
+_GROUPED = frozenset({"bfp", "mxint", "mxfp", "vsq", "actnn"})
+
+
+@dataclass(frozen=True, eq=False)
+class BlockMap:
+    """Block floating point with a width per block: (row blocks, column blocks), shared by the samples of a batch."""
+
+    widths: Tensor
+    block: tuple[int, int] = (4, 4)
+
+
+#: How a tensor is stored; None: in float32.
+Stored: TypeAlias = Format | BlockMap | None
+
+
+@dataclass
+class Control:
+    """What a layer's tensors are stored in, and what is kept of them for those who decide; set from outside.
+
+    Attributes
+    ----------
+    weight, activation, error
+        Formats, None for float32.
+    stochastic
+        Operands that are rounded stochastically, the others to nearest.
+    generator
+        Of the stochastic rounding.
+    pictures
+        Whether the layer's tensors have planes; see :func:`store`.
+    watch
+        Keep the activation, its gradient and the error of the next step.
+    seen
+        What was kept.
+    """
+
+    weight: Stored = None
+    activation: Stored = None
+    error: Stored = None
+    stochastic: frozenset[str] = frozenset({"error"})
+    generator: torch.Generator = field(default_factory=torch.Generator)
+    pictures: bool = False
+    watch: bool = False
+    seen: dict[str, Tensor] = field(default_factory=dict)
+
+    def stored(self, x: Tensor, operand: str) -> Tensor:
+        """A tensor as it is after being stored."""
+        generator = self.generator if operand in self.stochastic else None
+        return store(x, getattr(self, operand), operand, self.pictures, generator)
+
+
+def as_matrix(x: Tensor, operand: str, pictures: bool) -> Tensor:
+    """A tensor as the product of one sample sees it: output channels x inputs, channels x positions, tokens x features.
+
+    Samples never share a block, so that a result does not depend on which samples are in a batch.
+    """
+    if pictures:
+        return x.flatten(1 if operand == "weight" else 2)
+    return x.unsqueeze(1) if operand != "weight" and x.ndim == 2 else x
+
+
+def store(x: Tensor, stored: Stored, operand: str, pictures: bool, generator: torch.Generator | None = None) -> Tensor:
+    """Round a tensor of a layer; to nearest without a generator.
+
+    Blocks of block floating point, MX, VS-Quant and ActNN lie in :func:`as_matrix`; a group of MLS is a plane of a filter or of
+    a feature map (arXiv 2006.02804 groups feature maps by sample and channel), and a row where there is no plane. Channels
+    are output channels of a weight, channels or features of an activation or error.
+
+    Parameters
+    ----------
+    pictures
+        Whether the tensor is a convolution's, with planes.
+    """
+    if stored is None:
+        return x
+    matrix = as_matrix(x, operand, pictures)
+    if isinstance(stored, BlockMap):
+        return quantize_blocks(matrix, stored.widths, stored.block, generator).reshape(x.shape)
+    channel = (0 if operand == "weight" else 1) if pictures else (-2 if operand == "weight" else -1)
+    if stored.family == "mls":
+        planes = pictures and x.shape[-2:] != (1, 1)
+        view, group = (x, tuple(x.shape[-2:])) if planes else (matrix, (1, matrix.shape[-1]))
+        return quantize(view, replace(stored, group=group), generator, check=False).reshape(x.shape)
+    if stored.family in _GROUPED or stored.granularity == "group":
+        channel = channel if matrix.ndim == x.ndim or pictures else -1
+        return quantize(matrix, stored, generator, channel_axis=channel, check=False).reshape(x.shape)
+    return quantize(x, stored, generator, channel_axis=channel, check=False)
+
+
+class _Through(torch.autograd.Function):
+    """Rounds forward, passes the gradient through."""
+
+    @staticmethod
+    def forward(_context: Any, x: Tensor, control: Control, operand: str) -> Tensor:
+        return control.stored(x, operand)
+
+    @staticmethod
+    def backward(_context: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return gradient, None, None
+
+
+class _Error(torch.autograd.Function):
+    """Passes values through, rounds the gradient: the error as both backward passes read it."""
+
+    @staticmethod
+    def forward(context: Any, x: Tensor, control: Control) -> Tensor:
+        context.control = control
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        control = context.control
+        if control.watch:
+            control.seen["error"] = gradient.detach()
+        return control.stored(gradient, "error"), None
+
+
+def _activation(x: Tensor, control: Control) -> Tensor:
+    if control.watch:
+        control.seen["activation"] = x.detach()
+        if x.requires_grad:
+            x.register_hook(lambda gradient: control.seen.__setitem__("activation gradient", gradient.detach()))
+    return x if control.activation is None else _Through.apply(x, control, "activation")
+
+
+def _weight(w: Tensor, control: Control) -> Tensor:
+    return w if control.weight is None else _Through.apply(w, control, "weight")
+
+
+def _output(y: Tensor, control: Control) -> Tensor:
+    return _Error.apply(y, control) if (control.error is not None or control.watch) and y.requires_grad else y
+
+
+class Conv(nn.Conv2d):
+    """A convolution with rounded operands."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int = 0) -> None:
+        super().__init__(inputs, outputs, kernel, stride, padding, bias=False)
+        self.control = Control(pictures=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x, w = _activation(x, self.control), _weight(self.weight, self.control)
+        return _output(functional.conv2d(x, w, None, self.stride, self.padding), self.control)
+
+
+class Linear(nn.Linear):
+    """A fully connected layer with rounded operands."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs)
+        self.control = Control()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x, w = _activation(x, self.control), _weight(self.weight, self.control)
+        return _output(functional.linear(x, w, self.bias), self.control)
+
+
+class MatMul(nn.Module):
+    """A product of two activations (..., tokens, C) and (..., K, C); the second one is the workload's ``W``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.control = Control()
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        x, w = _activation(x, self.control), _weight(w, self.control)
+        return _output(x @ w.transpose(-2, -1), self.control)
+
+
+class Add(nn.Module):
+    """A sum of two activations, as a layer of its own."""
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return x + y
+
+
+class Mean(nn.Module):
+    """Mean over all positions, (N, C, H, W) -> (N, C) or over all tokens, (N, T, C) -> (N, C)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(dim=(2, 3)) if x.ndim == 4 else x.mean(dim=1)
+
+
+MacLayer: TypeAlias = Conv | Linear | MatMul
+
+
+def mac_layers(module: nn.Module) -> dict[str, MacLayer]:
+    """Layers with MACs by name, in network order (that of the workload file)."""
+    return {name: part for name, part in module.named_modules() if isinstance(part, Conv | Linear | MatMul)}
