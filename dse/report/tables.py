@@ -82,10 +82,12 @@ def summary_sentence(run: RunData) -> str:
     count = len(run.front)
     many = "1 non-dominated design" if count == 1 else f"{count} non-dominated designs"
     text = f"{many}{bound}."
-    found = [record for record in comparisons(run) if record["role"] == "knee"]
+    found = [
+        record for record in comparisons(run) if record["role"] == "knee" and _keeps_limit(record["baseline"], limit)
+    ]
     gains = [
         f"{record['latency']} time and {record['energy']} energy than {record['baseline'].get('name', 'the baseline')}"
-        for record in found
+        for record in found[:2]
         if "unknown" not in (record["latency"], record["energy"])
     ]
     if gains:
@@ -95,6 +97,13 @@ def summary_sentence(run: RunData) -> str:
         text += f" The knee of the front, {row['design']}, takes {' and '.join(gains)} on the same hardware{lost}."
         text = text.replace("equal time", "the same time").replace("equal energy", "the same energy")
     return text
+
+
+def _keeps_limit(baseline: dict[str, Any], limit: object) -> bool:
+    """Whether a baseline runs and keeps the accuracy limit, as far as its drop is known: what a gain may be told against."""
+    drop = baseline.get("accuracy_drop_pp")
+    over = isinstance(drop, (int, float)) and isinstance(limit, (int, float)) and drop > limit
+    return bool(baseline.get("feasible", True)) and not over
 
 
 def summary_table(run: RunData | Path) -> Table:
@@ -117,7 +126,7 @@ def summary_table(run: RunData | Path) -> Table:
         gains = [
             [_baseline(record["baseline"]), record["latency"], record["energy"]]
             for record in found
-            if record["role"] == role
+            if record["role"] == role and record["baseline"].get("feasible", True)
         ]
         for gain in gains or [["", "", ""]]:
             table.add_row(*(escape(cell) for cell in [*first, *gain]))
