@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any
@@ -193,6 +195,10 @@ def evaluate(
     map_updates: Annotated[
         float, typer.Option(min=0.0, help="How often per step block-wise tensors find new widths (online analytics).")
     ] = 0.0,
+    mapping: Annotated[
+        Path | None, typer.Option(help="Explicit mappings by layer, instead of the best ones: what they move and cost.")
+    ] = None,
+    save_mapping: Annotated[Path | None, typer.Option(help="Write the best mappings, which --mapping reads.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Cost of one plan on one hardware, per layer and component."""
@@ -217,6 +223,18 @@ def evaluate(
     bits = _plan(Plan, plan, network) if given is None else given.plan
     what: Any = bits if schedule is None else Schedule.load(schedule)
     mode = mode or (given.mode if given is not None else "training")
+    if mapping is not None or save_mapping is not None:
+        from dse.cost.explicit import evaluate_mapping_file, save_best_mappings
+        from dse.report.mapping_tables import mapping_tables
+
+        if schedule is not None:
+            raise InputError("--schedule", ["mappings are those of one plan; give --plan"])
+        if mapping is not None:
+            given_costs = evaluate_mapping_file(network, machine, bits, mapping, mode)
+            for part in [json.dumps(given_costs.as_dict(), indent=1)] if as_json else mapping_tables(given_costs):
+                (print if isinstance(part, str) else _console().print)(part)
+            return
+        save_best_mappings(network, machine, bits, str(save_mapping), mode)
     cost = run_evaluate(network, machine, what, mode=mode, recompute=recompute, map_updates=map_updates)
     again = [] if given is None else [given.verdict(cost.as_dict()["total"][0])]
     if as_json:
@@ -318,6 +336,92 @@ def show(
         return
     for table in network_tables(f"{network.name}, batch {network.batch}", layers, every):
         _console().print(table)
+
+
+Channels = Annotated[bool, typer.Option("--per-tensor", help="One scale per weight tensor, not per channel.")]
+Skip = Annotated[bool, typer.Option("--skip-unsupported", help="Leave layers that cannot be measured at 8 bits.")]
+
+
+@app.command(epilog="Example: dse profile model.onnx --data photos.npz -o profile.yaml --network imagenet_resnet")
+def profile(
+    model: Annotated[Path, typer.Argument(help="An ONNX model with its weights.")],
+    data: Annotated[Path, typer.Option(help="Images as .npz or .npy, or a folder of MNIST-style idx files.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The profile to write; FILE.part keeps what is measured.")],
+    labels: Annotated[Path | None, typer.Option(help="Their classes, .npy or idx; top-1 is predicted then.")] = None,
+    network: Annotated[str | None, typer.Option(help="Name of the workload; default: the model file's.")] = None,
+    weight_widths: Annotated[str, typer.Option(help="Widths of weights, bits.")] = "3,4,6,8",
+    activation_widths: Annotated[str, typer.Option(help="Widths of activations, bits.")] = "3,4,6,8",
+    score: Annotated[str, typer.Option(help="kl, loss (needs labels) or noise (the inverse of the SQNR).")] = "kl",
+    plans: Annotated[int, typer.Option(help="Whole plans to calibrate with, on other images; 0: none.")] = 24,
+    images: Annotated[int, typer.Option(help="Images to measure on, evenly spaced over the data.")] = 128,
+    seed: Annotated[int, typer.Option(help="Of the choice of plans and images.")] = 0,
+    per_tensor: Channels = False,
+    skip_unsupported: Skip = False,
+) -> None:
+    """Measure how much every layer of a model suffers at every width: a sensitivity profile for dse explore."""
+    from dse.accuracy.measure import settings
+    from dse.accuracy.profile_model import profile_onnx
+    from dse.accuracy.summary import profile_summary
+
+    asked = settings(weight_widths, activation_widths, score, plans, seed)
+    with _measuring("measuring") as progress:
+        file = profile_onnx(
+            model, data, out, asked, labels=labels, images=images, per_channel=not per_tensor,
+            skip_unsupported=skip_unsupported, network=network, progress=progress,
+        )  # fmt: skip
+    print("\n".join([*profile_summary(file, str(out)), f"profile: {out}"]))
+
+
+@app.command(epilog="Example: dse calibrate profile.yaml --points accuracies.csv -o calibrated.yaml")
+def calibrate(
+    profile: Annotated[str, typer.Argument(help="A profile file, or the name of a shipped one.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The calibrated profile to write.")],
+    points: Annotated[Path | None, typer.Option(help="Measured whole plans, CSV or YAML.")] = None,
+    workload: Annotated[str | None, typer.Option(help="Whose layers the plans of --points name.")] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="post-training or quantization-aware; default: the profile's.")
+    ] = None,
+    model: Annotated[Path | None, typer.Option(help="Instead of --points: measure plans of this ONNX model.")] = None,
+    data: Annotated[Path | None, typer.Option(help="With --model: images.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="With --model: their classes.")] = None,
+    plans: Annotated[int, typer.Option(help="With --model: plans to measure.")] = 24,
+    images: Annotated[int, typer.Option(help="With --model: images to measure on.")] = 128,
+    seed: Annotated[int, typer.Option(help="With --model: of the choice of plans.")] = 0,
+    per_tensor: Channels = False,
+    skip_unsupported: Skip = False,
+) -> None:
+    """Fit the predictor of a profile to measured whole plans: all links side by side, chosen by leave-one-out error."""
+    from dse.accuracy.profile_model import calibrate_onnx, calibrate_points, calibration_kind
+    from dse.accuracy.summary import links_table, profile_summary
+
+    if (points is None) == (model is None or data is None):
+        raise InputError("dse calibrate", ["needs --points, or --model with --data"])
+    if points is not None:
+        found = calibrate_points(profile, points, out, calibration_kind(kind), workload)
+    else:
+        with _measuring("measuring plans") as progress:
+            found = calibrate_onnx(
+                profile, str(model), str(data), out, plans=plans, seed=seed, labels=labels, images=images,
+                per_channel=not per_tensor, skip_unsupported=skip_unsupported, progress=progress,
+            )  # fmt: skip
+    _console().print(links_table(found.links, found.profile.link, found.profile.unit))
+    print("\n".join([*profile_summary(found.file, str(out)), f"profile: {out}"]))
+
+
+@contextmanager
+def _measuring(what: str) -> Iterator[Callable[[int, int, float], None]]:
+    """A progress bar with the time that the rest will take; Ctrl-C leaves what is measured for the same command to go on from."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, TextColumn("{task.fields[left]}"), console=_console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None, left="")
+        try:
+            yield lambda done, total, left: bar.update(task, completed=done, total=total, left=f"{left:.0f} s left")
+        except KeyboardInterrupt:
+            bar.stop()
+            print("stopped; the same command goes on from here", file=sys.stderr)
+            raise typer.Exit(130) from None
 
 
 @app.command(epilog="Example: dse report reports/imagenet_resnet-2026-01-31-0")

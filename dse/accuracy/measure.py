@@ -13,21 +13,24 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dse.accuracy.calibrate import Calibration, calibrate_file, plans_to_measure
 from dse.accuracy.loading import profile_from_file
-from dse.accuracy.schema import MIN_POINTS, Operand, PointFile, PredictionFile, ProfileFile
+from dse.accuracy.profile import some_names
+from dse.accuracy.schema import MIN_POINTS, Operand, PointFile, PredictionFile, ProfileFile, operands_of
 from dse.errors import InputError
-from dse.yaml_input import Document
+from dse.yaml_input import Document, suggest
 
 Images = NDArray[np.float32]
 Labels = NDArray[np.int64]
 Array = NDArray[np.float64]
 Ranges = Mapping[str, tuple[float, float]]
+#: How a layer's score is measured; see :class:`Settings`.
+Score = Literal["kl", "loss", "noise"]
 #: Called after every measurement with how many are done, how many there are, and the seconds that the rest will take.
 Progress = Callable[[int, int, float], None]
 
@@ -83,9 +86,30 @@ class Settings:
 
     weight_widths: tuple[int, ...] = (4, 6, 8)
     activation_widths: tuple[int, ...] = (4, 6, 8)
-    score: Literal["kl", "loss", "noise"] = "kl"
+    score: Score = "kl"
     plans: int = 24
     seed: int = 0
+
+
+def settings(weight_widths: str, activation_widths: str, score: str, plans: int, seed: int) -> Settings:
+    """Settings from text, as the command line gives them.
+
+    Raises
+    ------
+    InputError
+        Widths that are no numbers separated by commas, an unknown score.
+    """
+    problems, widths = [], []
+    for text in (weight_widths, activation_widths):
+        try:
+            widths.append(tuple(sorted({int(part) for part in text.split(",")})))
+        except ValueError:
+            problems.append(f"expected widths separated by commas, such as 4,6,8, got '{text}'")
+    if score not in SCORES:
+        problems.append(f"unknown score '{score}'{suggest(score, SCORES)}")
+    if problems:
+        raise InputError("dse profile", problems)
+    return Settings(widths[0], widths[1], cast(Score, score), plans, seed)
 
 
 SCORES = {
@@ -150,7 +174,61 @@ def measure(
     if not settings.plans:
         return file
     rest = None if labels is None else labels[unseen]
-    return _with_points(file, model, images[unseen], rest, settings, ranges, notebook).file
+    document = Document(f"profile of {model.name}", {}, {(): 1})
+    return _with_points(file, document, model, images[unseen], rest, settings, ranges, notebook).file
+
+
+def measure_points(
+    file: ProfileFile,
+    document: Document,
+    model: Model,
+    images: Images,
+    labels: Labels | None,
+    plans: int,
+    seed: int = 0,
+    journal: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Calibration:
+    """Measure whole plans for a profile that has none, and fit its predictor; nothing is retrained.
+
+    Parameters
+    ----------
+    file, document
+        The profile, without points, and where it was read.
+    plans, seed
+        How many plans, and the seed of their choice; journal and progress as in :func:`measure`.
+
+    Raises
+    ------
+    InputError
+        A profile that has points, of another model, or of too few widths; as :func:`measure` besides.
+    """
+    problems = []
+    if file.points:
+        problems.append("has measured points, of images that are not known here; give further ones with --points")
+    if set(file.layers) != set(model.layers):
+        other = some_names(sorted(set(file.layers) ^ set(model.layers)))
+        problems.append(f"is not of this model, which differs in {other}")
+    if operands_of(file) != ("weight", "activation"):
+        problems.append("has one width for weight and activation; measure them apart")
+    if problems:
+        raise InputError(document.source, problems)
+    first = next(iter(file.layers.values()))
+    settings = Settings(tuple(sorted(first["weight"])), tuple(sorted(first["activation"])), "kl", plans, seed)
+    _check(images, labels, settings)
+    notebook = _Notebook(journal, _digest(model, images, labels, settings), plans, progress)
+    ranges = model.ranges(images)
+    labelled = file.prediction.model_copy(
+        update={
+            "quantity": "kl" if labels is None else "top1",
+            "baseline_name": "the full-precision network"
+            + (" itself" if labels is None else "'s top-1 on the same images"),
+        }
+    )
+    file = file.model_copy(
+        update={"prediction": labelled, "layers": {name: file.layers[name] for name in model.layers}}
+    )
+    return _with_points(file, document, model, images, labels, settings, ranges, notebook)
 
 
 def output_score(kind: str, base: Array, outputs: Array, labels: Labels | None) -> float:
@@ -176,6 +254,7 @@ def top1(outputs: Array, labels: Labels) -> float:
 
 def _with_points(
     file: ProfileFile,
+    document: Document,
     model: Model,
     images: Images,
     labels: Labels | None,
@@ -183,7 +262,6 @@ def _with_points(
     ranges: Ranges,
     notebook: _Notebook,
 ) -> Calibration:
-    document = Document(f"profile of {model.name}", {}, {(): 1})
     profile = profile_from_file(file, document)
     widths = sorted(set(settings.weight_widths) & set(settings.activation_widths))
     maps = plans_to_measure(profile, widths, settings.plans, settings.seed)

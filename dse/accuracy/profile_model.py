@@ -1,14 +1,19 @@
-"""``dse profile``: from a model file and data to a profile file that ``dse explore`` takes."""
+"""``dse profile`` and ``dse calibrate``: from a model file and data to a profile file that ``dse explore`` takes."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast, get_args
 
+from dse.accuracy.calibrate import Calibration, Kind, calibrate, read_points
 from dse.accuracy.data import load_data
-from dse.accuracy.measure import Progress, Settings, measure
-from dse.accuracy.onnx_model import check_images, open_onnx
+from dse.accuracy.loading import read_profile
+from dse.accuracy.measure import Images, Labels, Progress, Settings, measure, measure_points
+from dse.accuracy.onnx_model import OnnxModel, check_images, open_onnx
 from dse.accuracy.schema import ProfileFile, profile_text
 from dse.errors import InputError
+from dse.files import write_text
+from dse.workload.load import load_workload
 
 
 def profile_onnx(
@@ -43,12 +48,104 @@ def profile_onnx(
     InputError
         Anything that is wrong with the model, the data, the settings or the place to write to; nothing is written then.
     """
+    target = _free(out)
+    opened = open_onnx(model, per_channel=per_channel, skip_unsupported=skip_unsupported, threads=threads)
+    pictures, classes = _data(opened, data, labels, images)
+    journal = target.with_name(f"{target.name}.part")
+    file = measure(opened, pictures, classes, settings, journal, progress)
+    if network is not None:
+        file = file.model_copy(update={"network": network})
+    write_text(target, profile_text(file))
+    journal.unlink(missing_ok=True)
+    return file
+
+
+def calibrate_onnx(
+    profile: str | Path,
+    model: str | Path,
+    data: str | Path,
+    out: str | Path,
+    *,
+    plans: int = 24,
+    seed: int = 0,
+    labels: str | Path | None = None,
+    images: int | None = 64,
+    per_channel: bool = True,
+    skip_unsupported: bool = False,
+    threads: int = 0,
+    progress: Progress | None = None,
+) -> Calibration:
+    """Measure whole plans of an ONNX model and fit the predictor of its profile; resumable as :func:`profile_onnx`.
+
+    Give images that the profile has not seen: the predictor's error is then that on new images.
+
+    Raises
+    ------
+    InputError
+        As :func:`profile_onnx` and :func:`dse.accuracy.measure.measure_points`.
+    """
+    target = _free(out)
+    file, document = read_profile(profile)
+    opened = open_onnx(model, per_channel=per_channel, skip_unsupported=skip_unsupported, threads=threads)
+    pictures, classes = _data(opened, data, labels, images)
+    journal = target.with_name(f"{target.name}.part")
+    found = measure_points(file, document, opened, pictures, classes, plans, seed, journal, progress)
+    write_text(target, profile_text(found.file))
+    journal.unlink(missing_ok=True)
+    return found
+
+
+def calibrate_points(
+    profile: str | Path,
+    points: str | Path,
+    out: str | Path,
+    calibration: Kind | None = None,
+    workload: str | Path | None = None,
+) -> Calibration:
+    """Fit the predictor of a profile to plans that were measured elsewhere; see :func:`dse.accuracy.calibrate.read_points`.
+
+    Parameters
+    ----------
+    workload
+        Needed for points that name plans.
+
+    Raises
+    ------
+    InputError
+        Anything that is wrong with the files; nothing is written then.
+    """
+    target = _free(out)
+    network = None if workload is None else load_workload(workload)
+    found = calibrate(profile, read_points(points, profile, network), calibration)
+    write_text(target, profile_text(found.file))
+    return found
+
+
+def calibration_kind(text: str | None) -> Kind | None:
+    """What points are of, from text; None: what the profile says.
+
+    Raises
+    ------
+    InputError
+        Another word.
+    """
+    if text is not None and text not in get_args(Kind):
+        raise InputError("--kind", [f"expected {' or '.join(get_args(Kind))}, got '{text}'"])
+    return cast("Kind | None", text)
+
+
+def _free(out: str | Path) -> Path:
     target = Path(out)
     if target.exists():
         raise InputError(str(out), ["exists already; delete it or write to another file"])
     if not target.parent.is_dir():
         raise InputError(str(out), [f"cannot be written: there is no folder {target.parent}"])
-    opened = open_onnx(model, per_channel=per_channel, skip_unsupported=skip_unsupported, threads=threads)
+    return target
+
+
+def _data(
+    opened: OnnxModel, data: str | Path, labels: str | Path | None, images: int | None
+) -> tuple[Images, Labels | None]:
     found, classes = load_data(data, labels, images)
     pictures = check_images(opened, found, str(data))
     if classes is not None:
@@ -57,13 +154,4 @@ def profile_onnx(
             raise InputError(
                 str(labels or data), [f"has label {int(classes.max())}, but the model has {count} classes"]
             )
-    journal = target.with_name(f"{target.name}.part")
-    file = measure(opened, pictures, classes, settings, journal, progress)
-    if network is not None:
-        file = file.model_copy(update={"network": network})
-    try:
-        target.write_text(profile_text(file), encoding="utf-8")
-    except OSError as error:
-        raise InputError(str(out), [f"cannot be written: {error.strerror}"]) from None
-    journal.unlink(missing_ok=True)
-    return file
+    return pictures, classes
