@@ -339,7 +339,7 @@ def show(
 
 
 Channels = Annotated[bool, typer.Option("--per-tensor", help="One scale per weight tensor, not per channel.")]
-Skip = Annotated[bool, typer.Option("--skip-unsupported", help="Leave layers that cannot be measured at 8 bits.")]
+Skip = Annotated[bool, typer.Option("--skip-unsupported", help="Keep layers that cannot be measured at 32 bits.")]
 
 
 @app.command(epilog="Example: dse profile model.onnx --data photos.npz -o profile.yaml --network imagenet_resnet")
