@@ -19,6 +19,7 @@ import pandas as pd
 from dse.cost.evaluate import evaluate
 from dse.errors import InputError
 from dse.files import write_text
+from dse.precision import Plan
 from dse.search.results import Run
 from dse.workload.model import Network
 
@@ -46,7 +47,7 @@ def write_run(run: Run, folder: Path) -> None:
         The folder cannot be written; what was there before is intact.
     """
     write_table(folder / "designs.csv", run.designs)
-    layers, bits, areas = [], [], []
+    layers, bits, areas, memories = [], [], [], []
     plans: set[str] = set()
     several = len(run.problem.subjects) > 1
     spaces = [parameter.name for parameter in run.problem.hardware.space]
@@ -56,8 +57,9 @@ def write_run(run: Run, folder: Path) -> None:
         for subject in run.problem.subjects:
             network = subject.network
             prefix = f"{network.name}/" if several else ""
-            table, area = _costs(run, designs, network)
+            table, area, held = _costs(run, designs, network)
             layers.append(table.assign(layer=prefix + table["layer"]))
+            memories.append(held.assign(workload=network.name))
             if network is run.problem.subjects[0].network:
                 areas += [area.assign(design=design) for design in designs]
             names = {layer.name for layer in network.mac_layers}
@@ -66,17 +68,21 @@ def write_run(run: Run, folder: Path) -> None:
                 stem = f"{design}.{network.name}" if several else design
                 write_text(folder / "plans" / f"{stem}.yaml", plan.to_yaml())
                 plans.add(stem)
-                for operand in ("weight", "activation", "error"):
-                    cells, widths = plan.cells(operand), plan.widths(operand).tolist()
-                    bits += [
-                        (design, prefix + layer, operand, str(cell), width)
-                        for layer, cell, width in zip(plan.layers, cells, widths, strict=True)
-                        if layer in names
-                    ]
-    write_table(folder / "bits.csv", pd.DataFrame(bits, columns=["design", "layer", "operand", "format", "bits"]))
+                for phase, map_ in _phases(run, design, network, plan):
+                    for operand in ("weight", "activation", "error"):
+                        cells, widths = map_.cells(operand), map_.widths(operand).tolist()
+                        bits += [
+                            (design, prefix + layer, operand, str(cell), width, phase)
+                            for layer, cell, width in zip(map_.layers, cells, widths, strict=True)
+                            if layer in names
+                        ]
+    columns = ["design", "layer", "operand", "format", "bits", "phase"]
+    table = pd.DataFrame(bits, columns=columns)
+    write_table(folder / "bits.csv", table if run.problem.schedules is not None else table[columns[:-1]])
     if layers:
         write_table(folder / "layers.csv", _design_first(pd.concat(layers, ignore_index=True)))
         write_table(folder / "area.csv", _design_first(pd.concat(areas, ignore_index=True)))
+        write_table(folder / "memory.csv", _design_first(pd.concat(memories, ignore_index=True)))
     write_table(folder / "sensitivity.csv", run.sensitivity)
     # The hardware as it was: an export needs its prices even if the file has changed since.
     given = Path(run.problem.hardware.path)
@@ -89,14 +95,18 @@ def write_run(run: Run, folder: Path) -> None:
     write_json(folder / "run.json", run.info)
 
 
-def _costs(run: Run, designs: list[str], network: Network) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Costs by layer of designs of one hardware, with a column ``design``, and the hardware's area by part."""
+def _costs(run: Run, designs: list[str], network: Network) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Costs by layer of designs of one hardware, with a column ``design``, the hardware's area by part, and the memory held."""
     mode, hardware = run.problem.mode, run.hardware(designs[0])
     if run.problem.schedules is None:
         plans = [run.plan(design, network.name) for design in designs]
         cost = evaluate(network, hardware, plans, mode=mode, labels=designs)
-        return cost.layers.drop(columns=["design"]).rename(columns={"plan": "design"}), cost.area
-    tables = []
+        return (
+            cost.layers.drop(columns=["design"]).rename(columns={"plan": "design"}),
+            cost.area,
+            _held(cost.total, designs),
+        )
+    tables, held = [], []
     for design in designs:
         schedule = run.schedule(design, network.name)
         cost = evaluate(network, hardware, schedule, mode=mode)
@@ -104,7 +114,28 @@ def _costs(run: Run, designs: list[str], network: Network) -> tuple[pd.DataFrame
         # A run's costs by its iterations: those of the mean step, as in the front.
         numbers = table.select_dtypes("number").columns
         tables.append(table.assign(**{str(name): table[name] / schedule.iterations for name in numbers}))
-    return pd.concat(tables, ignore_index=True), cost.area
+        held.append(_held(cost.total, [design]))
+    return pd.concat(tables, ignore_index=True), cost.area, pd.concat(held, ignore_index=True)
+
+
+def _phases(run: Run, design: str, network: Network, plan: Plan) -> list[tuple[str, Plan]]:
+    """Different maps of a design with the iterations that run each, in order of appearance; its own map without a schedule."""
+    if run.problem.schedules is None:
+        return [("", plan)]
+    schedule = run.schedule(design, network.name)
+    counts: dict[int, int] = {}
+    maps: dict[int, Plan] = {}
+    for item, count in schedule.plans(network):
+        maps[id(item)] = item
+        counts[id(item)] = counts.get(id(item), 0) + count
+    total = schedule.iterations
+    return [(f"map {n}: {counts[key] / total:.0%} of the iterations", maps[key]) for n, key in enumerate(maps, start=1)]
+
+
+def _held(total: pd.DataFrame, designs: list[str]) -> pd.DataFrame:
+    """Bits held at the peak of a step, by part and in all."""
+    names = [str(name) for name in total.columns if str(name).startswith("memory_") or name == "peak_memory_bits"]
+    return total[names].assign(design=designs)
 
 
 def _design_first(table: pd.DataFrame) -> pd.DataFrame:
