@@ -20,7 +20,17 @@ from dse.files import write_text
 from dse.report.figures import PALETTE
 from dse.report.page import fill_page, html_table, json_for_html
 from dse.report.quantities import format_value
-from dse.studies import adapt, better_schedules, cpt
+from dse.studies import (
+    accuracy_booster,
+    actnn,
+    adapt,
+    better_schedules,
+    cpt,
+    dynasty,
+    fractrain,
+    mls,
+    side_by_side,
+)
 from dse.studies.study import Row, Study
 from dse.yaml_input import suggest
 
@@ -28,6 +38,12 @@ STUDIES: dict[str, Callable[[], Study]] = {
     "cpt": cpt.study,
     "better_schedules": better_schedules.study,
     "adapt": adapt.study,
+    "mls": mls.study,
+    "dynasty": dynasty.study,
+    "fractrain": fractrain.study,
+    "accuracy_booster": accuracy_booster.study,
+    "actnn": actnn.study,
+    "side_by_side": side_by_side.study,
 }
 
 #: Columns of the table of rows.

@@ -11,18 +11,12 @@ from dse.studies.devices import every_width, fixed_8
 from dse.workload import load_workload
 
 
-@pytest.fixture(scope="module")
-def rows():
-    return {(row.system, row.quantity): row for row in cpt.study().rows}
-
-
-@pytest.mark.parametrize(
-    ("system", "network", "low", "high"),
-    [("CPT 3-8/8", "cifar_resnet20", 36.67, 36.67), ("CPT 3-6/6", "cifar_resnet20", 30.04, 30.04), ("CPT 4-8/8", "imagenet_resnet", 30.2, 30.4)],
-)  # fmt: skip
-def test_bitops_of_evaluate_are_the_published_savings(rows, system, network, low, high):
-    ours = rows[system, f"BitOps saved, {network}"].ours
-    assert low - 0.1 <= ours <= high + 0.1
+@pytest.mark.parametrize(("network", "low", "high", "published", "published_to"), cpt.SAVINGS)
+def test_bitops_of_evaluate_are_the_published_savings(network, low, high, published, published_to):
+    schedule = Schedule.cyclic(low, high, high, cpt.CYCLES, cpt.ITERATIONS)
+    ours = cpt.savings(load_workload(network), load_hardware("bit_fusion"), schedule, high)["bitops"]
+    assert published - 0.1 <= ours <= published_to + 0.1
+    assert 100.0 * (1.0 - cpt.relative_bitops(schedule, high)) == pytest.approx(published, abs=0.1)
 
 
 def test_formula_differs_from_the_counts_by_the_first_layer_alone():
@@ -45,9 +39,13 @@ def test_a_fixed_array_saves_storage_alone_and_nothing_when_it_stores_8_bits():
     assert rounded == {"bitops": 0.0, "latency_s": 0.0, "energy_j": 0.0}
 
 
-def test_time_follows_bitops_only_where_every_bit_counts(rows):
-    fused = rows["CPT 3-8/8", "time saved, cifar_resnet20 on bit_fusion, packed"].ours
-    serial = rows["CPT 3-8/8", f"time saved, cifar_resnet20 on {every_width().name}, packed"].ours
+def test_time_follows_bitops_only_where_every_bit_counts():
+    net = load_workload("cifar_resnet20")
+    schedule = Schedule.cyclic(3, 8, 8, cpt.CYCLES, cpt.ITERATIONS)
+    fused, serial = (
+        cpt.savings(net, hardware, schedule, 8)["latency_s"]
+        for hardware in (load_hardware("bit_fusion"), every_width())
+    )
     assert fused < 36.67 / 2
     assert serial == pytest.approx(36.67, abs=0.5)
 

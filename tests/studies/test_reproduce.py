@@ -15,7 +15,9 @@ from dse.studies.study import Row, Study
 
 def study(name="one", **row):
     rows = (Row("s", "a < b", "x", **row), Row("s", "accuracy", "%", published=70.0))
-    return Study(name, "Title: <more>", "source", ("found & said",), rows, (("caption", go.Figure()),), "theirs", "ours")
+    return Study(
+        name, "Title: <more>", "source", ("found & said",), rows, (("caption", go.Figure()),), "theirs", "ours"
+    )
 
 
 @pytest.mark.parametrize(

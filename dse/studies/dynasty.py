@@ -1,0 +1,296 @@
+"""DYNASTY-like: block-wise dynamic precision (Liu et al., ASP-DAC 2023, arXiv 2210.17047).
+
+Theirs (abstract, and a reproduction's notes): block floating point in 4x4 blocks, widths per block from online sensitivity, up
+to 5.1 times the speed and 4.7 times less energy than 8-bit training on CIFAR-100 and ImageNet, no accuracy drop, negligible
+overhead. Its tables, formulas and hardware were not available. Ours: the rest, in ``dynasty_like`` and
+:mod:`dse.precision.block_policy`, and histograms of widths measured on a small network that was trained with them
+(``data/SOURCES.md``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import as_file, files
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from dse.cost import evaluate
+from dse.hardware import load_hardware
+from dse.precision import Histogram, Plan
+from dse.studies.study import Row, Study, lines
+from dse.workload import load_workload
+from dse.workload.model import Network
+
+SPEED_CLAIM, ENERGY_CLAIM = 5.1, 4.7
+WIDTHS = (2, 4, 6, 8)
+OPERANDS = ("weight", "activation", "error")
+NETWORKS = ("cifar_resnet18", "imagenet_resnet")
+BASELINE = "bfp8:4x4"
+
+#: Mixtures of two neighbouring widths in all tensors: (narrow, wide), share of the narrow one.
+MIXTURES = tuple(((4, 8), share) for share in (0.0, 0.5)) + tuple(
+    ((2, 4), share) for share in (0.0, 0.25, 0.5, 0.75, 1.0)
+)
+
+
+@dataclass(frozen=True)
+class Gain:
+    """Against 8-bit block floating point in the same network: speed, energy; percent of energy that choosing widths costs.
+
+    Attributes
+    ----------
+    arithmetic
+        Energy of the MACs alone.
+    analytics, map
+        Percent of the energy of a step: finding widths for every block in every step, and storing and moving the map.
+    """
+
+    speed: float
+    energy: float
+    arithmetic: float
+    analytics: float
+    map: float
+
+
+def histogram(shares: dict[int, float]) -> Histogram:
+    """Of widths in 4x4 blocks."""
+    return Histogram.of({f"bfp{bits}:4x4": share for bits, share in shares.items() if share > 0.0})
+
+
+def mixture(network: Network, widths: tuple[int, int], narrow: float) -> Plan:
+    """The same two widths in all tensors; the first convolution and the classifier keep 8 bits."""
+    held = histogram({widths[0]: narrow, widths[1]: 1.0 - narrow})
+    ends = {network.mac_layers[0].name: BASELINE, network.mac_layers[-1].name: BASELINE}
+    plan = Plan.from_formats(network, dict.fromkeys(OPERANDS, held))
+    return plan.keep(ends, OPERANDS)
+
+
+@cache
+def measured() -> pd.DataFrame:
+    """Shares of the widths by threshold, layer and operand, and the accuracy of the small network that was trained with them."""
+    with as_file(files("dse.studies") / "data" / "block_widths.csv") as path:
+        return pd.read_csv(path, keep_default_na=False)
+
+
+def measured_plan(network: Network, threshold: float) -> Plan:
+    """Measured histograms, mean over the seeds, in the layers of the same name; layers that were not measured keep 8 bits."""
+    table = measured()
+    table = table[(table["threshold"] == threshold) & (table["layer"] != "")]
+    means = table.groupby(["layer", "operand"])[[f"bits{bits}" for bits in WIDTHS]].mean().reset_index()
+    formats: dict[str, dict[str, Histogram]] = {operand: {} for operand in OPERANDS}
+    for item in means.to_dict("records"):
+        shares = {bits: float(item[f"bits{bits}"]) for bits in WIDTHS}
+        whole = sum(shares.values())
+        formats[str(item["operand"])][str(item["layer"])] = histogram({bits: x / whole for bits, x in shares.items()})
+    return Plan.from_formats(network, formats, default=BASELINE)
+
+
+def mean_width(plan: Plan, network: Network) -> float:
+    """Geometric mean over the MACs of all passes of the root of the product of both operands' mean widths."""
+    means = {
+        operand: {
+            name: sum(form.element_bits * share for form, share in zip(choices.formats, row, strict=True))
+            for name, row in zip(plan.layers, choices.shares, strict=True)
+        }
+        for operand in OPERANDS
+        if (choices := plan.choices(operand))
+    }
+    pairs = {
+        "forward": ("weight", "activation"),
+        "backward_data": ("weight", "error"),
+        "backward_weight": ("error", "activation"),
+    }
+    work = total = 0.0
+    for layer in network.mac_layers:
+        for pass_ in layer.passes:
+            first, second = pairs[pass_]
+            work += layer.macs * means[first][layer.name] * means[second][layer.name]
+            total += layer.macs
+    return float((work / total) ** 0.5)
+
+
+def gains(network: Network, plans: list[Plan]) -> list[Gain]:
+    """Speed and energy of a training step with online analytics in every step, against static 8-bit blocks without."""
+    hardware = load_hardware("dynasty_like")
+    base = evaluate(network, hardware, Plan.uniform(network, BASELINE, BASELINE, BASELINE)).total.iloc[0]
+    table = evaluate(network, hardware, plans, map_updates=1.0).total
+    given = evaluate(network, hardware, plans, map_updates=0.0).total
+    result = []
+    for number, plan in enumerate(plans):
+        ours = table.iloc[number]
+        energy = float(ours["energy_j"])
+        result.append(
+            Gain(
+                speed=float(base["latency_s"]) / float(ours["latency_s"]),
+                energy=float(base["energy_j"]) / energy,
+                arithmetic=float(base["mac_j"]) / float(ours["mac_j"]),
+                analytics=100.0 * (energy - float(given["energy_j"][number])) / energy,
+                map=100.0 * _map_share(plan, network) * float(ours["dram_j"]) / energy,
+            )
+        )
+    return result
+
+
+def _map_share(plan: Plan, network: Network) -> float:
+    """Share of the stored bits of the layers' operands that are map, weighted by the elements of each tensor in a step."""
+    bits = whole = 0.0
+    index = {name: k for k, name in enumerate(plan.layers)}
+    for operand in OPERANDS:
+        cells, stored = plan.cells(operand), plan.stored_bits(operand)
+        for layer in network.mac_layers:
+            elements = layer.parameters if operand == "weight" else layer.input_elements * network.batch
+            cell = cells[index[layer.name]]
+            bits += elements * (cell.map_bits if isinstance(cell, Histogram) else 0.0)
+            whole += elements * float(stored[index[layer.name]])
+    return bits / whole
+
+
+def study() -> Study:
+    """Gains as a function of the histogram, which of them reach the claims, and the measured ones."""
+    rows: list[Row] = [
+        Row(
+            "DYNASTY-like",
+            "geometric mean of widths at which arithmetic alone reaches 5.1x",
+            "bits",
+            (64.0 / SPEED_CLAIM) ** 0.5,
+            assumed="rate 64 / (b1 b2), no memory, no layer without MACs",
+        )
+    ]
+    curves: dict[str, tuple[list[float], list[float]]] = {}
+    points: dict[str, list[tuple[float, Gain, float]]] = {}
+    for name in NETWORKS:
+        network = load_workload(name)
+        mixed = [mixture(network, widths, share) for widths, share in MIXTURES]
+        thresholds = [float(value) for value in sorted(measured()["threshold"].unique()) if float(value) > 0.0]
+        found = gains(network, [*mixed, *(measured_plan(network, threshold) for threshold in thresholds)])
+        means = [mean_width(plan, network) for plan in mixed]
+        for ((narrow, wide), share), gain in zip(MIXTURES, found, strict=False):
+            label = f"{share:.0%} {narrow} bit, {1 - share:.0%} {wide} bit"
+            rows += _rows(f"{label}, {name}", gain, "all tensors, first convolution and classifier at 8 bits")[:3]
+        curves[f"speed, {name}"] = (means, [gain.speed for gain in found[: len(mixed)]])
+        curves[f"energy, {name}"] = (means, [gain.energy for gain in found[: len(mixed)]])
+        points[name] = []
+        for threshold, gain in zip(thresholds, found[len(mixed) :], strict=True):
+            mean = mean_width(measured_plan(network, threshold), network)
+            points[name].append((threshold, gain, mean))
+            assumed = f"widths measured on the small network (top-1 {accuracy(threshold):.2f} %), mean {mean:.2f} bits"
+            rows += _rows(f"measured, threshold {threshold:g}, {name}", gain, assumed)
+    rows += _accuracy_rows()
+    rows += _claim_rows(points)
+    return Study(
+        "dynasty",
+        "DYNASTY-like: widths by block",
+        "R. Liu et al., DYNASTY: Block-Wise Dynamic-Precision Neural Network Training Acceleration, ASP-DAC 2023, "
+        "arXiv 2210.17047 (abstract)",
+        _findings(points, curves),
+        tuple(rows),
+        _figures(points, curves),
+        "4x4 blocks with a shared exponent, widths by online sensitivity, the claims",
+        "hardware, sensitivity formula, thresholds, histograms (a quarter-width ResNet-18 on Fashion-MNIST, its shares "
+        "carried over to "
+        "the layers of the same name), operands' widths independent of each other",
+    )
+
+
+def accuracy(threshold: float) -> float:
+    """Top-1 of the small network at a threshold, percent; 0: static 8-bit blocks, -1: float32."""
+    table = measured()
+    return float(table["accuracy_pct"][table["threshold"] == threshold].mean())
+
+
+def drop(threshold: float) -> float:
+    """Points of top-1 lost against static 8-bit blocks."""
+    return accuracy(0.0) - accuracy(threshold)
+
+
+def _rows(what: str, gain: Gain, assumed: str) -> list[Row]:
+    return [
+        Row("DYNASTY-like", f"speed, {what}", "x", gain.speed, assumed=assumed),
+        Row("DYNASTY-like", f"energy, {what}", "x", gain.energy, assumed=assumed),
+        Row("DYNASTY-like", f"energy of the MACs alone, {what}", "x", gain.arithmetic, assumed=assumed),
+        Row("DYNASTY-like", f"analytics in every step, {what}", "% of energy", gain.analytics, assumed=assumed),
+        Row(
+            "DYNASTY-like", f"bit-width map, {what}", "% of energy", gain.map, assumed="the map's share of DRAM energy"
+        ),
+    ]
+
+
+def _accuracy_rows() -> list[Row]:
+    rows = []
+    for threshold in sorted(measured()["threshold"].unique()):
+        label = {-1.0: "float32", 0.0: "8-bit blocks"}.get(float(threshold), f"threshold {threshold:g}")
+        assumed = "measured by benchmarks/measure_blocks.py, mean over the seeds"
+        rows.append(
+            Row("small network", f"top-1 on Fashion-MNIST, {label}", "%", accuracy(float(threshold)), assumed=assumed)
+        )
+    return rows
+
+
+#: Loss of accuracy that counts as none, points: two trainings of the same plan differ by as much (data/SOURCES.md).
+TOLERATED = 0.3
+
+
+def kept_threshold() -> float:
+    """The loosest threshold at which the small network loses no more than :data:`TOLERATED` against 8-bit blocks."""
+    found = [float(value) for value in measured()["threshold"].unique() if float(value) > 0.0]
+    return max((value for value in found if drop(value) <= TOLERATED), default=min(found))
+
+
+def _claim_rows(points: dict[str, list[tuple[float, Gain, float]]]) -> list[Row]:
+    rows = []
+    for name, items in points.items():
+        _, gain, mean = next(item for item in items if item[0] == kept_threshold())
+        assumed = f"threshold {kept_threshold():g}, the loosest without loss on the small network; geometric mean {mean:.2f} bits"
+        rows.append(Row("DYNASTY-like", f"speed without loss, {name}", "x", gain.speed, SPEED_CLAIM, assumed=assumed))
+        rows.append(
+            Row("DYNASTY-like", f"energy without loss, {name}", "x", gain.energy, ENERGY_CLAIM, assumed=assumed)
+        )
+    return rows
+
+
+def _reached(curve: tuple[list[float], list[float]], claim: float) -> str:
+    """Mean width at which a curve over falling widths reaches a claim, or how far it comes."""
+    for (wide, low), (narrow, high) in zip(*(list(zip(*curve, strict=True))[k:] for k in (0, 1)), strict=False):
+        if low <= claim <= high:
+            return f"at {wide + (narrow - wide) * (claim - low) / (high - low):.2f} bits"
+    return f"never (at most {max(curve[1]):.2f})"
+
+
+def _findings(
+    points: dict[str, list[tuple[float, Gain, float]]], curves: dict[str, tuple[list[float], list[float]]]
+) -> tuple[str, ...]:
+    text = []
+    for name, items in points.items():
+        speed, energy = (
+            _reached(curves[f"{what}, {name}"], claim)
+            for what, claim in (("speed", SPEED_CLAIM), ("energy", ENERGY_CLAIM))
+        )
+        text.append(
+            f"{name}: mixtures reach {SPEED_CLAIM} times the speed {speed} and {ENERGY_CLAIM} times less energy "
+            f"{energy} in the mean."
+        )
+        _, gain, mean = next(item for item in items if item[0] == kept_threshold())
+        text.append(
+            f"{name}: the measured widths without loss ({mean:.2f} bits) give {gain.speed:.2f} times the speed and "
+            f"{gain.energy:.2f} times "
+            f"less energy; analytics cost {gain.analytics:.1f} % and the map {gain.map:.1f} % of the energy of a step."
+        )
+    return tuple(text)
+
+
+def _figures(
+    points: dict[str, list[tuple[float, Gain, float]]], curves: dict[str, tuple[list[float], list[float]]]
+) -> tuple[tuple[str, go.Figure], ...]:
+    figure = lines(curves, "mean width of the operands, bits", "gain against 8-bit blocks")
+    for name, items in points.items():
+        for what in ("speed", "energy"):
+            figure.add_scatter(
+                name=f"measured, {what}, {name}",
+                x=[mean for _, _, mean in items],
+                y=[getattr(gain, what) for _, gain, _ in items],
+                text=[f"threshold {threshold:g}" for threshold, _, _ in items],
+                mode="markers",
+            )
+    return (("Gain as a function of the histogram", figure),)

@@ -1,0 +1,77 @@
+"""DYNASTY-like and the side-by-side table."""
+
+import pytest
+
+from dse.precision import Histogram
+from dse.precision.formats import parse_format
+from dse.studies import dynasty, side_by_side
+from dse.workload import load_workload
+
+NET = load_workload("cifar_resnet20")
+
+
+def test_measured_shares_are_whole_and_follow_the_threshold():
+    table = dynasty.measured()
+    layers = table[table["layer"] != ""]
+    assert set(layers["operand"]) == set(dynasty.OPERANDS)
+    shares = layers[[f"bits{bits}" for bits in dynasty.WIDTHS]].astype(float)
+    assert shares.sum(axis=1).to_numpy() == pytest.approx(1.0, abs=2e-4)
+    net = load_workload("cifar_resnet18")
+    thresholds = sorted(float(value) for value in table["threshold"].unique() if float(value) > 0.0)
+    means = [dynasty.mean_width(dynasty.measured_plan(net, value), net) for value in thresholds]
+    assert means == sorted(means, reverse=True)
+    assert 2.0 < means[-1] < means[0] < 8.0
+
+
+def test_measured_layers_are_those_of_the_networks():
+    table = dynasty.measured()
+    for name in dynasty.NETWORKS:
+        known = {layer.name for layer in load_workload(name).mac_layers}
+        assert set(table["layer"]) - {""} <= known
+        assert known - set(table["layer"]) == {"fc"}
+
+
+def test_kept_threshold_loses_no_more_than_tolerated():
+    kept = dynasty.kept_threshold()
+    assert dynasty.drop(kept) <= dynasty.TOLERATED
+    wider = [float(value) for value in dynasty.measured()["threshold"].unique() if float(value) > kept]
+    assert all(dynasty.drop(value) > dynasty.TOLERATED for value in wider)
+
+
+def test_mixtures_keep_the_ends_at_8_bits():
+    plan = dynasty.mixture(NET, (2, 4), 0.25)
+    macs = [index for index, layer in enumerate(NET.layers) if layer.has_macs]
+    for operand in dynasty.OPERANDS:
+        cells = plan.cells(operand)
+        assert cells[macs[0]] == cells[macs[-1]] == parse_format(dynasty.BASELINE)
+        assert isinstance(cells[macs[1]], Histogram)
+        assert cells[macs[1]].shares == (0.25, 0.75)
+
+
+def test_mean_width_of_one_width_is_it():
+    plan = dynasty.mixture(NET, (4, 8), 0.0)
+    assert dynasty.mean_width(plan, NET) == pytest.approx(8.0)
+
+
+def test_gain_grows_as_blocks_narrow_and_arithmetic_gains_most():
+    plans = [dynasty.mixture(NET, widths, share) for widths, share in (((4, 8), 0.0), ((4, 8), 0.5), ((2, 4), 0.5))]
+    same, half, narrow = dynasty.gains(NET, plans)
+    assert (same.speed, same.map) == (1.0, 0.0)
+    assert 1.0 < half.speed < narrow.speed
+    assert 1.0 < half.energy < narrow.energy < narrow.arithmetic
+    assert 0.0 < half.analytics < 10.0
+    assert 0.0 < half.map < 5.0
+
+
+def test_side_by_side_holds_a_row_of_each_quantity_per_system():
+    rows = side_by_side.study().rows
+    systems = {row.system for row in rows}
+    assert len(systems) == len(side_by_side.entries(NET)) + 1
+    energy = {row.system: row.ours for row in rows if row.quantity == f"energy relative to {side_by_side.BASELINE}"}
+    assert energy[side_by_side.BASELINE] == 1.0
+    assert set(energy) == systems
+    power = {row.system: row.ours for row in rows if row.quantity == "average power"}
+    joule = {row.system: row.ours * 1e3 for row in rows if row.quantity == "energy of the run"}
+    second = {row.system: row.ours * 3600.0 for row in rows if row.quantity == "time of the run"}
+    assert all(power[name] == pytest.approx(joule[name] / second[name]) for name in systems)
+    assert energy["CPT 3-8/8"] < 1.0 < energy["AdaPT, ResNet-20 on CIFAR-10"]
