@@ -231,7 +231,8 @@ def evaluate(
             raise InputError("--schedule", ["mappings are those of one plan; give --plan"])
         if mapping is not None:
             given_costs = evaluate_mapping_file(network, machine, bits, mapping, mode)
-            for part in [json.dumps(given_costs.as_dict(), indent=1)] if as_json else mapping_tables(given_costs):
+            tables = mapping_tables(given_costs.layers, given_costs.counts)
+            for part in [json.dumps(given_costs.as_dict(), indent=1)] if as_json else tables:
                 (print if isinstance(part, str) else _console().print)(part)
             return
         save_best_mappings(network, machine, bits, str(save_mapping), mode)

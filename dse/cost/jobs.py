@@ -150,11 +150,8 @@ def cost_jobs(hardware: Hardware, arrays: HardwareArrays, jobs: Jobs, objective:
         candidate=np.full((designs, count), -1, np.int64),
     )
     mode = pe_mode(hardware.pe, jobs.multiplier_bits[..., 0], jobs.multiplier_bits[..., 1])
-    wrong = (jobs.shares > 0) & ~(mode.supported & multiplies(hardware.pe, jobs.floating))
-    if wrong.any():
-        u, q = np.argwhere(wrong)[0]
-        costs.limit[:] = _unsupported(hardware, jobs, int(u), int(q))
-    usable = ~wrong.any(axis=1)
+    usable = ~_unsupported(hardware, jobs).any(axis=1)
+    costs.limit[:] = unusable(hardware, jobs, np.arange(count))
     used = [n for n in range(len(jobs.nests)) if ((jobs.nest == n) & usable).any()]
     groups, member = np.unique(arrays.axis_size, axis=0, return_inverse=True)
     for g, sizes in enumerate(groups):
@@ -188,11 +185,20 @@ def table_options(hardware: Hardware) -> Options:
     elements = []
     for memory in hardware.memories[:-1]:
         size = max(memory.size_bits, largest.get(f"memories.{memory.name}.size_bits", 0.0))
-        elements.append(float(2 ** np.ceil(np.log2(max(size / _narrowest(hardware, memory), 1.0)))))
+        elements.append(float(2 ** np.ceil(np.log2(max(size / narrowest(hardware, memory), 1.0)))))
     return Options(max_elements=tuple(elements), max_tiles=MAX_TILES, max_unrollings=MAX_UNROLLINGS)
 
 
-def _narrowest(hardware: Hardware, memory: Memory) -> float:
+def kept_bits(hardware: Hardware, memory: int, role: str, stored_bits: Floats) -> Floats:
+    """(jobs,) bits that an element of a role takes in a memory; a register holds one input per word."""
+    if role == "accumulator":
+        return np.full(len(stored_bits), float(hardware.pe.accumulator_bits))
+    entry = hardware.memories[memory]
+    word = narrowest(hardware, entry) if entry.kind == "register" else 0.0
+    return np.maximum(stored_bits[:, ROLES.index(role)], word)
+
+
+def narrowest(hardware: Hardware, memory: Memory) -> float:
     """Bits of the narrowest word of a memory."""
     if memory.roles == ("accumulator",):
         return float(hardware.pe.accumulator_bits)
@@ -201,9 +207,20 @@ def _narrowest(hardware: Hardware, memory: Memory) -> float:
     return 2.0
 
 
-def _unsupported(hardware: Hardware, jobs: Jobs, u: int, q: int) -> str:
-    w, a = jobs.multiplier_bits[u, q]
-    kind = "floating-point significands" if jobs.floating[u, q] else "integers"
+def _unsupported(hardware: Hardware, jobs: Jobs) -> npt.NDArray[np.bool_]:
+    """(U, Q) pairs of widths that a job needs and the processing element lacks."""
+    mode = pe_mode(hardware.pe, jobs.multiplier_bits[..., 0], jobs.multiplier_bits[..., 1])
+    return np.asarray((jobs.shares > 0) & ~(mode.supported & multiplies(hardware.pe, jobs.floating)))
+
+
+def unusable(hardware: Hardware, jobs: Jobs, wanted: Ints) -> str:
+    """Which widths of some jobs the processing element does not multiply, one sentence; "" if it multiplies all."""
+    wrong = _unsupported(hardware, jobs)[wanted]
+    if not wrong.any():
+        return ""
+    u, q = np.argwhere(wrong)[0]
+    w, a = jobs.multiplier_bits[wanted[u], q]
+    kind = "floating-point significands" if jobs.floating[wanted[u], q] else "integers"
     return f"processing element: {hardware.pe.family} of {hardware.name} does not multiply {kind} of {w} and {a} bits"
 
 
@@ -257,38 +274,18 @@ def _points(
     cycles = np.zeros((d, u, memories, len(table.columns)))
     for c, m in enumerate(memory):
         cycles[:, :, m, c] = bits[None, :, c] / width[:, None, m]
-    nest = table.nest
-    zeros = 1.0
-    if not hardware.zero_skip and nest.pass_ != "forward":
-        zeros = float(nest.stride[0] * nest.stride[1])
-    mac = mac_energy_pj(
-        hardware.pe,
-        jobs.multiplier_bits[wanted, :, 0][None],
-        jobs.multiplier_bits[wanted, :, 1][None],
-        partial,
-        arrays.node_nm[rows][:, None, None],
-    )
-    mac = np.where(pairs > 0, mac * pairs, 0.0).sum(axis=-1)
-    mac_pj = (np.broadcast_to(mac, (d, u)) * (table.macs * zeros)).reshape(-1)
+    zeros = inserted_zeros(hardware, table.nest)
+    per_mac = mac_pj(hardware, arrays.node_nm[rows], jobs, wanted)
+    mac_energy = (np.broadcast_to(per_mac, (d, u)) * (table.macs * zeros)).reshape(-1)
     leak = np.repeat(arrays.leakage_w[rows] / arrays.clock_hz[rows] * 1e12, u)
     slot_memory = np.array([slot.storage for slot in table.slots], np.int64)
-    words = {m: _narrowest(hardware, memory) for m, memory in enumerate(hardware.memories) if memory.kind == "register"}
     slot_bits = (
-        np.column_stack(
-            [
-                np.full(u, partial)
-                if slot.role == "accumulator"
-                else np.maximum(stored[:, ROLES.index(slot.role)], words.get(slot.storage, 0.0))
-                for slot in table.slots
-            ]
-        )
-        if table.slots
-        else np.zeros((u, 0))
+        np.array([kept_bits(hardware, slot.storage, slot.role, stored) for slot in table.slots]).reshape(-1, u).T
     )
     points = Points(
         energy_per_column=energy,
-        base_energy=mac_pj,
-        step_cycles=np.tile(_waiting(hardware.pe, jobs, wanted, mode) * mode.step_cycles[wanted] * zeros, (d, 1)),
+        base_energy=mac_energy,
+        step_cycles=np.tile(waiting(hardware.pe, jobs, wanted, mode) * mode.step_cycles[wanted] * zeros, (d, 1)),
         lanes=np.tile(lanes, (d, 1)),
         cycles_per_element=cycles.reshape(d * u, memories, -1),
         bits_per_slot=np.tile(slot_bits, (d, 1)),
@@ -296,10 +293,28 @@ def _points(
         slot_memory=slot_memory,
         energy_per_cycle=leak,
     )
-    return points, _Prices(memory, np.tile(bits, (d, 1)), mac_pj, leak)
+    return points, _Prices(memory, np.tile(bits, (d, 1)), mac_energy, leak)
 
 
-def _waiting(pe: ProcessingElement, jobs: Jobs, wanted: Ints, mode: Mode) -> Floats:
+def inserted_zeros(hardware: Hardware, nest: Nest) -> float:
+    """How often a backward pass takes its steps and MACs: a stride's zeros are multiplied where nothing skips them."""
+    return 1.0 if hardware.zero_skip or nest.pass_ == "forward" else float(nest.stride[0] * nest.stride[1])
+
+
+def mac_pj(hardware: Hardware, node_nm: Floats, jobs: Jobs, wanted: Ints) -> Floats:
+    """(designs, jobs) energy of a MAC, the mean over a job's pairs of widths."""
+    pairs = jobs.shares[wanted]
+    each = mac_energy_pj(
+        hardware.pe,
+        jobs.multiplier_bits[wanted, :, 0][None],
+        jobs.multiplier_bits[wanted, :, 1][None],
+        float(hardware.pe.accumulator_bits),
+        node_nm[:, None, None],
+    )
+    return np.asarray(np.where(pairs > 0, each * pairs, 0.0).sum(axis=-1))
+
+
+def waiting(pe: ProcessingElement, jobs: Jobs, wanted: Ints, mode: Mode) -> Floats:
     """(jobs, pairs) share of the steps that take as long as each pair of widths does.
 
     A bit-serial element adds ``pe.block`` products in one tree, so that all wait for the slowest: of n independent blocks of the

@@ -71,6 +71,8 @@ DEFAULT = Conventions()
 TIMELOOP = Conventions(spatial_halo="identical")
 ZIGZAG = Conventions(first_partial_sum="counted", register_reads="per_change", halo="none")
 ACCELFORGE = Conventions(halo="none")
+#: What the best-mapping engine counts.
+ENGINE = Conventions(register_reads="per_change", halo="none")
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ class Counts:
     fills
         Times that one instance changes its tile.
     macs, steps, pes
-        (m,): MACs of the layer, temporal steps, PEs in use.
+        (m,): MACs of the layer, temporal steps in which at least one PE has work, PEs in use.
     """
 
     reads_to_child: Ints
@@ -447,9 +449,14 @@ def counts_of_batch(batch: NestBatch, conventions: Conventions = DEFAULT) -> Cou
             fills[:, level, role] = np.where(held, np.where(moving & ~batch.spatial, loops.extent, 1).prod(axis=1), 0)
             child = np.where(held[:, None], parent, child)
             below = np.where(held, level, below)
-    steps = np.where(batch.spatial, 1, loops.extent).prod(axis=1)
+    steps = _blocks(loops, ~batch.spatial).prod(axis=1)
     pes = np.where(batch.spatial, loops.extent, 1).prod(axis=1)
     return Counts(down, up_in, fill, up_out, tiles, instances, fills, batch.bounds.prod(axis=1), steps, pes)
+
+
+def temporal_steps(batch: NestBatch) -> Ints:
+    """(m, 8) temporal steps by dim in which at least one PE has work; their product is `Counts.steps`."""
+    return _blocks(_loops_of(batch), ~batch.spatial)[:, :_N_DIMS]
 
 
 def _link(

@@ -174,19 +174,25 @@ def _choice(table: Table, index: int) -> MappingChoice:
 
 
 def _explicit(table: Table, choice: MappingChoice) -> Mapping:
-    """Loops and levels of a choice; spatial loops stand right above X's private tile, which is contiguous in every PE."""
+    """Loops and levels of a choice.
+
+    Spatial loops stand innermost, so that neighbouring PEs hold neighbouring elements, but for those of the window's dims where X
+    has a private tile: they stand right above it, which is then contiguous in every PE.
+    """
     storages = table.array.storages
     cut_of = {(role, name): cut for role, name, cut in choice.cuts}
     windowed = ROLES[table.nest.tensors.index("X")]
     private = [s.storage for s in table.slots if s.role == windowed and s.level == "inner"]
     place = cut_of[windowed, storages[private[0]].name] if private else 0
     spatial = [Loop(dim, size, axis) for axis, factors in choice.spatial for dim, size in factors]
+    inner = [loop for loop in spatial if loop.dim not in "PQRS" or not place]
+    above = [loop for loop in spatial if loop not in inner]
     temporal = [Loop(dim, trips) for dim, trips in choice.loops]
-    loops = (*temporal[:place], *spatial, *temporal[place:])
+    loops = (*inner, *temporal[:place], *above, *temporal[place:])
     levels = []
     for storage in storages:
         cuts = [
-            None if role not in storage.roles else cut + (len(spatial) if cut >= place else 0)
+            None if role not in storage.roles else len(inner) + cut + (len(above) if cut >= place else 0)
             for role in ROLES
             for cut in [cut_of.get((role, storage.name), 0)]
         ]

@@ -30,6 +30,7 @@ from typing import Any
 import yaml
 
 from dse.errors import InputError, Problem
+from dse.files import write_text
 from dse.mapping.explicit import DIMS, Level, Loop, Mapping
 from dse.mapping.problem import ROLES
 from dse.yaml_input import Document, load_yaml, suggest
@@ -139,6 +140,19 @@ def dump_mappings(mappings: dict[str, Mapping]) -> str:
     return yaml.safe_dump(
         {k: mapping_to_plain(m) for k, m in mappings.items()}, sort_keys=False, default_flow_style=None
     )
+
+
+def write_mappings(path: str | Path, mappings: dict[str, Mapping], title: str = "") -> None:
+    """Write a mapping file with one line per name, below a comment.
+
+    Raises
+    ------
+    InputError
+        The file cannot be written.
+    """
+    lines = {name: format_mapping(mapping) for name, mapping in mappings.items()}
+    text = yaml.safe_dump(lines, sort_keys=False, width=1_000_000, allow_unicode=True)
+    write_text(Path(path), (f"# {title}\n" if title else "") + text)
 
 
 def load_mapping(path: str | Path, layer_names: Collection[str] | None = None) -> dict[str, Mapping]:

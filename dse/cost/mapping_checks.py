@@ -1,0 +1,87 @@
+"""Whether an explicit mapping suits a hardware: its memories, its axes, and what they hold."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dse.cost.jobs import Jobs, kept_bits, unusable
+from dse.errors import Problem
+from dse.hardware.arrays import HardwareArrays
+from dse.hardware.model import Hardware
+from dse.mapping.explicit import Level, Mapping, mapping_problems, tile_elements
+from dse.mapping.problem import ROLES, Nest
+from dse.yaml_input import suggest
+
+Floats = NDArray[np.float64]
+
+
+def on_hardware(
+    mapping: Mapping, nest: Nest, hardware: Hardware, arrays: HardwareArrays, jobs: Jobs, job: int
+) -> tuple[Mapping, list[Problem]]:
+    """The mapping with its levels in the hardware's order and shared as the hardware's memories are, and what is wrong."""
+    memories = {memory.name: m for m, memory in enumerate(hardware.memories)}
+    axes = {axis.name: int(size) for axis, size in zip(hardware.axes, arrays.axis_size[0], strict=True)}
+    problems: list[Problem] = []
+    levels: list[Level] = []
+    for i, level in enumerate(mapping.levels):
+        where = f"levels[{i}]"
+        if level.name not in memories:
+            problems.append(
+                Problem(where, f"{hardware.name} has no memory '{level.name}'{suggest(level.name, memories)}")
+            )
+            continue
+        memory = hardware.memories[memories[level.name]]
+        for role, cut in zip(ROLES, level.cuts, strict=True):
+            if cut is not None and role not in memory.roles:
+                problems.append(
+                    Problem(where, f"'{level.name}' of {hardware.name} does not hold the {role} role; leave it out")
+                )
+        shared = set(memory.shared_along)
+        along = ", ".join(memory.shared_along) or "no axis"
+        if level.shared_along is not None and set(level.shared_along) & set(axes) != shared:
+            given = ", ".join(level.shared_along) or "no axis"
+            problems.append(Problem(where, f"'{level.name}' is shared along {along}, found {given}; leave it out"))
+        for loop, inside in [(x, k < c) for c in level.cuts if c is not None for k, x in enumerate(mapping.loops)]:
+            if level.shared_along is None and loop.axis in axes and inside != (loop.axis in shared):
+                side = "inside" if loop.axis in shared else "outside"
+                text = f"{loop.dim}{loop.extent}@{loop.axis} has to stand {side} of '{level.name}', which is shared along {along}"
+                problems.append(Problem(where, text))
+        levels.append(replace(level, shared_along=memory.shared_along))
+    if problems:
+        return mapping, list(dict.fromkeys(problems))
+    levels.sort(key=lambda level: memories[level.name])
+    placed = replace(mapping, levels=tuple(levels))
+    if not levels or levels[-1].name != hardware.memories[-1].name:
+        problems.append(Problem("levels", f"the outermost level has to be '{hardware.memories[-1].name}'"))
+    problems += mapping_problems(placed, nest, axes)
+    for loop in mapping.loops:
+        dims = next((axis.dims[nest.pass_] for axis in hardware.axes if axis.name == loop.axis), (loop.dim,))
+        if loop.dim not in dims:
+            takes = " ".join(dims) or "nothing"
+            problems.append(
+                Problem("loops", f"axis '{loop.axis}' takes {takes} in the {nest.pass_} pass, found {loop.dim}")
+            )
+    if not problems:
+        problems += _shortfalls(placed, nest, hardware, arrays, jobs.stored_bits[job])
+    limit = unusable(hardware, jobs, np.array([job]))
+    return placed, problems + ([Problem("", limit)] if limit else [])
+
+
+def _shortfalls(
+    mapping: Mapping, nest: Nest, hardware: Hardware, arrays: HardwareArrays, stored_bits: Floats
+) -> list[Problem]:
+    """Memories whose tiles do not fit, with the shortfall."""
+    problems = []
+    names = [memory.name for memory in hardware.memories]
+    for i, level in enumerate(mapping.levels[:-1]):
+        m = names.index(level.name)
+        bits = [float(kept_bits(hardware, m, role, stored_bits[None])[0]) for role in ROLES]
+        needed = sum(tile_elements(mapping, nest, i, r) * bits[r] for r in range(3))
+        short = needed - float(arrays.size_bits[0, m])
+        if short > 0:
+            text = f"the tiles in '{level.name}' need {needed:,.0f} bits, {short:,.0f} more than it has; cut lower"
+            problems.append(Problem(f"levels[{i}]", text))
+    return problems
