@@ -382,6 +382,9 @@ def calibrate(
     kind: Annotated[
         str | None, typer.Option(help="post-training or quantization-aware; default: the profile's.")
     ] = None,
+    baseline: Annotated[
+        float | None, typer.Option(help="Value without quantization in the runs of --points; default: the profile's.")
+    ] = None,
     model: Annotated[Path | None, typer.Option(help="Instead of --points: measure plans of this ONNX model.")] = None,
     data: Annotated[Path | None, typer.Option(help="With --model: images.")] = None,
     labels: Annotated[Path | None, typer.Option(help="With --model: their classes.")] = None,
@@ -398,7 +401,7 @@ def calibrate(
     if (points is None) == (model is None or data is None):
         raise InputError("dse calibrate", ["needs --points, or --model with --data"])
     if points is not None:
-        found = calibrate_points(profile, points, out, calibration_kind(kind), workload)
+        found = calibrate_points(profile, points, out, calibration_kind(kind), workload, baseline)
     else:
         with _measuring("measuring plans") as progress:
             found = calibrate_onnx(
@@ -409,8 +412,46 @@ def calibrate(
     print("\n".join([*profile_summary(found.file, str(out)), f"profile: {out}"]))
 
 
+@app.command(epilog="Example: dse measure cnn --data digits --plan w4a4e8 -o reports/measured")
+def measure(
+    network: Annotated[str, typer.Argument(help="cnn, resnet or transformer.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="A new folder for what is measured.")],
+    data: Annotated[
+        str, typer.Option(help="digits, or a folder of MNIST-style idx files or CIFAR binaries.")
+    ] = "digits",
+    plan: Annotated[str | None, typer.Option(help="Formats throughout: w4a4e8, mls_e2m1, a plan's YAML.")] = None,
+    schedule: Annotated[Path | None, typer.Option(help="Or a schedule's YAML.")] = None,
+    policy: Annotated[str | None, typer.Option(help="Or a rule: cpt, fractrain, adapt or dynasty.")] = None,
+    epochs: Annotated[int, typer.Option(help="Epochs.")] = 4,
+    batch: Annotated[int, typer.Option(help="Samples per step.")] = 64,
+    rate: Annotated[float, typer.Option(help="Largest learning rate.")] = 0.1,
+    samples: Annotated[int | None, typer.Option(help="Training pictures to take; default: all.")] = None,
+    seed: Annotated[int, typer.Option(help="Of first weights, order of samples and stochastic rounding.")] = 0,
+    profile_widths: Annotated[
+        str, typer.Option(help="Also profile every layer's weight, activation and error at these widths; empty: no.")
+    ] = "",
+) -> None:
+    """Train a small real network in low precision: accuracy, formats over time, gradients, training profiles."""
+    from dse.training import require_torch
+
+    require_torch()
+    from dse.training.measure_training import measure_training
+    from dse.training.train import Recipe
+
+    widths = [int(width) for width in _numbers("--profile-widths", profile_widths or None) or []]
+    recipe = Recipe(network, epochs, batch, rate, seed=seed)
+    asked: Any = {"plan": plan, "schedule": schedule, "policy": policy, "samples": samples, "profile_widths": widths}
+    with _measuring("training", "stopped; nothing is written") as told:
+        measured = measure_training(
+            out, recipe, data, **asked, progress=lambda epoch, left: told(epoch.epoch, epochs, left)
+        )
+    print("\n".join([*measured.summary, f"measured: {out}"]))
+
+
 @contextmanager
-def _measuring(what: str) -> Iterator[Callable[[int, int, float], None]]:
+def _measuring(
+    what: str, again: str = "stopped; the same command goes on from here"
+) -> Iterator[Callable[[int, int, float], None]]:
     """A progress bar with the time that the rest will take; Ctrl-C leaves what is measured for the same command to go on from."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -421,7 +462,7 @@ def _measuring(what: str) -> Iterator[Callable[[int, int, float], None]]:
             yield lambda done, total, left: bar.update(task, completed=done, total=total, left=f"{left:.0f} s left")
         except KeyboardInterrupt:
             bar.stop()
-            print("stopped; the same command goes on from here", file=sys.stderr)
+            print(again, file=sys.stderr)
             raise typer.Exit(130) from None
 
 
@@ -507,14 +548,16 @@ def reproduce(
     out: Annotated[Path | None, typer.Option(help="Folder; default reports/reproduce-DATE.")] = None,
 ) -> None:
     """Rebuild published systems: claim, ours, signed error and what is assumed, with a page of figures."""
+    from dse.studies.page import terminal_tables
     from dse.studies.reproduce import as_json as plain
-    from dse.studies.reproduce import default_folder, run_studies, terminal_table, write_studies
+    from dse.studies.reproduce import default_folder, run_studies, write_studies
 
     studies = []
     for study in run_studies(names or ()):
         studies.append(study)
         if not as_json:
-            _console().print(terminal_table(study))
+            for table in terminal_tables(study):
+                _console().print(table)
             for sentence in study.findings:
                 _console().print(f"- {sentence}", soft_wrap=True)
     page = write_studies(studies, out or default_folder())

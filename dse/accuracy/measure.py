@@ -170,7 +170,8 @@ def measure(
             return output_score(settings.score, base, outputs, None if labels is None else labels[seen])
 
         scores[layer][operand][width] = notebook.value(f"{layer} {operand} {width}", score)
-    file = _file(model, scores, settings, len(seen), labels is not None)
+    baseline = None if labels is None else top1(base, labels[seen])
+    file = _file(model, scores, settings, len(seen), baseline)
     if not settings.plans:
         return file
     rest = None if labels is None else labels[unseen]
@@ -283,7 +284,11 @@ def _with_points(
 
 
 def _file(
-    model: Model, scores: dict[str, dict[Operand, dict[int, float]]], settings: Settings, images: int, labelled: bool
+    model: Model,
+    scores: dict[str, dict[Operand, dict[int, float]]],
+    settings: Settings,
+    images: int,
+    baseline: float | None,
 ) -> ProfileFile:
     return ProfileFile(
         network=model.name,
@@ -293,9 +298,10 @@ def _file(
         notes=list(model.notes),
         weights=model.weights,
         prediction=PredictionFile(
-            quantity="top1" if labelled else "kl",
-            baseline=0.0,
-            baseline_name="the full-precision network" + ("'s top-1 on the same images" if labelled else " itself"),
+            quantity="kl" if baseline is None else "top1",
+            baseline=baseline or 0.0,
+            baseline_name="the full-precision network"
+            + (" itself" if baseline is None else "'s top-1 on the same images"),
             calibration="post-training",
         ),
         kept=dict(model.kept),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast, get_args
 
-from dse.accuracy.calibrate import Calibration, Kind, calibrate, read_points
+from dse.accuracy.calibrate import Calibration, Kind, calibrate_file, read_points
 from dse.accuracy.data import load_data
 from dse.accuracy.loading import read_profile
 from dse.accuracy.measure import Images, Labels, Progress, Settings, measure, measure_points
@@ -101,6 +101,7 @@ def calibrate_points(
     out: str | Path,
     calibration: Kind | None = None,
     workload: str | Path | None = None,
+    baseline: float | None = None,
 ) -> Calibration:
     """Fit the predictor of a profile to plans that were measured elsewhere; see :func:`dse.accuracy.calibrate.read_points`.
 
@@ -108,6 +109,8 @@ def calibrate_points(
     ----------
     workload
         Needed for points that name plans.
+    baseline
+        The value without quantization in the same runs as the points; None: the profile's.
 
     Raises
     ------
@@ -116,7 +119,15 @@ def calibrate_points(
     """
     target = _free(out)
     network = None if workload is None else load_workload(workload)
-    found = calibrate(profile, read_points(points, profile, network), calibration)
+    measured = read_points(points, profile, network)
+    file, document = read_profile(profile)
+    if baseline is not None:
+        if file.points:
+            message = f"has points that are counted from {file.prediction.baseline:g}; its baseline stays"
+            raise InputError(document.source, [message])
+        update = {"baseline": baseline, "baseline_name": "the baseline that was measured with the points"}
+        file = file.model_copy(update={"prediction": file.prediction.model_copy(update=update)})
+    found = calibrate_file(file, document, measured, calibration)
     write_text(target, profile_text(found.file))
     return found
 

@@ -1,1 +1,17 @@
 """Training small real networks in low precision: what an accuracy limit rests on, measured (needs ``dse[torch]``)."""
+
+from importlib.util import find_spec
+
+from dse.errors import InputError
+
+
+def require_torch() -> None:
+    """Say which extra is missing.
+
+    Raises
+    ------
+    InputError
+        torch is not installed.
+    """
+    if find_spec("torch") is None:
+        raise InputError("dse measure", ["trains with PyTorch; pip install 'dse[torch]'"])

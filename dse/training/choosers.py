@@ -84,11 +84,28 @@ class Scheduled:
 
 
 def plan_cells(plan: Plan) -> dict[str, Cells]:
-    """A plan's formats by layer; FP32 is no format at all."""
+    """A plan's formats by layer; FP32 is no format at all.
+
+    Raises
+    ------
+    InputError
+        Formats that training here does not follow: blocks of several formats, a stash of its own, a narrow gradient, master
+        copy or optimizer state.
+    """
+    problems = []
     if plan.is_blockwise:
-        raise InputError(
-            "dse measure", ["a plan with several formats in one tensor does not say which block has which"]
+        problems.append("a plan with several formats in one tensor does not say which block has which")
+    if plan.cells("stash") != plan.cells("activation"):
+        problems.append(
+            "the stash is the activation as the forward pass read it; a format of its own is not trained with"
         )
+    problems += [
+        f"the {operand} is kept in float32; another format is not trained with"
+        for operand in ("gradient", "master", "optimizer")
+        if any(isinstance(cell, Format) and cell.name != "fp32" for cell in plan.cells(operand))
+    ]
+    if problems:
+        raise InputError("dse measure", problems)
     rows = zip(plan.layers, *(plan.cells(operand) for operand in ("weight", "activation", "error")), strict=True)
     return {name: Cells(*(_or_none(cell) for cell in cells)) for name, *cells in rows}
 

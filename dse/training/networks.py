@@ -137,7 +137,14 @@ def make_module(name: str, shape: tuple[int, int, int], classes: int, seed: int)
 
 
 def workload_of(
-    module: nn.Module, shape: tuple[int, int, int], name: str, source: str, batch: int, samples: int, epochs: int
+    module: nn.Module,
+    shape: tuple[int, int, int],
+    name: str,
+    source: str,
+    batch: int,
+    samples: int,
+    epochs: int,
+    optimizer: str = "momentum",
 ) -> Network:
     """The workload of a network: loop bounds of every layer, in the order in which one sample runs through them."""
     layers: list[Layer] = []
@@ -165,7 +172,7 @@ def workload_of(
             layers[index] = replace(layers[index], tie=layers[macs[0]].name)
     loss = Layer("loss", "loss", G=layers[-1].K, passes=("forward", "backward_data"))
     first = replace(layers[0], passes=("forward", "backward_weight"))
-    return Network(name, source, (first, *layers[1:], loss), batch, samples, epochs, "momentum")
+    return Network(name, source, (first, *layers[1:], loss), batch, samples, epochs, optimizer)
 
 
 def _layer(name: str, part: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Layer | None:

@@ -18,8 +18,8 @@ from dse.training.layers import BlockMap, MacLayer, Stored, mac_layers, store
 from dse.training.networks import make_module
 from dse.training.records import Epoch, Gradient, Record, Width
 
-#: Told after every epoch: epochs done, loss, test accuracy.
-Progress = Callable[[Epoch], None]
+#: Told after every epoch: the epoch, and the seconds that the rest will take.
+Progress = Callable[[Epoch, float], None]
 #: Samples of a batch while testing.
 _TEST_BATCH = 500
 
@@ -118,7 +118,7 @@ def train(
             layer.control.seen.clear()
         epochs.append(Epoch(epoch, iteration, float(np.mean(losses)), accuracy_of(module, data)))
         if progress is not None:
-            progress(epochs[-1])
+            progress(epochs[-1], (time.monotonic() - start) / epoch * (recipe.epochs - epoch))
         if diverged:
             break
     record = Record(

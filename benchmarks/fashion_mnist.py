@@ -1,0 +1,233 @@
+"""Train a small network on Fashion-MNIST in low precision, and check what `dse explore` promises about it.
+
+    pip install 'dse[torch]'; apt-get install dataset-fashion-mnist
+    OMP_NUM_THREADS=1 python benchmarks/fashion_mnist.py FOLDER            # about 30 minutes of one core
+    OMP_NUM_THREADS=1 python benchmarks/fashion_mnist.py FOLDER --ship     # copies the small files into the package
+
+FOLDER keeps every run as soon as it is done; the command goes on where it was stopped. Stages: a float32 network is trained and its
+layers' sensitivities measured; 14 whole plans are trained to calibrate the predictor; every system is trained with three
+seeds; `dse explore` finds fronts for the network, and designs across them are trained with their own bit maps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dse.accuracy.calibrate import calibrate_file, plans_to_measure
+from dse.accuracy.loading import load_profile, read_profile
+from dse.accuracy.measure import Settings, measure
+from dse.accuracy.schema import ErrorTensorFile, PointFile, profile_text
+from dse.files import write_text
+from dse.precision.plans import Plan
+from dse.precision.schedules import Schedule
+from dse.training.choosers import Adapt, Dynasty, FracTrain, Scheduled
+from dse.training.data import load_dataset
+from dse.training.networks import make_module, workload_of
+from dse.training.records import mean_bits, write_record
+from dse.training.torch_model import TorchModel, error_scores
+from dse.training.train import Recipe, train
+from dse.workload.nests import network_text
+
+DATA = "/usr/share/datasets/fashion-mnist"
+SAMPLES, EPOCHS, SEEDS = 15_000, 4, (0, 1, 2)
+WIDTHS = (3, 4, 5, 6, 8)
+#: Limits that explore is asked to keep, points, and designs of each front that are trained.
+LIMITS, PER_LIMIT = (0.5, 1.0, 2.0, 4.0), 3
+RECIPE = Recipe("cnn", EPOCHS)
+ITERATIONS = RECIPE.iterations(SAMPLES)
+NAME = "fashion_cnn"
+COMMAND = "OMP_NUM_THREADS=1 python benchmarks/fashion_mnist.py FOLDER"
+SOURCE = (
+    f"five 3x3 convolutions and a classifier, trained by {COMMAND} on {SAMPLES:,} evenly spaced pictures of Fashion-MNIST "
+    f"(Xiao, Rasul and Vollgraf, arXiv 1708.07747), {EPOCHS} epochs of batches of 64"
+)
+COLUMNS = ["system", "format", "schedule", "seed", "accuracy", "epochs", "iterations", "diverged", "weight_bits",
+           "activation_bits", "error_bits", "seconds"]  # fmt: skip
+
+
+def systems(network):
+    """(system, format, schedule, chooser) of everything that is compared."""
+    names = [layer.name for layer in network.mac_layers]
+
+    def static(plan):
+        return lambda: Scheduled(Schedule.static(plan, ITERATIONS), network)
+
+    return [
+        ("fp32", "fp32", "static", static("fp32")),
+        *((f"static{bits}", f"w{bits}a{bits}e{bits}", "static", static(f"w{bits}a{bits}e{bits}")) for bits in (8, 6, 4, 3)),
+        ("cpt", "int", "cyclic 3-8/8, 8 cycles",
+         lambda: Scheduled(Schedule.cyclic(3, 8, 8, 8, ITERATIONS), network)),
+        ("adapt", "fixed point", "PushDown, PushUp", lambda: Adapt(names)),
+        ("fractrain", "int", "3-4-6-8/6-6-8-8 by the loss", lambda: FracTrain(names, ITERATIONS // 36)),
+        ("dynasty_like", "bfp 4x4", "blocks by online sensitivity", lambda: Dynasty(names)),
+        ("mls_e2m1", "mls_e2m1", "static", static("mls_e2m1")),
+        ("mls_e2m4", "mls_e2m4", "static", static("mls_e2m4")),
+    ]  # fmt: skip
+
+
+def run(folder, data, key, labels, chooser, seed, keep=False):
+    """One training run, or its result from the folder; returns its row."""
+    path = folder / "runs" / key / "result.json"
+    if not path.exists():
+        module, record = train(data, Recipe(**{**RECIPE.__dict__, "seed": seed}), chooser())
+        write_record(record, path.parent)
+        bits = mean_bits(record.widths, record.iterations)
+        row = dict(zip(COLUMNS[:4], (*labels, seed), strict=True)) | {
+            "accuracy": round(record.accuracy, 2), "epochs": len(record.epochs), "iterations": record.iterations,
+            "diverged": record.diverged, "seconds": record.seconds,
+            **{f"{name}_bits": round(bits[name], 3) for name in ("weight", "activation", "error")},
+        }  # fmt: skip
+        if keep:
+            torch.save(module.state_dict(), path.parent / "weights.pt")
+        path.write_text(json.dumps(row))
+        print(key, row["accuracy"], f"{record.seconds:.0f} s", flush=True)
+    return json.loads(path.read_text())
+
+
+def profile_file(folder, data, network):
+    """Scores of the float32 network of seed 0 on training pictures, and of the errors beside it."""
+    path = folder / "scores.yaml"
+    module = make_module("cnn", data.shape, data.classes, 0)
+    module.load_state_dict(torch.load(folder / "runs" / "fp32-0" / "weights.pt", weights_only=True))
+    if not path.exists():
+        some = np.linspace(0, len(data.labels) - 1, 2000).round().astype(int)
+        model = TorchModel(module, NAME)
+        file = measure(
+            model, data.images[some], data.labels[some], Settings(WIDTHS, WIDTHS, plans=0), folder / "scores.part"
+        )
+        write_text(path, profile_text(file))
+        found = error_scores(module, data.images[some[::8]], data.labels[some[::8]], WIDTHS)
+        lines = ["layer,bits,gradient_noise"]
+        lines += [f"{name},{bits},{noise:.6g}" for name, row in found.items() for bits, noise in row.items()]
+        write_text(folder / "error_scores.csv", "\n".join(lines) + "\n")
+    return path
+
+
+def calibrated(folder, data, network, seeds):
+    """Train whole plans with both operands' widths mixed, and calibrate the profile with their mean accuracies."""
+    scores = profile_file(folder, data, network)
+    maps = plans_to_measure(load_profile(scores, network), WIDTHS, 14, seed=0)
+    names = [layer.name for layer in network.mac_layers]
+    baseline = [run(folder, data, f"fp32-{seed}", ("fp32", "fp32", "static"),
+                    lambda: Scheduled(Schedule.static("fp32", ITERATIONS), network), seed, keep=True)["accuracy"]
+                for seed in SEEDS]  # fmt: skip
+    points, spreads = [], []
+    for index in range(14):
+        bits = {operand: dict(zip(names, map(int, rows[index]), strict=True)) for operand, rows in maps.items()}
+        plan = Plan.from_bits(network, bits["weight"], bits["activation"], error=8)
+        found = [run(folder, data, f"plan{index:02d}-{seed}", (f"plan{index:02d}", plan.label, "static"),
+                     lambda plan=plan: Scheduled(Schedule.static(plan, ITERATIONS), network), seed)["accuracy"]
+                 for seed in seeds]  # fmt: skip
+        spreads.append(np.var(found, ddof=1) if len(found) > 1 else np.nan)
+        widths = {operand: list(row.values()) for operand, row in bits.items()}
+        points.append(PointFile(name=f"plan{index:02d}", value=round(float(np.mean(found)), 3), **widths))
+    errors = {}
+    for bits in (8, 6, 4, 3):
+        plan = Plan.from_formats(network, {"weight": "fp32", "activation": "fp32", "error": f"int{bits}"})
+        found = [run(folder, data, f"error{bits}-{seed}", (f"error{bits}", f"error int{bits}", "static"),
+                     lambda plan=plan: Scheduled(Schedule.static(plan, ITERATIONS), network), seed)["accuracy"]
+                 for seed in SEEDS[:1]]  # fmt: skip
+        errors[bits] = round(float(np.mean(found)), 3)
+    path = folder / "profiles" / f"{NAME}.yaml"
+    path.parent.mkdir(exist_ok=True)
+    noise = float(np.sqrt(np.mean(spreads)))
+    file, document = read_profile(scores)
+    file = file.model_copy(
+        update={
+            "source": SOURCE,
+            "method": "one tensor of the float32 network rounded at a time, on 2,000 training pictures; the points are whole plans "
+            f"trained from the start with {len(seeds)} seeds each, errors of 8 bits rounded stochastically, float32 master weights",
+            "prediction": file.prediction.model_copy(
+                update={
+                    "quantity": "top1",
+                    "baseline": round(float(np.mean(baseline)), 3),
+                    "baseline_name": f"the mean test accuracy of {len(baseline)} float32 runs",
+                    "noise": round(noise, 3),
+                    "noise_source": f"standard deviation between two seeds of one plan, over {len(spreads)} plans",
+                }
+            ),
+            "error_tensor": ErrorTensorFile(
+                source=SOURCE,
+                note="Errors rounded stochastically, weights and activations in float32, one seed each.",
+                baseline=round(float(np.mean(baseline)), 3),
+                baseline_name="the float32 runs",
+                widths=errors,
+            ),
+        }
+    )
+    found = calibrate_file(file, document, points, "quantization-aware")
+    write_text(path, profile_text(found.file))
+    print(found.links.to_string())
+    return path
+
+
+def designs(folder, network, profile):
+    """(limit, design, predicted drop, plan) of designs across the fronts that explore finds at several limits."""
+    from dse.search import explore
+
+    chosen = []
+    for limit in LIMITS:
+        out = folder / "fronts" / f"{limit:g}"
+        if not (out / "run.json").exists():
+            explore(folder / f"{NAME}.yaml", "flex_trainer", profile=profile, max_accuracy_drop=limit, trials=40, seed=0, out=out)
+        with (out / "front.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        rows.sort(key=lambda row: float(row["accuracy_drop_pp"]))
+        unlike = list({(out / "plans" / f"{row['design']}.yaml").read_text(): row for row in rows}.values())
+        for index in np.unique(np.linspace(0, len(unlike) - 1, PER_LIMIT).round().astype(int)):
+            row = unlike[index]
+            plan = Plan.load(out / "plans" / f"{row['design']}.yaml", network)
+            chosen.append((limit, row["design"], float(row["accuracy_drop_pp"]), plan))
+    return chosen
+
+
+def check_designs(folder, data, network, profile, seeds):
+    """Train the designs with their own bit maps: predicted against measured drop, and whether each keeps its limit."""
+    bound = load_profile(profile, network)
+    rows = []
+    for limit, name, told, plan in designs(folder, network, profile):
+        found = [run(folder, data, f"front{limit:g}-{name}-{seed}", (f"front {limit:g} {name}", plan.label, "static"),
+                     lambda plan=plan: Scheduled(Schedule.static(plan, ITERATIONS), network), seed)["accuracy"]
+                 for seed in seeds]  # fmt: skip
+        drop = bound.baseline - float(np.mean(found))
+        rows.append({"limit_pp": limit, "design": name, "plan": plan.label, "predicted_drop_pp": round(told, 3),
+                     "measured_drop_pp": round(drop, 3), "seeds": len(found), "kept": drop <= limit})  # fmt: skip
+    with (folder / "designs.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    options = parser.parse_args()
+    folder = options.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    data = load_dataset(DATA, SAMPLES)
+    network = workload_of(make_module("cnn", data.shape, data.classes, 0), data.shape, NAME, SOURCE, 64, SAMPLES, EPOCHS)
+    write_text(folder / f"{NAME}.yaml", network_text(network))
+    run(folder, data, "fp32-0", ("fp32", "fp32", "static"),
+        lambda: Scheduled(Schedule.static("fp32", ITERATIONS), network), 0, keep=True)  # fmt: skip
+    profile = calibrated(folder, data, network, SEEDS[:2])
+    rows = []
+    for index, seed in enumerate(SEEDS):
+        for system, form, schedule, chooser in systems(network):
+            rows.append(run(folder, data, f"{system}-{seed}", (system, form, schedule), chooser, seed))
+        if index < 2:
+            check_designs(folder, data, network, profile, SEEDS[: index + 1])
+    with (folder / "results.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()
