@@ -14,10 +14,22 @@ from dse.precision import Plan
 from dse.report.design_text import design_text
 from dse.report.run_data import read_run
 from dse.workload import Network, load_workload
-from dse.yaml_input import Document, load_yaml, parse_yaml, suggest
+from dse.yaml_input import Document, Key, load_yaml, parse_yaml, suggest
 
-_KEYS = ("design", "run", "dse_version", "model_version", "workload", "mode", "values", "figures", "hardware", "plan")
-_NEEDED = ("design", "workload", "hardware", "plan")
+_KEYS = (
+    "design",
+    "run",
+    "dse_version",
+    "model_version",
+    "workload",
+    "mode",
+    "values",
+    "figures",
+    "hardware",
+    "plan",
+    "plans",
+)
+_NEEDED = ("design", "workload", "hardware")
 #: Significant digits that a run folder keeps of a figure.
 FIGURE_DIGITS = 12
 
@@ -120,16 +132,17 @@ def _read(document: Document, workload: str | None) -> Design:
             problems.append(document.problem((key,), "expected names with numbers"))
     if problems:
         raise InputError(document.source, problems)
-    network = load_workload(workload or str(value["workload"]))
+    where, named = _plan_place(document, workload)
+    network = load_workload(workload or named)
     given = value["hardware"]
     hardware = (
-        hardware_from_document(_part(document, "hardware")) if isinstance(given, dict) else load_hardware(str(given))
+        hardware_from_document(_part(document, ("hardware",))) if isinstance(given, dict) else load_hardware(str(given))
     )
     values = {str(key): float(x) for key, x in value.get("values", {}).items()}
     return Design(
         str(value["design"]),
         network,
-        Plan.from_document(_part(document, "plan"), network),
+        Plan.from_document(_part(document, where), network),
         str(value.get("mode", "training")),
         hardware.with_values(values),
         values,
@@ -137,7 +150,27 @@ def _read(document: Document, workload: str | None) -> Design:
     )
 
 
-def _part(document: Document, key: str) -> Document:
-    """What stands under a key, as a document of its own with the lines of the whole."""
-    lines = {path[1:]: line for path, line in document.lines.items() if path and path[0] == key}
-    return Document(document.source, document.value[key], lines)
+def _plan_place(document: Document, workload: str | None) -> tuple[Key, str]:
+    """Where the plan stands in a file, and the workload that the file names for it."""
+    value = document.value
+    if "plan" in value and not isinstance(value["workload"], list):
+        return ("plan",), str(value["workload"])
+    plans, names = value.get("plans"), value["workload"]
+    if not isinstance(plans, dict) or not isinstance(names, list):
+        raise InputError(document.source, ["expected a workload with its plan, or a list of workloads with plans"])
+    stems = {Path(str(name)).name.removesuffix(".yaml"): str(name) for name in names}
+    wanted = Path(workload or "").name.removesuffix(".yaml")
+    if wanted not in plans:
+        raise InputError(
+            document.source, [f"holds the plans of {', '.join(map(str, plans))}; name one of them as the workload"]
+        )
+    return ("plans", wanted), stems.get(wanted, wanted)
+
+
+def _part(document: Document, key: Key) -> Document:
+    """What stands at a path, as a document of its own with the lines of the whole."""
+    lines = {path[len(key) :]: line for path, line in document.lines.items() if path[: len(key)] == key}
+    value = document.value
+    for part in key:
+        value = value[part]
+    return Document(document.source, value, lines)

@@ -59,30 +59,66 @@ def design_text(run: RunData, design: str) -> str:
 
 def design_texts(run: RunData) -> dict[str, str]:
     """Texts of all designs of the front with plans, by name, each with :data:`PLACEHOLDER` for :func:`hardware_part`."""
+    rows = [row for _, row in run.front.iterrows()]
     return {
-        str(row["design"]): _own_text(run, row) for _, row in run.front.iterrows() if _plan_path(run, row).is_file()
+        str(row["design"]): _own_text(run, row) for row in rows if all(path.is_file() for path in _plan_paths(run, row))
     }
 
 
 def _own_text(run: RunData, row: pd.Series) -> str:
-    path = _plan_path(run, row)
-    if not path.is_file():
-        raise InputError(str(path), ["is missing; without its plan a design cannot be written out"])
-    info = run.info
-    given = info.get("workload")
-    workload = given if isinstance(given, Mapping) else {}
+    missing = [path for path in _plan_paths(run, row) if not path.is_file()]
+    if missing:
+        raise InputError(str(missing[0]), ["is missing; without its plan a design cannot be written out"])
+    info, workloads = run.info, _workloads(run)
+    reproduced = _reproduced(run)
     head = {
         "design": str(row["design"]),
         "run": run.name,
         "dse_version": str(info.get("dse_version") or "unknown"),
         "model_version": str(info.get("model_version") or "unknown"),
-        "workload": str(workload.get("path") or workload.get("name") or info.get("name") or ""),
+        "workload": workloads[0] if len(workloads) == 1 else workloads,
         "mode": str(info.get("mode") or "training"),
         "values": {name: _number(row[name]) for name in parameters(run) if name in row},
-        "figures": {name: float(row[name]) for name in OBJECTIVES if name in row and pd.notna(row[name])},
+        "figures": {name: float(row[name]) for name in reproduced if name in row and pd.notna(row[name])},
     }
-    plan = path.read_text(encoding="utf-8", errors="replace")
-    return _HEAD + _dump(head) + PLACEHOLDER + "plan:\n" + _indented(plan)
+    texts = [path.read_text(encoding="utf-8", errors="replace") for path in _plan_paths(run, row)]
+    if len(texts) == 1:
+        plans = "plan:\n" + _indented(texts[0])
+    else:
+        named = zip(workloads, texts, strict=True)
+        plans = "plans:\n" + "".join(f"  {_stem(name)}:\n" + _indented(_indented(text)) for name, text in named)
+    return _HEAD + _note(run, row) + _dump(head) + PLACEHOLDER + plans
+
+
+def _reproduced(run: RunData) -> tuple[str, ...]:
+    """Figures that the evaluation of one plan on one workload gives again."""
+    one = len(_workloads(run)) == 1 and not any(str(name).startswith("schedule.") for name in run.front.columns)
+    return OBJECTIVES if one else ("area_mm2",)
+
+
+def _note(run: RunData, row: pd.Series) -> str:
+    text = ""
+    if len(_workloads(run)) > 1:
+        text += "# Several workloads: dse evaluate WORKLOAD --design FILE gives the share of one.\n"
+    names = [str(name) for name in run.front.columns if str(name).startswith("schedule.")]
+    if names:
+        values = ", ".join(f"{name.removeprefix('schedule.')} {row[name]}" for name in names)
+        text += f"# The plan is the widest of a schedule ({values}); the run's figures are those of its mean step.\n"
+    return text
+
+
+def _workloads(run: RunData) -> list[str]:
+    """Paths or names of the workloads."""
+    items = listed(run.info, "workloads") or [run.info.get("workload") or {}]
+    return [
+        str(item.get("path") or item.get("name") or run.info.get("name") or "")
+        for item in items
+        if isinstance(item, Mapping)
+    ]
+
+
+def _stem(workload: str) -> str:
+    return Path(workload).name.removesuffix(".yaml")
 
 
 def hardware_part(run: RunData) -> str:
@@ -157,8 +193,12 @@ def _hardware_document(run: RunData) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _plan_path(run: RunData, row: pd.Series) -> Path:
-    return run.folder / "plans" / f"{Path(str(row['design'])).name}.yaml"
+def _plan_paths(run: RunData, row: pd.Series) -> list[Path]:
+    """The files of a design's bit maps, one per workload."""
+    name, workloads = Path(str(row["design"])).name, listed(run.info, "workloads")
+    if len(workloads) < 2:
+        return [run.folder / "plans" / f"{name}.yaml"]
+    return [run.folder / "plans" / f"{name}.{Path(str(item.get('name'))).name}.yaml" for item in workloads]
 
 
 def _number(value: Any) -> float | int:

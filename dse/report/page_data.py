@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from dse.report.design_text import PLACEHOLDER, design_texts, hardware_part
 from dse.report.quantities import PREFIXED, quantity
 from dse.report.run_data import OBJECTIVES, RunData, hardware_columns, listed
 from dse.report.tables import energy_components
@@ -54,6 +54,7 @@ def page_data(run: RunData) -> dict[str, Any]:
         "detail": detail,
         "bits": _bits(run, position),
         "area": _area(run, position),
+        "memory": _memory(run, position),
         "plans": _plans(run),
     }
 
@@ -124,25 +125,53 @@ def _detail(run: RunData, position: dict[str, int]) -> dict[str, Any] | None:
 
 
 def _bits(run: RunData, position: dict[str, int]) -> dict[str, Any] | None:
+    """Codes of formats by design, phase of the schedule (one without it), layer and operand; 255 is none.
+
+    A design with fewer phases than others has 255 in the rest.
+    """
     table = run.bits[run.bits["design"].isin(position)]
     if not len(table):
         return None
+    phase = table["phase"].fillna("") if "phase" in table else pd.Series("", index=table.index)
     designs, layers = list(dict.fromkeys(table["design"])), list(dict.fromkeys(table["layer"]))
     operands, formats = list(dict.fromkeys(table["operand"])), sorted(set(table["format"].astype(str)))
     width = dict(zip(table["format"].astype(str), table["bits"], strict=True))
-    codes = np.full((len(designs), len(layers), len(operands)), 255, dtype=np.uint8)
+    # Phases are numbered within their design, in order of appearance.
+    names: dict[str, dict[str, int]] = {}
+    for design, text in zip(table["design"].tolist(), phase.tolist(), strict=True):
+        of_design = names.setdefault(design, {})
+        of_design.setdefault(text, len(of_design))
+    most = max(len(of_design) for of_design in names.values())
+    at = [names[design][text] for design, text in zip(table["design"].tolist(), phase.tolist(), strict=True)]
+    codes = np.full((len(designs), most, len(layers), len(operands)), 255, dtype=np.uint8)
     rows = [
         table[name].astype(str).map({text: index for index, text in enumerate(texts)}).to_numpy(dtype=np.int64)
         for name, texts in (("design", designs), ("layer", layers), ("operand", operands), ("format", formats[:255]))
     ]
-    codes[rows[0], rows[1], rows[2]] = rows[3]
+    codes[rows[0], np.array(at), rows[1], rows[2]] = rows[3]
     return {
         "designs": [position[str(name)] for name in designs],
+        "phases": [list(names[str(name)]) for name in designs] if "phase" in table else [],
+        "most": most,
         "layers": layers,
         "operands": operands,
         "formats": formats,
         "widths": [float(width[name]) if pd.notna(width[name]) else None for name in formats],
         "codes": _codes(codes),
+    }
+
+
+def _memory(run: RunData, position: dict[str, int]) -> dict[str, Any] | None:
+    """Bits held at the peak of a step by part; of several workloads, those of the one that needs most."""
+    table = run.memory[run.memory["design"].isin(position)]
+    parts = [str(name) for name in table.columns if str(name).startswith("memory_") and str(name).endswith("_bits")]
+    if not len(table) or not parts:
+        return None
+    table = table.sort_values("peak_memory_bits", kind="stable").drop_duplicates("design", keep="last")
+    return {
+        "designs": [position[str(name)] for name in table["design"]],
+        "parts": [quantity(name, run.info).label.removeprefix("Memory of ") for name in parts],
+        "numbers": _floats(table[parts].to_numpy(dtype=float)),
     }
 
 
@@ -159,15 +188,12 @@ def _area(run: RunData, position: dict[str, int]) -> dict[str, Any] | None:
 
 
 def _plans(run: RunData) -> str:
-    """The plan files by design, as base64 of gzipped JSON: their text repeats itself."""
-    texts = {}
-    for design in run.front["design"]:
-        path = run.folder / "plans" / f"{Path(str(design)).name}.yaml"
-        if path.is_file():
-            texts[str(design)] = path.read_text(encoding="utf-8", errors="replace")
+    """The designs' YAML by name, with the hardware that they share apart, as base64 of gzipped JSON: their text repeats itself."""
+    texts = design_texts(run)
     if not texts:
         return ""
-    return base64.b64encode(gzip.compress(json.dumps(texts).encode(), 6, mtime=0)).decode()
+    content = {"hardware": hardware_part(run), "placeholder": PLACEHOLDER, "texts": texts}
+    return base64.b64encode(gzip.compress(json.dumps(content).encode(), 6, mtime=0)).decode()
 
 
 def _floats(values: npt.NDArray[np.float64]) -> str:

@@ -29,8 +29,8 @@ class RunData:
         run.json.
     front, designs
         Non-dominated designs and everything kept, one row per design; ``designs`` contains the front.
-    bits, layers, area, roofline
-        Long tables of the front's designs; empty where the file is missing.
+    bits, layers, area, roofline, memory
+        Long tables of the front's designs (``memory``: one row per design and workload); empty where the file is missing.
     """
 
     folder: Path
@@ -41,6 +41,7 @@ class RunData:
     layers: pd.DataFrame
     area: pd.DataFrame
     roofline: pd.DataFrame
+    memory: pd.DataFrame
 
     @property
     def name(self) -> str:
@@ -109,13 +110,23 @@ def read_run(folder: Path) -> RunData:
         _table(folder / "layers.csv", ("design", "layer", "pass", "latency_s")),
         _table(folder / "area.csv", ("design", "part", "area_mm2")),
         _table(folder / "roofline.csv", ("design", "layer", "pass", "intensity_macs_per_bit", "macs_per_s")),
+        _table(folder / "memory.csv", ("design", "peak_memory_bits")),
     )
 
 
 def _table(path: Path, needed: tuple[str, ...]) -> pd.DataFrame:
     if not path.is_file():
         return pd.DataFrame({name: [] for name in needed})
-    words = {"design": str, "layer": str, "pass": str, "operand": str, "format": str, "part": str, "bound": str}
+    words = {
+        "design": str,
+        "layer": str,
+        "pass": str,
+        "operand": str,
+        "format": str,
+        "part": str,
+        "bound": str,
+        "phase": str,
+    }
     try:
         table = pd.read_csv(path, dtype=words, keep_default_na=True)
     except pd.errors.EmptyDataError:

@@ -21,12 +21,13 @@
   const baselines = data.baselines;
   const detail = data.detail && { ...data.detail, cube: floats(data.detail.numbers), bound: bytes(data.detail.bound) };
   const bits = data.bits && { ...data.bits, codes: bytes(data.bits.codes) };
+  const memory = data.memory && { ...data.memory, cube: floats(data.memory.numbers) };
   const area = data.area && { ...data.area, cube: floats(data.area.numbers) };
 
   const state = {
     x: "latency_s", y: "energy_j", c: "", xlog: false, ylog: false, all: !hasFront,
     lasso: null, brush: {}, chosen: data.knee ?? (hasFront ? data.front[0] : 0), pass: -1,
-    sort: "latency_s", down: false, rows: 25, drag: "zoom",
+    sort: "latency_s", down: false, rows: 25, drag: "zoom", phase: 0,
   };
 
   // ---------- the page of several runs
@@ -76,6 +77,8 @@
   const safe = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;").replace(/"/g, "&quot;");
   const short = (text, most) => (text.length <= most ? text : `${text.slice(0, most - 1)}…`);
 
+  const option = (value, text) => { const o = document.createElement("option"); o.value = value; o.textContent = text; return o; };
+
   // ---------- look
   const narrow = () => window.innerWidth < 560;
   const axis = (title, more = {}) => ({
@@ -86,6 +89,8 @@
     margin: { l: 60, r: 14, t: narrow() ? 108 : 66, b: 50 }, modebar: { bgcolor: "rgba(0,0,0,0)", color: css("--quiet"), activecolor: css("--accent") }, hoverlabel: { align: "left" },
     legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, traceorder: "normal" }, ...more,
   });
+  // Beyond the palette's colours, stripes tell apart.
+  const fill = (k) => ({ color: PALETTE[k % PALETTE.length], ...(k >= PALETTE.length ? { pattern: { shape: "/", fgcolor: css("--ground"), size: 6 } } : {}) });
   const scaled = (c) => (c.words ? {} : c.prefixed ? { tickformat: "~s", ticksuffix: c.unit } : { tickformat: "~g" });
 
   // Written out, since plotly gives the digits between powers of ten no prefix.
@@ -161,7 +166,7 @@
         type: "scatter", mode: "markers", name, x: list.map((b) => b[state.x]), y: list.map((b) => b[state.y]),
         text: list.map((b) => `<b>${safe(b.name)}</b>${b.feasible ? "" : " (infeasible)"}<br>${safe(b.note || "")}`),
         hovertemplate: "%{text}<br>%{x}, %{y}<extra></extra>",
-        marker: { symbol: ["square", "diamond", "triangle-up", "cross", "pentagon"][n % 5], size: 11, color: PALETTE[[5, 1, 3, 2, 4][n % 5]], line: { width: 1, color: css("--ink") } },
+        marker: { symbol: ["square", "diamond", "triangle-up", "cross", "pentagon", "triangle-down", "hexagon", "hourglass"][n % 8], size: 11, color: PALETTE[[5, 1, 3, 2, 4, 6, 7, 0][n % 8]], line: { width: 1, color: css("--ink") } },
       });
     });
     const ring = (i, name, marker) => ({
@@ -246,8 +251,12 @@
   function drawHeat() {
     const row = bits ? bits.designs.indexOf(state.chosen) : -1;
     if (row < 0) return hide("heat", bits ? "Bit maps are kept for the designs of the front only." : "This run folder holds no bits.csv.");
-    const nl = bits.layers.length, no = bits.operands.length;
-    const code = (l, o) => bits.codes[(row * nl + l) * no + o];
+    const nl = bits.layers.length, no = bits.operands.length, phases = bits.phases[row] || [];
+    if (state.phase >= Math.max(phases.length, 1)) state.phase = 0;
+    el("phasepick").hidden = phases.length < 2;
+    el("phase").replaceChildren(...phases.map((name, n) => option(String(n), name)));
+    el("phase").value = String(state.phase);
+    const code = (l, o) => bits.codes[((row * bits.most + state.phase) * nl + l) * no + o];
     const z = bits.layers.map((_, l) => bits.operands.map((_, o) => bits.widths[code(l, o)] ?? null));
     const formats = bits.layers.map((_, l) => bits.operands.map((_, o) => bits.formats[code(l, o)] ?? ""));
     const widths = bits.widths.filter((w) => w !== null);
@@ -262,7 +271,7 @@
       bits.layers.forEach((_, l) => { const f = formats[l][o]; if (f) found[f] = (found[f] || 0) + 1; });
       return `${name}: ${Object.entries(found).map(([f, n]) => `${f} in ${n} layers`).join(", ")}`;
     });
-    el("heat-text").textContent = `Number formats of ${data.designs[state.chosen]} by layer and operand. ${said.join("; ")}.`;
+    el("heat-text").textContent = `Number formats of ${data.designs[state.chosen]} by layer and operand${phases.length > 1 ? `, ${phases[state.phase]}` : ""}. ${said.join("; ")}.`;
   }
   function layerSums(row) {
     // [layer][value], summed over the passes shown
@@ -293,15 +302,20 @@
         xaxis: axis(title, { tickformat: "~s", ticksuffix: unit, nticks: 6 }), yaxis: axis("layer", { autorange: "reversed", dtick: 1 }),
       }), CONFIG);
     };
-    const parts = detail.parts.map((name, k) => [name, sums.map((s) => s[1 + k])]).filter(([, v]) => v.some((x) => x > 0));
-    bars("energy", parts.map(([name, v], k) => ({
-      type: "bar", orientation: "h", name, y: detail.layers, x: v, marker: { color: PALETTE[k % PALETTE.length] },
-      hovertemplate: `%{y}, ${safe(name)}: %{x:.3~s}J<extra></extra>`,
+    const each = detail.parts.map((name, k) => [name, sums.map((s) => s[1 + k]), k]).filter(([, v]) => v.some((x) => x > 0));
+    const sum = (v) => v.reduce((a, b) => a + b, 0);
+    // Parts below 1 % are one: more colours than the palette has could not be told apart.
+    const most = each.reduce((a, [, v]) => a + sum(v), 0), parts = each.filter(([, v]) => sum(v) >= 0.01 * most);
+    const rest = each.filter(([, v]) => sum(v) < 0.01 * most);
+    if (rest.length) parts.push([rest.length === 1 ? rest[0][0] : `other (${rest.map(([name]) => name).join(", ")})`, detail.layers.map((_, l) => rest.reduce((a, [, v]) => a + v[l], 0)), 7]);
+    bars("energy", parts.map(([name, v, k]) => ({
+      type: "bar", orientation: "h", name: short(name.replaceAll("_", " "), 34), y: detail.layers, x: v, marker: fill(k),
+      hovertemplate: `%{y}, ${safe(name.replaceAll("_", " "))}: %{x:.3~s}J<extra></extra>`,
     })), "J", narrow() ? "Energy (J)" : `Energy per ${data.per} (J)`);
     const totals = parts.map(([name, v]) => [name, v.reduce((a, b) => a + b, 0)]);
     const all = totals.reduce((a, [, v]) => a + v, 0);
     const topLayers = largest(sums.map((s) => s.slice(1, 1 + detail.parts.length).reduce((a, b) => a + b, 0)), 3);
-    el("energy-text").textContent = `${people(all, "J")} in ${which}: ${totals.sort((a, b) => b[1] - a[1]).map(([n, v]) => `${n} ${tidy((100 * v) / all, 2)} %`).join(", ")}. ` +
+    el("energy-text").textContent = `${people(all, "J")} in ${which}: ${totals.sort((a, b) => b[1] - a[1]).map(([n, v]) => `${n.replaceAll("_", " ")} ${tidy((100 * v) / all, 2)} %`).join(", ")}. ` +
       `Most in ${topLayers.map(([v, l]) => `${detail.layers[l]} (${people(v, "J")})`).join(", ")}.`;
     const [nl, np, nv] = [detail.layers.length, detail.passes.length, detail.values.length];
     const by = detail.bounds.map(() => new Array(nl).fill(0));
@@ -310,7 +324,7 @@
         if (state.pass < 0 || state.pass === p) by[detail.bound[(row * nl + l) * np + p]][l] += detail.cube[((row * nl + l) * np + p) * nv];
     const used = detail.bounds.map((name, b) => [name, by[b], b]).filter(([, v]) => v.some((x) => x > 0));
     bars("time", used.map(([name, v, b]) => ({
-      type: "bar", orientation: "h", name, y: detail.layers, x: v, marker: { color: PALETTE[b % PALETTE.length] },
+      type: "bar", orientation: "h", name, y: detail.layers, x: v, marker: fill(b),
       hovertemplate: `%{y}, bound by ${safe(name)}: %{x:.3~s}s<extra></extra>`,
     })), "s", narrow() ? "Time (s)" : `Time per ${data.per} (s)`);
     const time = used.map(([name, v]) => [name, v.reduce((a, b) => a + b, 0)]);
@@ -360,6 +374,22 @@
     }], layout({ margin: { l: 4, r: 4, t: 34, b: 4 } }), CONFIG);
     el("area-text").textContent = `Drawn to scale, ${tidy(total)} mm²: ${area.parts.map((name, p) => [values[p], name]).sort((a, b) => b[0] - a[0]).map(([v, name]) => `${name} ${tidy(v)} mm²`).join(", ")}.`;
   }
+  function drawMemory() {
+    const row = memory ? memory.designs.indexOf(state.chosen) : -1;
+    if (row < 0) return hide("memory", memory ? "Memory is kept for the designs of the front only." : "This run folder holds no memory.csv.");
+    const values = memory.parts.map((_, p) => memory.cube[row * memory.parts.length + p]);
+    const total = values.reduce((a, b) => a + b, 0);
+    const used = memory.parts.map((name, p) => [name, values[p], p]).filter(([, v]) => v > 0);
+    tall("memory", narrow() ? 260 : 230);
+    Plotly.react("memory", used.map(([name, v, p]) => ({
+      type: "bar", orientation: "h", name, y: ["peak"], x: [v], marker: fill(p), text: [v / total > (narrow() ? 0.2 : 0.1) ? people(v, "bits", true, 3) : ""],
+      textposition: "inside", insidetextanchor: "middle", hovertemplate: `${safe(name)}: ${people(v, "bits")}<extra></extra>`,
+    })), layout({
+      barmode: "stack", margin: { l: 12, r: 14, t: 46 + 22 * Math.ceil(used.length / (narrow() ? 2 : 5)), b: 50 }, showlegend: true,
+      xaxis: axis("Bits held at the peak of a step", { tickformat: "~s", nticks: 6 }), yaxis: axis("", { showticklabels: false }),
+    }), CONFIG);
+    el("memory-text").textContent = `${people(total, "bits", true, 4)} at the peak of a step: ${used.sort((a, b) => b[1] - a[1]).map(([n, v]) => `${n} ${people(v, "bits")}`).join(", ")}.`;
+  }
   function drawParameters() {
     el("parameters").innerHTML = `<dl>${columns.map((c) => `<div><dt>${safe(c.label)}</dt><dd>${safe(cell(c, state.chosen))}${c.prefixed || c.words || !c.unit ? "" : ` ${safe(c.unit)}`}</dd></div>`).join("")}</dl>`;
     el("chosen").value = String(state.chosen);
@@ -378,7 +408,7 @@
     });
     const heads = [{ name: "design", title: "Design" }, ...tableColumns()];
     const table = el("table");
-    table.tHead.innerHTML = `<tr>${heads.map((c, n) => `<th scope="col" class="${n ? "number" : ""}" aria-sort="${c.name === state.sort ? (state.down ? "descending" : "ascending") : "none"}"><button type="button" data-sort="${safe(c.name)}">${safe(c.title)}${c.name === state.sort ? (state.down ? " ▼" : " ▲") : ""}</button></th>`).join("")}<th scope="col">Bit map</th></tr>`;
+    table.tHead.innerHTML = `<tr>${heads.map((c, n) => `<th scope="col" class="${n ? "number" : ""}" aria-sort="${c.name === state.sort ? (state.down ? "descending" : "ascending") : "none"}"><button type="button" data-sort="${safe(c.name)}">${safe(c.title)}${c.name === state.sort ? (state.down ? " ▼" : " ▲") : ""}</button></th>`).join("")}<th scope="col">YAML</th></tr>`;
     table.tBodies[0].innerHTML = list.slice(0, state.rows).map((i) =>
       `<tr class="${i === state.chosen ? "chosen" : ""}"><td><button type="button" data-open="${i}">${safe(data.designs[i])}</button></td>${heads.slice(1).map((c) => `<td class="number">${safe(cell(c, i))}</td>`).join("")}<td>${front.has(i) && data.plans ? `<button type="button" data-copy="${i}">Copy</button> <button type="button" data-save="${i}">Download</button>` : ""}</td></tr>`).join("");
     el("more").hidden = list.length <= state.rows;
@@ -398,9 +428,9 @@
       const stream = new Blob([bytes(data.plans)]).stream().pipeThrough(new DecompressionStream("gzip"));
       plans = JSON.parse(await new Response(stream).text());
     }
-    const text = plans[data.designs[i]];
+    const text = plans.texts[data.designs[i]];
     if (text === undefined) throw new Error(`There is no plan file of ${data.designs[i]}.`);
-    return text;
+    return text.replace(plans.placeholder, () => plans.hardware);
   }
   async function save(i) {
     try {
@@ -436,9 +466,8 @@
     drawScatter(); drawDesign(); drawTable();
     if (scroll) el("design").scrollIntoView({ behavior: "smooth" });
   }
-  function drawDesign() { drawParameters(); drawHeat(); drawLayers(); drawArea(); }
+  function drawDesign() { drawParameters(); drawHeat(); drawLayers(); drawMemory(); drawArea(); }
   function drawAll() { drawScatter(); drawParallel(); drawDesign(); drawTable(); tell(); }
-  const option = (value, text) => { const o = document.createElement("option"); o.value = value; o.textContent = text; return o; };
   for (const c of columns) { el("x").append(option(c.name, c.title)); el("y").append(option(c.name, c.title)); }
   el("c").append(option("", "none"));
   for (const c of columns) el("c").append(option(c.name, c.title));
@@ -464,6 +493,7 @@
   for (const id of ["xlog", "ylog"]) el(id).addEventListener("change", () => { state[id] = el(id).checked; drawScatter(); });
   el("all").addEventListener("change", () => { state.all = el("all").checked; state.lasso = null; state.brush = {}; drawAll(); });
   el("chosen").addEventListener("change", () => choose(Number(el("chosen").value)));
+  el("phase").addEventListener("change", () => { state.phase = Number(el("phase").value); drawHeat(); });
   el("pass").addEventListener("change", () => { state.pass = Number(el("pass").value); drawLayers(); });
   el("lasso").addEventListener("click", () => {
     state.drag = state.drag === "lasso" ? "zoom" : "lasso";
