@@ -6,20 +6,13 @@ import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import plotly.graph_objects as go
-from rich.markup import escape as rich_escape
-from rich.table import Table
 
 from dse.errors import InputError
 from dse.files import write_text
-from dse.report.figures import PALETTE
-from dse.report.page import fill_page, html_table, json_for_html
-from dse.report.quantities import format_value
 from dse.studies import (
     accuracy_booster,
     actnn,
@@ -31,6 +24,7 @@ from dse.studies import (
     mls,
     side_by_side,
 )
+from dse.studies.page import page_html
 from dse.studies.study import Row, Study
 from dse.yaml_input import suggest
 
@@ -136,86 +130,7 @@ def as_json(studies: Sequence[Study]) -> list[dict[str, Any]]:
     ]
 
 
-def page_html(studies: Sequence[Study]) -> str:
-    """The page: tables and figures of every study; it needs no other file and no network."""
-    figures = {
-        f"{study.name}-{number}": _figure(figure)
-        for study in studies
-        for number, (_, figure) in enumerate(study.figures)
-    }
-    claims = [row for study in studies for row in study.rows if row.signed_error is not None]
-    summary = (
-        f"{len(studies)} studies, {len(claims)} published figures recomputed; the median error against them is "
-        f"{_median([abs(row.signed_error or 0.0) for row in claims]):.1%}."
-        if claims
-        else "No published figure was recomputed."
-    )
-    return fill_page(
-        "studies.html",
-        title="Published systems rebuilt",
-        summary=escape(summary),
-        contents="".join(f'<a href="#{study.name}">{escape(study.title.split(":")[0])}</a>' for study in studies),
-        studies="".join(_section(study) for study in studies),
-        palette=json.dumps(list(PALETTE)),
-        data=json_for_html(figures),
-    )
-
-
-def cells(row: Row) -> list[str]:
-    """A row as text: system, quantity, unit, published, ours, signed error, assumed."""
-    published = format_value(row.published, digits=4) if row.published is not None else ""
-    if row.published_to is not None and row.published_to != row.published:
-        published += f" to {format_value(row.published_to, digits=4)}"
-    ours = format_value(row.ours, digits=4) if row.ours is not None else ""
-    if row.low is not None and row.high is not None and row.high > row.low:
-        ours += f" ({format_value(row.low, digits=4)} to {format_value(row.high, digits=4)})"
-    error = row.signed_error
-    return [row.system, row.quantity, row.unit, published, ours, "" if error is None else f"{error:+.1%}", row.assumed]
-
-
-TITLES = ("system", "quantity", "unit", "published", "ours", "signed error", "what is assumed")
-
-
-def terminal_table(study: Study) -> Table:
-    """The rows of a study for a terminal."""
-    table = Table(title=rich_escape(study.title))
-    for number, title in enumerate(TITLES):
-        table.add_column(title, justify="right" if number in (3, 4, 5) else "left", overflow="fold")
-    for row in study.rows:
-        table.add_row(*(rich_escape(cell) for cell in cells(row)))
-    return table
-
-
-def _section(study: Study) -> str:
-    claimed = [row for row in study.rows if row.published is not None]
-    rest = [row for row in study.rows if row.published is None]
-    tables = "".join(
-        f"<h3>{escape(caption)}</h3>" + html_table(TITLES, [cells(row) for row in rows], caption, (3, 4, 5))
-        for caption, rows in (("Published and ours", claimed), ("What the same runs cost on hardware", rest))
-        if rows
-    )
-    figures = "".join(
-        f'<figure><h3>{escape(caption)}</h3><div id="{study.name}-{number}" class="figure" role="img" '
-        f'aria-label="{escape(caption)}; rows.csv holds the figures."></div></figure>'
-        for number, (caption, _) in enumerate(study.figures)
-    )
-    findings = "".join(f"<li>{escape(sentence)}</li>" for sentence in study.findings)
-    return (
-        f'<section id="{study.name}"><h2>{escape(study.title)}</h2><p class="hint">{escape(study.source)}</p>'
-        f"<ul>{findings}</ul><p>Theirs: {escape(study.theirs)}.</p><p>Ours: {escape(study.ours)}.</p>"
-        f"{figures}<details open><summary>Rows</summary>{tables}</details></section>"
-    )
-
-
-def _figure(figure: go.Figure) -> Any:
-    return json.loads(figure.update_layout(template="none").to_json())
-
-
 def _plain(row: Row) -> dict[str, Any]:
     keys = ("system", "quantity", "unit", "published", "published_to", "ours", "low", "high", "signed_error", "assumed")
     values = {key: getattr(row, key) for key in keys}
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
-
-
-def _median(values: Sequence[float]) -> float:
-    return sorted(values)[len(values) // 2]

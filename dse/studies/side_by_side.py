@@ -16,7 +16,7 @@ from dse.cost import evaluate
 from dse.hardware.model import Hardware
 from dse.precision import Plan, Schedule
 from dse.precision.policies import Overhead
-from dse.studies import accuracy_booster, adapt, dynasty, fractrain
+from dse.studies import accuracy_booster, adapt, adapt_model, dynasty, fractrain
 from dse.studies.devices import flexible, float32
 from dse.studies.study import Row, Study
 from dse.workload import load_workload
@@ -57,7 +57,7 @@ class Entry:
 
 def entries(network: Network) -> tuple[Entry, ...]:
     """All systems; the first is what the others are held against."""
-    run = adapt.runs()[3]
+    run = adapt_model.runs()[3]
     return (
         Entry(BASELINE, Schedule.static("w8a8e8", ITERATIONS)),
         Entry("static int16", Schedule.static("w16a16e16", ITERATIONS)),

@@ -8,16 +8,16 @@ import pytest
 from dse.errors import InputError
 from dse.precision import Schedule
 from dse.precision.trace_file import read_trace
-from dse.studies import adapt
+from dse.studies import adapt, adapt_model
 from dse.workload import load_workload
 
 FACTS = Path(__file__).parents[2] / ".." / "shared" / "facts" / "adapt_wordlengths"
-RUNS = adapt.runs()
+RUNS = adapt_model.runs()
 
 
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)
 def test_figures_of_each_run(run):
-    found = adapt.theirs(run)
+    found = adapt_model.theirs(run)
     middle, low, high = found["SU_train"]
     assert low <= middle <= high
     # decoded to two digits; the overhead's lookback and bins are known as bounds only
@@ -29,52 +29,52 @@ def test_figures_of_each_run(run):
 
 
 def test_means_over_the_runs_are_the_claims():
-    found = [adapt.theirs(run) for run in RUNS]
+    found = [adapt_model.theirs(run) for run in RUNS]
     mean = [np.mean([item[key][0] for item in found]) for key in ("SU_train", "SU_inf", "size")]
-    assert mean == pytest.approx(adapt.CLAIMED, rel=0.02)
+    assert mean == pytest.approx(adapt_model.CLAIMED, rel=0.02)
 
 
 def test_costs_meet_the_wrong_layers_in_their_table():
     alexnet = RUNS[0]
-    madds, _ = adapt.published_madds(alexnet)
+    madds, _ = adapt_model.published_madds(alexnet)
     share = madds / madds.sum()
     # conv2, conv4 and fc are charged as the poolings and as conv4 is: 0, 0 and 65 percent
     assert share[1] < 1e-4
     assert share[3] < 1e-4
     assert share[5] == pytest.approx(0.654, abs=0.002)
-    own, _ = adapt.aligned_madds(alexnet)
+    own, _ = adapt_model.aligned_madds(alexnet)
     assert own[5] / own.sum() < 0.001
 
 
 def test_published_ends_need_the_wrong_costs():
     # AlexNet on CIFAR-10: the layers that keep long words to the end are charged least
     run = RUNS[1]
-    assert adapt.corrected(run)["aligned_inference"] < 1.4 < 3.0 < adapt.theirs(run)["SU_inf"][0]
+    assert adapt_model.corrected(run)["aligned_inference"] < 1.4 < 3.0 < adapt_model.theirs(run)["SU_inf"][0]
 
 
 def test_su_train_never_exceeds_two():
-    assert adapt.su_train(np.zeros(5)) == 2.0
-    assert adapt.su_train(np.ones(5)) == 1.0
+    assert adapt_model.su_train(np.zeros(5)) == 2.0
+    assert adapt_model.su_train(np.ones(5)) == 1.0
 
 
 def test_bounds_from_means_hold_the_truth_and_are_reached():
     words = np.array([[8.0], [16.0], [32.0], [32.0]])
     kept = np.array([[0.5], [1.0], [0.0], [0.5]])
     madds = np.array([1.0])
-    low, high = adapt.bounds_from_means(words, kept, madds)
+    low, high = adapt_model.bounds_from_means(words, kept, madds)
     # half of the time weights stay: on the two longest words (64 of 128) or the two shortest (24 of 128)
     assert low == pytest.approx(2 / (1 + 64 / 128))
     assert high == pytest.approx(2 / (1 + 24 / 128))
-    assert low < adapt.su_train(adapt.cost_ratio(words, kept, madds)) < high
+    assert low < adapt_model.su_train(adapt_model.cost_ratio(words, kept, madds)) < high
 
 
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)
 def test_schedule_of_a_run_covers_it(run):
     net = load_workload(run.network)
     schedule = adapt.schedule(run)
-    assert schedule.iterations == adapt.ITERATIONS
+    assert schedule.iterations == adapt_model.ITERATIONS
     plan, _ = schedule.plans(net)[0]
-    first = adapt.words(run).widths[0]
+    first = adapt_model.words(run).widths[0]
     named = [width for width, name in zip(first, run.layers, strict=True) if name]
     macs = [index for index, layer in enumerate(net.layers) if layer.has_macs]
     assert plan.widths("weight")[macs].tolist() == named
@@ -84,7 +84,7 @@ def test_schedule_of_a_run_covers_it(run):
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)
 def test_data_file_is_the_decoded_trace(run):
     theirs = read_trace(FACTS / f"WL_{run.name}.csv")
-    ours = adapt.words(run)
+    ours = adapt_model.words(run)
     held = [row for k, row in enumerate(theirs.widths) if k == 0 or row != theirs.widths[k - 1]]
     assert list(ours.widths) == held
 
@@ -94,7 +94,7 @@ def test_policy_overhead_is_charged():
     cost = adapt.policy(net)
     weights = sum(layer.parameters for layer in net.mac_layers)
     # eight trials of the search read every float32 weight, every 50 batches
-    assert cost.traffic_bits > 8 * 32 * weights * adapt.ITERATIONS / 50
+    assert cost.traffic_bits > 8 * 32 * weights * adapt_model.ITERATIONS / 50
     assert cost.operations > 0
 
 

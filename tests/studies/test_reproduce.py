@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 
 from dse.cli import app
 from dse.errors import InputError
-from dse.studies.reproduce import STUDIES, cells, page_html, rows_table, run_studies, write_studies
+from dse.studies.page import page_html, views
+from dse.studies.reproduce import STUDIES, rows_table, run_studies, write_studies
 from dse.studies.study import Row, Study
 
 
@@ -58,7 +59,25 @@ def test_rows_of_several_studies_make_one_table():
     table = rows_table([study("one", ours=2.0), study("two", ours=3.0, low=2.5, high=3.5)])
     assert table["study"].tolist() == ["one", "one", "two", "two"]
     assert table["ours"].tolist()[2] == 3.0
-    assert cells(study(ours=3.0, low=2.5, high=3.5).rows[0])[4] == "3.000 (2.500 to 3.500)"
+
+
+def test_claims_are_rows_and_the_rest_a_column_for_each_measure():
+    rows = (
+        Row("a", "speed, net", "x", 2.0, 1.0),
+        Row("a", "time saved, net on one", "%", 3.0, low=2.5, high=3.5, assumed="packed"),
+        Row("a", "energy saved, net on one", "%", 4.0),
+        Row("b", "time saved, net on one", "%", 5.0),
+        Row("b", "energy saved, net on one", "%", 6.0),
+        Row("b", "top-1, net on one", "%", published=70.0),
+        Row("c", "area", "mm2", 7.0),
+    )
+    claims, wide, other = views(Study("n", "t", "s", (), rows, (), "", ""))
+    assert claims.rows == (("a", "speed, net", "x", "1.000", "2.000", "+100.0%", ""),)
+    assert wide.titles == ("system", "of", "time saved (%)", "energy saved (%)", "top-1 (%)")
+    assert wide.rows[0] == ("a", "net on one", "3.000 (2.500 to 3.500)", "4.000", "")
+    assert wide.rows[1] == ("b", "net on one", "5.000", "6.000", "70.00 published")
+    assert wide.notes == ("packed",)
+    assert other.titles == ("system", "area (mm2)")
 
 
 def test_no_claims_no_median():
