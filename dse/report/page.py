@@ -201,7 +201,7 @@ def _gains(run: RunData) -> str:
                 record["latency"],
                 format_value(baseline.get("energy_j"), "J"),
                 record["energy"],
-                format_value(baseline.get("accuracy_drop_pp")),
+                _drop(baseline.get("accuracy_drop_pp")),
                 str(baseline.get("note") or ""),
             ]
         )
@@ -219,6 +219,11 @@ def _gains(run: RunData) -> str:
         "note",
     ]
     return html_table(titles, rows, "Designs against baselines on the same hardware", (2, 3, 4, 5, 6))
+
+
+def _drop(value: object) -> str:
+    """A drop in points; what is below any measurement's digits is none."""
+    return "0" if isinstance(value, float) and abs(value) < 1e-6 else format_value(value)
 
 
 def _validation(run: RunData) -> str:

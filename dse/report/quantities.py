@@ -1,4 +1,4 @@
-"""How a column of a run folder is called and written for people: label, unit, prefix."""
+"""How a column of a run folder is written for people: label, unit, prefix; :mod:`dse.units` has the labels and meanings."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from dse import units
 
 #: Suffix of a column name -> unit as people write it. Longest suffix first.
 _UNITS = (
@@ -21,16 +23,6 @@ _UNITS = (
     ("_j", "J"),
     ("_w", "W"),
 )
-_LABELS = {
-    "latency_s": "Latency",
-    "energy_j": "Energy",
-    "area_mm2": "Area",
-    "accuracy_drop_pp": "Predicted accuracy drop",
-    "certificate_gap": "Certificate gap",
-    "power_w": "Power",
-    "error_bits": "Width of the error tensors",
-    "macs": "MACs",
-}
 #: Units that take SI prefixes; an area or a percentage does not.
 PREFIXED = frozenset({"s", "J", "W", "Hz", "bits", "bits/cycle", "MAC", "MAC/s", "MAC/bit"})
 _PREFIXES = {-15: "f", -12: "p", -9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T", 15: "P", 18: "E"}
@@ -60,7 +52,7 @@ class Quantity:
 
 
 def quantity(name: str, info: Mapping[str, Any]) -> Quantity:
-    """Label and unit of a column: what run.json says, else what the suffix of the name says.
+    """Label and unit of a column: what run.json says, else :mod:`dse.units`, else what the suffix of the name says.
 
     Parameters
     ----------
@@ -79,9 +71,10 @@ def quantity(name: str, info: Mapping[str, Any]) -> Quantity:
             break
     if name == "accuracy_drop_pp":
         unit = str((info.get("profile") or {}).get("unit") or "points")
-    label = _LABELS.get(name) or stem.replace("_", " ")
+    known = units.quantity(name)
+    label, meaning = (known.label, known.meaning) if known else (stem.replace("_", " "), "")
     return Quantity(
-        name, str(entry.get("label") or label), str(entry.get("unit") or unit), str(entry.get("meaning") or "")
+        name, str(entry.get("label") or label), str(entry.get("unit") or unit), str(entry.get("meaning") or meaning)
     )
 
 

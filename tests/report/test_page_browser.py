@@ -14,6 +14,8 @@ from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
 
 from dse.report import compare_runs, write_report  # noqa: E402
+from dse.report.design_text import design_text  # noqa: E402
+from dse.report.run_data import read_run  # noqa: E402
 
 CHROMIUM, DRIVER = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no Chromium with chromedriver")
@@ -131,11 +133,11 @@ def test_a_click_changes_the_bit_map(page):
     assert page.find_element(By.ID, "heat-text").text != before
 
 
-def test_download_gives_the_plan_file(page, run_folder):
+def test_download_gives_the_design_file(page, run_folder):
     page.find_element(By.CSS_SELECTOR, "#table [data-save]").click()
     path = page.downloads / "d00000.yaml"
     WebDriverWait(page, 15).until(lambda b: path.exists())
-    assert path.read_text() == (run_folder / "plans" / "d00000.yaml").read_text()
+    assert path.read_text() == design_text(read_run(run_folder), "d00000")
 
 
 def test_sorting_the_table(page):

@@ -307,7 +307,7 @@
     // Parts below 1 % are one: more colours than the palette has could not be told apart.
     const most = each.reduce((a, [, v]) => a + sum(v), 0), parts = each.filter(([, v]) => sum(v) >= 0.01 * most);
     const rest = each.filter(([, v]) => sum(v) < 0.01 * most);
-    if (rest.length) parts.push([rest.length === 1 ? rest[0][0] : `other (${rest.map(([name]) => name).join(", ")})`, detail.layers.map((_, l) => rest.reduce((a, [, v]) => a + v[l], 0)), 7]);
+    if (rest.length) parts.push([rest.length === 1 ? rest[0][0] : "other", detail.layers.map((_, l) => rest.reduce((a, [, v]) => a + v[l], 0)), 7]);
     bars("energy", parts.map(([name, v, k]) => ({
       type: "bar", orientation: "h", name: short(name.replaceAll("_", " "), 34), y: detail.layers, x: v, marker: fill(k),
       hovertemplate: `%{y}, ${safe(name.replaceAll("_", " "))}: %{x:.3~s}J<extra></extra>`,
@@ -316,7 +316,7 @@
     const all = totals.reduce((a, [, v]) => a + v, 0);
     const topLayers = largest(sums.map((s) => s.slice(1, 1 + detail.parts.length).reduce((a, b) => a + b, 0)), 3);
     el("energy-text").textContent = `${people(all, "J")} in ${which}: ${totals.sort((a, b) => b[1] - a[1]).map(([n, v]) => `${n.replaceAll("_", " ")} ${tidy((100 * v) / all, 2)} %`).join(", ")}. ` +
-      `Most in ${topLayers.map(([v, l]) => `${detail.layers[l]} (${people(v, "J")})`).join(", ")}.`;
+      `${rest.length > 1 ? `Other: ${rest.map(([name]) => name.replaceAll("_", " ")).join(", ")}. ` : ""}Most in ${topLayers.map(([v, l]) => `${detail.layers[l]} (${people(v, "J")})`).join(", ")}.`;
     const [nl, np, nv] = [detail.layers.length, detail.passes.length, detail.values.length];
     const by = detail.bounds.map(() => new Array(nl).fill(0));
     for (let l = 0; l < nl; l++)
