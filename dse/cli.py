@@ -354,6 +354,7 @@ def profile(
     activation_widths: Annotated[str, typer.Option(help="Widths of activations, bits.")] = "3,4,6,8",
     score: Annotated[str, typer.Option(help="kl, loss (needs labels) or noise (the inverse of the SQNR).")] = "kl",
     plans: Annotated[int, typer.Option(help="Whole plans to calibrate with, on other images; 0: none.")] = 24,
+    pairs: Annotated[int, typer.Option(help="Pairs of tensors to measure together: how well scores add.")] = 0,
     images: Annotated[int, typer.Option(help="Images to measure on, evenly spaced over the data.")] = 128,
     seed: Annotated[int, typer.Option(help="Of the choice of plans and images.")] = 0,
     per_tensor: Channels = False,
@@ -364,7 +365,7 @@ def profile(
     from dse.accuracy.profile_model import profile_onnx
     from dse.accuracy.summary import profile_summary
 
-    asked = settings(weight_widths, activation_widths, score, plans, seed)
+    asked = settings(weight_widths, activation_widths, score, plans, seed, pairs)
     with _measuring("measuring") as progress:
         file = profile_onnx(
             model, data, out, asked, labels=labels, images=images, per_channel=not per_tensor,

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from dse.accuracy.calibrate import Calibration, calibrate_file, plans_to_measure
 from dse.accuracy.loading import profile_from_file
+from dse.accuracy.pairs import Interaction, Tensor, choose_pairs, pairs_note
 from dse.accuracy.profile import some_names
 from dse.accuracy.schema import MIN_POINTS, Operand, PointFile, PredictionFile, ProfileFile, operands_of
 from dse.errors import InputError
@@ -80,6 +81,9 @@ class Settings:
         or ``noise`` (error over signal of the outputs before the softmax: the inverse of the SQNR, which adds).
     plans
         Whole-network plans to measure for the predictor; 0 for none.
+    pairs
+        Pairs of tensors to measure together at their narrowest widths: how well scores add (:mod:`dse.accuracy.pairs`). Each
+        costs one run of the network, as a score does.
     seed
         Of the choice of plans and of the images that they are measured on.
     """
@@ -89,9 +93,10 @@ class Settings:
     score: Score = "kl"
     plans: int = 24
     seed: int = 0
+    pairs: int = 0
 
 
-def settings(weight_widths: str, activation_widths: str, score: str, plans: int, seed: int) -> Settings:
+def settings(weight_widths: str, activation_widths: str, score: str, plans: int, seed: int, pairs: int = 0) -> Settings:
     """Settings from text, as the command line gives them.
 
     Raises
@@ -109,7 +114,7 @@ def settings(weight_widths: str, activation_widths: str, score: str, plans: int,
         problems.append(f"unknown score '{score}'{suggest(score, SCORES)}")
     if problems:
         raise InputError("dse profile", problems)
-    return Settings(widths[0], widths[1], cast(Score, score), plans, seed)
+    return Settings(widths[0], widths[1], cast(Score, score), plans, seed, pairs)
 
 
 SCORES = {
@@ -144,7 +149,7 @@ def measure(
     InputError
         Settings or data that do not fit, or a journal of another measurement.
     """
-    _check(images, labels, settings)
+    _check(images, labels, settings, len(model.layers))
     order = np.random.default_rng(settings.seed).permutation(len(images))
     half = len(images) // 2 if settings.plans else len(images)
     seen, unseen = np.sort(order[:half]), np.sort(order[half:])
@@ -155,7 +160,9 @@ def measure(
     jobs: list[tuple[str, Operand, int]] = [
         (layer, operand, width) for layer in model.layers for operand, widths in wanted for width in sorted(set(widths))
     ]
-    notebook = _Notebook(journal, _digest(model, images, labels, settings), len(jobs) + settings.plans, progress)
+    notebook = _Notebook(
+        journal, _digest(model, images, labels, settings), len(jobs) + settings.plans + settings.pairs, progress
+    )
     ranges = model.ranges(images[seen])
     base = model.outputs(images[seen], {}, {}, ranges)
     scores: dict[str, dict[Operand, dict[int, float]]] = {
@@ -172,6 +179,17 @@ def measure(
         scores[layer][operand][width] = notebook.value(f"{layer} {operand} {width}", score)
     baseline = None if labels is None else top1(base, labels[seen])
     file = _file(model, scores, settings, len(seen), baseline)
+    if settings.pairs:
+
+        def together(first: Tensor, second: Tensor, widths: tuple[int, int]) -> float:
+            given: dict[str, dict[str, int]] = {"weight": {}, "activation": {}}
+            for (layer, operand), width in zip((first, second), widths, strict=True):
+                given[operand][layer] = width
+            outputs = model.outputs(images[seen], given["weight"], given["activation"], ranges)
+            return output_score(settings.score, base, outputs, None if labels is None else labels[seen])
+
+        found = _pairs(scores, settings, together, notebook)
+        file = file.model_copy(update={"notes": [*file.notes, pairs_note(found)]})
     if not settings.plans:
         return file
     rest = None if labels is None else labels[unseen]
@@ -216,7 +234,7 @@ def measure_points(
         raise InputError(document.source, problems)
     first = next(iter(file.layers.values()))
     settings = Settings(tuple(sorted(first["weight"])), tuple(sorted(first["activation"])), "kl", plans, seed)
-    _check(images, labels, settings)
+    _check(images, labels, settings, len(model.layers))
     notebook = _Notebook(journal, _digest(model, images, labels, settings), plans, progress)
     ranges = model.ranges(images)
     labelled = file.prediction.model_copy(
@@ -230,6 +248,29 @@ def measure_points(
         update={"prediction": labelled, "layers": {name: file.layers[name] for name in model.layers}}
     )
     return _with_points(file, document, model, images, labels, settings, ranges, notebook)
+
+
+def _pairs(
+    scores: Mapping[str, Mapping[Operand, Mapping[int, float]]],
+    settings: Settings,
+    together: Callable[[Tensor, Tensor, tuple[int, int]], float],
+    notebook: _Notebook,
+) -> list[Interaction]:
+    narrow: dict[str, int] = {"weight": min(settings.weight_widths), "activation": min(settings.activation_widths)}
+    alone: dict[Tensor, float] = {
+        (layer, operand): by_width[narrow[operand]]
+        for layer, given in scores.items()
+        for operand, by_width in given.items()
+    }
+    found = []
+    for first, second in choose_pairs(alone, settings.pairs):
+        widths = narrow[first[1]], narrow[second[1]]
+        value = notebook.value(
+            f"pair {' '.join(first)} {' '.join(second)}",
+            lambda first=first, second=second, widths=widths: together(first, second, widths),  # type: ignore[misc]
+        )
+        found.append(Interaction(first, second, widths, (alone[first], alone[second]), value))
+    return found
 
 
 def output_score(kind: str, base: Array, outputs: Array, labels: Labels | None) -> float:
@@ -364,7 +405,7 @@ def _digest(model: Model, images: Images, labels: Labels | None, settings: Setti
     return hashed.hexdigest()
 
 
-def _check(images: Images, labels: Labels | None, settings: Settings) -> None:
+def _check(images: Images, labels: Labels | None, settings: Settings, layers: int) -> None:
     problems = []
     widths = (*settings.weight_widths, *settings.activation_widths)
     if not settings.weight_widths or not settings.activation_widths or not all(2 <= width <= 16 for width in widths):
@@ -379,6 +420,11 @@ def _check(images: Images, labels: Labels | None, settings: Settings) -> None:
         problems.append("the score 'loss' needs labels; without them, take 'kl' or 'noise'")
     if labels is not None and len(labels) != len(images):
         problems.append(f"expected a label for each of the {len(images)} images, got {len(labels)}")
+    tensors = 2 * layers
+    if not 0 <= settings.pairs <= tensors * (tensors - 1) // 2:
+        problems.append(
+            f"expected 0 to {tensors * (tensors - 1) // 2} pairs of {tensors} tensors, got {settings.pairs}"
+        )
     if len(images) < 2:
         problems.append(f"expected at least two images, got {len(images)}")
     if problems:
