@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -20,12 +21,14 @@ from dse.yaml_input import suggest
 MAX_FILE_BYTES = 2**31 - 1
 #: Largest size of a dimension that is believed.
 MAX_DIM = 2**31
+#: Axes of a tensor that are believed.
+MAX_AXES = 64
 #: Elements of a tensor whose values are kept: shapes, axes and scales are smaller.
 MAX_KEPT = 4096
 #: Rounds of shape inference; each resolves the shapes that were computed from those of the round before.
 MAX_ROUNDS = 6
 #: Nodes of a graph; the largest public ones have some ten thousand.
-MAX_NODES = 200_000
+MAX_NODES = 50_000
 
 #: Operators that compute shapes from shapes, folded where the inference of the library stops.
 _FOLDED = frozenset((
@@ -245,7 +248,9 @@ def _initializer_problems(onnx: Any, graph: Any) -> list[Problem]:
     problems = []
     for item in graph.initializer:
         where = f"initializer '{item.name}'"
-        if any(size < 0 or size > MAX_DIM for size in item.dims) or prod(item.dims) > 2**42:
+        if len(item.dims) > MAX_AXES:
+            problems.append(Problem(where, f"has {len(item.dims):,} axes; expected at most {MAX_AXES}"))
+        elif any(size < 0 or size > MAX_DIM for size in item.dims) or prod(item.dims) > 2**42:
             problems.append(Problem(where, f"no tensor has the shape {list(item.dims)}"))
         elif item.data_location == onnx.TensorProto.EXTERNAL:
             location = {entry.key: entry.value for entry in item.external_data}.get("location", "")
@@ -322,6 +327,9 @@ def _set_inputs(given: Sequence[Any], source: str, dims: Mapping[str, int]) -> N
         if not item.type.tensor_type.HasField("shape"):
             problems.append(Problem(where, "has no shape; export the model with input shapes"))
             continue
+        if len(item.type.tensor_type.shape.dim) > MAX_AXES:
+            problems.append(Problem(where, f"has more than {MAX_AXES} axes"))
+            continue
         for axis, dim in enumerate(item.type.tensor_type.shape.dim):
             name = f"{item.name}[{axis}]"
             names |= {name, dim.dim_param} - {""}
@@ -369,7 +377,11 @@ def _small_values(onnx: Any, graph: Any) -> dict[str, Any]:
             ]
     result = {}
     for name, item in items:
-        if prod(item.dims) <= MAX_KEPT and item.data_location != onnx.TensorProto.EXTERNAL:
+        if (
+            len(item.dims) <= MAX_AXES
+            and prod(item.dims) <= MAX_KEPT
+            and item.data_location != onnx.TensorProto.EXTERNAL
+        ):
             try:
                 result[name] = onnx.numpy_helper.to_array(item)
             except Exception:
@@ -502,6 +514,7 @@ def _bits_of_type(onnx: Any, kind: int) -> int:
     )
 
 
+@lru_cache(maxsize=256)
 def bits_of_type(kind: int) -> int:
     """Bits of an element of a ``TensorProto`` data type; 0 if it has no fixed size."""
     return _bits_of_type(onnx_library("dse import"), kind)

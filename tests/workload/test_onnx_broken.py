@@ -176,6 +176,8 @@ CASES = {
     "scalar input": (edited(dims()), "layer 'conv'"),
     "weight of negative size": (edited(weight(lambda t: t.dims.__setitem__(0, -4))), "no tensor has the shape"),
     "weight of huge size": (edited(weight(lambda t: t.dims.__setitem__(0, 2**62))), "no tensor has the shape"),
+    "weight of a million axes": (edited(weight(lambda t: t.dims.extend([2] * 10**6))), "has 1,000,004 axes"),
+    "input of a million axes": (edited(dims(*[2] * 10**5)), "has more than 64 axes"),
     "weight of no size": (edited(lambda m: None, weights={"w": np.zeros((0, 3, 3, 3), np.float32)}), "size 0|no shape"),
     "weight too short": (edited(weight(lambda t: setattr(t, "raw_data", t.raw_data[:100]))), "holds 100 bytes"),
     "weight of other rank": (edited(lambda m: None, weights={"w": np.zeros((4, 3), np.float32)}), "layer 'conv'"),
@@ -207,7 +209,7 @@ CASES = {
             functions=bomb(),
             domains=["f"],
         ),
-        "more than 200,000 operators once its functions are written out",
+        "more than 50,000 operators once its functions are written out",
     ),
     "matrices that do not fit": (
         edited(
