@@ -179,6 +179,7 @@ def _space(run: RunData) -> str:
             shown = ", ".join(_short(value) for value in values) if isinstance(values, list) else str(values)
             rows.append([str(item.get("name", "")), shown, _short(item.get("default"))])
     text = html_table(["parameter", "values searched", "default"], rows, "Hardware space") if rows else ""
+    text += _limits(run) + _sensitivity(run)
     sources = _get(run.info, "hardware", "sources")
     if isinstance(sources, Mapping) and sources:
         body = html_table(
@@ -188,37 +189,76 @@ def _space(run: RunData) -> str:
     return text
 
 
+def _limits(run: RunData) -> str:
+    """Hard limits with the share of the front that each binds, and the trials that it made infeasible."""
+    rows = [
+        [
+            str(item.get("limit", "")),
+            format_value(item.get("bound"), digits=5),
+            str(item.get("quantity") or ""),
+            f"{float(item.get('share_of_front_bound') or 0.0):.0%}",
+            str(item.get("infeasible_trials", "")),
+        ]
+        for item in listed(run.info, "limits")
+    ]
+    titles = ["limit", "bound", "unit", "binds, of the front", "trials that broke it"]
+    return html_table(titles, rows, "Hard limits", (1, 3, 4)) if rows else ""
+
+
+def _sensitivity(run: RunData) -> str:
+    """Total-order indices: the share of an objective's variance over the space that vanishes with a parameter fixed."""
+    items = listed(run.info, "sensitivity")
+    if not items:
+        return ""
+    objectives = list(dict.fromkeys(str(item["objective"]) for item in items))
+    names = list(dict.fromkeys(str(item["parameter"]) for item in items))
+    of = {(str(item["parameter"]), str(item["objective"])): item.get("total_order") for item in items}
+    rows = [[name, *(format_value(of.get((name, objective)), digits=2) for objective in objectives)] for name in names]
+    titles = ["parameter", *(quantity(objective, run.info).label for objective in objectives)]
+    body = html_table(titles, rows, "Sensitivity of the objectives to the parameters", tuple(range(1, len(titles))))
+    text = "Which parameters decide: share of an objective's variance that hangs on each (total-order Sobol indices)"
+    return f"<details><summary>{text}</summary>{body}</details>"
+
+
 def _gains(run: RunData) -> str:
-    rows = []
-    for record in comparisons(run):
-        baseline = record["baseline"]
-        limit = "" if baseline.get("feasible", True) else " (infeasible)"
-        rows.append(
-            [
-                f"{record['role']} {record['design']}",
-                f"{baseline.get('name', 'baseline')}{limit}",
-                format_value(baseline.get("latency_s"), "s"),
-                record["latency"],
-                format_value(baseline.get("energy_j"), "J"),
-                record["energy"],
-                _drop(baseline.get("accuracy_drop_pp")),
-                str(baseline.get("note") or ""),
-            ]
-        )
-    if not rows:
+    """The knee against every baseline; the other notable designs folded away; what cannot run in a sentence each."""
+    found = comparisons(run)
+    if not found:
         return "<p>This run holds no baselines.</p>"
     unit = quantity("accuracy_drop_pp", run.info).unit
-    titles = [
-        "design",
-        "against",
-        "its latency",
-        "design takes",
-        "its energy",
-        "design takes",
-        f"its drop ({unit})",
-        "note",
+    titles = ["against", "its latency", "design takes", "its energy", "design takes", f"its drop ({unit})", "note"]
+    text = ""
+    for number, design in enumerate(dict.fromkeys((record["role"], record["design"]) for record in found)):
+        name = " ".join(design)
+        of_design = [record for record in found if (record["role"], record["design"]) == design]
+        rows = [_gain(record) for record in of_design if record["baseline"].get("feasible", True)]
+        table = (
+            html_table(titles, rows, f"The {name} against baselines on its hardware", (1, 2, 3, 4, 5)) if rows else ""
+        )
+        failed = [record["baseline"] for record in of_design if not record["baseline"].get("feasible", True)]
+        sentences = "".join(
+            f'<p class="hint">{escape(str(item.get("name", "baseline")))} cannot run: {escape(str(item.get("note") or ""))}.</p>'
+            for item in failed
+        )
+        body = f"{table}{sentences}"
+        opened = " open" if number == 0 else ""
+        text += (
+            f"<details{opened}><summary>The {escape(name)} against baselines on its hardware</summary>{body}</details>"
+        )
+    return text
+
+
+def _gain(record: Mapping[str, Any]) -> list[str]:
+    baseline = record["baseline"]
+    return [
+        str(baseline.get("name", "baseline")),
+        format_value(baseline.get("latency_s"), "s"),
+        record["latency"],
+        format_value(baseline.get("energy_j"), "J"),
+        record["energy"],
+        _drop(baseline.get("accuracy_drop_pp")),
+        str(baseline.get("note") or ""),
     ]
-    return html_table(titles, rows, "Designs against baselines on the same hardware", (2, 3, 4, 5, 6))
 
 
 def _drop(value: object) -> str:

@@ -100,10 +100,11 @@ def summary_sentence(run: RunData) -> str:
 
 
 def _keeps_limit(baseline: dict[str, Any], limit: object) -> bool:
-    """Whether a baseline runs and keeps the accuracy limit, as far as its drop is known: what a gain may be told against."""
+    """Whether a baseline runs and keeps the accuracy limit: what a gain may be told against. An unknown drop breaks a limit."""
     drop = baseline.get("accuracy_drop_pp")
-    over = isinstance(drop, (int, float)) and isinstance(limit, (int, float)) and drop > limit
-    return bool(baseline.get("feasible", True)) and not over
+    # NaN keeps no limit either: comparisons with it are false.
+    kept = not isinstance(limit, (int, float)) or (isinstance(drop, (int, float)) and drop <= limit)
+    return bool(baseline.get("feasible", True)) and kept
 
 
 def summary_table(run: RunData | Path) -> Table:

@@ -89,6 +89,8 @@
     margin: { l: 60, r: 14, t: narrow() ? 108 : 66, b: 50 }, modebar: { bgcolor: "rgba(0,0,0,0)", color: css("--quiet"), activecolor: css("--accent") }, hoverlabel: { align: "left" },
     legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, traceorder: "normal" }, ...more,
   });
+  // Viridis begins nearly black: on a dark ground its lower end is lifted.
+  const ramp = () => (css("--ground").startsWith("#1") ? [[0, "#7d8cff"], [0.35, "#3fb8c9"], [0.7, "#7ad151"], [1, "#fde725"]] : "Viridis");
   // Beyond the palette's colours, stripes tell apart.
   const fill = (k) => ({ color: PALETTE[k % PALETTE.length], ...(k >= PALETTE.length ? { pattern: { shape: "/", fgcolor: css("--ground"), size: 6 } } : {}) });
   const scaled = (c) => (c.words ? {} : c.prefixed ? { tickformat: "~s", ticksuffix: c.unit } : { tickformat: "~g" });
@@ -150,7 +152,7 @@
       const marker = { color: PALETTE[0], size: edge.length > 400 ? 6 : 9, line: { width: 0.7, color: css("--ground") } };
       if (c && !c.words)
         Object.assign(marker, {
-          color: edge.map((i) => c.values[i]), colorscale: "Viridis", showscale: true,
+          color: edge.map((i) => c.values[i]), colorscale: ramp(), showscale: true,
           colorbar: { title: { text: c.title, side: narrow() ? "top" : "right" }, orientation: narrow() ? "h" : "v",
             ...(narrow() ? { y: -0.28, yanchor: "top", thickness: 10 } : { thickness: 12 }), outlinewidth: 0, ...scaled(c) },
         });
@@ -228,7 +230,7 @@
     Plotly.react(box, [{
       type: "parcoords", dimensions, labelangle: 0, labelfont: { color: css("--ink"), size: 11 }, tickfont: { color: css("--ink"), size: 10 },
       rangefont: { color: "rgba(0,0,0,0)", size: 1 },
-      line: { color: rows.map((i) => by.values[i]), colorscale: "Viridis" }, unselected: { line: { color: css("--dim"), opacity: 0.15 } },
+      line: { color: rows.map((i) => by.values[i]), colorscale: ramp() }, unselected: { line: { color: css("--dim"), opacity: 0.15 } },
     }], layout({ margin: { l: 60, r: 80, t: 70, b: 22 } }), CONFIG);
     if (!box.dataset.wired) {
       box.dataset.wired = "1";
