@@ -276,6 +276,11 @@ def adapt_strategy(strategy: str, loss: float, mean_loss: float) -> str:
     return STRATEGIES[min(STRATEGIES.index(strategy) + 1, 2)]
 
 
+def adapt_control_overhead(layers: int) -> Overhead:
+    """AdaPT's lookback, resolution and strategy at one decision: some ten scalar operations for each layer, no tensor."""
+    return Overhead(operations=10.0 * layers, traffic_bits=3.0 * 32 * layers)
+
+
 def adapt_published_overhead(
     weights: ArrayLike,
     word: ArrayLike,

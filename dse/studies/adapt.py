@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 
 from dse.cost import evaluate
 from dse.precision import Schedule
-from dse.precision.policies import Overhead, push_down_overhead, push_up_overhead
+from dse.precision.policies import Overhead, adapt_control_overhead, push_down_overhead, push_up_overhead
 from dse.studies.adapt_model import (
     CLAIMED,
     ITERATIONS,
@@ -56,7 +56,8 @@ def policy(network: Network, lookback: int = 50, bins: int = 100, trials: int = 
         push_down_overhead(layer.parameters, bins, trials) + push_up_overhead(layer.parameters, lookback)
         for layer in network.mac_layers
     ]
-    return sum(one[1:], one[0]) * (ITERATIONS / lookback)
+    decision = sum(one, adapt_control_overhead(len(one)))
+    return decision * (ITERATIONS / lookback)
 
 
 def hardware_rows(run: RunOf) -> list[Row]:

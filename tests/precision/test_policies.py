@@ -13,6 +13,7 @@ from dse.precision.policies import (
     STRATEGIES,
     Overhead,
     adapt_bins,
+    adapt_control_overhead,
     adapt_lookback,
     adapt_published_overhead,
     adapt_strategy,
@@ -146,6 +147,7 @@ def test_overheads_by_hand():
     assert push_up_overhead(1000, lookback=10) == Overhead(32_000, 32 * 21_000)
     assert precision_range_overhead(samples=50, classes=9) == Overhead(500, 500 * 32)
     assert loss_plateau_overhead() == Overhead(12, 160)
+    assert adapt_control_overhead(3) == Overhead(30, 288)
     assert Overhead(1, 2) + Overhead(3, 4) * 2 == Overhead(7, 10)
 
 

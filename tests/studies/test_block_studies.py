@@ -67,11 +67,11 @@ def test_side_by_side_holds_a_row_of_each_quantity_per_system():
     rows = side_by_side.study().rows
     systems = {row.system for row in rows}
     assert len(systems) == len(side_by_side.entries(NET)) + 1
-    energy = {row.system: row.ours for row in rows if row.quantity == f"energy relative to {side_by_side.BASELINE}"}
+    energy = {row.system: row.ours for row in rows if row.quantity == "relative energy"}
     assert energy[side_by_side.BASELINE] == 1.0
     assert set(energy) == systems
-    power = {row.system: row.ours for row in rows if row.quantity == "average power"}
-    joule = {row.system: row.ours * 1e3 for row in rows if row.quantity == "energy of the run"}
-    second = {row.system: row.ours * 3600.0 for row in rows if row.quantity == "time of the run"}
+    power = {row.system: row.ours for row in rows if row.quantity == "power"}
+    joule = {row.system: row.ours * 1e3 for row in rows if row.quantity == "energy"}
+    second = {row.system: row.ours * 3600.0 for row in rows if row.quantity == "time"}
     assert all(power[name] == pytest.approx(joule[name] / second[name]) for name in systems)
     assert energy["CPT 3-8/8"] < 1.0 < energy["AdaPT, ResNet-20 on CIFAR-10"]
