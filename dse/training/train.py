@@ -44,6 +44,8 @@ class Recipe:
         Operands that are rounded stochastically.
     statistics
         Iterations between two rows of gradient statistics; 0: none.
+    test_every
+        Epochs between two tests; the last epoch is always tested, the accuracy of the others is NaN.
     """
 
     network: str = "cnn"
@@ -54,6 +56,7 @@ class Recipe:
     seed: int = 0
     stochastic: tuple[str, ...] = ("error",)
     statistics: int = 50
+    test_every: int = 1
 
     def iterations(self, samples: int) -> int:
         """Steps of the whole run."""
@@ -116,7 +119,9 @@ def train(
         for layer in layers.values():
             layer.control.watch = False
             layer.control.seen.clear()
-        epochs.append(Epoch(epoch, iteration, float(np.mean(losses)), accuracy_of(module, data)))
+        tested = diverged or epoch == recipe.epochs or epoch % recipe.test_every == 0
+        accuracy = accuracy_of(module, data) if tested else float("nan")
+        epochs.append(Epoch(epoch, iteration, float(np.mean(losses)), accuracy))
         if progress is not None:
             progress(epochs[-1], (time.monotonic() - start) / epoch * (recipe.epochs - epoch))
         if diverged:
