@@ -300,7 +300,7 @@ def import_model(
     from dse.workload.nests import network_text, write_text
     from dse.workload.onnx_import import import_onnx, import_summary, plan_formats, read_dims, strip_onnx
 
-    found = import_onnx(model, batch=batch, dims=read_dims(dim or []))
+    found = import_onnx(model, batch=batch, dims=read_dims(dim or []), name=out.stem)
     formats = Plan.from_formats(found.network, plan_formats(found, str(model))) if plan is not None else None
     lines = import_summary(found)
     write_text(out, network_text(found.network, "\n".join(lines)))

@@ -11,6 +11,7 @@ from typing import Any
 from dse.errors import InputError, Problem
 from dse.workload.build import MAX_MACS
 from dse.workload.model import Layer, Network
+from dse.workload.onnx_contrib import CONTRIBUTED, is_contributed, stand_in
 from dse.workload.onnx_layers import (
     FREE,
     HANDLERS,
@@ -23,7 +24,7 @@ from dse.workload.onnx_layers import (
     attributes,
 )
 from dse.workload.onnx_names import layer_names
-from dse.workload.onnx_read import OnnxGraph, bits_of_type, onnx_library, read_model, resolve_shapes
+from dse.workload.onnx_read import OnnxGraph, Shape, bits_of_type, onnx_library, read_model, resolve_shapes
 
 #: Operators through which a tensor is the same tensor for those who read it.
 _SAME = ("Identity", "Dropout", "Cast", "QuantizeLinear", "DequantizeLinear")
@@ -32,6 +33,9 @@ _TYPES = {
     1: "fp32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 10: "fp16", 11: "fp32", 16: "bf16",
     17: "fp8_e4m3", 18: "fp8_e4m3", 19: "fp8_e5m2", 20: "fp8_e5m2", 21: "uint4", 22: "int4",
 }  # fmt: skip
+#: Data types of indices and shapes (int32, int64, bool), and how many of them a shape has at most.
+_INTEGERS = (6, 7, 9)
+_FEW = 64
 #: Largest initializer that a stripped copy keeps, elements.
 _STRIP_ABOVE = 256
 
@@ -75,7 +79,9 @@ class Imported:
     skipped: tuple[Skipped, ...]
 
 
-def import_onnx(path: str | Path, *, batch: int | None = None, dims: Mapping[str, int] | None = None) -> Imported:
+def import_onnx(
+    path: str | Path, *, batch: int | None = None, dims: Mapping[str, int] | None = None, name: str | None = None
+) -> Imported:
     """Read an ONNX model; weights and external data are not loaded.
 
     Parameters
@@ -84,6 +90,8 @@ def import_onnx(path: str | Path, *, batch: int | None = None, dims: Mapping[str
         Samples per step of the network; default: those of the model's first input. Its layers are per sample either way.
     dims
         Sizes of the dimensions that the model leaves open, by name.
+    name
+        Of the network; default: the file's without suffix.
 
     Raises
     ------
@@ -100,7 +108,7 @@ def import_onnx(path: str | Path, *, batch: int | None = None, dims: Mapping[str
         for node, name in zip(model.graph.node, layer_names(model.graph), strict=True)
         if node.output
     }
-    graph = resolve_shapes(model, source, dims or {})
+    graph = resolve_shapes(model, source, dims or {}, _stand_in)
     samples = _samples(graph)
     flow = Flow(graph, samples)
     flow.dynamic |= set(graph.inputs)
@@ -112,7 +120,7 @@ def import_onnx(path: str | Path, *, batch: int | None = None, dims: Mapping[str
     if total > MAX_MACS:
         raise InputError(source, [f"has {total:.3g} multiply-accumulates per sample; expected at most 2^50"])
     network = Network(
-        name=Path(source).stem,
+        name=name or Path(source).stem,
         source=f"imported from {Path(source).name}"
         + (f", produced by {_plain(model.producer_name)}" if model.producer_name else ""),
         layers=tuple(layer for layer, _ in layers),
@@ -213,18 +221,22 @@ def _walk(flow: Flow, names: Mapping[str, str], source: str) -> tuple[list[tuple
         name = names.get(node.output[0], node.name) if node.output else node.name
         made: list[Layer] = []
         missed = 0.0 if node.op_type in MOVING else float("nan")
-        if node.domain in ("", "ai.onnx") and node.op_type in HANDLERS:
+        standard = node.domain in ("", "ai.onnx") or is_contributed(node)
+        handler = (CONTRIBUTED.get(node.op_type) if is_contributed(node) else None) or (
+            HANDLERS.get(node.op_type) if standard else None
+        )
+        if handler is not None:
             try:
-                made = HANDLERS[node.op_type](flow, node, name)
+                made = handler(flow, node, name)
             except Unsupported as error:
                 missed = error.macs
             except (Unknown, IndexError, KeyError, ValueError, TypeError, ZeroDivisionError) as error:
-                if node.op_type in MULTIPLYING:
+                if node.op_type in MULTIPLYING or node.op_type in CONTRIBUTED:
                     # What follows a tensor of unknown shape is unknown too: only the first one is news.
                     told = str(error) if isinstance(error, Unknown) else "its inputs are not those of such an operator"
                     raise InputError(source, [Problem(f"layer '{name}' ({node.op_type})", told)]) from None
                 missed = 0.0
-        if not made and node.op_type not in FREE:
+        if not made and node.op_type not in FREE and not _computes_shapes(flow.graph, node):
             skipped.append((node, missed))
         if len(made) == 1 and made[0].kind in ("conv", "fc", "embedding"):
             table = _table(flow, makers, node)
@@ -235,6 +247,16 @@ def _walk(flow: Flow, names: Mapping[str, str], source: str) -> tuple[list[tuple
             flow.errors.update(tensor for tensor in node.output if tensor)
         layers += [(layer, node) for layer in made]
     return layers, skipped
+
+
+def _stand_in(onnx: Any, node: Any, known: Mapping[str, Shape]) -> tuple[list[Any], list[Any]] | None:
+    return stand_in(onnx, node, known) if is_contributed(node) else None
+
+
+def _computes_shapes(graph: OnnxGraph, node: Any) -> bool:
+    """Whether a node makes nothing but a few integers: arithmetic on shapes, no work."""
+    sizes = [prod(graph.shapes.get(name) or (1,)) for name in node.output if name]
+    return all(graph.types.get(name) in _INTEGERS for name in node.output if name) and max(sizes, default=0) <= _FEW
 
 
 def _runs(flow: Flow, node: Any) -> bool:
@@ -288,6 +310,11 @@ def _formats(graph: OnnxGraph, flow: Flow, layers: list[tuple[Layer, Any]]) -> d
             continue
         place = 3 if node.op_type in ("QLinearConv", "QLinearMatMul") else 1
         read = node.input[0]
+        if node.op_type == "MatMulNBits":
+            flags = attributes(node)
+            packed = f"int{flags.get('bits', 4)}:vector{flags.get('block_size', 32)}"
+            result[layer.name] = (packed, _format(graph, makers, read, False))
+            continue
         weight = node.input[place] if layer.kind != "matmul" or len(node.input) > place else read
         result[layer.name] = (_format(graph, makers, weight, True), _format(graph, makers, read, False))
     integers = any(name.startswith(("int", "uint")) for pair in result.values() for name in pair)

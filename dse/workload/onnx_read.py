@@ -7,7 +7,7 @@ executed but integer arithmetic on shapes.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
@@ -119,7 +119,10 @@ def read_model(path: str | Path) -> Any:
     return model
 
 
-def resolve_shapes(model: Any, source: str, dims: Mapping[str, int]) -> OnnxGraph:
+StandIn = Callable[[Any, Any, Mapping[str, Shape]], tuple[list[Any], list[Any]] | None]
+
+
+def resolve_shapes(model: Any, source: str, dims: Mapping[str, int], stand_in: StandIn) -> OnnxGraph:
     """Infer the shape of every tensor.
 
     Parameters
@@ -127,6 +130,8 @@ def resolve_shapes(model: Any, source: str, dims: Mapping[str, int]) -> OnnxGrap
     dims
         Size of each dimension that the model leaves open, by the model's name for it, or as ``input[axis]``. The first dimension of
         inputs is the batch and 1 if not given.
+    stand_in
+        Standard nodes, with initializers, that have the output shapes of a node which the library does not know; None for others.
 
     Raises
     ------
@@ -160,10 +165,20 @@ def resolve_shapes(model: Any, source: str, dims: Mapping[str, int]) -> OnnxGrap
             item.type.tensor_type.ClearField("shape")
     # Before IR version 4 every initializer had to be an input as well, those that are folded here too.
     model.ir_version = max(model.ir_version, 4)
+    originals = [_copy(node) for node in graph.node]
+    known = {item.name: tuple(item.dims) for item in graph.initializer}
+    known |= {item.name: tuple(dim.dim_value for dim in item.type.tensor_type.shape.dim) for item in given}
+    nodes = []
+    for node in originals:
+        found = stand_in(onnx, node, known)
+        nodes += [node] if found is None else found[0]
+        graph.initializer.extend([] if found is None else found[1])
+    del graph.node[:]
+    graph.node.extend(nodes)
     shapes, types = _inferred(onnx, model, source, values)
     return OnnxGraph(
         source=source,
-        nodes=tuple(graph.node),
+        nodes=tuple(originals),
         initializers={item.name: tuple(item.dims) for item in graph.initializer},
         inputs={item.name: shapes[item.name] or () for item in given},
         shapes=shapes,
@@ -306,7 +321,7 @@ def _graph_problems(graph: Any) -> list[Problem]:
         stuck = [_label(graph.node[i], i) for i, count in enumerate(waiting) if count][:4]
         return [Problem("graph", f"its operators wait for each other in a circle: {', '.join(stuck)}")]
     if any(source > reader for source, all_ in readers.items() for reader in all_):
-        nodes = [type(graph.node[0]).FromString(graph.node[index].SerializeToString()) for index in order]
+        nodes = [_copy(graph.node[index]) for index in order]
         del graph.node[:]
         graph.node.extend(nodes)
     return []
@@ -360,6 +375,10 @@ def _set_inputs(given: Sequence[Any], source: str, dims: Mapping[str, int]) -> N
         raise InputError(source, problems[:20])
 
 
+def _copy(message: Any) -> Any:
+    return type(message).FromString(message.SerializeToString())
+
+
 def _fixed(item: Any) -> bool:
     kind = item.type.tensor_type
     return bool(kind.HasField("shape")) and all(
@@ -407,7 +426,7 @@ def _inferred(
             break
         made = set(folded)
         nodes = [node for node in model.graph.node if not made.issuperset(node.output)]
-        copies = [type(node).FromString(node.SerializeToString()) for node in nodes]
+        copies = [_copy(node) for node in nodes]
         del model.graph.node[:]
         model.graph.node.extend(copies)
         model.graph.initializer.extend(onnx.numpy_helper.from_array(values[name], name) for name in folded)

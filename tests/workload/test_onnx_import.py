@@ -304,3 +304,73 @@ def test_external_data_are_not_read(tmp_path):
     tensor.external_data.add(key="location", value="weights.bin")
     path.write_bytes(model.SerializeToString())
     assert import_onnx(path).network.parameters == 8_000_000
+
+
+def test_operators_of_onnxruntime_in_a_language_model(tmp_path):
+    """One block as onnxruntime's model builder writes it: packed 4-bit weights, grouped queries, a cache, norms with sums."""
+    ms = {"domain": "com.microsoft"}
+    nodes = [
+        helper.make_node("Gather", ["embed.weight", "ids"], ["e"]),
+        helper.make_node("SimplifiedLayerNormalization", ["e", "n0.weight"], ["n0"], axis=-1),
+        helper.make_node("MatMulNBits", ["n0", "qkv_q4", "qkv_s"], ["qkv"], name="qkv", K=64, N=128, bits=4, block_size=32, **ms),
+        helper.make_node(
+            "GroupQueryAttention", ["qkv", "", "", "pk", "pv", "len", "total"], ["a", "nk", "nv"], name="attn",
+            num_heads=4, kv_num_heads=2, **ms,
+        ),
+        helper.make_node("MatMulNBits", ["a", "o_q4", "o_s"], ["o"], name="o", K=64, N=64, bits=4, block_size=32, **ms),
+        helper.make_node("SkipSimplifiedLayerNormalization", ["e", "o", "n1.weight"], ["n1", "", "", "sum"], name="n1", **ms),
+        helper.make_node("MatMul", ["n1", "head"], ["h"], name="head"),
+        helper.make_node("Add", ["h", "bias"], ["y"], name="add"),
+    ]  # fmt: skip
+    weights = {
+        "embed.weight": zeros(50, 64), "n0.weight": zeros(64), "n1.weight": zeros(64), "head": zeros(64, 50), "bias": zeros(50),
+        "qkv_q4": np.zeros((128, 2, 16), np.uint8), "qkv_s": zeros(256), "o_q4": np.zeros((64, 2, 16), np.uint8), "o_s": zeros(128),
+        "len": np.zeros(1, np.int32), "total": np.zeros(1, np.int32),
+    }  # fmt: skip
+    past = ["batch", 2, "past", 16]
+    inputs = {"ids": (TensorProto.INT64, ["batch", "seq"]), "pk": past, "pv": past}
+    path = save(tmp_path / "m.onnx", nodes, inputs, weights=weights, domains=["com.microsoft"])
+    found = import_onnx(path, dims={"seq": 3, "past": 5})
+    layers = {layer.name: layer for layer in found.network.layers}
+    assert [layer.name for layer in found.network.mac_layers] == ["qkv", "attn.scores", "attn.context", "o", "head"]
+    assert (layers["qkv"].N, layers["qkv"].K, layers["qkv"].C) == (3, 128, 64)
+    scores = layers["attn.scores"]
+    assert (scores.G, scores.N, scores.K, scores.C, scores.cached) == (2, 6, 8, 16, True)
+    assert (layers["n1"].kind, layers["n1.add"].kind) == ("layernorm", "add")
+    assert found.formats["qkv"] == ("int4:vector32", "fp32")
+    assert not found.skipped
+
+
+def test_the_command_writes_workload_plan_and_stripped_copy_that_load_back(tmp_path):
+    from typer.testing import CliRunner
+
+    from dse.cli import app
+    from dse.precision import Plan
+
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["xq"]),
+        helper.make_node("DequantizeLinear", ["xq", "s", "z"], ["xd"]),
+        helper.make_node("DequantizeLinear", ["fc.weight", "sw"], ["wd"], axis=0),
+        helper.make_node("Gemm", ["xd", "wd"], ["h"], transB=1),
+        helper.make_node("Relu", ["h"], ["r"]),
+        helper.make_node("Gemm", ["r", "out.weight"], ["y"], transB=1),
+    ]
+    weights = {
+        "s": np.float32(0.1), "z": np.uint8(3), "sw": np.ones(32, np.float32), "fc.weight": np.zeros((32, 16), np.int8),
+        "out.weight": zeros(4, 32),
+    }  # fmt: skip
+    path = save(tmp_path / "m.onnx", nodes, {"x": ["n", 16]}, weights=weights)
+    out = {key: tmp_path / name for key, name in (("-o", "net.yaml"), ("--plan", "plan.yaml"), ("--strip", "s.onnx"))}
+    arguments = [str(item) for pair in out.items() for item in pair]
+    result = CliRunner().invoke(app, ["import", str(path), "--batch", "8", *arguments])
+    assert result.exit_code == 0, result.output
+    net = load_workload(out["-o"])
+    assert (net.batch, net.macs) == (8, 32 * 16 + 4 * 32)
+    plan = Plan.load(out["--plan"], net)
+    first, _, last = (net.layers.index(layer) for layer in net.layers)
+    assert (str(plan.cells("weight")[first].name), str(plan.cells("activation")[first].name)) == (
+        "int8:channel",
+        "uint8",
+    )
+    assert plan.cells("weight")[last].name == "fp32"
+    assert import_onnx(out["--strip"]).formats == import_onnx(path).formats

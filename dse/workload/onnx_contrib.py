@@ -1,0 +1,141 @@
+"""Operators of onnxruntime (``com.microsoft``) that exported and optimized language models have.
+
+The library cannot infer their shapes, so while shapes are inferred a standard operator stands in that makes the same one: a product
+with weights of no values, or the identity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from math import prod
+from typing import Any
+
+from dse.workload.model import Layer
+from dse.workload.onnx_layers import (
+    Flow,
+    Handler,
+    Unknown,
+    Unsupported,
+    attention_layers,
+    attributes,
+    layer_norm,
+    matmul,
+)
+from dse.workload.onnx_read import Shape
+
+#: Operators whose first output has the shape of their first input.
+_SAME_SHAPE = (
+    "FastGelu", "Gelu", "BiasGelu", "QuickGelu", "SimplifiedLayerNormalization", "SkipLayerNormalization",
+    "SkipSimplifiedLayerNormalization", "RotaryEmbedding", "MultiHeadAttention", "GroupQueryAttention",
+)  # fmt: skip
+_PRODUCTS = ("MatMulNBits", "MatMulIntegerToFloat", "DynamicQuantizeMatMul")
+#: Where a further output repeats the shape of the first input.
+_SUM_OUTPUT = {"SkipLayerNormalization": 3, "SkipSimplifiedLayerNormalization": 3}
+
+
+def is_contributed(node: Any) -> bool:
+    """Whether a node needs a stand-in."""
+    return node.op_type in (*_SAME_SHAPE, *_PRODUCTS) and (
+        node.domain == "com.microsoft" or node.op_type == "SimplifiedLayerNormalization"
+    )
+
+
+def stand_in(onnx: Any, node: Any, known: Mapping[str, Shape]) -> tuple[list[Any], list[Any]]:
+    """Standard nodes with the output shapes of a contributed one, and initializers without values for them.
+
+    Parameters
+    ----------
+    known
+        Shapes of initializers and inputs.
+    """
+    make, first = onnx.helper.make_node, node.output[0]
+    weights: list[Any] = []
+
+    def product(inner: int, width: int) -> list[Any]:
+        weights.append(
+            onnx.TensorProto(name=f"{first}/stand_in", data_type=onnx.TensorProto.FLOAT, dims=[inner, width])
+        )
+        return [make("MatMul", [node.input[0], weights[0].name], [first])]
+
+    flags = attributes(node)
+    if node.op_type == "MatMulNBits":
+        return product(flags.get("K", 1), flags.get("N", 1)), weights
+    if node.op_type in _PRODUCTS:
+        return [make("MatMul", list(node.input[:2]), [first])], weights
+    if node.op_type == "GroupQueryAttention" and not node.input[1]:
+        width = _head_width(node, known)
+        heads, pairs = flags.get("num_heads", 1), flags.get("kv_num_heads", 1)
+        return product((heads + 2 * pairs) * width, heads * width), weights
+    nodes = [make("Identity", [node.input[0]], [first])]
+    place = _SUM_OUTPUT.get(node.op_type, 99)
+    if len(node.output) > place and node.output[place]:
+        nodes.append(make("Identity", [node.input[0]], [node.output[place]]))
+    return nodes, weights
+
+
+def product_of_packed_weights(flow: Flow, node: Any, name: str) -> list[Layer]:
+    """MatMulNBits: weights of a few bits, packed; ``K`` inputs and ``N`` outputs."""
+    flags, read = attributes(node), flow.shape(node.input[0])
+    inner, width = flags.get("K", 0), flags.get("N", 0)
+    if not read or read[-1] != inner or width < 1:
+        raise Unknown(f"an input of shape {list(read)} does not fit {inner} x {width} weights")
+    rows = prod(read[:-1])
+    rows = rows // flow.batch if rows % flow.batch == 0 else rows
+    bias = len(node.input) > 5 and bool(node.input[5])
+    passes = flow.mac_passes(node.input[0], node.input[1])
+    return [Layer(name=name, kind="fc", N=rows, K=width, C=inner, bias=bias, passes=passes)]
+
+
+def grouped_query_attention(flow: Flow, node: Any, name: str) -> list[Layer]:
+    """GroupQueryAttention: query, key and value apart or packed in one tensor; the past in a cache."""
+    flags, query = attributes(node), flow.shape(node.input[0])
+    heads, pairs = flags.get("num_heads", 0), flags.get("kv_num_heads", 0)
+    if len(query) != 3 or min(heads, pairs) < 1:
+        raise Unknown(f"queries of shape {list(query)} make no attention")
+    packed = not node.input[1]
+    width = query[2] // (heads + 2 * pairs) if packed else query[2] // heads
+    past = flow.shape(node.input[3])[2] if len(node.input) > 3 and node.input[3] else 0
+    return attention_layers(flow, node, name, query[0], heads, pairs, query[1], past + query[1], width, width, past > 0)
+
+
+def multi_head_attention(flow: Flow, node: Any, name: str) -> list[Layer]:
+    """MultiHeadAttention of 3-axis queries, with keys of 3 axes or, as heads, of 4."""
+    query, heads = flow.shape(node.input[0]), attributes(node).get("num_heads", 0)
+    if len(query) != 3 or heads < 1 or not node.input[1]:
+        raise Unsupported
+    key = flow.shape(node.input[1])
+    columns = key[1] if len(key) == 3 else key[2]
+    past = flow.shape(node.input[6])[2] if len(node.input) > 6 and node.input[6] else 0
+    width = query[2] // heads
+    return attention_layers(flow, node, name, query[0], heads, heads, query[1], past + columns, width, width, past > 0)
+
+
+def skip_norm(flow: Flow, node: Any, name: str) -> list[Layer]:
+    """A sum and a norm in one: ``input, skip, scale, shift``."""
+    shape = flow.sample(node.input[0])
+    scales = prod(flow.shape(node.input[2]))
+    rest = max(prod(shape) // scales, 1)
+    passes = flow.vector_passes(node)
+    both = Layer(name=f"{name}.add", kind="add", G=scales, P=rest, input_hw=(rest, 1), passes=passes)
+    shift = node.op_type == "SkipLayerNormalization" and len(node.input) > 3 and bool(node.input[3])
+    return [both, replace(both, name=name, kind="layernorm", bias=shift)]
+
+
+#: What makes layers of the operators of this module.
+CONTRIBUTED: Mapping[str, Handler] = {
+    "MatMulNBits": product_of_packed_weights,
+    "MatMulIntegerToFloat": matmul,
+    "DynamicQuantizeMatMul": matmul,
+    "GroupQueryAttention": grouped_query_attention,
+    "MultiHeadAttention": multi_head_attention,
+    "SimplifiedLayerNormalization": layer_norm,
+    "SkipLayerNormalization": skip_norm,
+    "SkipSimplifiedLayerNormalization": skip_norm,
+}
+
+
+def _head_width(node: Any, known: Mapping[str, Shape]) -> int:
+    """Features of a head, from the cache of keys ``[batch, heads, past, width]``."""
+    cache = known.get(node.input[3], ()) if len(node.input) > 3 else ()
+    return cache[3] if len(cache) == 4 else 1
