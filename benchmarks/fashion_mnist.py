@@ -134,7 +134,8 @@ def calibrated(folder, data, network, seeds):
         found = [run(folder, data, f"error{bits}-{seed}", (f"error{bits}", f"error int{bits}", "static"),
                      lambda plan=plan: Scheduled(Schedule.static(plan, ITERATIONS), network), seed)["accuracy"]
                  for seed in SEEDS[:1]]  # fmt: skip
-        errors[bits] = round(float(np.mean(found)), 3)
+        # An error tensor earns no credit: what is above the baseline is noise.
+        errors[bits] = round(min(float(np.mean(found)), float(np.mean(baseline))), 3)
     path = folder / "profiles" / f"{NAME}.yaml"
     path.parent.mkdir(exist_ok=True)
     noise = float(np.sqrt(np.mean(spreads)))
@@ -155,7 +156,7 @@ def calibrated(folder, data, network, seeds):
             ),
             "error_tensor": ErrorTensorFile(
                 source=SOURCE,
-                note="Errors rounded stochastically, weights and activations in float32, one seed each.",
+                note="Errors rounded stochastically, weights and activations in float32, one seed each; a gain is noise: none.",
                 baseline=round(float(np.mean(baseline)), 3),
                 baseline_name="the float32 runs",
                 widths=errors,
@@ -209,8 +210,12 @@ def check_designs(folder, data, network, profile, seeds):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--ship", action="store_true", help="Copy the small files into the package instead of training.")
     options = parser.parse_args()
     folder = options.folder
+    if options.ship:
+        ship(folder)
+        return
     folder.mkdir(parents=True, exist_ok=True)
     data = load_dataset(DATA, SAMPLES)
     network = workload_of(make_module("cnn", data.shape, data.classes, 0), data.shape, NAME, SOURCE, 64, SAMPLES, EPOCHS)
@@ -229,6 +234,21 @@ def main() -> None:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
+
+
+def ship(folder):
+    """Copy what is small into the package: workload, profile, results, checked designs, and the formats over time of policies."""
+    root = Path(__file__).parents[1]
+    data = root / "dse" / "studies" / "data" / "fashion_mnist"
+    data.mkdir(parents=True, exist_ok=True)
+    write_text(root / "workloads" / "profiles" / f"{NAME}.yaml", (folder / "profiles" / f"{NAME}.yaml").read_text())
+    for name in ("results.csv", "designs.csv", "error_scores.csv"):
+        write_text(data / name, (folder / name).read_text())
+    for system in ("adapt", "fractrain", "cpt", "dynasty_like"):
+        for seed in SEEDS if system in ("adapt", "fractrain") else SEEDS[:1]:
+            path = folder / "runs" / f"{system}-{seed}" / "formats.csv"
+            if path.exists():
+                write_text(data / f"formats_{system}_{seed}.csv", path.read_text())
 
 
 if __name__ == "__main__":

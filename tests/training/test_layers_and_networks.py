@@ -11,6 +11,7 @@ from dse.precision.formats import parse_format  # noqa: E402
 from dse.training.layers import BlockMap, Control, Conv, Linear, MatMul, mac_layers, store  # noqa: E402
 from dse.training.networks import NETWORKS, make_module, workload_of  # noqa: E402
 from dse.training.torch_quantize import quantize  # noqa: E402
+from dse.workload.load import load_workload  # noqa: E402
 from dse.workload.nests import network_text  # noqa: E402
 
 
@@ -143,3 +144,13 @@ def test_first_weights_follow_the_seed():
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert np.isfinite(first.detach().numpy()).all()
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_the_shipped_workload_is_the_network(name):
+    shipped = load_workload(f"fashion_{name}")
+    found = workload_of(
+        make_module(name, (1, 28, 28), 10, 0), (1, 28, 28), shipped.name, shipped.source, shipped.batch, shipped.samples,
+        shipped.epochs, shipped.optimizer,
+    )  # fmt: skip
+    assert shipped.layers == found.layers
