@@ -467,6 +467,30 @@ def _measuring(
             raise typer.Exit(130) from None
 
 
+@app.command(epilog="Example: dse sweep llama3_8b_decode --hardware tpu_like --mode inference --batches 1,8,64")
+def sweep(
+    workload: Workload,
+    hardware: HardwareOption = "flex_trainer",
+    plan: Annotated[str, typer.Option(help="Such as w8a8e8, w4a4e8, fp32, or a YAML file.")] = "w8a8e8",
+    batches: Annotated[str, typer.Option(help="Comma-separated samples per step.")] = "1,2,4,8,16,32,64,128",
+    mode: Annotated[str, typer.Option(help="training or inference.")] = "training",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Latency, rate and energy over batches: from latency-bound to throughput-bound."""
+    from dse.hardware import load_hardware
+    from dse.precision import Plan
+    from dse.report.network import frame_table
+    from dse.studies.batches import batch_sweep, read_batches
+    from dse.workload import load_workload
+
+    network = load_workload(workload)
+    table = batch_sweep(network, load_hardware(hardware), _plan(Plan, plan, network), read_batches(batches), mode)
+    if as_json:
+        print(json.dumps(table.to_dict("records"), indent=1))
+    else:
+        _console().print(frame_table(f"{workload} on {hardware}, {plan}, {mode}", table))
+
+
 @app.command(epilog="Example: dse report reports/imagenet_resnet-2026-01-31-0")
 def report(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
@@ -545,6 +569,9 @@ def compare(runs: Annotated[list[Path], typer.Argument(help="Two or more run fol
 @app.command(epilog="Example: dse reproduce cpt adapt")
 def reproduce(
     names: Annotated[list[str] | None, typer.Argument(help="Studies; default: all.")] = None,
+    hardware: Annotated[
+        list[str] | None, typer.Option(help="Device of the side-by-side table; may be given several times.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder; default reports/reproduce-DATE.")] = None,
 ) -> None:
@@ -554,7 +581,7 @@ def reproduce(
     from dse.studies.reproduce import default_folder, run_studies, write_studies
 
     studies = []
-    for study in run_studies(names or ()):
+    for study in run_studies(names or (), hardware or ()):
         studies.append(study)
         if not as_json:
             for table in terminal_tables(study):

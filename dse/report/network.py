@@ -66,6 +66,16 @@ def network_tables(name: str, layers: pd.DataFrame, every: bool = False) -> list
     return [totals, table]
 
 
+def frame_table(title: str, frame: pd.DataFrame) -> Any:
+    """Any small table for a terminal; numbers with four digits."""
+    from rich.table import Table
+
+    table = Table(*[str(column) for column in frame.columns], title=title)
+    for row in frame.itertuples(index=False):
+        table.add_row(*[f"{value:.4g}" if isinstance(value, float) else str(value) for value in row])
+    return table
+
+
 def network_picture(name: str, layers: pd.DataFrame) -> str:
     """A page with one bar per layer and quantity, without any request to a server."""
     import plotly.graph_objects as go

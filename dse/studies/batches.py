@@ -1,0 +1,82 @@
+"""Batch sweep: from one sample at a time, bound by latency, to the batch beyond which throughput hardly grows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from dse.cost import evaluate
+from dse.errors import InputError
+from dse.hardware.model import Hardware
+from dse.precision import Plan
+from dse.workload.model import Network
+
+#: Share of the highest rate at which a batch counts as throughput-bound; our choice.
+SATURATED = 0.9
+
+
+def batch_sweep(
+    network: Network, hardware: Hardware, plan: Plan, batches: Sequence[int], mode: str = "training"
+) -> pd.DataFrame:
+    """Cost of a plan at several batches.
+
+    Parameters
+    ----------
+    batches
+        Samples per step, at least one, integers >= 1.
+    mode
+        ``training`` or ``inference``.
+
+    Returns
+    -------
+    DataFrame
+        One row per batch: ``batch, latency_s`` (of a step), ``samples_per_s, energy_j_per_sample, dram_bound`` (share of the
+        time that DRAM decides), ``setting``: ``latency`` for the shortest step, ``throughput`` for the smallest batch that
+        reaches :data:`SATURATED` of the highest rate among the batches, both if they are one.
+
+    Raises
+    ------
+    InputError
+        A batch below 1, or a design that cannot run the plan.
+    """
+    wanted = sorted(set(batches))
+    if not wanted or wanted[0] < 1:
+        raise InputError("batches", [f"expected integers >= 1, got {list(batches)}"])
+    rows = []
+    for batch in wanted:
+        cost = evaluate(network.with_batch(batch), hardware, plan, mode=mode)
+        total, layers = cost.total.iloc[0], cost.layers
+        if not total["feasible"]:
+            raise InputError(f"{network.name} on {hardware.name}, batch {batch}", [str(total["limit"])])
+        by_dram = layers.loc[layers["bound"] == hardware.memories[-1].name, "latency_s"].sum()
+        rows.append(
+            {
+                "batch": batch,
+                "latency_s": total["latency_s"],
+                "samples_per_s": batch / total["latency_s"],
+                "energy_j_per_sample": total["energy_j"] / batch,
+                "dram_bound": by_dram / total["latency_s"],
+            }
+        )
+    table = pd.DataFrame(rows)
+    shortest = table["latency_s"].idxmin()
+    full = table.index[table["samples_per_s"] >= SATURATED * table["samples_per_s"].max()][0]
+    table["setting"] = ""
+    table.loc[shortest, "setting"] = "latency"
+    table.loc[full, "setting"] = "latency, throughput" if full == shortest else "throughput"
+    return table
+
+
+def read_batches(text: str) -> list[int]:
+    """Batches from ``1,8,64``.
+
+    Raises
+    ------
+    InputError
+        Something else.
+    """
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts or not all(part.isdecimal() and len(part) <= 9 for part in parts):
+        raise InputError("--batches", [f"expected integers such as 1,8,64, got '{text}'"])
+    return [int(part) for part in parts]
