@@ -1,9 +1,9 @@
-"""A trained torch network as a backend of :func:`dse.accuracy.measure.measure`: profiles of torch modules."""
+"""Torch networks as a backend of :func:`dse.accuracy.measure.measure`: profiles of torch modules, and of their errors."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -14,46 +14,57 @@ from torch import nn
 
 from dse.accuracy.measure import Images, Ranges
 from dse.errors import InputError
-from dse.precision.formats import parse_format
-from dse.training.layers import MacLayer, mac_layers
+from dse.precision.formats import Format, parse_format
+from dse.training.layers import MacLayer, MatMul, mac_layers, store
 from dse.training.train import outputs_of
+
+#: Layers of any torch network whose weights and input activations are measured, beside :class:`dse.training.layers.MatMul`.
+KINDS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear)
 
 
 @dataclass(frozen=True)
 class TorchModel:
-    """A module whose layers with MACs are those of :mod:`dse.training.layers`.
+    """Any module that maps a batch of images to (n, classes) outputs before the softmax.
 
     Attributes
     ----------
     module
-        The network; its own formats are put aside while it is measured, and put back.
+        The network; formats of its own layers (:mod:`dse.training.layers`) are put aside while it is measured, and put back.
     name
-        Name of its workload.
+        Name of its workload, whose layers have the module's names.
     family
-        Formats of the measurement: ``int`` or ``bfp`` (or another family, with its option after a colon), as in training.
+        Formats of the weights: ``int`` or ``bfp`` (or another family, with its option after a colon, as ``int:channel``).
+    activation_family
+        Formats of the activations; None: those of the weights, per tensor.
+
+    Raises
+    ------
+    InputError
+        No layer that can be quantized.
     """
 
     module: nn.Module
     name: str
     family: str = "int"
+    activation_family: str | None = None
 
     def __post_init__(self) -> None:
-        if not mac_layers(self.module):
-            raise InputError(
-                self.name,
-                ["has no layer that can be quantized; build it of dse.training.layers (Conv, Linear, MatMul)"],
-            )
+        if not self._parts:
+            known = ", ".join(kind.__name__ for kind in KINDS)
+            raise InputError(self.name, [f"has no layer that can be quantized; known: {known}"])
+
+    @property
+    def _parts(self) -> dict[str, nn.Module]:
+        return {name: part for name, part in self.module.named_modules() if isinstance(part, (*KINDS, MatMul))}
 
     @property
     def layers(self) -> tuple[str, ...]:
-        return tuple(mac_layers(self.module))
+        return tuple(self._parts)
 
     @property
     def weights(self) -> int:
         """Weights without biases."""
-        return sum(
-            part.weight.numel() for part in mac_layers(self.module).values() if isinstance(part, nn.Conv2d | nn.Linear)
-        )
+        return sum(part.weight.numel() for part in self._parts.values() if isinstance(part, KINDS))
 
     @property
     def kept(self) -> Mapping[str, int]:
@@ -61,11 +72,12 @@ class TorchModel:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return (f"Weights and activations are rounded to {self.family} formats, as in training; nothing is retrained.",)
+        families = dict.fromkeys((self.family, self._activation_family))
+        return (f"Rounded to {' and '.join(families)} formats by the reference quantizers; nothing is retrained.",)
 
     @property
     def digest(self) -> str:
-        hashed = hashlib.sha256(self.family.encode())
+        hashed = hashlib.sha256(f"{self.family} {self._activation_family}".encode())
         for name, value in self.module.state_dict().items():
             hashed.update(name.encode() + value.contiguous().numpy().tobytes())
         return hashed.hexdigest()
@@ -78,17 +90,54 @@ class TorchModel:
         self, images: Images, weight: Mapping[str, int], activation: Mapping[str, int], ranges: Ranges
     ) -> NDArray[np.float64]:
         """(n, classes) outputs before the softmax with some weights and activations rounded."""
-        layers = mac_layers(self.module)
-        with in_full_precision(layers):
-            for name, width in weight.items():
-                layers[name].control.weight = parse_format(self._format(width))
-            for name, width in activation.items():
-                layers[name].control.activation = parse_format(self._format(width))
+        weights = {name: _format(self.family, width) for name, width in weight.items()}
+        activations = {name: _format(self._activation_family, width) for name, width in activation.items()}
+        with in_full_precision(mac_layers(self.module)), _rounded(self._parts, weights, activations):
             return outputs_of(self.module, images).double().numpy()
 
-    def _format(self, width: int) -> str:
-        head, _, option = self.family.partition(":")
-        return f"{head}{width}" + (f":{option}" if option else "")
+    @property
+    def _activation_family(self) -> str:
+        return self.activation_family or self.family.removesuffix(":channel")
+
+
+def _format(family: str, width: int) -> Format:
+    head, _, option = family.partition(":")
+    return parse_format(f"{head}{width}" + (f":{option}" if option else ""))
+
+
+@contextmanager
+def _rounded(
+    parts: Mapping[str, nn.Module], weights: Mapping[str, Format], activations: Mapping[str, Format]
+) -> Iterator[None]:
+    """Inside, some layers read rounded weights and inputs; afterwards everything is as before."""
+    before: list[tuple[torch.Tensor, torch.Tensor]] = []
+    handles = []
+
+    def reads(name: str, pictures: bool) -> Callable[..., tuple[torch.Tensor, ...]]:
+        def hook(part: nn.Module, given: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+            x, *rest = given
+            x = store(x, activations.get(name), "activation", pictures and x.ndim == 4)
+            if isinstance(part, MatMul):
+                rest = [store(rest[0], weights.get(name), "weight", False)]
+            return (x, *rest)
+
+        return hook
+
+    try:
+        for name in dict.fromkeys((*weights, *activations)):
+            part = parts[name]
+            pictures = isinstance(part, nn.Conv2d | nn.ConvTranspose2d)
+            handles.append(part.register_forward_pre_hook(reads(name, pictures)))
+            if name in weights and not isinstance(part, MatMul):
+                kept = part.weight.data
+                before.append((part.weight, kept))
+                part.weight.data = store(kept, weights[name], "weight", pictures)
+        yield
+    finally:
+        for parameter, kept in before:
+            parameter.data = kept
+        for handle in handles:
+            handle.remove()
 
 
 @contextmanager

@@ -1,0 +1,58 @@
+"""``dse profile`` for torch networks, as a Python function: there is no file format that says how to run one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from dse.accuracy.measure import Images, Progress, Settings, measure
+from dse.accuracy.schema import ProfileFile, profile_text
+from dse.errors import InputError
+from dse.files import write_text
+from dse.training.torch_model import TorchModel
+
+
+def profile_torch(
+    module: nn.Module,
+    images: Images,
+    labels: NDArray[np.int64] | None,
+    out: str | Path,
+    network: str,
+    settings: Settings | None = None,
+    *,
+    per_channel: bool = True,
+    family: str = "int",
+    progress: Progress | None = None,
+) -> ProfileFile:
+    """Measure a torch network and write its profile; an interrupted measurement goes on from ``out`` + ``.part``.
+
+    Parameters
+    ----------
+    module
+        Maps (n, ...) images to (n, classes) outputs before the softmax; its layers have the names of the workload's.
+    images, labels
+        As :func:`dse.accuracy.measure.measure` takes them.
+    out
+        Profile file to write; a finished one is not overwritten.
+    network
+        Name of the workload.
+    per_channel, family
+        Weights in ``family`` formats with a scale per output channel (``int`` only), activations with one per tensor.
+
+    Raises
+    ------
+    InputError
+        No layer that can be quantized, data or settings that do not fit, a file that exists.
+    """
+    target = Path(out)
+    if target.exists():
+        raise InputError(str(out), ["exists already; delete it or write to another file"])
+    model = TorchModel(module, network, f"{family}:channel" if per_channel and family == "int" else family, family)
+    journal = target.with_name(f"{target.name}.part")
+    file = measure(model, images, labels, settings or Settings(), journal, progress)
+    write_text(target, profile_text(file))
+    journal.unlink(missing_ok=True)
+    return file
