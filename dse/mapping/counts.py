@@ -263,11 +263,11 @@ def _moving(loops: _Loops, tensor: Ints, tile: Bools, stationary: Bools) -> Bool
 
 
 #: One loop of a sliding dim: (is filter dim, extent, unit, kind); kinds: part of the tile, united with it, stepped through.
-_Line = tuple[tuple[bool, int, int, str], ...]
+Line = tuple[tuple[bool, int, int, str], ...]
 
 
 @lru_cache(maxsize=65536)
-def _line_elements(line: _Line, bounds: tuple[int, int], stride: int, dilation: int) -> int:
+def line_elements(line: Line, bounds: tuple[int, int], stride: int, dilation: int) -> int:
     """Rows of all windows along one axis: united within a step, summed over steps; clipped to the bounds of p and r."""
     starts = [(0, 0, 0)]  # number of the step, p, r
     length = [1, 1]
@@ -290,7 +290,7 @@ def _line_elements(line: _Line, bounds: tuple[int, int], stride: int, dilation: 
 
 
 @lru_cache(maxsize=65536)
-def _line_pattern(line: _Line, stride: int, dilation: int) -> int:
+def _line_pattern(line: Line, stride: int, dilation: int) -> int:
     """Rows of one step along one axis as set bits."""
     length, starts = [1, 1], [0]
     for is_filter, extent, unit, kind in line:
@@ -306,7 +306,7 @@ def _line_pattern(line: _Line, stride: int, dilation: int) -> int:
     return pattern
 
 
-def _line(loops: _Loops, m: int, axis: int, tile: Bools, unite: Bools, step: Bools) -> _Line:
+def _line(loops: _Loops, m: int, axis: int, tile: Bools, unite: Bools, step: Bools) -> Line:
     """The loops of one mapping along one axis of the sliding window."""
     p, r = ((_P, _R), (_Q, _S))[axis]
     found = []
@@ -330,7 +330,7 @@ def _swept_one(loops: _Loops, m: int, tile: Bools, unite: Bools, kept: Bools) ->
     for axis, (p, r) in enumerate(((_P, _R), (_Q, _S))):
         bounds = (int(loops.bounds[m, p]), int(loops.bounds[m, r]))
         line = _line(loops, m, axis, tile, unite, kept)
-        total *= _line_elements(line, bounds, int(batch.stride[m, axis]), int(batch.dilation[m, axis]))
+        total *= line_elements(line, bounds, int(batch.stride[m, axis]), int(batch.dilation[m, axis]))
     return total
 
 
@@ -442,7 +442,7 @@ def counts_of_batch(batch: NestBatch, conventions: Conventions = DEFAULT) -> Cou
             rows = np.flatnonzero(held & (below >= 0))
             fill[rows, below[rows], role] = link[2][rows]
             up_out[rows, below[rows], role] = link[3][rows]
-            tiles[:, level, role] = np.where(held, _volume(tensor, _tile_lengths(loops, parent), batch), 0)
+            tiles[:, level, role] = np.where(held, _volume(tensor, _blocks(loops, parent), batch), 0)
             outside = np.where(~parent & batch.spatial, loops.extent, 1).prod(axis=1)
             instances[:, level, role] = np.where(held, outside, 0)
             moving = _moving(loops, tensor, parent, np.ones(m, dtype=bool))

@@ -39,11 +39,10 @@ from dse.mapping.candidates import (
     Options,
     Slot,
     Unrolling,
-    chains,
-    shared_extent,
     slots_of,
     unrollings,
 )
+from dse.mapping.chains import chains
 from dse.mapping.enumerate_kernel import non_dominated, transfers
 from dse.mapping.explicit import Level, Loop, Mapping
 from dse.mapping.kernel import BLOCK, all_values, score_pairs
@@ -176,8 +175,8 @@ def _choice(table: Table, index: int) -> MappingChoice:
 def _explicit(table: Table, choice: MappingChoice) -> Mapping:
     """Loops and levels of a choice.
 
-    Spatial loops stand innermost, so that neighbouring PEs hold neighbouring elements, but for those of the window's dims where X
-    has a private tile: they stand right above it, which is then contiguous in every PE.
+    Spatial loops stand innermost, so that elements are dealt to the PEs one by one, but for those that index
+    X's rows and columns where it has a private tile: they stand right above it, which is then contiguous in every PE.
     """
     storages = table.array.storages
     cut_of = {(role, name): cut for role, name, cut in choice.cuts}
@@ -221,10 +220,9 @@ def enumerate_table(nest: Nest, array: ArrayShape, options: Options) -> Table:
     )
     extents = np.concatenate([c.extents for c in results], axis=1)
     steps = np.array([[u.steps_other, u.steps_reduction] for u in spaces], np.float64).T[:, which]
-    first = np.array([[_first_copies(nest, array, slot, u) for u in spaces] for slot in slots]).reshape(
-        len(slots), len(spaces)
-    )
-    columns, counts = _columns(slots, moved, copies, first[:, which], mac, distinct)
+    final, first = (np.concatenate([getattr(c, name) for c in results], axis=1) for name in ("final", "first"))
+    at_mac = np.concatenate([c.first_at_mac for c in results])
+    columns, counts = _columns(slots, moved, copies, mac, final, first, at_mac)
     if len(which):
         rows = np.concatenate([counts, tile, steps])
         keep = non_dominated(rows.T, np.ones((len(which), 0), np.int64), np.ones(0, np.int64))
@@ -265,18 +263,8 @@ def _blocks_of_alike(logs: Floats, costs: int) -> Ints:
     return np.concatenate(leaves)
 
 
-def _first_copies(nest: Nest, array: ArrayShape, slot: Slot, unrolling: Unrolling) -> float:
-    """Elements of a role's tensor in all instances of a storage when each holds its whole share once."""
-    extent = shared_extent(array, unrolling, array.storages[slot.storage].shared_along)
-    bounds = np.array([nest.dims[i] for i in NEST_POSITION], np.int64)
-    instances = [min(unrolling.spatial[i] // extent[i], nest.dims[i]) for i in NEST_POSITION]
-    tensor = "WXY".index(nest.tensors[ROLES.index(slot.role)])
-    window = np.array([*nest.stride, *nest.dilation], np.int64)
-    return float(transfers(tensor, np.array(instances, np.int64), bounds, nest.dims[1], window))
-
-
 def _columns(
-    slots: tuple[Slot, ...], moved: Floats, copies: Floats, first: Floats, mac: Floats, distinct: tuple[float, ...]
+    slots: tuple[Slot, ...], moved: Floats, copies: Floats, mac: Floats, final: Floats, first: Floats, at_mac: Floats
 ) -> tuple[tuple[Column, ...], Floats]:
     """The named counts from transfers per slot (see the module docstring)."""
     n = moved.shape[1]
@@ -287,21 +275,18 @@ def _columns(
             if slot.role == role:
                 rows[role, slot.level, "parent_reads"] = moved[i]
                 rows[role, slot.level, "child_writes"] = copies[i]
-    role, final = ROLES[2], np.full(n, distinct[2])
-    own = [i for i, slot in enumerate(slots) if slot.role == role]
+    role = ROLES[2]
     rows[role, "mac", "parent_writes"] = mac[2]
-    rows[role, "mac", "parent_reads"] = np.maximum(mac[2] - (first[own[0]] if own else final), 0.0)
-    for i in own:
-        # Tiles of single rows skip the gaps that a stride leaves in the bounding box: they finish fewer elements than it has.
-        final = np.minimum(moved[i], distinct[2])
-        level, partial = slots[i].level, moved[i] - final
+    rows[role, "mac", "parent_reads"] = np.maximum(mac[2] - at_mac, 0.0)
+    for i in (i for i, slot in enumerate(slots) if slot.role == role):
+        level, partial = slots[i].level, moved[i] - final[i]
         rows[role, level, "parent_writes"] = partial
-        rows[role, level, "final_writes"] = final
+        rows[role, level, "final_writes"] = final[i]
         rows[role, level, "parent_reads"] = partial
         rows[role, level, "child_writes"] = np.maximum(copies[i] - first[i], 0.0)
         rows[role, level, "child_reads"] = copies[i] if level == "inner" else partial
         if level == "outer":
-            rows[role, level, "final_child_reads"] = final
+            rows[role, level, "final_child_reads"] = final[i]
     names = tuple(name for name, row in rows.items() if row.any())
     return names, np.array([rows[name] for name in names]).reshape(len(names), n)
 

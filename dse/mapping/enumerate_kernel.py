@@ -16,9 +16,12 @@ Ints = npt.NDArray[np.int64]
 def pieces(bound: int, extent: int, spatial: int, inside: int) -> int:
     """(tile, instance) pairs over a dim cut into tiles of ``extent`` trips, at ``spatial // inside`` instances.
 
-    No more than elements; where the last tile is smaller than the others it is spread over all instances.
+    Elements are dealt to the PEs one by one, so that the last tiles, if they are smaller, are spread over as many instances as they
+    have elements for.
     """
-    return min(-(-bound // (extent * spatial)) * (spatial // inside), bound)
+    whole = extent * spatial
+    apart = spatial // inside
+    return bound // whole * apart + min(-(-(bound % whole) // inside), apart)
 
 
 @njit(cache=True, nogil=True)
@@ -162,6 +165,8 @@ def add_slot(
                     for d in range(7):
                         count[d] = pieces(bounds[d], extent[d], spatial[d], spatial[d])
                         copies[d] = pieces(bounds[d], extent[d], spatial[d], inside[d])
+                    if tensor == 1:
+                        merge_windows(count, copies, extent, bounds, spatial, window)
                     if n == len(out_v):
                         bigger_v = np.empty((2 * n, out_v.shape[1]))
                         bigger_v[:n] = out_v
@@ -185,6 +190,93 @@ def add_slot(
         for d in range(7):
             out_h[j, slot + 1, d] = out_e[j, d]
     return out_v[:n].copy(), out_h, out_e[:n].copy()
+
+
+@njit(cache=True, nogil=True)
+def merge_windows(count: Ints, copies: Ints, extents: Ints, bounds: Ints, spatial: Ints, window: Ints) -> None:
+    """Of X, instances read the union of their boxes: boxes with gaps between them count one by one.
+
+    A stride leaves gaps between the boxes of neighbouring outputs where the filter rows at hand do not reach from one to the
+    next, and a dilation between those of neighbouring filter rows.
+    """
+    for d in (3, 4):
+        axis = d - 3
+        outputs = min(bounds[d], extents[d] * spatial[d])
+        filters = min(bounds[d + 2], extents[d + 2] * spatial[d + 2])
+        if window[axis] > (filters - 1) * window[2 + axis] + 1:
+            count[d] = copies[d]
+        if window[2 + axis] > (outputs - 1) * window[axis] + 1:
+            count[d + 2] = copies[d + 2]
+
+
+@njit(cache=True, nogil=True)
+def settle(
+    extents: npt.NDArray[np.int32], tensors: Ints, input_tensors: Ints, per_change: Ints, trips: Ints,
+    bounds: Ints, spatial: Ints, inside: Ints, feeding: Ints, groups: int, packed: float, window: Ints,
+    moved: Floats, copies: Floats, mac: Floats,
+) -> None:  # fmt: skip
+    """Count the finished chains by their loops: all irrelevant loops next outside a cut are its run, of whatever step they are.
+
+    With thinned tile sizes the chain that has the run inside may be missing, and a chain's own figure is then an upper bound.
+    Loops stand as :func:`dse.mapping.engine.loops_of` orders them. ``per_change`` says which
+    input roles fetch at the MAC only what changes. ``moved, copies`` (slots, n) and ``mac`` (3, n) are overwritten.
+    """
+    cuts, n, _ = extents.shape
+    dim = np.empty(7 * (cuts + 1), np.int64)
+    size = np.empty(7 * (cuts + 1), np.int64)
+    place = np.empty(cuts, np.int64)
+    order = np.empty(cuts, np.int64)
+    volume = np.empty(cuts)
+    at = np.empty(7, np.int64)
+    held = np.empty(7, np.int64)
+    count = np.ones(7, np.int64)
+    copied = np.ones(7, np.int64)
+    for i in range(n):
+        for c in range(cuts):
+            volume[c] = 1.0
+            for d in range(7):
+                volume[c] *= extents[c, i, d]
+            x = c
+            while x > 0 and volume[order[x - 1]] > volume[c]:
+                order[x] = order[x - 1]
+                x -= 1
+            order[x] = c
+        at[:] = 1
+        loops = 0
+        for x in range(cuts + 1):
+            for d in range(7):
+                target = trips[d] if x == cuts else extents[order[x], i, d]
+                factor = -(-target // at[d])
+                if factor > 1:
+                    dim[loops] = d
+                    size[loops] = factor
+                    loops += 1
+                    at[d] = max(at[d], target)
+            if x < cuts:
+                place[order[x]] = loops
+        for s in range(cuts - 1):
+            tensor = tensors[s]
+            for d in range(7):
+                held[d] = extents[s + 1, i, d]
+            for l in range(place[s + 1], loops):
+                if not irrelevant(tensor, dim[l]):
+                    break
+                held[dim[l]] = min(held[dim[l]] * size[l], trips[dim[l]])
+            for d in range(7):
+                count[d] = pieces(bounds[d], held[d], spatial[d], spatial[d])
+                copied[d] = pieces(bounds[d], held[d], spatial[d], inside[s, d])
+            if tensor == 1:
+                merge_windows(count, copied, held, bounds, spatial, window)
+            moved[s, i] = transfers(tensor, count, bounds, groups, window)
+            copies[s, i] = transfers(tensor, copied, bounds, groups, window)
+        for r in range(2):
+            held[:] = 1
+            if per_change[r]:
+                for l in range(loops):
+                    if not irrelevant(input_tensors[r], dim[l]):
+                        break
+                    held[dim[l]] = min(held[dim[l]] * size[l], trips[dim[l]])
+            mac[r, i] = mac_count(r, input_tensors[r], held, feeding[r], bounds, spatial, groups, packed)
 
 
 @njit(cache=True, nogil=True)

@@ -172,6 +172,23 @@ def check_mapping(mapping: Mapping, nest: Nest, axes: dict[str, int] | None = No
         raise InputError(mapping.source, problems)
 
 
+def _length(mapping: Mapping, dim: str, bound: int, inside: tuple[bool, ...]) -> int:
+    """Indices of a dim that the loops inside a tile reach below the bound, while all other loops stand at their start."""
+    places, unit = [], 1
+    for loop, held in zip(mapping.loops, inside, strict=True):
+        if loop.dim == dim:
+            places.append((unit, min(loop.extent, -(-bound // unit)), held))
+            unit *= places[-1][1]
+    rest, below, tight = bound - 1, 0, 1  # digit by digit against the last index, from the outermost loop
+    for unit, extent, held in reversed(places):
+        digit, rest = divmod(rest, unit)
+        if held:
+            below = below * extent + tight * digit
+        else:
+            below, tight = below + tight * (digit > 0), tight * (digit == 0)
+    return below + tight
+
+
 def tile_elements(mapping: Mapping, nest: Nest, level: int, role: int) -> int:
     """Elements of the largest tile that one instance of a level holds for a role; 0 for a bypassed role.
 
@@ -181,11 +198,7 @@ def tile_elements(mapping: Mapping, nest: Nest, level: int, role: int) -> int:
     inside = mapping.inside(level, role)
     if inside is None:
         return 0
-    size = dict.fromkeys(DIMS, 1)
-    for loop, held in zip(mapping.loops, inside, strict=True):
-        if held:
-            size[loop.dim] *= loop.extent
-    size = {d: min(size[d], bound) for d, bound in zip(DIMS, nest.dims, strict=True)}
+    size = {d: _length(mapping, d, bound, inside) for d, bound in zip(DIMS, nest.dims, strict=True)}
     tensor = nest.tensors[role]
     if tensor != "X":
         return math.prod(size[d] for d in RELEVANT[tensor])
