@@ -46,7 +46,7 @@ class HardwareArrays:
     area_mm2
         (n,) sum of the parts.
     leakage_w
-        (n,) elements, memories and the file's idle power.
+        (n,) elements, memories, the file's idle power and its clock network.
     vector_lanes
         (n,) elements per cycle of the vector unit.
     extrapolated
@@ -125,7 +125,9 @@ def hardware_arrays(hardware: Hardware, table: pd.DataFrame | None = None) -> Ha
         area_parts=("pe", *(memory.name for memory in hardware.memories), "overhead"),
         area_parts_mm2=parts,
         area_mm2=parts.sum(axis=1),
-        leakage_w=leaks * hardware.modelled_leakage + value("idle_w", hardware.idle_w),
+        leakage_w=leaks * hardware.modelled_leakage
+        + value("idle_w", hardware.idle_w)
+        + value("clock_pj_per_cycle", hardware.clock_pj_per_cycle) * 1e-12 * value("clock_hz", hardware.clock_hz),
         vector_lanes=value("vector_lanes", hardware.vector_lanes),
         extrapolated=np.asarray((outside > 0).any(axis=1) | node_extrapolated(node)),
     )
@@ -185,4 +187,7 @@ def _memory(memory: Memory, value: Callable[[str, float], Floats], node: Floats)
         write = value(f"{path}write_pj_per_bit", memory.write_pj_per_bit)
     if memory.area_mm2 is not None:
         area = value(f"{path}area_mm2", memory.area_mm2)
-    return size, bandwidth, read, write, area, leakage, outside
+    wire = prices.data_wire_pj_per_bit(value(f"{path}wire_mm", memory.wire_mm), node)
+    if memory.wire_pj_per_bit is not None:
+        wire = value(f"{path}wire_pj_per_bit", memory.wire_pj_per_bit)
+    return size, bandwidth, read + wire, write + wire, area, leakage, outside

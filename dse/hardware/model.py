@@ -103,6 +103,9 @@ class Memory:
         Width of one access, which the price of an SRAM depends on.
     dram
         Type of a DRAM, a key of :data:`dse.hardware.prices.DRAM_PJ_PER_BIT`.
+    wire_mm, wire_pj_per_bit
+        Wires between the memory and the array: a length, priced by :func:`dse.hardware.prices.data_wire_pj_per_bit`, or a price
+        that replaces it. Every bit read or written pays it, also one that goes to or comes from the outer side.
     """
 
     name: str
@@ -116,6 +119,8 @@ class Memory:
     area_mm2: float | None = None
     port_bits: int = 64
     dram: str = ""
+    wire_mm: float = 0.0
+    wire_pj_per_bit: float | None = None
 
 
 @dataclass(frozen=True)
@@ -140,6 +145,9 @@ class Hardware:
         Area beside PEs and memories (control, network) as a share of their sum.
     idle_w
         Power that flows for as long as a step takes, beside memories' and PEs' leakage.
+    clock_pj_per_cycle
+        Energy of the clock network in every cycle, busy or not, without the clock pins that a price already contains; it is
+        reported with the leakage, since both flow with time. 0: left out, as no source gives it.
     modelled_leakage
         Whether the model's leakage of elements and memories is added to ``idle_w``; false where that is measured.
     space
@@ -161,6 +169,7 @@ class Hardware:
     overlap: bool = True
     area_overhead: float = 0.0
     idle_w: float = 0.0
+    clock_pj_per_cycle: float = 0.0
     modelled_leakage: bool = True
     space: tuple[Parameter, ...] = ()
     path: str = ""

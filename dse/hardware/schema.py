@@ -165,6 +165,8 @@ class MemoryFile(Strict):
     write_pj_per_bit: Amount | None = None
     area_mm2: Amount | None = None
     dram: str = ""
+    wire_mm: Amount = 0.0
+    wire_pj_per_bit: Amount | None = None
 
 
 class HardwareFile(Strict):
@@ -183,6 +185,7 @@ class HardwareFile(Strict):
     overlap: bool = True
     area_overhead: Amount = 0.0
     idle_w: Amount = 0.0
+    clock_pj_per_cycle: Amount = 0.0
     modelled_leakage: bool = True
     options: dict[Name, float] = {}
 
@@ -195,9 +198,11 @@ MEMORY_NUMBERS = (
     "read_pj_per_bit",
     "write_pj_per_bit",
     "area_mm2",
+    "wire_mm",
+    "wire_pj_per_bit",
 )
 #: Numbers at the top of a file that may vary.
-TOP_NUMBERS = ("node_nm", "clock_hz", "vector_lanes", "area_overhead", "idle_w")
+TOP_NUMBERS = ("node_nm", "clock_hz", "vector_lanes", "area_overhead", "idle_w", "clock_pj_per_cycle")
 
 
 def numbers(file: HardwareFile) -> Iterator[tuple[Key, str, Any]]:
