@@ -70,6 +70,8 @@ def _wide(lines: dict[tuple[str, str], dict[str, Row]]) -> View:
 def _value(row: Row | None) -> str:
     if row is None:
         return ""
+    if row.ours is None and row.published is None:
+        return "cannot run"
     if row.ours is None:
         return f"{format_value(row.published, digits=4)} published" + f" ({row.assumed})" * bool(row.assumed)
     return _ours(row)

@@ -13,6 +13,7 @@ import pandas as pd
 
 from dse.errors import InputError
 from dse.files import write_text
+from dse.hardware import load_hardware
 from dse.studies import (
     accuracy_booster,
     actnn,
@@ -56,8 +57,13 @@ COLUMNS = (
 )
 
 
-def run_studies(names: Sequence[str] = ()) -> Iterator[Study]:
+def run_studies(names: Sequence[str] = (), hardware: Sequence[str] = ()) -> Iterator[Study]:
     """Run the named studies, or all, one after the other.
+
+    Parameters
+    ----------
+    hardware
+        Files or names of the devices of ``side_by_side``; with them and no names, only that study runs.
 
     Raises
     ------
@@ -67,7 +73,12 @@ def run_studies(names: Sequence[str] = ()) -> Iterator[Study]:
     unknown = [f"unknown study '{name}'{suggest(name, STUDIES)}" for name in names if name not in STUDIES]
     if unknown:
         raise InputError("reproduce", unknown)
-    return (STUDIES[name]() for name in (dict.fromkeys(names) or STUDIES))
+    tasks = dict(STUDIES)
+    if hardware:
+        devices = [load_hardware(name) for name in hardware]
+        tasks["side_by_side"] = lambda: side_by_side.study(devices)
+        names = names or ("side_by_side",)
+    return (tasks[name]() for name in (dict.fromkeys(names) or STUDIES))
 
 
 def rows_table(studies: Sequence[Study]) -> pd.DataFrame:

@@ -1,18 +1,19 @@
 """The systems on the same hardware and network: energy, time and memory of a training run, accuracy where one was published.
 
-ResNet-20 on CIFAR-10, 64,000 iterations of 128 samples, on an array whose elements multiply 2 to 16 bits
-(``devices.flexible``): a device that runs all of them. A system's own hardware may suit it better (see its own study); here
+ResNet-20 on CIFAR-10, 64,000 iterations of 128 samples. The first device has elements for 2 to 16 bits (``devices.flexible``)
+and runs all of them; any other hardware can be asked for. A system's own hardware may suit it better (see its own study); here
 only its formats and schedule count.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
 from dse.cost import evaluate
+from dse.hardware import load_hardware
 from dse.hardware.model import Hardware
 from dse.precision import Plan, Schedule
 from dse.precision.policies import Overhead
@@ -109,80 +110,105 @@ def _blocks(network: Network) -> Schedule:
     return Schedule.static(plan, ITERATIONS)
 
 
-def costs(network: Network, hardware: Hardware, entry: Entry) -> dict[str, float]:
-    """Energy (J), time (s), power (W), BitOps and peak memory (bits) of a run of :data:`ITERATIONS`."""
+def costs(network: Network, hardware: Hardware, entry: Entry) -> dict[str, float] | str:
+    """Energy (J), time (s), power (W), BitOps and peak memory (bits) of a run of :data:`ITERATIONS`, or why it cannot run."""
     cost = evaluate(network, hardware, entry.schedule, overhead=entry.policy, map_updates=entry.map_updates)
     total = cost.total.iloc[0]
+    if not total["feasible"]:
+        return str(total["limit"])
     stretch = ITERATIONS / entry.schedule.iterations
     found = {name: float(total[name]) * stretch for name in ("energy_j", "latency_s", "bitops")}
     return {**found, "power_w": float(total["power_w"]), "peak_memory_bits": float(total["peak_memory_bits"])}
 
 
-def study() -> Study:
-    """One table, relative to static int8, and one figure."""
-    network, hardware = load_workload(NETWORK), flexible()
+def devices() -> tuple[Hardware, ...]:
+    """Where the systems run unless others are asked for."""
+    return (flexible(), load_hardware("bit_fusion"))
+
+
+def study(hardware: Sequence[Hardware] = ()) -> Study:
+    """A table for each device, relative to static int8 on it, and a figure of the first one.
+
+    Parameters
+    ----------
+    hardware
+        Any devices, the first one with the figure; default: :func:`devices`. What a device cannot run is named.
+    """
+    network = load_workload(NETWORK)
     systems = entries(network)
-    found = {entry.name: costs(network, hardware, entry) for entry in systems}
     wide = Entry("float32 on FP32 elements", Schedule.static("fp32", ITERATIONS))
-    found[wide.name] = costs(network, float32(), wide)
-    base = found[BASELINE]
-    rows = []
-    for entry in (*systems, wide):
-        ours = found[entry.name]
-        rows += [
-            Row(entry.name, "energy", "kJ", ours["energy_j"] / 1e3),
-            Row(entry.name, "time", "h", ours["latency_s"] / 3600.0),
-            Row(entry.name, "power", "W", ours["power_w"]),
-            Row(entry.name, "relative energy", "", ours["energy_j"] / base["energy_j"]),
-            Row(entry.name, "relative time", "", ours["latency_s"] / base["latency_s"]),
-            Row(entry.name, "relative BitOps", "", ours["bitops"] / base["bitops"]),
-            Row(entry.name, "peak memory", "Gbit", ours["peak_memory_bits"] / 1e9),
-        ]
+    rows: list[Row] = []
+    text: list[str] = []
+    figures = []
+    for device in hardware or devices():
+        found = {entry.name: costs(network, device, entry) for entry in systems}
+        if device.name == flexible().name:
+            found[wide.name] = costs(network, float32(), wide)
+        ran = {name: item for name, item in found.items() if not isinstance(item, str)}
+        rows += [row for name, item in found.items() for row in _rows(name, item, ran.get(BASELINE), device)]
+        text += _findings(device, ran)
+        stopped: dict[str, list[str]] = {}
+        for name, item in found.items():
+            if isinstance(item, str):
+                stopped.setdefault(item, []).append(name)
+        text += [f"{device.name}: {', '.join(names)} cannot run: {why}." for why, names in stopped.items()]
+        figures.append((f"Energy and time of a training run, {device.name}", _figure(ran)))
+    for entry in systems:
         if entry.accuracy is not None:
             rows.append(Row(entry.name, "top-1 gained", "points", published=entry.accuracy, assumed=entry.where))
     return Study(
         "side_by_side",
-        "Side by side: the systems on one device",
+        "Side by side: the systems on the same devices",
         "schedules and formats of the other studies; accuracies of the publications named there",
-        _findings(found),
+        tuple(text),
         tuple(rows),
-        _figures(found),
+        tuple(figures),
         "formats, schedules, policies; accuracies, each against its own baseline",
-        f"hardware ({hardware.name}: Bit Fusion's flexible unit of 16 to 2 bits in dynasty_like's array, "
-        f"{hardware.node_nm:g} nm), "
-        "mapping, memory; DYNASTY's widths are measured means over layers, AdaPT's run is stretched, MLS runs on "
-        "integer multipliers of "
-        "its elements' width without its group adders",
+        "network, devices (flexible 2-16: Bit Fusion's unit of 16 to 2 bits in dynasty_like's array), mapping, memory; "
+        "DYNASTY's widths "
+        "are measured means over layers, AdaPT's run is stretched, MLS runs on integer multipliers without its group adders",
     )
 
 
-def _best(found: dict[str, dict[str, float]], of: Callable[[dict[str, float]], float]) -> str:
-    return min(found, key=lambda name: of(found[name]))
+def _rows(name: str, item: dict[str, float] | str, base: dict[str, float] | None, device: Hardware) -> list[Row]:
+    if isinstance(item, str):
+        return [Row(name, f"energy, {device.name}", "kJ", assumed=item)]
+    values = [
+        ("energy", "kJ", item["energy_j"] / 1e3),
+        ("time", "h", item["latency_s"] / 3600.0),
+        ("power", "W", item["power_w"]),
+    ]
+    if base is not None:
+        for what, key in (
+            ("relative energy", "energy_j"),
+            ("relative time", "latency_s"),
+            ("relative BitOps", "bitops"),
+        ):
+            values.append((what, "", item[key] / base[key]))
+    values.append(("peak memory", "Gbit", item["peak_memory_bits"] / 1e9))
+    return [Row(name, f"{what}, {device.name}", unit, value) for what, unit, value in values]
 
 
-def _findings(found: dict[str, dict[str, float]]) -> tuple[str, ...]:
-    base = found[BASELINE]
-    thrifty, quick = _best(found, lambda item: item["energy_j"]), _best(found, lambda item: item["latency_s"])
-    fewest = _best(found, lambda item: item["bitops"])
-    ratio = {
-        name: (item["bitops"] / base["bitops"], item["energy_j"] / base["energy_j"]) for name, item in found.items()
+def _findings(device: Hardware, ran: dict[str, dict[str, float]]) -> list[str]:
+    if BASELINE not in ran:
+        return []
+    base = ran[BASELINE]
+    best = {
+        key: min(ran, key=lambda name, key=key: ran[name][key])  # type: ignore[misc]
+        for key in ("energy_j", "latency_s", "bitops")
     }
-    return (
-        f"Least energy: {thrifty} ({ratio[thrifty][1]:.2f} of {BASELINE}); least time: {quick} "
-        f"({found[quick]['latency_s'] / base['latency_s']:.2f}); fewest BitOps: {fewest} ({ratio[fewest][0]:.2f}).",
-        f"CPT 3-8/8 has {ratio['CPT 3-8/8'][0]:.2f} of the BitOps and {ratio['CPT 3-8/8'][1]:.2f} of the energy of "
-        f"{BASELINE}; AdaPT's "
-        f"words have {ratio['AdaPT, ResNet-20 on CIFAR-10'][0]:.1f} and {ratio['AdaPT, ResNet-20 on CIFAR-10'][1]:.1f} "
-        "times as much.",
-    )
+    share = {key: ran[name][key] / base[key] for key, name in best.items()}
+    return [
+        f"{device.name}: least energy with {best['energy_j']} ({share['energy_j']:.2f} of {BASELINE}), least time with "
+        f"{best['latency_s']} ({share['latency_s']:.2f}), fewest BitOps with {best['bitops']} ({share['bitops']:.2f})."
+    ]
 
 
-def _figures(found: dict[str, dict[str, float]]) -> tuple[tuple[str, go.Figure], ...]:
+def _figure(ran: dict[str, dict[str, float]]) -> go.Figure:
     figure = go.Figure()
-    for name, item in found.items():
+    for name, item in ran.items():
         figure.add_scatter(
             name=name, x=[item["latency_s"] / 3600.0], y=[item["energy_j"] / 1e3], mode="markers", marker={"size": 11}
         )
     figure.update_layout(xaxis_title="time of the run, h", yaxis_title="energy of the run, kJ")
-    figure.update_xaxes(type="log").update_yaxes(type="log")
-    return (("Energy and time of a training run on one device", figure),)
+    return figure.update_xaxes(type="log").update_yaxes(type="log")

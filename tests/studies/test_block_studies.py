@@ -5,9 +5,11 @@ import pytest
 from dse.precision import Histogram
 from dse.precision.formats import parse_format
 from dse.studies import dynasty, side_by_side
+from dse.studies.devices import fixed_8
 from dse.workload import load_workload
 
 NET = load_workload("cifar_resnet20")
+QUANTITIES = ("energy", "time", "power", "relative energy", "relative time", "relative BitOps", "peak memory")
 
 
 def test_measured_shares_are_whole_and_follow_the_threshold():
@@ -64,14 +66,25 @@ def test_gain_grows_as_blocks_narrow_and_arithmetic_gains_most():
 
 
 def test_side_by_side_holds_a_row_of_each_quantity_per_system():
-    rows = side_by_side.study().rows
-    systems = {row.system for row in rows}
-    assert len(systems) == len(side_by_side.entries(NET)) + 1
-    energy = {row.system: row.ours for row in rows if row.quantity == "relative energy"}
+    study = side_by_side.study([side_by_side.flexible()])
+    ran = {
+        name: {row.system: row.ours for row in study.rows if row.quantity == f"{name}, flexible 2-16"}
+        for name in QUANTITIES
+    }
+    systems = {entry.name for entry in side_by_side.entries(NET)} | {"float32 on FP32 elements"}
+    assert all(set(values) == systems for values in ran.values())
+    assert all(
+        ran["power"][name] == pytest.approx(ran["energy"][name] * 1e3 / (ran["time"][name] * 3600.0))
+        for name in systems
+    )
+    energy = ran["relative energy"]
     assert energy[side_by_side.BASELINE] == 1.0
-    assert set(energy) == systems
-    power = {row.system: row.ours for row in rows if row.quantity == "power"}
-    joule = {row.system: row.ours * 1e3 for row in rows if row.quantity == "energy"}
-    second = {row.system: row.ours * 3600.0 for row in rows if row.quantity == "time"}
-    assert all(power[name] == pytest.approx(joule[name] / second[name]) for name in systems)
     assert energy["CPT 3-8/8"] < 1.0 < energy["AdaPT, ResNet-20 on CIFAR-10"]
+
+
+def test_what_a_device_cannot_run_is_named():
+    study = side_by_side.study([fixed_8()])
+    stopped = {row.system for row in study.rows if row.ours is None and row.published is None}
+    assert "AdaPT, ResNet-20 on CIFAR-10" in stopped
+    assert "CPT 3-8/8" not in stopped
+    assert any("AdaPT" in sentence and "cannot run" in sentence for sentence in study.findings)
