@@ -7,6 +7,8 @@ design's values as defaults of its sets and ranges: the space stays, because the
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -59,13 +61,13 @@ def design_text(run: RunData, design: str) -> str:
 
 def design_texts(run: RunData) -> dict[str, str]:
     """Texts of all designs of the front with plans, by name, each with :data:`PLACEHOLDER` for :func:`hardware_part`."""
-    rows = [row for _, row in run.front.iterrows()]
+    rows = run.front.to_dict("records")
     return {
         str(row["design"]): _own_text(run, row) for row in rows if all(path.is_file() for path in _plan_paths(run, row))
     }
 
 
-def _own_text(run: RunData, row: pd.Series) -> str:
+def _own_text(run: RunData, row: Mapping[Any, Any] | pd.Series) -> str:
     missing = [path for path in _plan_paths(run, row) if not path.is_file()]
     if missing:
         raise InputError(str(missing[0]), ["is missing; without its plan a design cannot be written out"])
@@ -87,7 +89,7 @@ def _own_text(run: RunData, row: pd.Series) -> str:
     else:
         named = zip(workloads, texts, strict=True)
         plans = "plans:\n" + "".join(f"  {_stem(name)}:\n" + _indented(_indented(text)) for name, text in named)
-    return _HEAD + _note(run, row) + _dump(head) + PLACEHOLDER + plans
+    return _HEAD + _note(run, row) + _lines(head) + PLACEHOLDER + plans
 
 
 def _reproduced(run: RunData) -> tuple[str, ...]:
@@ -96,7 +98,7 @@ def _reproduced(run: RunData) -> tuple[str, ...]:
     return OBJECTIVES if one else ("area_mm2",)
 
 
-def _note(run: RunData, row: pd.Series) -> str:
+def _note(run: RunData, row: Mapping[Any, Any] | pd.Series) -> str:
     text = ""
     if len(_workloads(run)) > 1:
         text += "# Several workloads: dse evaluate WORKLOAD --design FILE gives the share of one.\n"
@@ -193,7 +195,7 @@ def _hardware_document(run: RunData) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _plan_paths(run: RunData, row: pd.Series) -> list[Path]:
+def _plan_paths(run: RunData, row: Mapping[Any, Any] | pd.Series) -> list[Path]:
     """The files of a design's bit maps, one per workload."""
     name, workloads = Path(str(row["design"])).name, listed(run.info, "workloads")
     if len(workloads) < 2:
@@ -204,6 +206,39 @@ def _plan_paths(run: RunData, row: pd.Series) -> list[Path]:
 def _number(value: Any) -> float | int:
     number = float(value)
     return int(number) if number.is_integer() and abs(number) < 2**53 else number
+
+
+def _lines(head: Mapping[str, Any]) -> str:
+    """What :func:`_dump` would write of words, numbers and flat tables of numbers; a page has thousands of them."""
+    text = ""
+    for key, value in head.items():
+        if isinstance(value, Mapping):
+            value = "{" + ", ".join(f"{name}: {_yaml_number(number)}" for name, number in value.items()) + "}"
+        elif isinstance(value, list):
+            value = "[" + ", ".join(map(_yaml_word, value)) + "]"
+        else:
+            value = _yaml_word(value)
+        text += f"{key}: {value}\n"
+    return text
+
+
+def _yaml_word(text: str) -> str:
+    plain = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_./-]*", text) and text.lower() not in (
+        "true",
+        "false",
+        "null",
+        "yes",
+        "no",
+        "on",
+        "off",
+    )
+    return text if plain else json.dumps(text)
+
+
+def _yaml_number(number: float) -> str:
+    """The shortest text that reads back to the number; YAML wants a point before an exponent."""
+    text = repr(number)
+    return text.replace("e", ".0e") if "e" in text and "." not in text else text
 
 
 def _copy(value: Any) -> Any:

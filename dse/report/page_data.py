@@ -38,7 +38,7 @@ def page_data(run: RunData) -> dict[str, Any]:
         "designs": [str(name) for name in designs["design"]],
         "front": [position[str(name)] for name in run.front["design"]],
         "infeasible": np.flatnonzero(~feasible.astype(str).str.lower().isin(["true", "1"])).tolist(),
-        "limits": [str(x) for x in designs["limit"].fillna("")]
+        "limits": ["" if pd.isna(x) else str(x) for x in designs["limit"]]
         if "limit" in designs and len(front) < len(designs)
         else [],
         "columns": [_column(name, designs[name], run) for name in names],

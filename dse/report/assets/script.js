@@ -24,6 +24,7 @@
   const memory = data.memory && { ...data.memory, cube: floats(data.memory.numbers) };
   const area = data.area && { ...data.area, cube: floats(data.area.numbers) };
 
+  const MOST_LINES = 3000;
   const state = {
     x: "latency_s", y: "energy_j", c: "", xlog: false, ylog: false, all: !hasFront,
     lasso: null, brush: {}, chosen: data.knee ?? (hasFront ? data.front[0] : 0), pass: -1,
@@ -204,7 +205,11 @@
     return short(c.unit ? `${short(words, 22)} (${c.unit})` : words, 26);
   };
   function drawParallel() {
-    const rows = shown(), every = drawn();
+    const every = drawn(), all = shown();
+    // More lines than pixels tell nothing and take seconds: an even choice of them, with the front; marks count all designs.
+    const step = Math.ceil(all.length / MOST_LINES);
+    const rows = step > 1 ? all.filter((i, n) => n % step === 0 || (front.has(i) && front.size <= MOST_LINES)) : all;
+    el("lines").textContent = step > 1 ? `${rows.length} of ${all.length} designs are drawn as lines; marks count all.` : "";
     axes = columns.filter((c) => {
       const first = c.values[every[0]];
       return c.name !== "certificate_gap" && every.some((i) => c.values[i] !== first && !Number.isNaN(c.values[i]));
