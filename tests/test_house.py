@@ -27,7 +27,7 @@ ALLOWED = {
     "search": GROUND | {"workload", "precision", "hardware", "mapping", "cost", "accuracy"},
     "report": GROUND,
     "export": GROUND | {"workload", "precision", "hardware", "mapping", "cost", "report"},
-    "studies": GROUND | {"workload", "precision", "hardware", "mapping", "cost", "accuracy", "search", "report", "export"},
+    "studies": GROUND | {"workload", "precision", "hardware", "mapping", "cost", "accuracy", "training", "search", "report", "export"},
 }
 
 
