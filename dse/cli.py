@@ -28,6 +28,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Explore the design space of low-precision neural-network training and inference accelerators.\n\n"
     "Example: dse explore workloads/imagenet_resnet.yaml",
+    epilog="Exit codes: 0 done; 1 the program failed, which is a bug; 2 an input is wrong, every problem is named and nothing is "
+    "written; 130 stopped by Ctrl-C, and --resume goes on.",
 )
 
 Workload = Annotated[str, typer.Argument(help="A workload file, or the name of a shipped one (see dse list).")]
@@ -491,16 +493,19 @@ def sweep(
         _console().print(frame_table(f"{workload} on {hardware}, {plan}, {mode}", table))
 
 
-@app.command(epilog="Example: dse report reports/imagenet_resnet-2026-01-31-0")
+@app.command(epilog="Example: dse report reports/imagenet_resnet-2026-01-31-0 --figures pdf --tables latex")
 def report(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     figures: Annotated[str | None, typer.Option(help="Also write figures: pdf, svg or png.")] = None,
+    tables: Annotated[str | None, typer.Option(help="Also write the front as a table: latex or markdown.")] = None,
 ) -> None:
     """Write the report of a run again, with figures for a paper if asked."""
-    from dse.report import summary_table, write_figures, write_report
+    from dse.report import summary_table, write_figures, write_report, write_tables
 
     page = write_report(run)
     _console().print(summary_table(run))
+    if tables is not None:
+        print(f"table: {write_tables(run, tables)}")
     if figures is not None:
         for path in write_figures(run, figures):
             print(f"figure: {path}")

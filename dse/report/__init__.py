@@ -1,13 +1,13 @@
 """Results as pages, tables and figures; reads run folders and computes no cost.
 
-Public names: ``write_report``, ``write_figures``, ``compare_runs``, ``summary_table``, ``markdown_table``, ``latex_table``,
+Public names: ``write_report``, ``write_figures``, ``write_tables``, ``compare_runs``, ``summary_table``, ``markdown_table``, ``latex_table``,
 ``cost_tables``.
 """
 
 from dse.report.compare import Comparison, compare_runs
 from dse.report.figures import write_figures
 from dse.report.page import write_report
-from dse.report.tables import cost_tables, latex_table, markdown_table, summary_table
+from dse.report.tables import cost_tables, latex_table, markdown_table, summary_table, write_tables
 
 __all__ = [
     "Comparison",
@@ -18,4 +18,5 @@ __all__ = [
     "summary_table",
     "write_figures",
     "write_report",
+    "write_tables",
 ]

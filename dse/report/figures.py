@@ -46,7 +46,8 @@ def write_figures(folder: Path, fmt: str) -> tuple[Path, ...]:
         raise InputError(str(folder), ["the front is empty, so there is nothing to draw"])
     if find_spec("kaleido") is None:
         raise InputError(
-            "--figures", [_NO_BROWSER.format(format=fmt, missing="the package is not installed (pip install kaleido)")]
+            "--figures",
+            [_NO_BROWSER.format(format=fmt, missing="the package is not installed (pip install 'dse[figures]')")],
         )
     place = run.folder / "figures"
     paths = []
@@ -78,6 +79,10 @@ def run_figures(run: RunData) -> dict[str, go.Figure]:
     parts = energy_components(layers)
     if len(layers) and parts:
         summed = layers.groupby("layer", sort=False)[parts].sum()
+        # Parts below 1 % are one: more colours than the palette has could not be told apart.
+        small = [name for name in parts if summed[name].sum() < 0.01 * summed.to_numpy().sum()]
+        if len(small) > 1:
+            summed = summed.assign(other_j=summed[small].sum(axis=1)).drop(columns=small)
         figures["energy"] = _bars(
             summed.rename(columns=lambda name: str(name).removesuffix("_j")), f"Energy per {run.per} (J)"
         )

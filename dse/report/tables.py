@@ -10,6 +10,8 @@ import pandas as pd
 from rich.markup import escape
 from rich.table import Table
 
+from dse.errors import InputError
+from dse.files import write_text
 from dse.report.quantities import format_ratio, format_value, quantity
 from dse.report.run_data import OBJECTIVES, RunData, listed, read_run
 
@@ -168,6 +170,35 @@ def latex_table(run: RunData | Path, columns: Sequence[str] | None = None) -> st
     head = " & ".join(map(latex_escape, titles)) + r" \\"
     lines = [rf"\begin{{tabular}}{{l{'r' * (len(titles) - 1)}}}", r"\toprule", head, r"\midrule", *body]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def write_tables(folder: Path, form: str) -> Path:
+    """Write the front as ``front.tex`` or ``front.md`` into ``tables/`` of a run folder.
+
+    Parameters
+    ----------
+    folder
+        A run folder.
+    form
+        ``latex`` (for the booktabs package) or ``markdown``.
+
+    Raises
+    ------
+    InputError
+        Unknown form, no run folder, or the file cannot be written.
+    """
+    forms = {"latex": ("front.tex", latex_table), "markdown": ("front.md", markdown_table)}
+    if form not in forms:
+        raise InputError("--tables", [f"'{form}' is no form of tables; known: {', '.join(forms)}"])
+    run = read_run(folder)
+    name, text = forms[form]
+    path = run.folder / "tables" / name
+    try:
+        path.parent.mkdir(exist_ok=True)
+    except OSError as error:
+        raise InputError(str(path.parent), [f"cannot be written: {error.strerror}"]) from None
+    write_text(path, text(run))
+    return path
 
 
 def latex_escape(text: str) -> str:

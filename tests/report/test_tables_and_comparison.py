@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from dse.errors import InputError
-from dse.report import compare_runs, cost_tables, latex_table, markdown_table, summary_table, write_figures
+from dse.report import compare_runs, cost_tables, latex_table, markdown_table, summary_table, write_figures, write_tables
 from dse.report.compare import hypervolumes
 from dse.report.figures import run_figures
 from dse.report.quantities import format_ratio, format_value
@@ -127,3 +127,13 @@ def test_an_unknown_format_of_figures_is_an_input_error(run_folder):
 def test_without_kaleido_the_way_out_is_said(run_folder):
     with pytest.raises(InputError, match="pip install kaleido"):
         write_figures(run_folder, "svg")
+
+
+@pytest.mark.parametrize(("form", "name", "head"), [("latex", "front.tex", r"\begin{tabular}"), ("markdown", "front.md", "| design |")])
+def test_tables_are_written_into_the_run_folder(build_run, tmp_path, form, name, head):
+    folder = build_run(tmp_path / "run", front=3, kept=3)
+    path = write_tables(folder, form)
+    assert path == folder / "tables" / name
+    assert path.read_text().startswith(head)
+    with pytest.raises(InputError, match="'html' is no form of tables; known: latex, markdown"):
+        write_tables(folder, "html")
