@@ -1,7 +1,7 @@
 """Results as pages, tables and figures; reads run folders and computes no cost.
 
-Public names: ``write_report``, ``write_figures``, ``write_tables``, ``compare_runs``, ``summary_table``, ``markdown_table``, ``latex_table``,
-``cost_tables``.
+Public names: ``write_report``, ``write_figures``, ``write_tables``, ``compare_runs``, ``summary_table``, ``markdown_table``,
+``latex_table``, ``cost_tables``.
 """
 
 from dse.report.compare import Comparison, compare_runs

@@ -9,7 +9,15 @@ import pytest
 from rich.console import Console
 
 from dse.errors import InputError
-from dse.report import compare_runs, cost_tables, latex_table, markdown_table, summary_table, write_figures, write_tables
+from dse.report import (
+    compare_runs,
+    cost_tables,
+    latex_table,
+    markdown_table,
+    summary_table,
+    write_figures,
+    write_tables,
+)
 from dse.report.compare import hypervolumes
 from dse.report.figures import run_figures
 from dse.report.quantities import format_ratio, format_value
