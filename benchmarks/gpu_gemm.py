@@ -1,8 +1,8 @@
-"""GEMM times of an A100 and an MI210, modelled from their data sheets, against published measurements: `python benchmarks/gpu_gemm.py`.
+"""GEMM times of an A100 and an MI210, modelled from their data sheets, against measurements: `python benchmarks/gpu_gemm.py`.
 
-The measurements are those of LLMCompass (Zhang et al., ISCA 2024; see the head of gpu_gemm_measured.csv). They were taken around a
-call of PyTorch and contain its launch, which no data sheet has; LLMCompass measured it with the launch of an empty product and adds it
-to its own model: 21 us on the A100, 34 us on the MI210 (hardware_model/compute_module.py, `overhead_dict`). Errors are listed without
+The measurements are those of LLMCompass (Zhang et al., ISCA 2024; see the head of gpu_gemm_measured.csv). They were taken around
+a call of PyTorch and contain its launch, which no data sheet has; LLMCompass measured it with an empty product and adds it to its
+own model: 21 us on the A100, 34 us on the MI210 (hardware_model/compute_module.py, `overhead_dict`). Errors are listed without
 and with it. Nothing is tuned: no figure of the hardware files comes from these measurements.
 """
 
