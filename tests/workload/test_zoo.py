@@ -111,3 +111,25 @@ def test_every_file_is_small_loads_and_names_its_source(path: Path):
     assert len(path.read_text().splitlines()) < 120
     assert len(network.source) > 20
     assert len({layer.name for layer in network.layers}) == len(network.layers)
+
+
+def test_mixtral_reads_a_quarter_of_its_experts():
+    """46.7 B parameters, of which a token uses 12.9 B (Jiang et al., arXiv 2401.04088, section 1)."""
+    network = load_workload("mixtral_8x7b_decode")
+    assert network.parameters == 46_702_792_704
+    idle = sum(layer.parameters * 6 // 8 for layer in network.layers if layer.experts)
+    assert round((network.parameters - idle) / 1e9, 1) == 12.9
+    attention = sum(layer.macs for layer in network.layers if layer.kind == "matmul")
+    embedding = 32_000 * 4096
+    norms = sum(layer.parameters for layer in network.layers if layer.kind == "layernorm")
+    assert network.macs - attention == network.parameters - idle - embedding - norms
+
+
+def test_lora_of_llama_trains_what_peft_counts():
+    """trainable params: 3,407,872 || all params: 8,033,669,120 (peft, r = 8, q_proj and v_proj of Meta-Llama-3-8B)."""
+    network = load_workload("llama3_8b_lora")
+    assert sum(layer.trained_parameters for layer in network.layers) == 3_407_872
+    assert network.parameters == 8_033_669_120
+    macs = sum(layer.macs * len(layer.passes) for layer in network.mac_layers)
+    # Forward and the errors, but hardly any gradient of a weight.
+    assert 1.9 < macs / network.macs < 2.1
