@@ -22,8 +22,9 @@ import torch
 
 from dse.accuracy.calibrate import calibrate_file, plans_to_measure
 from dse.accuracy.loading import load_profile, read_profile
-from dse.accuracy.measure import Settings, measure
+from dse.accuracy.measure import measure
 from dse.accuracy.schema import ErrorTensorFile, PointFile, profile_text
+from dse.accuracy.settings import Settings
 from dse.files import write_text
 from dse.precision.plans import Plan
 from dse.precision.schedules import Schedule

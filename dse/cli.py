@@ -363,8 +363,8 @@ def profile(
     skip_unsupported: Skip = False,
 ) -> None:
     """Measure how much every layer of a model suffers at every width: a sensitivity profile for dse explore."""
-    from dse.accuracy.measure import settings
     from dse.accuracy.profile_model import profile_onnx
+    from dse.accuracy.settings import settings
     from dse.accuracy.summary import profile_summary
 
     asked = settings(weight_widths, activation_widths, score, plans, seed, pairs)

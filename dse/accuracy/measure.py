@@ -9,31 +9,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dse.accuracy.calibrate import Calibration, calibrate_file, plans_to_measure
 from dse.accuracy.loading import profile_from_file
+from dse.accuracy.notebook import Notebook, Progress
 from dse.accuracy.pairs import Interaction, Tensor, choose_pairs, pairs_note
 from dse.accuracy.profile import some_names
-from dse.accuracy.schema import MIN_POINTS, Operand, PointFile, PredictionFile, ProfileFile, operands_of
+from dse.accuracy.schema import Operand, PointFile, PredictionFile, ProfileFile, operands_of
+from dse.accuracy.settings import SCORES, Images, Labels, Settings, check_settings
 from dse.errors import InputError
-from dse.yaml_input import Document, suggest
+from dse.yaml_input import Document
 
-Images = NDArray[np.float32]
-Labels = NDArray[np.int64]
 Array = NDArray[np.float64]
 Ranges = Mapping[str, tuple[float, float]]
-#: How a layer's score is measured; see :class:`Settings`.
-Score = Literal["kl", "loss", "noise"]
-#: Called after every measurement with how many are done, how many there are, and the seconds that the rest will take.
-Progress = Callable[[int, int, float], None]
 
 
 class Model(Protocol):
@@ -68,62 +63,6 @@ class Model(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What to measure.
-
-    Attributes
-    ----------
-    weight_widths, activation_widths
-        Widths in bits.
-    score
-        Per-layer score: ``kl`` (divergence of the outputs, nat), ``loss`` (increase of the cross entropy, nat; needs labels)
-        or ``noise`` (error over signal of the outputs before the softmax: the inverse of the SQNR, which adds).
-    plans
-        Whole-network plans to measure for the predictor; 0 for none.
-    pairs
-        Pairs of tensors to measure together at their narrowest widths: how well scores add (:mod:`dse.accuracy.pairs`). Each
-        costs one run of the network, as a score does.
-    seed
-        Of the choice of plans and of the images that they are measured on.
-    """
-
-    weight_widths: tuple[int, ...] = (4, 6, 8)
-    activation_widths: tuple[int, ...] = (4, 6, 8)
-    score: Score = "kl"
-    plans: int = 24
-    seed: int = 0
-    pairs: int = 0
-
-
-def settings(weight_widths: str, activation_widths: str, score: str, plans: int, seed: int, pairs: int = 0) -> Settings:
-    """Settings from text, as the command line gives them.
-
-    Raises
-    ------
-    InputError
-        Widths that are no numbers separated by commas, an unknown score.
-    """
-    problems, widths = [], []
-    for text in (weight_widths, activation_widths):
-        try:
-            widths.append(tuple(sorted({int(part) for part in text.split(",")})))
-        except ValueError:
-            problems.append(f"expected widths separated by commas, such as 4,6,8, got '{text}'")
-    if score not in SCORES:
-        problems.append(f"unknown score '{score}'{suggest(score, SCORES)}")
-    if problems:
-        raise InputError("dse profile", problems)
-    return Settings(widths[0], widths[1], cast(Score, score), plans, seed, pairs)
-
-
-SCORES = {
-    "kl": "KL divergence of the softmax outputs from those of the full-precision network, nat",
-    "loss": "increase of the cross entropy with the labels, nat, at least 0",
-    "noise": "squared error of the outputs over their square: the inverse of the SQNR",
-}
-
-
 def measure(
     model: Model,
     images: Images,
@@ -149,7 +88,7 @@ def measure(
     InputError
         Settings or data that do not fit, or a journal of another measurement.
     """
-    _check(images, labels, settings, len(model.layers))
+    check_settings(images, labels, settings, len(model.layers))
     order = np.random.default_rng(settings.seed).permutation(len(images))
     half = len(images) // 2 if settings.plans else len(images)
     seen, unseen = np.sort(order[:half]), np.sort(order[half:])
@@ -160,7 +99,7 @@ def measure(
     jobs: list[tuple[str, Operand, int]] = [
         (layer, operand, width) for layer in model.layers for operand, widths in wanted for width in sorted(set(widths))
     ]
-    notebook = _Notebook(
+    notebook = Notebook(
         journal, _digest(model, images, labels, settings), len(jobs) + settings.plans + settings.pairs, progress
     )
     ranges = model.ranges(images[seen])
@@ -234,8 +173,8 @@ def measure_points(
         raise InputError(document.source, problems)
     first = next(iter(file.layers.values()))
     settings = Settings(tuple(sorted(first["weight"])), tuple(sorted(first["activation"])), "kl", plans, seed)
-    _check(images, labels, settings, len(model.layers))
-    notebook = _Notebook(journal, _digest(model, images, labels, settings), plans, progress)
+    check_settings(images, labels, settings, len(model.layers))
+    notebook = Notebook(journal, _digest(model, images, labels, settings), plans, progress)
     ranges = model.ranges(images)
     labelled = file.prediction.model_copy(
         update={
@@ -254,7 +193,7 @@ def _pairs(
     scores: Mapping[str, Mapping[Operand, Mapping[int, float]]],
     settings: Settings,
     together: Callable[[Tensor, Tensor, tuple[int, int]], float],
-    notebook: _Notebook,
+    notebook: Notebook,
 ) -> list[Interaction]:
     narrow: dict[str, int] = {"weight": min(settings.weight_widths), "activation": min(settings.activation_widths)}
     alone: dict[Tensor, float] = {
@@ -302,7 +241,7 @@ def _with_points(
     labels: Labels | None,
     settings: Settings,
     ranges: Ranges,
-    notebook: _Notebook,
+    notebook: Notebook,
 ) -> Calibration:
     profile = profile_from_file(file, document)
     widths = sorted(set(settings.weight_widths) & set(settings.activation_widths))
@@ -350,85 +289,11 @@ def _file(
     )
 
 
-class _Notebook:
-    """Measurements by name, each written down as soon as it is known: lines of JSON after a first line with the digest."""
-
-    def __init__(self, path: str | Path | None, digest: str, total: int, progress: Progress | None) -> None:
-        self.path = None if path is None else Path(path)
-        self.total, self.progress = total, progress
-        self.known = self._read(digest)
-        self.done, self.fresh, self.start = 0, 0, time.monotonic()
-        if self.path is not None and not self.known:
-            try:
-                self.path.write_text(json.dumps({"digest": digest}) + "\n", encoding="utf-8")
-            except OSError as error:
-                raise InputError(str(self.path), [f"cannot be written: {error.strerror}"]) from None
-
-    def _read(self, digest: str) -> dict[str, float]:
-        if self.path is None or not self.path.exists():
-            return {}
-        first, *rows = self.path.read_text(encoding="utf-8").splitlines() or [""]
-        if _line(first).get("digest") != digest:
-            message = "is of another model, other data or settings; delete it to start again, or write to another file"
-            raise InputError(str(self.path), [message])
-        # A line cut short by the interruption is measured again.
-        if rows and not _line(rows[-1]):
-            self.path.write_text("\n".join([first, *rows[:-1]]) + "\n", encoding="utf-8")
-        return {str(row["name"]): float(row["value"]) for row in map(_line, rows) if {"name", "value"} <= row.keys()}
-
-    def value(self, name: str, measurement: Callable[[], float]) -> float:
-        if name not in self.known:
-            self.known[name] = measurement()
-            self.fresh += 1
-            if self.path is not None:
-                with self.path.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps({"name": name, "value": self.known[name]}) + "\n")
-        self.done += 1
-        if self.progress is not None:
-            each = (time.monotonic() - self.start) / self.fresh if self.fresh else 0.0
-            self.progress(self.done, self.total, each * (self.total - self.done))
-        return self.known[name]
-
-
-def _line(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
 def _digest(model: Model, images: Images, labels: Labels | None, settings: Settings) -> str:
     hashed = hashlib.sha256(json.dumps([model.digest, asdict(settings)], sort_keys=True).encode())
     hashed.update(np.ascontiguousarray(images).tobytes())
     hashed.update(b"" if labels is None else np.ascontiguousarray(labels).tobytes())
     return hashed.hexdigest()
-
-
-def _check(images: Images, labels: Labels | None, settings: Settings, layers: int) -> None:
-    problems = []
-    widths = (*settings.weight_widths, *settings.activation_widths)
-    if not settings.weight_widths or not settings.activation_widths or not all(2 <= width <= 16 for width in widths):
-        problems.append(f"expected widths from 2 to 16 for weights and activations, got {list(widths)}")
-    shared = set(settings.weight_widths) & set(settings.activation_widths)
-    if settings.plans and (settings.plans < max(MIN_POINTS, len(shared)) or len(shared) < 2):
-        problems.append(
-            "plans need two widths that weights and activations share, and as many plans, at least "
-            f"{MIN_POINTS}; got {settings.plans} plans and shared widths {sorted(shared)}"
-        )
-    if labels is None and settings.score == "loss":
-        problems.append("the score 'loss' needs labels; without them, take 'kl' or 'noise'")
-    if labels is not None and len(labels) != len(images):
-        problems.append(f"expected a label for each of the {len(images)} images, got {len(labels)}")
-    tensors = 2 * layers
-    if not 0 <= settings.pairs <= tensors * (tensors - 1) // 2:
-        problems.append(
-            f"expected 0 to {tensors * (tensors - 1) // 2} pairs of {tensors} tensors, got {settings.pairs}"
-        )
-    if len(images) < 2:
-        problems.append(f"expected at least two images, got {len(images)}")
-    if problems:
-        raise InputError("dse profile", problems)
 
 
 def _compact(widths: list[int]) -> int | list[int]:

@@ -8,9 +8,11 @@ from typing import cast, get_args
 from dse.accuracy.calibrate import Calibration, Kind, calibrate_file, read_points
 from dse.accuracy.data import load_data
 from dse.accuracy.loading import read_profile
-from dse.accuracy.measure import Images, Labels, Progress, Settings, measure, measure_points
+from dse.accuracy.measure import measure, measure_points
+from dse.accuracy.notebook import Progress
 from dse.accuracy.onnx_model import OnnxModel, check_images, open_onnx
 from dse.accuracy.schema import ProfileFile, profile_text
+from dse.accuracy.settings import Images, Labels, Settings
 from dse.errors import InputError
 from dse.files import write_text
 from dse.workload.load import load_workload

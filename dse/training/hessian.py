@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from dse.accuracy.measure import Images
+from dse.accuracy.settings import Images
 from dse.errors import InputError
 from dse.precision.formats import parse_format
 from dse.training.layers import mac_layers, store

@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from dse.accuracy.measure import Settings, measure
+from dse.accuracy.measure import measure
 from dse.accuracy.schema import ProfileFile, profile_text
+from dse.accuracy.settings import Settings
 from dse.errors import InputError
 from dse.files import write_text
 from dse.precision.plans import Plan

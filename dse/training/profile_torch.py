@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from dse.accuracy.measure import Images, Progress, Settings, measure
+from dse.accuracy.measure import measure
+from dse.accuracy.notebook import Progress
 from dse.accuracy.schema import ProfileFile, profile_text
+from dse.accuracy.settings import Images, Settings
 from dse.errors import InputError
 from dse.files import write_text
 from dse.training.torch_model import TorchModel

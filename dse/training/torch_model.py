@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from dse.accuracy.measure import Images, Ranges
+from dse.accuracy.measure import Ranges
+from dse.accuracy.settings import Images
 from dse.errors import InputError
 from dse.precision.formats import Format, parse_format
 from dse.training.layers import MacLayer, MatMul, mac_layers, store

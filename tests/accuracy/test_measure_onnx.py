@@ -10,10 +10,11 @@ pytest.importorskip("onnxruntime")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 from dse.accuracy.loading import load_profile  # noqa: E402
-from dse.accuracy.measure import Settings, measure, output_score  # noqa: E402
+from dse.accuracy.measure import measure, output_score  # noqa: E402
 from dse.accuracy.onnx_model import check_images, open_onnx  # noqa: E402
 from dse.accuracy.profile_model import profile_onnx  # noqa: E402
 from dse.accuracy.schema import profile_text  # noqa: E402
+from dse.accuracy.settings import Settings  # noqa: E402
 from dse.errors import InputError  # noqa: E402
 from dse.precision.quantize import quantize  # noqa: E402
 

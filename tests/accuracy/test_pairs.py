@@ -5,8 +5,9 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from dse.accuracy.measure import Settings, measure
+from dse.accuracy.measure import measure
 from dse.accuracy.pairs import Interaction, choose_pairs, pair_corrections, pairs_note
+from dse.accuracy.settings import Settings
 from dse.errors import InputError
 
 LAYERS = ("a", "b", "c")
