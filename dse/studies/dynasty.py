@@ -292,14 +292,18 @@ def _findings(
 def _figures(
     points: dict[str, list[tuple[float, Gain, float]]], curves: dict[str, tuple[list[float], list[float]]]
 ) -> tuple[tuple[str, go.Figure], ...]:
-    figure = lines(curves, "mean width of the operands, bits", "gain against 8-bit blocks")
+    figures = []
     for name, items in points.items():
+        own = {what.removesuffix(f", {name}"): curve for what, curve in curves.items() if what.endswith(f", {name}")}
+        figure = lines(own, "mean width of the operands, bits", "gain against 8-bit blocks")
         for what in ("speed", "energy"):
             figure.add_scatter(
-                name=f"measured, {what}, {name}",
+                name=f"{what}, measured widths",
                 x=[mean for _, _, mean in items],
                 y=[getattr(gain, what) for _, gain, _ in items],
                 text=[f"threshold {threshold:g}" for threshold, _, _ in items],
                 mode="markers",
+                marker={"size": 9},
             )
-    return (("Gain as a function of the histogram", figure),)
+        figures.append((f"Gain as a function of the histogram, {name}", figure))
+    return tuple(figures)

@@ -49,8 +49,13 @@ def views(study: Study) -> list[View]:
     for key, found in lines.items():
         wanted = frozenset(measure for measure, row in found.items() if row.ours is not None)
         shapes.setdefault(wanted, []).append(key)
-    for keys in shapes.values():
-        result.append(_wide({key: lines[key] for key in keys}))
+    # What cannot run stands among what can.
+    unable = [key for key, found in lines.items() if any(row.ours is row.published is None for row in found.values())]
+    first = next((wanted for wanted in shapes if wanted), frozenset())
+    for wanted, keys in shapes.items():
+        chosen = {key for key in keys if key not in unable} | set(unable if wanted == first else ())
+        if chosen:
+            result.append(_wide({key: lines[key] for key in lines if key in chosen}))
     return result
 
 
@@ -62,7 +67,13 @@ def _wide(lines: dict[tuple[str, str], dict[str, Row]]) -> View:
         (system, *((subject,) if subjects else ()), *(_value(found.get(measure)) for measure in measures))
         for (system, subject), found in lines.items()
     )
-    notes = dict.fromkeys(row.assumed for found in lines.values() for row in found.values() if row.assumed)
+    # A published figure's remark stands beside it.
+    notes = dict.fromkeys(
+        row.assumed
+        for found in lines.values()
+        for row in found.values()
+        if row.assumed and (row.ours is not None or row.published is None)
+    )
     first = 2 if subjects else 1
     return View(" and ".join(measures[:2]), titles, rows, tuple(range(first, len(titles))), tuple(notes))
 

@@ -145,7 +145,9 @@ def study(hardware: Sequence[Hardware] = ()) -> Study:
         if device.name == flexible().name:
             found[wide.name] = costs(network, float32(), wide)
         ran = {name: item for name, item in found.items() if not isinstance(item, str)}
-        rows += [row for name, item in found.items() for row in _rows(name, item, ran.get(BASELINE), device)]
+        for entry in (*systems, wide):
+            if entry.name in found:
+                rows += _rows(entry, found[entry.name], ran.get(BASELINE), device)
         text += _findings(device, ran)
         stopped: dict[str, list[str]] = {}
         for name, item in found.items():
@@ -153,9 +155,6 @@ def study(hardware: Sequence[Hardware] = ()) -> Study:
                 stopped.setdefault(item, []).append(name)
         text += [f"{device.name}: {', '.join(names)} cannot run: {why}." for why, names in stopped.items()]
         figures.append((f"Energy and time of a training run, {device.name}", _figure(ran)))
-    for entry in systems:
-        if entry.accuracy is not None:
-            rows.append(Row(entry.name, "top-1 gained", "points", published=entry.accuracy, assumed=entry.where))
     return Study(
         "side_by_side",
         "Side by side: the systems on the same devices",
@@ -170,9 +169,9 @@ def study(hardware: Sequence[Hardware] = ()) -> Study:
     )
 
 
-def _rows(name: str, item: dict[str, float] | str, base: dict[str, float] | None, device: Hardware) -> list[Row]:
+def _rows(entry: Entry, item: dict[str, float] | str, base: dict[str, float] | None, device: Hardware) -> list[Row]:
     if isinstance(item, str):
-        return [Row(name, f"energy, {device.name}", "kJ", assumed=item)]
+        return [Row(entry.name, f"energy, {device.name}", "kJ", assumed=item)]
     values = [
         ("energy", "kJ", item["energy_j"] / 1e3),
         ("time", "h", item["latency_s"] / 3600.0),
@@ -186,7 +185,11 @@ def _rows(name: str, item: dict[str, float] | str, base: dict[str, float] | None
         ):
             values.append((what, "", item[key] / base[key]))
     values.append(("peak memory", "Gbit", item["peak_memory_bits"] / 1e9))
-    return [Row(name, f"{what}, {device.name}", unit, value) for what, unit, value in values]
+    rows = [Row(entry.name, f"{what}, {device.name}", unit, value) for what, unit, value in values]
+    if entry.accuracy is not None:
+        gained = f"top-1 gained, {device.name}"
+        rows.append(Row(entry.name, gained, "points", published=entry.accuracy, assumed=entry.where))
+    return rows
 
 
 def _findings(device: Hardware, ran: dict[str, dict[str, float]]) -> list[str]:

@@ -69,6 +69,7 @@ def test_claims_are_rows_and_the_rest_a_column_for_each_measure():
         Row("b", "time saved, net on one", "%", 5.0),
         Row("b", "energy saved, net on one", "%", 6.0),
         Row("b", "top-1, net on one", "%", published=70.0),
+        Row("c", "time saved, net on one", "%", assumed="too wide"),
         Row("c", "area", "mm2", 7.0),
     )
     claims, wide, other = views(Study("n", "t", "s", (), rows, (), "", ""))
@@ -76,7 +77,8 @@ def test_claims_are_rows_and_the_rest_a_column_for_each_measure():
     assert wide.titles == ("system", "of", "time saved (%)", "energy saved (%)", "top-1 (%)")
     assert wide.rows[0] == ("a", "net on one", "3.000 (2.500 to 3.500)", "4.000", "")
     assert wide.rows[1] == ("b", "net on one", "5.000", "6.000", "70.00 published")
-    assert wide.notes == ("packed",)
+    assert wide.rows[2] == ("c", "net on one", "cannot run", "", "")
+    assert wide.notes == ("packed", "too wide")
     assert other.titles == ("system", "area (mm2)")
 
 
