@@ -1,9 +1,9 @@
 """Eyeriss, the chip (Chen et al., ISSCC 2016; JSSC 52(1) 2017): power, time and energy of AlexNet's convolutions, part by part.
 
 The chip's own mapping is evaluated, not ours: row-stationary sets of R x e elements, ``p`` filters and ``q`` channels in each
-element, ``r`` channels and ``t`` filters side by side, one *processing pass* after the other. Strips ``e``, ``r`` and ``t`` are in the
-paper's text. ``p`` and ``q`` are what fits its scratchpads and gives the published accesses of the buffer (its table III is
-an image that was not at hand). Zeros are the measured shares of the activations: a zero stops the MAC and the read of the
+element, ``r`` channels and ``t`` filters side by side, one *processing pass* after the other. The strip ``e``, ``r`` and ``t``
+are in the paper's text. ``p`` and ``q`` are what fits its scratchpads and gives the published accesses of the buffer (its table III
+is an image that was not at hand). Zeros are the measured shares of the activations: a zero stops the MAC and the read of the
 weight, as the paper describes. Prices are those of ``hwmodels/eyeriss.yaml``; none is fitted to the chip's power or time.
 """
 
@@ -235,6 +235,6 @@ def clock_from_shares(hardware: Hardware) -> float:
     table = chip_table(hardware).set_index("layer")
     found = []
     for name, share in CLOCK_SHARES.items():
-        row = table.loc[name]
-        found.append(float(row["power_w"] - row["clock_w"]) * share / (1.0 - share))
+        rest = float(table["power_w"][name]) - float(table["clock_w"][name])
+        found.append(rest * share / (1.0 - share))
     return float(np.mean(found)) / hardware.clock_hz * 1e12

@@ -15,6 +15,7 @@ from dse.errors import InputError
 from dse.files import write_text
 from dse.hardware import load_hardware
 from dse.studies import (
+    ablation,
     accuracy_booster,
     actnn,
     adapt,
@@ -38,6 +39,7 @@ STUDIES: dict[str, Callable[[], Study]] = {
     "fractrain": fractrain.study,
     "accuracy_booster": accuracy_booster.study,
     "actnn": actnn.study,
+    "ablation": ablation.study,
     "side_by_side": side_by_side.study,
 }
 

@@ -1,24 +1,21 @@
 """Published figures against ours, one row each, with signed errors; ``dse validate`` prints them and reports show them.
 
-``ours`` is computed when the table is made, from the shipped files.
+``ours`` is computed when the table is made, from the shipped files. Rows on units and chips are in
+:mod:`dse.studies.validation_hardware`, on published systems in :mod:`dse.studies.validation_systems`; those of the accuracy
+predictor come from its room.
 """
 
 from __future__ import annotations
 
-import numpy as np
+import math
+
 import pandas as pd
 
 from dse.accuracy.validation import validation as predicted_accuracies
-from dse.hardware import load_hardware
-from dse.hardware.pe import pe_mode
-from dse.hardware.units_45nm import synthesis_rows
-from dse.mapping.candidates import Options
-from dse.mapping.engine import build_table
-from dse.mapping.problem import Nest
-from dse.precision.schedules import Schedule
+from dse.studies.validation_hardware import hardware_rows
+from dse.studies.validation_row import COLUMNS, Row, row
+from dse.studies.validation_systems import system_rows
 from dse.workload import load_workload
-
-COLUMNS = ("source", "quantity", "unit", "published", "ours", "signed_error", "tolerance", "note")
 
 #: Workload: (GMAC, million parameters, source).
 NETWORKS = {
@@ -30,97 +27,40 @@ NETWORKS = {
     "cifar_resnet20": (0.0406, 0.27, "He et al., CVPR 2016"),
 }
 
-#: Bit Fusion's own cycle counts: layer as (N, G, K, C, P, Q, R, S), width of both operands, cycles.
-BIT_FUSION_ROWS = (
-    ("fully connected, 8 bit", (16, 1, 1000, 8192, 1, 1, 1, 1), 8, 262_144),
-    ("fully connected, 4 bit", (16, 1, 8192, 8192, 1, 1, 1, 1), 4, 524_288),
-    ("convolution, 4 bit", (16, 1, 384, 384, 14, 14, 3, 3), 4, 2_032_128),
-)
-
-#: CPT: bounds, published saving in BitOps against the static upper width, percent (Fu et al., ICLR 2021).
-CPT_SAVINGS = ((3, 8, 36.67), (3, 6, 30.04), (4, 8, 30.2))
-
 
 def validation_table() -> pd.DataFrame:
-    """All rows: ``source, quantity, unit, published, ours, signed_error, tolerance, note``; errors are relative."""
-    rows = [*_networks(), *_bit_fusion(), *_synthesis(), *_cyclic(), *_accuracy()]
+    """All rows: ``source, quantity, unit, published, ours, signed_error, tolerance, note``; errors are relative.
+
+    A tolerance of NaN: the row informs, nothing is claimed.
+    """
+    rows = [*_networks(), *hardware_rows(), *system_rows(), *_accuracy()]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _row(
-    source: str, quantity: str, unit: str, published: float, ours: float, tolerance: float, note: str = ""
-) -> tuple[str | float, ...]:
-    return (source, quantity, unit, published, ours, ours / published - 1.0, tolerance, note)
-
-
-def _networks() -> list[tuple[str | float, ...]]:
+def _networks() -> list[Row]:
     rows = []
     for name, (gmac, millions, source) in NETWORKS.items():
         network = load_workload(name)
         rounding = "published figure is rounded"
-        rows.append(_row(source, f"{name}: multiply-accumulates", "GMAC", gmac, network.macs / 1e9, 0.005, rounding))
-        rows.append(_row(source, f"{name}: parameters", "M", millions, network.parameters / 1e6, 0.005, rounding))
+        rows.append(row(source, f"{name}: multiply-accumulates", "GMAC", gmac, network.macs / 1e9, 0.005, rounding))
+        rows.append(row(source, f"{name}: parameters", "M", millions, network.parameters / 1e6, 0.005, rounding))
     return rows
 
 
-def _bit_fusion() -> list[tuple[str | float, ...]]:
-    from dse.cost.jobs import array_shape
-
-    hardware = load_hardware("bit_fusion")
-    sizes = [axis.size for axis in hardware.axes]
-    rows = []
-    for quantity, dims, bits, cycles in BIT_FUSION_ROWS:
-        table = build_table(Nest(dims), array_shape(hardware, sizes, "forward"), options=Options(max_tiles=(3, 2, 2)))
-        lanes = int(pe_mode(hardware.pe, bits, bits).lanes)
-        steps = float((table.steps_other * np.ceil(table.steps_reduction / lanes)).min())
-        rows.append(_row("Bit Fusion, ISCA 2018", f"cycles, {quantity}", "cycles", cycles, steps, 0.0))
-    return rows
-
-
-def _synthesis() -> list[tuple[str | float, ...]]:
-    return [
-        _row(
-            "Bit Fusion synthesis, 45 nm",
-            f"{row.quantity.split('_')[0]} of a {row.name}",
-            row.quantity.split("_")[1],
-            row.published,
-            row.ours,
-            0.10,
-            "law through all rows of a kind",
-        )
-        for row in synthesis_rows()
-    ]
-
-
-def _cyclic() -> list[tuple[str | float, ...]]:
-    network = load_workload("cifar_resnet20")
-    rows = []
-    for low, high, published in CPT_SAVINGS:
-        schedule = Schedule.cyclic(low=low, high=high, backward=high, cycles=32, iterations=64_000)
-        used = sum(share * _bitops(plan.widths("weight")[0], high) for plan, share in schedule.histogram(network))
-        saving = 100.0 * (1.0 - used / _bitops(high, high))
-        rows.append(_row("CPT, ICLR 2021", f"BitOps saved by {low}-{high}/{high}", "%", published, saving, 0.005))
-    return rows
-
-
-def _bitops(forward: float, backward: float) -> float:
-    return float(forward * forward + 2.0 * forward * backward)
-
-
-def _accuracy() -> list[tuple[str | float, ...]]:
+def _accuracy() -> list[Row]:
     note = "predicted from three of HAWQ-V3's points; two trainings of one map differ by 0.16 points"
-    rows: list[tuple[str | float, ...]] = []
-    for row in predicted_accuracies().to_dict("records"):
+    rows: list[Row] = []
+    for item in predicted_accuracies().to_dict("records"):
         rows.append(
             (
-                str(row["source"]),
-                str(row["quantity"]),
-                str(row["unit"]),
-                float(row["published"]),
-                float(row["ours"]),
-                float(row["ours"]) / float(row["published"]) - 1.0 if row["published"] else float("nan"),
-                float("nan"),
-                f"{note}; error {row['error']:+.2f} {row['unit']}",
+                str(item["source"]),
+                str(item["quantity"]),
+                str(item["unit"]),
+                float(item["published"]),
+                float(item["ours"]),
+                float(item["ours"]) / float(item["published"]) - 1.0 if item["published"] else math.nan,
+                math.nan,
+                f"{note}; error {item['error']:+.2f} {item['unit']}",
             )
         )
     return rows
