@@ -300,7 +300,8 @@ def import_model(
     """An ONNX model as a workload file, with what was left out."""
     from dse.precision import Plan
     from dse.workload.nests import network_text, write_text
-    from dse.workload.onnx_import import import_onnx, import_summary, plan_formats, read_dims, strip_onnx
+    from dse.workload.onnx_import import import_onnx, import_summary, plan_formats, read_dims
+    from dse.workload.onnx_strip import strip_onnx
 
     found = import_onnx(model, batch=batch, dims=read_dims(dim or []), name=out.stem)
     formats = Plan.from_formats(found.network, plan_formats(found, str(model))) if plan is not None else None

@@ -166,120 +166,6 @@ class Builder:
         self.layers.append((layer, reads.producer))
         return layer
 
-    def _conv(self, operation: Operation, tensor: Tensor, prefix: str, scope: Mapping[str, int], path: Key) -> Tensor:
-        channels = self.number(operation, "K", scope, path, 1)
-        rows = self.number(operation, "R", scope, path, 1)
-        columns = rows if operation.S is None else self.number(operation, "S", scope, path, 1)
-        stride = self.number(operation, "stride", scope, path, 1)
-        dilation = self.number(operation, "dilation", scope, path, 1)
-        pad = self.number(operation, "pad", scope, path, 0)
-        pad_w = pad if operation.pad_w is None else self.number(operation, "pad_w", scope, path, 0)
-        groups = self.number(operation, "groups", scope, path, 1)
-        if channels % groups or tensor.C % groups:
-            self.problem((*path, "groups"), f"{groups} does not divide {tensor.C} input and {channels} output channels")
-            groups = 1
-        transposed = operation.op == "conv_transpose"
-        if transposed:
-            height = max((tensor.H - 1) * stride - 2 * pad + dilation * (rows - 1) + 1, 1)
-            width = max((tensor.W - 1) * stride - 2 * pad_w + dilation * (columns - 1) + 1, 1)
-        else:
-            height = self.window(tensor.H, rows, stride, dilation, pad, False, path)
-            width = self.window(tensor.W, columns, stride, dilation, pad_w, False, path)
-        layer = Layer(
-            name=self.name(operation, prefix, path),
-            kind="conv",
-            G=groups,
-            K=(tensor.C if transposed else channels) // groups,
-            C=(channels if transposed else tensor.C) // groups,
-            P=tensor.H if transposed else height,
-            Q=tensor.W if transposed else width,
-            R=rows,
-            S=columns,
-            stride=(stride, stride),
-            dilation=(dilation, dilation),
-            input_hw=(height, width) if transposed else (tensor.H, tensor.W),
-            bias=operation.bias,
-            passes=self.passes(operation, tensor),
-            transposed=transposed,
-            frozen=self.frozen(operation),
-        )
-        self.add(layer, tensor, path)
-        return Tensor(layer.name, channels, height, width, self.learns(operation, tensor))
-
-    def window(self, size: int, extent: int, stride: int, dilation: int, pad: int, ceil: bool, path: Key) -> int:
-        span = size + 2 * pad - dilation * (extent - 1) - 1
-        if span < 0:
-            self.problem(path, f"a window of {extent} does not fit an input of {size} with padding {pad}")
-            return 1
-        return (-(-span // stride) if ceil else span // stride) + 1
-
-    def _fc(self, operation: Operation, tensor: Tensor, prefix: str, scope: Mapping[str, int], path: Key) -> Tensor:
-        channels = self.number(operation, "K", scope, path, 1)
-        layer = Layer(
-            name=self.name(operation, prefix, path),
-            kind="fc",
-            K=channels,
-            C=tensor.C * tensor.H * tensor.W,
-            bias=operation.bias,
-            passes=self.passes(operation, tensor),
-            frozen=self.frozen(operation),
-        )
-        self.add(layer, tensor, path)
-        return Tensor(layer.name, channels, 1, 1, self.learns(operation, tensor))
-
-    def _pool(self, operation: Operation, tensor: Tensor, prefix: str, scope: Mapping[str, int], path: Key) -> Tensor:
-        rows = self.number(operation, "R", scope, path, 1)
-        stride = self.number(operation, "stride", scope, path, 1)
-        pad = self.number(operation, "pad", scope, path, 0)
-        height = self.window(tensor.H, rows, stride, 1, pad, operation.ceil, path)
-        width = self.window(tensor.W, rows, stride, 1, pad, operation.ceil, path)
-        layer = Layer(
-            name=self.name(operation, prefix, path),
-            kind="pool",
-            G=tensor.C,
-            P=height,
-            Q=width,
-            R=rows,
-            S=rows,
-            stride=(stride, stride),
-            input_hw=(tensor.H, tensor.W),
-            passes=vector_passes(tensor),
-        )
-        self.add(layer, tensor, path)
-        return Tensor(layer.name, tensor.C, height, width, tensor.learns)
-
-    def _global_pool(
-        self, operation: Operation, tensor: Tensor, prefix: str, scope: Mapping[str, int], path: Key
-    ) -> Tensor:
-        layer = Layer(
-            name=self.name(operation, prefix, path),
-            kind="pool",
-            G=tensor.C,
-            R=tensor.H,
-            S=tensor.W,
-            input_hw=(tensor.H, tensor.W),
-            passes=vector_passes(tensor),
-        )
-        self.add(layer, tensor, path)
-        return Tensor(layer.name, tensor.C, 1, 1, tensor.learns)
-
-    def _upsample(
-        self, operation: Operation, tensor: Tensor, prefix: str, scope: Mapping[str, int], path: Key
-    ) -> Tensor:
-        """Repeats or interpolates pixels, ``stride`` times in each direction."""
-        scale = self.number(operation, "stride", scope, path, 1)
-        layer = Layer(
-            name=self.name(operation, prefix, path),
-            kind="resize",
-            G=tensor.C,
-            P=tensor.H * scale,
-            Q=tensor.W * scale,
-            input_hw=(tensor.H, tensor.W),
-            passes=vector_passes(tensor),
-        )
-        self.add(layer, tensor, path)
-        return replace(tensor, producer=layer.name, H=tensor.H * scale, W=tensor.W * scale)
-
     def _input(self, operation: Operation, tensor: Tensor, prefix: str, scope: Mapping[str, int], path: Key) -> Tensor:
         """A second input of the network."""
         channels, height, width = (self.number(operation, key, scope, path, 1) for key in ("C", "H", "W"))
@@ -294,14 +180,6 @@ class Builder:
             )
             return tensor
         return found
-
-    def _pad_channels(
-        self, operation: Operation, tensor: Tensor, prefix: str, scope: Mapping[str, int], path: Key
-    ) -> Tensor:
-        """Subsampling with new channels of zeros (shortcut option A of He et al.): nothing to compute, nothing to learn."""
-        channels = self.number(operation, "K", scope, path, tensor.C)
-        stride = self.number(operation, "stride", scope, path, 1)
-        return replace(tensor, C=channels, H=-(-tensor.H // stride), W=-(-tensor.W // stride))
 
     def _plain(self, operation: Operation, tensor: Tensor, prefix: str, scope: Mapping[str, int], path: Key) -> Tensor:
         return self.apply(operation.op, self.name(operation, prefix, path), tensor, path, operation.frozen)
@@ -417,13 +295,6 @@ Maker = Callable[[Builder, Operation, Tensor, str, Mapping[str, int], Key], Tens
 
 #: Makers of the operations of this module.
 MAKERS: Mapping[str, Maker] = {
-    "conv": Builder._conv,
-    "conv_transpose": Builder._conv,
-    "fc": Builder._fc,
-    "pool": Builder._pool,
-    "global_pool": Builder._global_pool,
-    "upsample": Builder._upsample,
-    "pad_channels": Builder._pad_channels,
     "input": Builder._input,
     "from": Builder._from,
     "block": Builder._block,

@@ -13,6 +13,7 @@ from pathlib import Path
 from dse.shipped import find_file
 from dse.workload.build import MAKERS, MAX_MACS, Builder
 from dse.workload.expressions import evaluate_expression
+from dse.workload.images import IMAGE_MAKERS
 from dse.workload.model import OPTIMIZERS, Layer, Network
 from dse.workload.schema import WorkloadFile, one_form
 from dse.workload.sequences import SEQUENCE_MAKERS
@@ -42,7 +43,7 @@ def network_from_document(document: Document, name: str) -> Network:
     """A network from a document that was already read."""
     file = validate(WorkloadFile, document, one_form)
     assert file.optimizer in OPTIMIZERS
-    builder = Builder(document, file, {**MAKERS, **SEQUENCE_MAKERS})
+    builder = Builder(document, file, {**MAKERS, **IMAGE_MAKERS, **SEQUENCE_MAKERS})
     builder.run()
     return Network(
         name=name,

@@ -12,17 +12,11 @@ from math import prod
 from typing import Any
 
 from dse.workload.model import Layer
-from dse.workload.onnx_layers import (
-    Flow,
-    Handler,
-    Unknown,
-    Unsupported,
-    attention_layers,
-    attributes,
-    layer_norm,
-    matmul,
-)
-from dse.workload.onnx_read import Shape
+from dse.workload.onnx_flow import Flow, Unknown, Unsupported, attributes
+from dse.workload.onnx_operators import Handler
+from dse.workload.onnx_products import attention_layers, matmul
+from dse.workload.onnx_shapes import Shape
+from dse.workload.onnx_vector import layer_norm
 
 #: Operators whose first output has the shape of their first input.
 _SAME_SHAPE = (

@@ -12,32 +12,16 @@ from dse.errors import InputError, Problem
 from dse.workload.build import MAX_MACS
 from dse.workload.model import Layer, Network
 from dse.workload.onnx_contrib import CONTRIBUTED, is_contributed, stand_in
-from dse.workload.onnx_layers import (
-    FREE,
-    HANDLERS,
-    LEARNED,
-    MOVING,
-    MULTIPLYING,
-    Flow,
-    Unknown,
-    Unsupported,
-    attributes,
-)
+from dse.workload.onnx_flow import Flow, Unknown, Unsupported, attributes
+from dse.workload.onnx_formats import SAME, formats_of_layers
 from dse.workload.onnx_names import layer_names
-from dse.workload.onnx_read import OnnxGraph, Shape, bits_of_type, onnx_library, read_model, resolve_shapes
+from dse.workload.onnx_operators import FREE, HANDLERS, LEARNED, MOVING, MULTIPLYING
+from dse.workload.onnx_read import bits_of_type, read_model
+from dse.workload.onnx_shapes import OnnxGraph, Shape, resolve_shapes
 
-#: Operators through which a tensor is the same tensor for those who read it.
-_SAME = ("Identity", "Dropout", "Cast", "QuantizeLinear", "DequantizeLinear")
-#: Formats of ``TensorProto`` data types (onnx.proto, enum DataType).
-_TYPES = {
-    1: "fp32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 10: "fp16", 11: "fp32", 16: "bf16",
-    17: "fp8_e4m3", 18: "fp8_e4m3", 19: "fp8_e5m2", 20: "fp8_e5m2", 21: "uint4", 22: "int4",
-}  # fmt: skip
 #: Data types of indices and shapes (int32, int64, bool), and how many of them a shape has at most.
 _INTEGERS = (6, 7, 9)
 _FEW = 64
-#: Largest initializer that a stripped copy keeps, elements.
-_STRIP_ABOVE = 256
 
 
 @dataclass(frozen=True)
@@ -128,7 +112,7 @@ def import_onnx(
         samples=batch or samples,
         epochs=1,
     )
-    formats = _formats(graph, flow, layers)
+    formats = formats_of_layers(graph, layers)
     return Imported(network, formats, _shares(graph, skipped, total))
 
 
@@ -147,51 +131,6 @@ def read_dims(options: Sequence[str]) -> dict[str, int]:
             raise InputError("--dim", [f"expected NAME=VALUE with an integer, such as sequence=128, got '{option}'"])
         result[name] = int(value[:20])
     return result
-
-
-def strip_onnx(path: str | Path, out: str | Path) -> None:
-    """Write a copy of a model whose large initializers are constants of the same shape: a few KB that import alike.
-
-    Raises
-    ------
-    InputError
-        What :func:`import_onnx` raises, or the copy cannot be written.
-    """
-    onnx = onnx_library("dse import")
-    model = read_model(path)
-    for node, name in zip(model.graph.node, layer_names(model.graph), strict=True):
-        node.name = name
-    opset = max((item.version for item in model.opset_import if item.domain in ("", "ai.onnx")), default=0)
-    kept, added = [], []
-    for item in model.graph.initializer:
-        large = prod(item.dims) > _STRIP_ABOVE or item.data_location == onnx.TensorProto.EXTERNAL
-        if not large or opset < 9:
-            kept.append(item)
-            continue
-        shape = onnx.TensorProto(
-            name=f"{item.name}/shape",
-            data_type=onnx.TensorProto.INT64,
-            dims=[len(item.dims)],
-            int64_data=list(item.dims),
-        )
-        zero = bytes(max(bits_of_type(item.data_type) // 8, 1))
-        value = onnx.TensorProto(name="value", data_type=item.data_type, dims=[1], raw_data=zero)
-        kept.append(shape)
-        added.append(
-            onnx.helper.make_node("ConstantOfShape", [shape.name], [item.name], name=f"{item.name}/value", value=value)
-        )
-    replaced = {node.output[0] for node in added}
-    inputs = [item for item in model.graph.input if item.name not in replaced]
-    nodes = [*added, *[type(node).FromString(node.SerializeToString()) for node in model.graph.node]]
-    copies = [type(item).FromString(item.SerializeToString()) for item in inputs]
-    for target, items in ((model.graph.initializer, kept), (model.graph.node, nodes), (model.graph.input, copies)):
-        items = [type(item).FromString(item.SerializeToString()) for item in items]
-        del target[:]
-        target.extend(items)
-    try:
-        Path(out).write_bytes(model.SerializeToString())
-    except OSError as error:
-        raise InputError(str(out), [f"cannot be written: {error.strerror}"]) from None
 
 
 def _samples(graph: OnnxGraph) -> int:
@@ -272,7 +211,7 @@ def _table(flow: Flow, makers: Mapping[str, Any], node: Any) -> str:
         name for name in node.input if name and flow.is_constant(name) and len(flow.graph.shapes.get(name) or ()) > 1
     ]
     name = str(constants[0]) if constants else ""
-    while name in makers and makers[name].op_type in (*_SAME, "Transpose") and makers[name].input:
+    while name in makers and makers[name].op_type in (*SAME, "Transpose") and makers[name].input:
         name = str(makers[name].input[0])
     return name or str(node.output[0])
 
@@ -280,7 +219,7 @@ def _table(flow: Flow, makers: Mapping[str, Any], node: Any) -> str:
 def _tied(graph: OnnxGraph, layers: list[tuple[Layer, Any]]) -> list[tuple[Layer, Any]]:
     """Layers with MACs that read the same tensor share its format."""
     behind = {
-        node.output[0]: node.input[0] for node in graph.nodes if node.op_type in _SAME and node.input and node.output
+        node.output[0]: node.input[0] for node in graph.nodes if node.op_type in SAME and node.input and node.output
     }
 
     def origin(name: str) -> str:
@@ -299,46 +238,6 @@ def _tied(graph: OnnxGraph, layers: list[tuple[Layer, Any]]) -> list[tuple[Layer
         shared = bool(read) and readers[read] > 1 and read not in graph.inputs
         result.append((replace(layer, tie=made.get(read, read)) if shared else layer, node))
     return result
-
-
-def _formats(graph: OnnxGraph, flow: Flow, layers: list[tuple[Layer, Any]]) -> dict[str, tuple[str, str]]:
-    """Formats of weight and activation by layer with MACs, {} if no layer multiplies integers."""
-    makers = {output: node for node in graph.nodes for output in node.output}
-    result = {}
-    for layer, node in layers:
-        if not layer.has_macs:
-            continue
-        place = 3 if node.op_type in ("QLinearConv", "QLinearMatMul") else 1
-        read = node.input[0]
-        if node.op_type == "MatMulNBits":
-            flags = attributes(node)
-            packed = f"int{flags.get('bits', 4)}:vector{flags.get('block_size', 32)}"
-            result[layer.name] = (packed, _format(graph, makers, read, False))
-            continue
-        weight = node.input[place] if layer.kind != "matmul" or len(node.input) > place else read
-        result[layer.name] = (_format(graph, makers, weight, True), _format(graph, makers, read, False))
-    integers = any(name.startswith(("int", "uint")) for pair in result.values() for name in pair)
-    return result if integers else {}
-
-
-def _format(graph: OnnxGraph, makers: Mapping[str, Any], name: str, weight: bool) -> str:
-    """Name of the format that a tensor has where a layer reads it."""
-    node = makers.get(name)
-    channel = False
-    for _ in range(100):
-        if node is None or node.op_type not in (*_SAME, "Transpose", "Reshape", "MaxPool", "Relu", "Flatten"):
-            break
-        if node.op_type == "DequantizeLinear":
-            name = node.input[0]
-            scale = graph.shapes.get(node.input[1]) or ()
-            channel = bool(scale) and prod(scale) > 1
-            break
-        if node.op_type == "QuantizeLinear":
-            break
-        name = node.input[0]
-        node = makers.get(name)
-    kind = _TYPES.get(graph.types.get(name, 0), "fp32")
-    return f"{kind}:channel" if weight and channel and kind.startswith("int") else kind
 
 
 def _shares(graph: OnnxGraph, skipped: list[tuple[Any, float]], macs: int) -> tuple[Skipped, ...]:

@@ -13,8 +13,9 @@ from dse.workload.nests import network_text
 onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from dse.workload.onnx_import import import_onnx, read_dims, strip_onnx  # noqa: E402
+from dse.workload.onnx_import import import_onnx, read_dims  # noqa: E402
 from dse.workload.onnx_names import layer_names  # noqa: E402
+from dse.workload.onnx_strip import strip_onnx  # noqa: E402
 
 LIGHT = Path(onnx.__file__).parent / "backend/test/data/light"
 
