@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from math import ceil
 from pathlib import Path
 
@@ -18,8 +17,6 @@ from dse.mapping.counts import Conventions, batch_of, counts_of_batch
 from dse.mapping.engine import Points, Scores, Table, build_table, enumerate_table, front, score, score_many
 from dse.mapping.explicit import check_mapping
 from dse.mapping.problem import ROLES, ArrayShape, Axis, Nest, Storage
-
-REFERENCE = Path(__file__).parents[2] / ".." / "shared" / "reference" / "zigzag" / "tpu_like_resnet18"
 
 TPU_LIKE = ArrayShape(
     (Axis("D1", 32, ("K",)), Axis("D2", 32, ("C",))),
@@ -300,69 +297,3 @@ def test_cache_returns_the_same_table_and_survives_damage(tmp_path: Path, monkey
     monkeypatch.setenv("DSE_CACHE_DIR", str(stored))  # a file: nothing can be written there
     cache.forget()
     assert build_table(nest, SMALL).counts.tobytes() == first.counts.tobytes()
-
-
-def tpu_like_points(table: Table) -> Points:
-    """Prices of hardware_tpu_like.yaml per element at 8 bits, 16 for partial sums; finished results leave the array at 8."""
-    dram_read, dram_write = 700 / 64, 750 / 64
-    sram_read, sram_write = 416.16 / 2048, 378.4 / 2048
-    bits = {"weight": 8, "activation": 8, "accumulator": 16}
-    energy = np.zeros((1, len(table.columns)))
-    cycles = np.zeros((1, 3, len(table.columns)))
-    for j, (role, link, kind) in enumerate(table.columns):
-        width = 8 if kind.startswith("final") else bits[role]
-        inner = {"weight": ("rf_w", "dram"), "accumulator": ("rf_o", "sram")}.get(role, ("", ""))
-        below, above = {"mac": ("", inner[0] or "sram"), "inner": inner, "outer": ("sram", "dram")}[link]
-        memory = below if kind.endswith(("child_writes", "child_reads")) else above
-        write = kind.endswith("writes")
-        price = {
-            "rf_w": 0.095 / 8, "rf_o": 0.021 / 16, "sram": sram_write if write else sram_read,
-            "dram": dram_write if write else dram_read,
-        }  # fmt: skip
-        energy[0, j] = price[memory] * width
-        if memory == "dram":
-            cycles[0, 0, j] = width / 64
-        elif memory == "sram":
-            cycles[0, 2 if write else 1, j] = width / 2048
-    one = np.ones(1)
-    widths = np.array([[float(bits[s.role]) for s in table.slots]])
-    storages = np.array([s.storage for s in table.slots])
-    capacity = np.array([[1024.0, 16.0, 16_777_216.0]])
-    return Points(energy, one * table.macs * 0.04, one, one, cycles, widths, capacity, storages, np.zeros(1))
-
-
-def resnet18() -> dict[str, Nest]:
-    layers = {"conv1": Nest((1, 1, 64, 3, 112, 112, 7, 7), stride=(2, 2)), "fc": Nest((1, 1, 1000, 512, 1, 1, 1, 1))}
-    channels, size = (64, 64, 128, 256, 512), (0, 56, 28, 14, 7)
-    for i in range(1, 5):
-        k, c, p, stride = channels[i], channels[i - 1], size[i], 1 if i == 1 else 2
-        layers[f"layer{i}.0_conv1"] = Nest((1, 1, k, c, p, p, 3, 3), stride=(stride, stride))
-        for name in (f"layer{i}.0_conv2", f"layer{i}.1_conv1", f"layer{i}.1_conv2"):
-            layers[name] = Nest((1, 1, k, k, p, p, 3, 3))
-        if stride == 2:
-            layers[f"layer{i}.0_downsample"] = Nest((1, 1, k, c, p, p, 1, 1), stride=(2, 2))
-    return layers
-
-
-@pytest.mark.skipif(not REFERENCE.exists(), reason="reference data not beside the repository")
-def test_resnet18_on_tpu_like_is_no_worse_than_zigzag() -> None:
-    """Energy layer by layer, cycles over the network.
-
-    ZigZag leaves the padding of an input out and we count it (a window's bounding box), so one transfer of the padding from DRAM
-    into the buffer is taken off: every mapping moves it at least once. Its cycles include fill and drain, ours do not.
-    """
-    with open(REFERENCE / "searched_per_layer.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    fastest, theirs = 0.0, 0.0
-    for name, nest in resnet18().items():
-        table = enumerate_table(nest, TPU_LIKE, Options(max_elements=(128, 1, 2.0**21)))
-        x = tpu_like_points(table)
-        energy = next(float(r["energy_pj"]) for r in rows if r["optimised_for"] == "energy" and name in r["layer"])
-        n, _, _, c, p, q, r, _ = nest.dims
-        real = n * c * (p * nest.stride[0]) * (q * nest.stride[1]) if r > 1 else table.distinct[1]
-        padding = max(0.0, table.distinct[1] - real)
-        ours = score(table, x, "energy").energy_pj[0] - padding * 8 * (700 / 64 + 378.4 / 2048)
-        assert ours <= energy, name
-        fastest += score(table, x, "latency").cycles[0]
-        theirs += next(float(r["cycles_total"]) for r in rows if r["optimised_for"] == "latency" and name in r["layer"])
-    assert fastest <= theirs
