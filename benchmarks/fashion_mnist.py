@@ -101,7 +101,11 @@ def profile_file(folder, data, network):
         some = np.linspace(0, len(data.labels) - 1, 2000).round().astype(int)
         model = TorchModel(module, NAME)
         file = measure(
-            model, data.images[some], data.labels[some], Settings(WIDTHS, WIDTHS, plans=0), folder / "scores.part"
+            model,
+            data.images[some],
+            data.labels[some],
+            Settings(WIDTHS, WIDTHS, plans=0, pairs=30),
+            folder / "scores.part",
         )
         write_text(path, profile_text(file))
         found = error_scores(module, data.images[some[::8]], data.labels[some[::8]], WIDTHS)
@@ -178,7 +182,15 @@ def designs(folder, network, profile):
     for limit in LIMITS:
         out = folder / "fronts" / f"{limit:g}"
         if not (out / "run.json").exists():
-            explore(folder / f"{NAME}.yaml", "flex_trainer", profile=profile, max_accuracy_drop=limit, trials=40, seed=0, out=out)
+            explore(
+                folder / f"{NAME}.yaml",
+                "flex_trainer",
+                profile=profile,
+                max_accuracy_drop=limit,
+                trials=40,
+                seed=0,
+                out=out,
+            )
         with (out / "front.csv").open() as file:
             rows = list(csv.DictReader(file))
         rows.sort(key=lambda row: float(row["accuracy_drop_pp"]))
@@ -211,7 +223,9 @@ def check_designs(folder, data, network, profile, seeds):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--ship", action="store_true", help="Copy the small files into the package instead of training.")
+    parser.add_argument(
+        "--ship", action="store_true", help="Copy the small files into the package instead of training."
+    )
     options = parser.parse_args()
     folder = options.folder
     if options.ship:
@@ -219,7 +233,9 @@ def main() -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     data = load_dataset(DATA, SAMPLES)
-    network = workload_of(make_module("cnn", data.shape, data.classes, 0), data.shape, NAME, SOURCE, 64, SAMPLES, EPOCHS)
+    network = workload_of(
+        make_module("cnn", data.shape, data.classes, 0), data.shape, NAME, SOURCE, 64, SAMPLES, EPOCHS
+    )
     write_text(folder / f"{NAME}.yaml", network_text(network))
     run(folder, data, "fp32-0", ("fp32", "fp32", "static"),
         lambda: Scheduled(Schedule.static("fp32", ITERATIONS), network), 0, keep=True)  # fmt: skip

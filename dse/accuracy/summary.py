@@ -38,7 +38,7 @@ def _predictor(profile: Profile) -> list[str]:
     noise = "" if np.isnan(profile.noise) else f"; noise floor {profile.noise:.3g}"
     return [
         f"Predictor: {profile.link}, from {len(profile.point_drops)} {profile.calibration} plans that lost {low:.3g} to {high:.3g} "
-        f"{profile.unit}; leave-one-out error {profile.loo_error_pp:.3g} {profile.unit}{noise}. "
+        f"{profile.unit}; leave-one-out error {profile.loo_error_pp:.3g} {profile.unit}, inside the range {profile.error_pp:.3g}{noise}. "
         f"Known up to a summed score of {profile.range[1]:.3g}; beyond it a drop is unknown."
     ]
 
