@@ -36,9 +36,10 @@ def _predictor(profile: Profile) -> list[str]:
         return ["No whole plan was measured: 'dse calibrate' fits the predictor, without which every drop is unknown."]
     low, high = float(profile.point_drops.min()), float(profile.point_drops.max())
     noise = "" if np.isnan(profile.noise) else f"; noise floor {profile.noise:.3g}"
+    count, kind, unit = len(profile.point_drops), profile.calibration, profile.unit
     return [
-        f"Predictor: {profile.link}, from {len(profile.point_drops)} {profile.calibration} plans that lost {low:.3g} to {high:.3g} "
-        f"{profile.unit}; leave-one-out error {profile.loo_error_pp:.3g} {profile.unit}, inside the range {profile.error_pp:.3g}{noise}. "
+        f"Predictor: {profile.link}, from {count} {kind} plans that lost {low:.3g} to {high:.3g} {unit}; "
+        f"leave-one-out error {profile.loo_error_pp:.3g} {unit}, inside the range {profile.error_pp:.3g}{noise}. "
         f"Known up to a summed score of {profile.range[1]:.3g}; beyond it a drop is unknown."
     ]
 
