@@ -17,27 +17,21 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-from dse.mapping.counts import TIMELOOP, Counts, batch_of, counts_of_batch
-from dse.mapping.problem import Nest
-from dse.mapping.text import parse_mapping
+from dse.mapping.counts import Counts
+from dse.mapping.timeloop import counts_of_rows
 
-LAYER = ["prob.N", "prob.K", "prob.C", "prob.P", "prob.Q", "prob.R", "prob.S"]
-WINDOW = ["prob.Hstride", "prob.Wstride", "prob.Hdilation", "prob.Wdilation"]
-
-
-def counts_of_rows(rows: pd.DataFrame) -> Counts:
-    """Counts of all rows, parsed and evaluated in one call."""
-    mappings = [parse_mapping(text, "mapping.mapping") for text in rows["mapping.mapping"]]
-    nests = [
-        Nest((n, 1, k, c, p, q, r, s), stride=(sh, sw), dilation=(dh, dw))
-        for n, k, c, p, q, r, s, sh, sw, dh, dw in rows[LAYER + WINDOW].itertuples(index=False, name=None)
-    ]
-    return counts_of_batch(batch_of(mappings, nests), TIMELOOP)
+#: Levels from the inside to the outside: weight register, accumulator, scratchpad, DRAM.
+LEVELS = ("L0", "L1", "L2", "L3")
 
 
-def accesses(counts: Counts) -> NDArray[np.float64]:
-    """(row, 8) accesses with one price each; levels are weight register, accumulator, scratchpad, DRAM."""
-    down, up, fill = counts.reads_to_child, counts.writes_from_child, counts.writes_from_parent
+def accesses(counts: Counts, names: tuple[str, ...] = LEVELS) -> NDArray[np.float64]:
+    """(row, 8) accesses with one price each; ``names`` are those of the levels of ``counts``."""
+    down, up, fill = (
+        np.stack(
+            [side[:, names.index(level)] if level in names else np.zeros_like(side[:, 0]) for level in LEVELS], axis=1
+        )
+        for side in (counts.reads_to_child, counts.writes_from_child, counts.writes_from_parent)
+    )
     columns = [
         down[:, 0, 0],  # weight register reads: one per MAC, so that this price holds the MAC too
         fill[:, 0, 0],  # weight register writes
@@ -51,9 +45,9 @@ def accesses(counts: Counts) -> NDArray[np.float64]:
     return np.stack(columns, axis=1).astype(np.float64)
 
 
-def predicted_energy(rows: pd.DataFrame, counts: Counts, holdout: bool = False) -> NDArray[np.float64]:
+def predicted_energy(rows: pd.DataFrame, features: NDArray[np.float64], holdout: bool = False) -> NDArray[np.float64]:
     """(row,) energy from prices fitted per configuration; with `holdout` each half is judged by the other's prices."""
-    features, energy = accesses(counts), rows["target.energy"].to_numpy()
+    energy = rows["target.energy"].to_numpy()
     arch = [c for c in rows.columns if c.startswith("arch.")]
     configuration = rows.groupby(arch, sort=False).ngroup().to_numpy()
     predicted = np.zeros(len(rows))
@@ -79,20 +73,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path)
     parser.add_argument("--holdout", action="store_true")
+    parser.add_argument("--markdown", action="store_true", help="print the table in Markdown")
     arguments = parser.parse_args()
     rows = pd.read_csv(arguments.file)
     start = time.perf_counter()
-    counts = counts_of_rows(rows)
+    counts, names = counts_of_rows(rows)
     seconds = time.perf_counter() - start
-    error = abs(predicted_energy(rows, counts, arguments.holdout) / rows["target.energy"] - 1)
+    error = abs(predicted_energy(rows, accesses(counts, names), arguments.holdout) / rows["target.energy"] - 1)
     faster = int((counts.steps > rows["target.cycle"]).sum())
-    print(f"{len(rows)} mappings parsed and counted in {seconds:.2f} s; {faster} have more compute cycles than Timeloop")
-    print(f"{'layer kind':<18}{'rows':>6}{'median':>9}{'90 %':>9}{'99 %':>9}{'largest':>9}   relative error of energy")
+    print(
+        f"{len(rows)} mappings parsed and counted in {seconds:.2f} s; {faster} have more compute cycles than Timeloop"
+    )
     kinds = layer_kind(rows)
+    lines = [("layer kind", "rows", "median", "90 %", "99 %", "largest")]
     for kind in [*sorted(kinds.unique()), "all"]:
         e = error if kind == "all" else error[kinds == kind]
-        quantiles = "".join(f"{np.quantile(e, q):9.3%}" for q in (0.5, 0.9, 0.99, 1))
-        print(f"{kind:<18}{len(e):>6}{quantiles}")
+        lines.append((kind, f"{len(e)}", *(f"{np.quantile(e, q):.3%}" for q in (0.5, 0.9, 0.99, 1))))
+    print("relative error of energy")
+    for number, line in enumerate(lines):
+        if arguments.markdown:
+            print(f"| {' | '.join(line)} |" + ("\n|" + "---|" * len(line) if number == 0 else ""))
+        else:
+            print(f"{line[0]:<18}" + "".join(f"{cell:>9}" for cell in line[1:]))
 
 
 if __name__ == "__main__":
