@@ -2,7 +2,8 @@
 
 Source of the points: M. Horowitz, "Computing's energy problem", ISSCC 2014, 45 nm, 0.9 V, pJ: integer add 0.03 (8 bits), 0.05 (16),
 0.1 (32); multiply 0.2 (8), 3.1 (32); floating-point add 0.4 (16), 0.9 (32); multiply 1.1 (16), 3.7 (32). Between the points
-each operation follows one law; its error at the points is in its docstring. All functions broadcast; ``node_nm`` is 5 to 65 nm.
+each operation follows one law; its error at the points is in its docstring, its range in :data:`RANGES_BITS`. All functions
+broadcast; ``node_nm`` is 5 to 65 nm, anything else is an error.
 """
 
 from __future__ import annotations
@@ -23,6 +24,19 @@ _FLOAT_MULTIPLY_POWER = float(np.log(3.7 / 1.1) / np.log(24 / 11))
 _FLOAT_ADD_POWER = float(np.log(0.9 / 0.4) / np.log(2))
 #: pJ of a 32-bit shifter at 40 nm, 1 GHz: Shao et al., "Aladdin", ISCA 2014, power model; five stages of 32 bits.
 _SHIFT_32_PJ_40NM = 0.417
+
+#: Bits within which the laws below are used as they are; outside, :func:`extrapolated` says so.
+RANGES_BITS = {"int_add": (1, 64), "int_multiply": (1, 32), "float_multiply": (11, 24), "float_add": (16, 32)}
+
+
+def extrapolated(operation: str, bits: float) -> bool:
+    """Whether a width lies outside the range of an operation's law, a key of :data:`RANGES_BITS`.
+
+    >>> extrapolated("float_multiply", 4), extrapolated("float_multiply", 24)
+    (True, False)
+    """
+    low, high = RANGES_BITS[operation]
+    return not low <= bits <= high
 
 
 def int_add_pj(bits: npt.ArrayLike, node_nm: npt.ArrayLike = 45.0) -> Floats:

@@ -13,7 +13,7 @@ import pandas as pd
 from dse.errors import InputError, Problem
 from dse.hardware import prices
 from dse.hardware.model import Hardware, Memory
-from dse.hardware.pe import pe_area_mm2, pe_leakage_w
+from dse.hardware.pe import pe_area_mm2, pe_extrapolated, pe_leakage_w
 from dse.hardware.space import expected, grid_size, is_whole, sample_table
 from dse.hardware.technology import node_extrapolated
 from dse.yaml_input import suggest
@@ -129,7 +129,7 @@ def hardware_arrays(hardware: Hardware, table: pd.DataFrame | None = None) -> Ha
         + value("idle_w", hardware.idle_w)
         + value("clock_pj_per_cycle", hardware.clock_pj_per_cycle) * 1e-12 * value("clock_hz", hardware.clock_hz),
         vector_lanes=value("vector_lanes", hardware.vector_lanes),
-        extrapolated=np.asarray((outside > 0).any(axis=1) | node_extrapolated(node)),
+        extrapolated=np.asarray((outside > 0).any(axis=1) | node_extrapolated(node) | pe_extrapolated(hardware.pe)),
     )
 
 
@@ -174,6 +174,7 @@ def _memory(memory: Memory, value: Callable[[str, float], Floats], node: Floats)
         area = leakage = zero
     elif memory.kind == "register":
         read = write = prices.register_pj_per_bit(size, node)
+        outside = (size > prices.LARGEST_CACTI_BITS).astype(np.float64)
         area, leakage = prices.register_area_mm2(size, node), prices.register_leakage_w(size, node)
     else:
         read = prices.sram_read_pj_per_bit(size, port, node)

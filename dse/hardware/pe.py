@@ -32,7 +32,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from dse.hardware.arithmetic import float_add_pj, float_multiply_pj, int_add_pj, int_multiply_pj, shift_pj
+from dse.hardware.arithmetic import extrapolated, float_add_pj, float_multiply_pj, int_add_pj, int_multiply_pj, shift_pj
 from dse.hardware.model import ProcessingElement
 from dse.hardware.prices import leakage_scale, register_pj_per_bit
 from dse.hardware.technology import area_scale, energy_scale
@@ -160,7 +160,9 @@ def mac_energy_pj(
     -----
     Serial elements add ``block`` of them in a tree with one accumulator: a step is one addition in the tree (and a product of
     two slices in two operands) with a share of the accumulator's addition and register, by single operations (Horowitz, ISSCC
-    2014; Aladdin, ISCA 2014). Block floating point pays an exponent addition, a shift and a sum per block.
+    2014; Aladdin, ISCA 2014), but never so little that the full widths would take less than the parallel unit of these
+    widths: below about 8 bits single operations alone say so. Block floating point pays an exponent addition, a shift and a
+    sum per block.
 
     ``pe.energy_pj``, a measured energy per MAC at full width and the file's own node, replaces the model's value at full width; the
     dependence on the widths stays the model's and the node is not applied to it a second time.
@@ -197,7 +199,8 @@ def _energy_45nm(pe: ProcessingElement, w: Ints, a: Ints, mode: Mode, accumulato
             step = int_add_pj(most_a if pe.serial_operand == "weight" else most_w)
         else:
             step = int_multiply_pj(pe.min_bits, pe.min_bits) + int_add_pj(2 * pe.min_bits + np.ceil(np.log2(pe.block)))
-        return np.asarray((step + sums) * steps)
+        whole = pe_mode(pe, most_w, most_a).step_cycles
+        return np.asarray(np.maximum(step + sums, (unit + wide_sum) / whole) * steps)
     if pe.family == "bfp":
         per_block = int_add_pj(8.0) + shift_pj(accumulator, accumulator) + int_add_pj(accumulator)
         return np.asarray((unit * ENERGY_PJ.factor(levels(pe)) + wide_sum) * steps + per_block / pe.block)
@@ -246,6 +249,30 @@ def _unit(pe: ProcessingElement, law: Law) -> float:
         core = pe.significand_bits
         return float(law.unit(core, core) + law.unit(0, 2 * (core + pe.exponent_bits)) - law.unit(0, 0))
     return float(law.unit(most_w, most_a))
+
+
+def pe_extrapolated(pe: ProcessingElement) -> bool:
+    """Whether a price of the element lies outside its source's range: energy or area that the file does not give itself.
+
+    Synthesized integer units have 2 to 16 bits and up to three levels of fusion; single operations have the ranges of
+    :data:`dse.hardware.arithmetic.RANGES_BITS`. A one-operand serial unit's area is that of a 1-bit unit.
+    """
+    widths = (pe.max_weight_bits, pe.max_activation_bits)
+    synthesized = all(2 <= bits <= 16 for bits in widths)
+    if pe.family == "float":
+        bits = pe.significand_bits + pe.exponent_bits
+        energy = extrapolated("float_multiply", pe.significand_bits)
+        energy = energy or extrapolated("float_add", max(bits, pe.accumulator_bits))
+        area = not 2 <= pe.significand_bits <= 16
+    elif pe.family == "mls":
+        energy, area = extrapolated("int_multiply", pe.significand_bits), not 2 <= pe.significand_bits <= 16
+    elif pe.family in ("bit_serial", "bit_serial_2d"):
+        energy = extrapolated("int_add", max(pe.accumulator_bits, *widths))
+        area = pe.family == "bit_serial" or pe.min_bits < 2
+    else:
+        fuses = pe.family in ("composable", "bfp", "multi_mode")
+        energy = area = not synthesized or (fuses and levels(pe) > 3)
+    return bool((energy and pe.energy_pj is None) or (area and pe.area_um2 is None))
 
 
 def _widest_rate(pe: ProcessingElement) -> float:

@@ -175,7 +175,9 @@ def wire_pj_per_bit(length_mm: npt.ArrayLike, node_nm: npt.ArrayLike = 45.0) -> 
 
 
 def data_wire_pj_per_bit(length_mm: npt.ArrayLike, node_nm: npt.ArrayLike = 45.0) -> Floats:
-    """Energy of moving a bit of data along a wire, pJ: :func:`wire_pj_per_bit` with every other bit switching, as random bits do.
+    """Energy of moving a bit of data along a wire, pJ: :func:`wire_pj_per_bit` with every other bit switching.
+
+    Random bits do so; the wire is CACTI 7's.
 
     >>> round(float(data_wire_pj_per_bit(2.0)), 3)
     0.249

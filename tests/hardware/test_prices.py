@@ -1,12 +1,17 @@
 """Prices: known points, limits, laws, and honest edges."""
 
+import inspect
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dse.errors import InputError
-from dse.hardware import arithmetic, prices, side_costs, sram_45nm, technology
+from dse.hardware import arithmetic, hardware_arrays, load_hardware, prices, side_costs, sram_45nm, technology
+from dse.hardware.model import ProcessingElement
+from dse.hardware.pe import pe_extrapolated
 
 nodes = st.floats(5, 65)
 sizes = st.floats(64, 8 * 2.0**26)
@@ -143,3 +148,57 @@ def test_reconfiguration_drains_the_array():
     change = side_costs.reconfiguration([4, 32], [8, 32])
     assert change.cycles.tolist() == [12, 64]
     assert change.energy_pj[1] / change.energy_pj[0] == pytest.approx(32)
+
+
+def test_operations_outside_their_points_are_marked():
+    """Horowitz has floats of 16 and 32 bits: an 8-bit one is extrapolated, and an element made of it says so."""
+    assert arithmetic.extrapolated("float_multiply", 4)
+    assert not any(arithmetic.extrapolated("float_multiply", bits) for bits in (11, 24))
+    assert arithmetic.extrapolated("int_multiply", 33)
+    assert arithmetic.extrapolated("int_add", 65)
+
+
+@pytest.mark.parametrize(
+    ("name", "outside"),
+    [
+        ("bit_fusion", False),
+        ("flex_trainer", False),
+        ("gemmini", False),
+        ("dynasty_like", False),
+        ("fp8_trainer", True),
+        ("stripes_like", True),
+    ],
+)
+def test_designs_with_prices_outside_a_source_are_marked(name, outside):
+    """FP8 multipliers lie below Horowitz' floats; the area of a 1-bit serial unit below the synthesized units."""
+    assert hardware_arrays(load_hardware(name)).extrapolated.tolist() == [outside]
+
+
+@pytest.mark.parametrize("bits", [1, 32])
+def test_units_beyond_the_synthesis_are_marked_unless_the_file_measures_them(bits):
+    pe = ProcessingElement("fixed", bits, bits, 1)
+    assert pe_extrapolated(pe)
+    assert not pe_extrapolated(replace(pe, energy_pj=1.0, area_um2=100.0))
+    assert pe_extrapolated(ProcessingElement("composable", 16, 16, 1))
+    assert not pe_extrapolated(ProcessingElement("composable", 16, 16, 2))
+
+
+def test_wires_are_linear_and_data_switch_half_of_the_time():
+    assert prices.wire_pj_per_bit([0.0, 1.0, 2.0]) == pytest.approx([0.0, 0.249, 0.498])
+    assert prices.data_wire_pj_per_bit(2.0, 32.0) == pytest.approx(float(prices.wire_pj_per_bit(1.0, 32.0)))
+
+
+def test_every_price_states_its_range_and_source():
+    """Each price function names a unit, and a source or another price that it is built on."""
+    described = [
+        *(vars(prices)[name] for name in dir(prices) if name.endswith(("_pj_per_bit", "_mm2", "_w"))),
+        *(vars(arithmetic)[name] for name in dir(arithmetic) if name.endswith("_pj")),
+        *(vars(side_costs)[name] for name in dir(side_costs) if name.endswith("_pj") and name in vars(side_costs)),
+    ]
+    functions = [item for item in described if callable(item)]
+    assert len(functions) > 15
+    for function in functions:
+        text = f"{function.__doc__} {inspect.getmodule(function).__doc__}"
+        assert any(unit in text for unit in ("pJ", "mm2", " W")), function.__name__
+        known = ("CACTI", "Horowitz", "Aladdin", "Jacob", "DYNASTY", "Accelergy", "Kingma", "sourced operations")
+        assert any(source in text for source in known), function.__name__
