@@ -14,6 +14,8 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -176,21 +178,14 @@ def calibrated(folder, data, network, seeds):
 
 def designs(folder, network, profile):
     """(limit, design, predicted drop, plan) of designs across the fronts that explore finds at several limits."""
-    from dse.search import explore
-
     chosen = []
     for limit in LIMITS:
         out = folder / "fronts" / f"{limit:g}"
         if not (out / "run.json").exists():
-            explore(
-                folder / f"{NAME}.yaml",
-                "flex_trainer",
-                profile=profile,
-                max_accuracy_drop=limit,
-                trials=40,
-                seed=0,
-                out=out,
-            )
+            # In a process of its own: what it compiles leaves threads behind that slow down training.
+            asked = ("--profile", profile, "--max-accuracy-drop", limit, "--trials", 40, "--out", out)
+            command = [sys.executable, "-m", "dse.cli", "explore", folder / f"{NAME}.yaml", *asked]
+            subprocess.run([str(part) for part in command], check=True, stdout=subprocess.DEVNULL)
         with (out / "front.csv").open() as file:
             rows = list(csv.DictReader(file))
         rows.sort(key=lambda row: float(row["accuracy_drop_pp"]))
@@ -213,11 +208,16 @@ def check_designs(folder, data, network, profile, seeds):
         drop = bound.baseline - float(np.mean(found))
         rows.append({"limit_pp": limit, "design": name, "plan": plan.label, "predicted_drop_pp": round(told, 3),
                      "measured_drop_pp": round(drop, 3), "seeds": len(found), "kept": drop <= limit})  # fmt: skip
-    with (folder / "designs.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
+    write_rows(folder / "designs.csv", list(rows[0]), rows)
+    return rows
+
+
+def write_rows(path, columns, rows):
+    """A table as CSV."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    return rows
 
 
 def main() -> None:
@@ -232,6 +232,7 @@ def main() -> None:
         ship(folder)
         return
     folder.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)
     data = load_dataset(DATA, SAMPLES)
     network = workload_of(
         make_module("cnn", data.shape, data.classes, 0), data.shape, NAME, SOURCE, 64, SAMPLES, EPOCHS
@@ -244,13 +245,10 @@ def main() -> None:
     for index, seed in enumerate(SEEDS):
         for system, form, schedule, chooser in systems(network):
             rows.append(run(folder, data, f"{system}-{seed}", (system, form, schedule), chooser, seed))
+            write_rows(folder / "results.csv", COLUMNS, rows)
         if index == 0:
             check_designs(folder, data, network, profile, SEEDS[:1])
     check_designs(folder, data, network, profile, SEEDS[:2])
-    with (folder / "results.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def ship(folder):
