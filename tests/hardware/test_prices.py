@@ -200,5 +200,5 @@ def test_every_price_states_its_range_and_source():
     for function in functions:
         text = f"{function.__doc__} {inspect.getmodule(function).__doc__}"
         assert any(unit in text for unit in ("pJ", "mm2", " W")), function.__name__
-        known = ("CACTI", "Horowitz", "Aladdin", "Jacob", "DYNASTY", "Accelergy", "Kingma", "sourced operations")
+        known = ("CACTI", "Horowitz", "Aladdin", "Jacob", "DYNASTY", "Accelergy", "Kingma", "sourced operations", ":data:`", ":func:`")
         assert any(source in text for source in known), function.__name__
