@@ -11,6 +11,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from dse.cost import evaluate
+from dse.cost.evaluate import RUN_ROW
 from dse.precision import Schedule
 from dse.precision.policies import Overhead, adapt_control_overhead, push_down_overhead, push_up_overhead
 from dse.studies.adapt_model import (
@@ -37,6 +38,7 @@ from dse.workload.model import Network
 BATCH = 512
 #: What the corrected runs are held against.
 REFERENCE = "FP32 elements in the same array"
+POLICY = "eight trial formats per search, every 50 batches; their model charges up to a third of the run (lookback 25, 150 bins)"
 THEIR_MODEL = (
     "their model with the costs that their code gives each layer; interval: lookback 25 to 100, 50 to 150 bins"
 )
@@ -66,7 +68,8 @@ def hardware_rows(run: RunOf) -> list[Row]:
     reference = evaluate(network, float32(), Schedule.static("fp32", ITERATIONS)).total.iloc[0]
     rows = []
     for hardware in (serial_32(), flexible()):
-        ours = evaluate(network, hardware, schedule(run), overhead=policy(network)).total.iloc[0]
+        cost = evaluate(network, hardware, schedule(run), overhead=policy(network))
+        ours = cost.total.iloc[0]
         wide = evaluate(network, hardware, Schedule.static("w32a32e32", ITERATIONS)).total.iloc[0]
         for base, label in ((wide, "32-bit words on the same device"), (reference, REFERENCE)):
             for quantity, what in (("latency_s", "speed"), ("energy_j", "energy")):
@@ -79,6 +82,14 @@ def hardware_rows(run: RunOf) -> list[Row]:
                         assumed="all passes in the layers' words, zeros multiplied, mapped tensors, PushDown and PushUp charged",
                     )
                 )
+        layers = cost.layers
+        for name, what in (
+            ("policy", "PushDown and PushUp"),
+            ("width changes", f"{schedule(run).changes} width changes"),
+        ):
+            spent = layers[(layers["layer"] == RUN_ROW) & (layers["pass"] == name)]["energy_j"].sum()
+            share = 100.0 * float(spent) / float(ours["energy_j"])
+            rows.append(Row(run.name, f"share of energy, {what}, {hardware.name}", "%", share, assumed=POLICY))
         if hardware.name == flexible().name:
             memory = float(ours["peak_memory_bits"]) / float(reference["peak_memory_bits"])
             assumed = "float32 master copy and optimizer, stash in the layers' words"

@@ -103,3 +103,11 @@ def test_fractrain_widths_rise():
     net = load_workload("cifar_resnet20")
     held = [(int(plan.widths("weight")[0]), int(plan.widths("error")[0]), n) for plan, n in schedule.plans(net)]
     assert held == [(3, 6, 6_400), (4, 6, 6_400), (6, 8, 19_200), (8, 8, 32_000)]
+
+
+def test_share_that_does_not_shrink_lies_between_storing_narrow_and_storing_8_bits():
+    study = fractrain.study()
+    energy = [row for row in study.rows if row.quantity == "share of energy that does not shrink with bits"]
+    narrow, wide = (row.ours for row in energy)
+    assert narrow < fractrain.theirs_share() < wide
+    assert fractrain.theirs_share() == pytest.approx(0.654, abs=1e-3)
