@@ -27,11 +27,12 @@ from dse.training.layers import BlockMap, MacLayer, Stored, as_matrix
 
 
 class Cells(NamedTuple):
-    """How the three tensors of a layer are stored."""
+    """How the tensors of a layer are stored; ``stash`` None: as the activation."""
 
     weight: Stored
     activation: Stored
     error: Stored
+    stash: Stored = None
 
 
 Layers: TypeAlias = Mapping[str, MacLayer]
@@ -89,16 +90,12 @@ def plan_cells(plan: Plan) -> dict[str, Cells]:
     Raises
     ------
     InputError
-        Formats that training here does not follow: blocks of several formats, a stash of its own, a narrow gradient, master
-        copy or optimizer state.
+        Formats that training here does not follow: blocks of several formats, a narrow gradient, master copy or optimizer
+        state.
     """
     problems = []
     if plan.is_blockwise:
         problems.append("a plan with several formats in one tensor does not say which block has which")
-    if plan.cells("stash") != plan.cells("activation"):
-        problems.append(
-            "the stash is the activation as the forward pass read it; a format of its own is not trained with"
-        )
     problems += [
         f"the {operand} is kept in float32; another format is not trained with"
         for operand in ("gradient", "master", "optimizer")
@@ -106,7 +103,9 @@ def plan_cells(plan: Plan) -> dict[str, Cells]:
     ]
     if problems:
         raise InputError("dse measure", problems)
-    rows = zip(plan.layers, *(plan.cells(operand) for operand in ("weight", "activation", "error")), strict=True)
+    weight, activation, error, stash = (plan.cells(name) for name in ("weight", "activation", "error", "stash"))
+    kept = [None if own == read else own for own, read in zip(stash, activation, strict=True)]
+    rows = zip(plan.layers, weight, activation, error, kept, strict=True)
     return {name: Cells(*(_or_none(cell) for cell in cells)) for name, *cells in rows}
 
 

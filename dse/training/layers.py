@@ -7,6 +7,7 @@ through: Bengio et al., arXiv 1308.3432). Parameters stay in float32 and are wha
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -41,6 +42,8 @@ class Control:
     ----------
     weight, activation, error
         Formats, None for float32.
+    stash
+        What backward_weight reads instead of the activation; None: the activation as the forward pass read it.
     stochastic
         Operands that are rounded stochastically, the others to nearest.
     generator
@@ -56,6 +59,7 @@ class Control:
     weight: Stored = None
     activation: Stored = None
     error: Stored = None
+    stash: Stored = None
     stochastic: frozenset[str] = frozenset({"error"})
     generator: torch.Generator = field(default_factory=torch.Generator)
     pictures: bool = False
@@ -150,6 +154,14 @@ def _output(y: Tensor, control: Control) -> Tensor:
     return _Error.apply(y, control) if (control.error is not None or control.watch) and y.requires_grad else y
 
 
+def _with_stash(product: Callable[[Tensor, Tensor], Tensor], x: Tensor, w: Tensor, control: Control) -> Tensor:
+    """The product of the activation, whose gradient for the weight is that of the stashed activation."""
+    if control.stash is None or not w.requires_grad:
+        return product(x, w)
+    kept = product(control.stored(x.detach(), "stash"), w)
+    return product(x, w.detach()) + (kept - kept.detach())
+
+
 class Conv(nn.Conv2d):
     """A convolution with rounded operands."""
 
@@ -159,7 +171,11 @@ class Conv(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         x, w = _activation(x, self.control), _weight(self.weight, self.control)
-        return _output(functional.conv2d(x, w, None, self.stride, self.padding), self.control)
+
+        def product(x: Tensor, w: Tensor) -> Tensor:
+            return functional.conv2d(x, w, None, self.stride, self.padding)
+
+        return _output(_with_stash(product, x, w, self.control), self.control)
 
 
 class Linear(nn.Linear):
@@ -171,7 +187,7 @@ class Linear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         x, w = _activation(x, self.control), _weight(self.weight, self.control)
-        return _output(functional.linear(x, w, self.bias), self.control)
+        return _output(_with_stash(functional.linear, x, w, self.control) + self.bias, self.control)
 
 
 class MatMul(nn.Module):

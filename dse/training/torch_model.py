@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -144,15 +144,14 @@ def _rounded(
 @contextmanager
 def in_full_precision(layers: Mapping[str, MacLayer]) -> Iterator[None]:
     """All layers in float32 inside, with their formats back afterwards."""
-    before = {name: (part.control.weight, part.control.activation, part.control.error) for name, part in layers.items()}
+    before = {name: replace(part.control) for name, part in layers.items()}
     try:
         for part in layers.values():
-            part.control.weight = part.control.activation = part.control.error = None
+            part.control.weight = part.control.activation = part.control.error = part.control.stash = None
         yield
     finally:
-        for name, cells in before.items():
-            control = layers[name].control
-            control.weight, control.activation, control.error = cells
+        for name, kept in before.items():
+            layers[name].control = kept
 
 
 def error_scores(

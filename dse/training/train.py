@@ -155,14 +155,15 @@ def _apply(changes: Mapping[str, Cells], layers: Mapping[str, MacLayer]) -> None
     for name, cells in changes.items():
         if name in layers:
             control = layers[name].control
-            control.weight, control.activation, control.error = cells
+            control.weight, control.activation, control.error, control.stash = cells
 
 
 def _rows(iteration: int, changes: Mapping[str, Cells], layers: Mapping[str, MacLayer]) -> list[Width]:
     rows = []
     for name in layers:
         for operand, stored in changes[name]._asdict().items() if name in changes else ():
-            rows += [Width(iteration, name, operand, form, share) for form, share in _shares(stored).items()]
+            if operand != "stash" or stored is not None:
+                rows += [Width(iteration, name, operand, form, share) for form, share in _shares(stored).items()]
     return rows
 
 

@@ -121,10 +121,18 @@ def test_formats_that_are_not_trained_with_are_refused(network):
     mixed = Histogram.of({"bfp4": 0.5, "bfp8": 0.5})
     with pytest.raises(InputError, match="which block"):
         plan_cells(Plan.from_formats(network, {"weight": mixed, "activation": "int8", "error": "int8"}))
-    with pytest.raises(InputError, match="stash"):
-        plan_cells(Plan.uniform(network, stash="actnn2"))
     with pytest.raises(InputError, match="gradient"):
         plan_cells(Plan.uniform(network, gradient="bf16"))
+
+
+def test_a_stash_of_its_own_is_trained_with(data, network):
+    plan = Plan.uniform(network, "int8", "int8", "int8", stash="actnn2")
+    module, record = trained(data, Scheduled(Schedule.static(plan, 32), network))
+    assert module.conv3.control.stash.name == "actnn2"
+    assert record.accuracy > 70
+    back = measured_schedule(record.widths, network, record.iterations, "back").plans(network)[0][0]
+    macs = [plan.layers.index(name) for name in names(network)]
+    assert [back.cells("stash")[index].name for index in macs] == ["actnn2"] * len(macs)
 
 
 def test_a_run_that_diverges_ends_and_says_so(data, network):

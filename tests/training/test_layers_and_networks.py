@@ -62,6 +62,20 @@ def test_a_product_of_two_activations_rounds_both():
     assert torch.allclose(w.grad, error.transpose(-2, -1) @ first, atol=1e-5)
 
 
+def test_backward_weight_reads_the_stash_and_nothing_else_does():
+    torch.manual_seed(5)
+    layer = controlled(Linear(8, 4), None, None, None)
+    layer.control.stash = parse_format("actnn2")
+    x, slope = torch.randn(6, 8, requires_grad=True), torch.randn(6, 4)
+    y = layer(x)
+    y.backward(slope)
+    stash = quantize(x.detach().unsqueeze(1), "actnn2").squeeze(1)
+    assert torch.allclose(y, functional.linear(x, layer.weight, layer.bias), atol=1e-6)
+    assert torch.allclose(x.grad, slope @ layer.weight, atol=1e-6)
+    assert torch.allclose(layer.weight.grad, slope.T @ stash, atol=1e-5)
+    assert not torch.allclose(layer.weight.grad, slope.T @ x.detach(), atol=1e-2)
+
+
 def test_without_formats_it_is_the_plain_layer():
     torch.manual_seed(3)
     layer, x = Conv(3, 5, 3, 1, 1), torch.randn(2, 3, 8, 8)
