@@ -25,7 +25,9 @@ def main() -> None:
         folder = build(Path(place) / "many", front=2000, kept=2000)
         start = time.perf_counter()
         path = write_report(folder)
-        print(f"2,000 designs on the front: {path.stat().st_size / 1e6:.2f} MB, made in {time.perf_counter() - start:.2f} s")
+        print(
+            f"2,000 designs on the front: {path.stat().st_size / 1e6:.2f} MB, made in {time.perf_counter() - start:.2f} s"
+        )
         folder = build(Path(place) / "more", front=500, kept=20_000)
         start = time.perf_counter()
         path = write_report(folder)
@@ -44,7 +46,13 @@ def loaded_s(path: Path) -> str:
         return "not measured: no chromium with chromedriver"
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
-    for flag in ("headless=new", "no-sandbox", "window-size=1400,1000", "enable-unsafe-swiftshader", "disable-dev-shm-usage"):
+    for flag in (
+        "headless=new",
+        "no-sandbox",
+        "window-size=1400,1000",
+        "enable-unsafe-swiftshader",
+        "disable-dev-shm-usage",
+    ):
         options.add_argument(f"--{flag}")
     browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
     try:

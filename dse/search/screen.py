@@ -103,7 +103,7 @@ def local_search(evaluate: Evaluate, sizes: Ints, seed: int, most: int = MAX_POI
     new = np.unique(generator.integers(0, sizes, (min(RANDOM_POINTS, most), len(sizes))), axis=0)
     points, values = np.zeros((0, len(sizes)), np.int64), None
     seen: set[bytes] = set()
-    while len(new) > FEWEST_NEW and len(seen) < most:
+    while len(new) > (0 if values is None else FEWEST_NEW) and len(seen) < most:
         new = new[: most - len(seen)]
         seen.update(row.tobytes() for row in new)
         found = evaluate(new)
