@@ -599,15 +599,22 @@ def reproduce(
 
 
 @app.command(epilog="Example: dse validate --json")
-def validate(as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False) -> None:
+def validate(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    summary: Annotated[bool, typer.Option("--summary", help="Print a Markdown table with a line per source.")] = False,
+) -> None:
     """Published figures against ours, with signed errors, the bad ones too."""
     from rich.table import Table
 
     from dse.studies.validation import validation_table
+    from dse.studies.validation_summary import summary_markdown
 
     table = validation_table()
     if as_json:
-        print(json.dumps(table.to_dict("records"), indent=1))
+        print(table.to_json(orient="records", indent=1, double_precision=15))
+        return
+    if summary:
+        print(summary_markdown(table), end="")
         return
     view = Table(
         "source", "quantity", "published", "ours", "signed error", "tolerance", "why it is off", title="Validation"
