@@ -611,7 +611,8 @@ def validate(
 
     table = validation_table()
     if as_json:
-        print(table.to_json(orient="records", indent=1, double_precision=15))
+        records = table.astype(object).where(table.notna(), None).to_dict("records")
+        print(json.dumps(records, indent=1, allow_nan=False))
         return
     if summary:
         print(summary_markdown(table), end="")
