@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from rich.console import JustifyMethod
 from rich.markup import escape
 from rich.table import Table
 
@@ -238,7 +239,9 @@ def _layer_table(layers: pd.DataFrame) -> Table:
     names = [*(name.removesuffix("_j") for name in components), *(["other"] if small else [])]
     titles = ["layer", "pass", "latency", "bound by", "energy", *names]
     for title in titles:
-        table.add_column(title, justify="left" if title in ("layer", "pass", "bound by") else "right")
+        justify: JustifyMethod = "left" if title in ("layer", "pass", "bound by") else "right"
+        # Names of layers end in what tells them apart: they are broken, never cut.
+        table.add_column(title, justify=justify, overflow="fold" if title == "layer" else "ellipsis")
     for row in layers.to_dict("records"):
         energy = row.get("energy_j", sum(row[name] for name in components))
         table.add_row(
