@@ -7,6 +7,7 @@ been, and the number of workers changes nothing: within a batch no proposal sees
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,7 +180,9 @@ def write_journal(study: optuna.Study, path: Path, name: str, objectives: Sequen
             directions=list(study.directions),
         )
         if len(objectives) == len(study.directions):
-            copy.set_metric_names(list(objectives))
+            # Optuna calls the names experimental, which is no news for whoever runs a search.
+            with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
+                copy.set_metric_names(list(objectives))
         copy.add_trials([trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()])
         beside.replace(path)
     except OSError as error:
