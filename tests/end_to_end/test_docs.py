@@ -1,0 +1,55 @@
+"""Every block of the documentation runs, page by page, in order, in an empty folder."""
+
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from dse.cli import app
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PAGES = sorted(path for path in DOCS.glob("*.md") if BLOCK.search(path.read_text(encoding="utf-8")) and not path.name.startswith("reference"))
+
+
+def run_command(line):
+    words = shlex.split(line, comments=True)
+    assert words[0] == "dse", f"only dse is run: {line}"
+    done = CliRunner().invoke(app, words[1:])
+    assert done.exit_code == 0, f"{line}\n{done.output}\n{done.exception!r}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_blocks_of_a_page_run(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for language, text in BLOCK.findall(page.read_text(encoding="utf-8")):
+        if language == "yaml":
+            head = re.match(r"# file: (\S+)\n", text)
+            assert head, f"a yaml block of {page.name} names no file"
+            (tmp_path / head[1]).write_text(text)
+        elif language == "python":
+            exec(compile(text, f"{page.name}", "exec"), names)
+        elif language == "sh":
+            for line in text.splitlines():
+                run_command(line)
+        else:
+            pytest.fail(f"{page.name}: nothing runs a block of {language}")
+
+
+def test_links_lead_somewhere():
+    for page in [*DOCS.glob("*.md"), ROOT / "README.md", *ROOT.glob("reports/*.md"), *ROOT.glob("reports/example*/*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize("name", ["reference-yaml.md", "reference-api.md"])
+def test_the_references_are_those_that_the_schemas_and_docstrings_give(name):
+    spec = importlib.util.spec_from_file_location("docs_generate", DOCS / "generate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert (DOCS / name).read_text(encoding="utf-8") == module.pages()[name], "run: python docs/generate.py"
