@@ -1,13 +1,20 @@
 """How fast a search finds the front: hypervolume against time of all strategies, and the speed of the exact parts.
 
-    python benchmarks/search.py --json --minutes 40      # the race; the last line is JSON
+    python benchmarks/search.py --json                   # the race on ResNet-18; the last line is JSON
+    python benchmarks/search.py --json --workloads imagenet_resnet,imagenet_resnet50 --out FOLDER
     python benchmarks/search.py --exact                  # whole fronts, relaxation of 1,000 designs
     python benchmarks/search.py --designs 10000          # that many designs, each with its best bit map at the limit
 
 The race: all strategies have the same model, space, process and machine, and mapping tables that are in the cache; their clock
 starts with the search itself (what `nested` spends on screening counts) and runs through Optuna, costs and allocation. The best
-known hypervolume is that of everything any of them found and of `exhaustive`. `joint` starts from uniform plans that keep the
-limit, on random hardware, pays for its own plans only, and its samplers are told by how much a trial misses a limit.
+known hypervolume is that of everything any of them found and of `exhaustive`, which solves every hardware point.
+
+The yardstick is set up as well as we know. `joint` starts from uniform plans that keep the limit (a whole generation of them), on
+random hardware; widths are ordered integers and not categories; choices that the profile forbids are not offered; its samplers
+are told by how much a trial misses a limit (as a constraint, not as a number in the objectives); a trial pays for its own plan
+only, and for none where the accuracy limit is missed, which is known without a cost.
+
+With ``--out`` every finished run is kept in the folder: a race that was stopped goes on, and the picture lies there.
 """
 
 from __future__ import annotations
@@ -24,6 +31,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from dse.accuracy import load_profile
+from dse.cost.model import MODEL_VERSION
+from dse.files import write_text
 from dse.hardware import load_hardware, sample_table
 from dse.search.archive import OBJECTIVES
 from dse.search.fronts import exact_front_2d
@@ -88,24 +97,36 @@ def seconds_to(trace, hypervolume_wanted: float) -> float | None:
     return next((seconds for seconds, covered, _ in trace if covered >= hypervolume_wanted), None)
 
 
-def race(workload: str, hardware: str, seeds: int, minutes: float) -> dict:
-    """All strategies on one network."""
+def race(workload: str, hardware: str, seeds: int, each: float, out: Path | None) -> dict:
+    """All strategies on one network; joint ones run for ``each`` seconds, the others for a fifth of it at most."""
     problem = problem_of(workload, hardware)
-    best, spent = exhaustive(problem)  # also fills the caches of mapping tables, for all
+    kept = out / f"race-{workload}.json" if out is not None else None
+    done: dict = json.loads(kept.read_text()) if kept is not None and kept.exists() else {}
+    asked = {"hardware": hardware, "seconds_of_joint": each, "digest": problem.digest, "model": MODEL_VERSION}
+    if done.get("asked", asked) != asked:
+        raise SystemExit(f"{kept} is of another race ({done['asked']}); choose another --out")
+    done = {"asked": asked, "runs": {}, **done}
+    if "exhaustive" not in done:
+        done["exhaustive"] = exhaustive(problem)
+        _keep(kept, done)
+    best, spent = done["exhaustive"]
     for racer in RACERS:
-        run(problem, racer, 1000, 0.5, np.inf)  # compiled code and imports, for all
-    each = (minutes * 60 - spent) / seeds / 2.3
-    limits = {"joint_tpe": each, "joint_nsga2": each}
-    traces: dict[str, list] = {racer: [] for racer in RACERS}
+        run(problem, racer, 1000, 2.0, np.inf)  # mapping tables, compiled code and imports, for all
     for seed in range(seeds):
         for racer in RACERS:
+            if f"{racer} {seed}" in done["runs"]:
+                continue
             # A run that has passed the goal by far enough to pass that of any better best known front has nothing left to show.
-            traces[racer].append(run(problem, racer, seed, limits.get(racer, each / 10), best * 0.9995))
-            seconds, covered, trials = traces[racer][-1][-1]
+            seconds = each if racer.startswith("joint") else each / 5
+            trace = run(problem, racer, seed, seconds, best * 0.9995)
+            done["runs"][f"{racer} {seed}"] = trace
+            _keep(kept, done)
+            seconds, covered, trials = trace[-1]
             print(
                 f"{workload} seed {seed} {racer}: {covered / best:.4f} of exhaustive after {trials} trials, {seconds:.1f} s",
                 flush=True,
             )
+    traces = {racer: [done["runs"][f"{racer} {seed}"] for seed in range(seeds)] for racer in RACERS}
     known = max(best, *(trace[-1][1] for runs in traces.values() for trace in runs))
     result: dict = {
         "workload": workload,
@@ -127,6 +148,11 @@ def race(workload: str, hardware: str, seeds: int, minutes: float) -> dict:
         result[f"factor_{racer}_is_lower_bound"] = other is None
     result["traces"] = traces
     return result
+
+
+def _keep(path: Path | None, done: dict) -> None:
+    if path is not None:
+        write_text(path, json.dumps(done))
 
 
 def picture(results: list[dict], path: Path) -> None:
@@ -199,13 +225,13 @@ def main() -> None:
     """Run what was asked for; the last line is JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="end with one JSON line")
-    parser.add_argument("--minutes", type=float, default=40.0, help="for the race, over all networks")
+    parser.add_argument("--seconds", type=float, default=70.0, help="of each joint run of the race")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--workloads", default="imagenet_resnet,imagenet_resnet50")
+    parser.add_argument("--workloads", default="imagenet_resnet")
     parser.add_argument("--hardware", default="flex_trainer")
     parser.add_argument("--designs", type=int, default=0)
     parser.add_argument("--exact", action="store_true")
-    parser.add_argument("--picture", type=Path, default=None, help="folder for pictures and the traces")
+    parser.add_argument("--out", type=Path, default=None, help="folder for finished runs and pictures")
     given = parser.parse_args()
     names = given.workloads.split(",")
     if given.designs:
@@ -214,11 +240,11 @@ def main() -> None:
     if given.exact:
         print(json.dumps(exact(given.hardware)))
         return
-    results = [race(name, given.hardware, given.seeds, given.minutes / len(names)) for name in names]
-    if given.picture is not None:
-        given.picture.mkdir(parents=True, exist_ok=True)
-        picture(results, given.picture)
-        (given.picture / "search.json").write_text(json.dumps(results) + "\n")
+    if given.out is not None:
+        given.out.mkdir(parents=True, exist_ok=True)
+    results = [race(name, given.hardware, given.seeds, given.seconds, given.out) for name in names]
+    if given.out is not None:
+        picture(results, given.out)
     for result in results:
         result.pop("traces")
     first = {key: value for key, value in results[0].items() if key.endswith("_to_99") or key.startswith("factor")}

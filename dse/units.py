@@ -60,6 +60,25 @@ QUANTITIES = (
         "Proven relative distance of the bit map from the optimum of its inner problem; 0 is proven optimal.",
     ),
     Quantity(
+        "certificate_weight", "Weight of latency", "", 0.0, 1.0, "Of latency against energy in the certificate's sum."
+    ),
+    Quantity(
+        "certificate_best",
+        "Weighted sum",
+        "",
+        0.0,
+        INFINITY,
+        "Latency and energy of the bit map, each in units of the run's reference, by the certificate's weight.",
+    ),
+    Quantity(
+        "certificate_bound",
+        "Bound of the weighted sum",
+        "",
+        0.0,
+        INFINITY,
+        "No bit map of this hardware and error width within the limits has a smaller weighted sum.",
+    ),
+    Quantity(
         "error_bits",
         "Width of the error tensors",
         "bits",

@@ -141,5 +141,6 @@ def _table(path: Path, needed: tuple[str, ...]) -> pd.DataFrame:
 
 def hardware_columns(run: RunData) -> list[str]:
     """Columns of the designs that are neither objectives nor bookkeeping: the hardware parameters."""
-    known = {"design", "certificate_gap", "feasible", "limit", "binds", *OBJECTIVES}
-    return [str(name) for name in run.designs.columns if name not in known]
+    known = {"design", "feasible", "limit", "binds", *OBJECTIVES}
+    names = [str(name) for name in run.designs.columns if name not in known]
+    return [name for name in names if not name.startswith("certificate_")]

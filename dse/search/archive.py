@@ -37,6 +37,9 @@ class Found:
         (n, 4) in the order of :data:`OBJECTIVES`.
     gap
         (n,) proven relative distance of the bit map from the optimum of its inner problem; 0 is proven optimal.
+    certificate
+        (n, 3) what the gap is of: the weight of latency against energy, the bit map's weighted sum of both (each in units of
+        the problem's reference), and the bound below which no bit map's lies.
     binds
         (n,) bits of the limits that bind, in the order of the problem's; 0 where none does or none was solved for.
     """
@@ -47,6 +50,7 @@ class Found:
     choice: npt.NDArray[np.uint8]
     objectives: Floats
     gap: Floats
+    certificate: Floats
     binds: Ints
 
     def __len__(self) -> int:
@@ -66,6 +70,7 @@ def empty(parameters: int, groups: int, networks: int = 1) -> Found:
         np.zeros((0, groups), np.uint8),
         np.zeros((0, len(OBJECTIVES))),
         np.zeros(0),
+        np.zeros((0, 3)),
         np.zeros(0, np.int64),
     )
 

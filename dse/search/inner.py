@@ -22,7 +22,16 @@ from dse.hardware.arrays import HardwareArrays, hardware_arrays
 from dse.search.allocate import Allocation
 from dse.search.archive import OBJECTIVES, Found, empty
 from dse.search.limits import ACCURACY
-from dse.search.maps import MapCosts, best_map, map_costs, sums
+from dse.search.maps import (
+    MapCosts,
+    best_map,
+    limit_bounds,
+    map_costs,
+    scores_over_schedule,
+    solve_map,
+    sums,
+    weighted,
+)
 from dse.search.problem import BitProblem, SearchProblem, plan_of
 from dse.search.study import Told
 
@@ -31,6 +40,8 @@ Choice = npt.NDArray[np.uint8]
 
 #: Weights of latency against energy that every hardware point is solved for, beside the proposed one.
 FIXED_WEIGHTS = (0.0, 0.5, 1.0)
+#: Weights at which sampled maps are held against the optimum.
+CERTIFIED_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 @dataclass(frozen=True)
@@ -61,12 +72,32 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Certificate:
+    """How far bit maps are from the best of their inner problem.
+
+    Attributes
+    ----------
+    weight
+        Of latency against energy.
+    best, bound
+        Weighted sum of latency and energy, each in units of the problem's reference: of the maps, and one that no maps undercut.
+    gap
+        (best - bound) / best; 0 is proven optimal.
+    """
+
+    weight: float = np.nan
+    best: float = np.nan
+    bound: float = np.nan
+    gap: float = np.nan
+
+
+@dataclass(frozen=True)
 class _Row:
-    """One design of a hardware point: per network the index of its error width and its map; gap; limits that bind."""
+    """One design of a hardware point: per network the index of its error width and its map; certificate; limits that bind."""
 
     errors: tuple[int, ...]
     maps: tuple[Choice, ...]
-    gap: float
+    certificate: Certificate
     binds: int
 
 
@@ -108,17 +139,22 @@ def fixed_designs(
     choices
         For each design, the choices of all networks' groups.
     """
-    costs = [_price_maps(problem, k, designs, errors, choices) for k in range(len(problem.subjects))]
+    missed = [_missed_accuracy(problem, designs[d], errors[d], choices[d]) for d in range(len(designs))]
+    # A design that misses the accuracy limit needs no price.
+    priced = [d for d, (limit, _) in enumerate(missed) if not limit]
+    costs = [_price_maps(problem, k, designs, errors, choices, priced) for k in range(len(problem.subjects))]
     outcomes = []
     for d in range(len(designs)):
+        limit, excess = missed[d]
+        if limit:
+            outcomes.append(Outcome(_nothing(problem), designs[d], limit, excess))
+            continue
         failed = next((cost.limit[d] for cost in costs if cost.limit[d]), "")
         if failed:
             outcomes.append(Outcome(_nothing(problem), designs[d], failed))
             continue
         maps = tuple(choices[d][part] for part in problem.columns)
-        places = tuple(
-            subject.error_widths.index(bits) for subject, bits in zip(problem.subjects, errors[d], strict=True)
-        )
+        places = _places(problem, errors[d])
         tables = [
             map_costs(problem, subject, cost, d, designs[d])
             for subject, cost in zip(problem.subjects, costs, strict=True)
@@ -127,7 +163,7 @@ def fixed_designs(
         if limit:
             outcomes.append(Outcome(_nothing(problem), designs[d], limit, excess))
             continue
-        row = _Row(places, maps, np.nan, 0)
+        row = _Row(places, maps, Certificate(), 0)
         outcomes.append(Outcome(_found(problem, tables, designs[d], [row], first + d), designs[d]))
     return outcomes
 
@@ -174,7 +210,7 @@ def with_reference(problem: SearchProblem) -> SearchProblem:
         for subject in problem.subjects
     )
     last = tuple(len(subject.error_widths) - 1 for subject in problem.subjects)
-    row = _found(problem, tables, default[0], [_Row(last, maps, 0.0, 0)], 0).objectives[0]
+    row = _found(problem, tables, default[0], [_Row(last, maps, Certificate(), 0)], 0).objectives[0]
     row[3] = max(problem.limit_pp, 1e-9)
     return replace(problem, reference=2.0 * row)
 
@@ -205,58 +241,107 @@ def _solve_one(
     ):
         best: list[tuple[int, Allocation, int]] = []
         for subject, table in zip(problem.subjects, tables, strict=True):
-            answers = [
-                (e, *best_map(problem, subject, table, e, weight, part)) for e in range(len(subject.error_widths))
-            ]
-            feasible = [item for item in answers if item[1].feasible]
+            found = [(e, *best_map(problem, subject, table, e, weight, part)) for e in range(len(subject.error_widths))]
+            feasible = [item for item in found if item[1].feasible]
             if not feasible:
-                limit, excess = _named(problem, subject, [answer for _, answer, _ in answers])
+                limit, excess = _named(problem, subject, [answer for _, answer, _ in found])
                 return Outcome(_nothing(problem), values, limit, excess)
             best.append(min(feasible, key=lambda item: (item[1].cost, item[0])))
             if len(tables) == 1:
-                others += [_Row((e,), (a.choice.astype(np.uint8),), a.gap, binds) for e, a, binds in feasible]
+                others += [
+                    _Row((e,), (a.choice.astype(np.uint8),), Certificate(weight, a.cost, a.bound, a.gap), binds)
+                    for e, a, binds in feasible
+                ]
         errors = tuple(e for e, _, _ in best)
         maps = tuple(answer.choice.astype(np.uint8) for _, answer, _ in best)
         bound = np.bitwise_or.reduce([binds for _, _, binds in best])
-        rows.append(_Row(errors, maps, _gap(problem, tables, weight, best), int(bound)))
+        answers = [answer for _, answer, _ in best]
+        rows.append(_Row(errors, maps, _certificate(problem, tables, weight, errors, maps, answers), int(bound)))
     distinct: dict[tuple[tuple[int, ...], bytes], _Row] = {}
     for row in [*rows, *others]:
         distinct.setdefault((row.errors, b"".join(each.tobytes() for each in row.maps)), row)
     return Outcome(_found(problem, tables, values, list(distinct.values()), trial), values)
 
 
-def _gap(
-    problem: SearchProblem, tables: Sequence[MapCosts], weight: float, best: Sequence[tuple[int, Allocation, int]]
-) -> float:
-    """Distance of the networks' maps together from a bound that no maps pass."""
+def _certificate(
+    problem: SearchProblem,
+    tables: Sequence[MapCosts],
+    weight: float,
+    errors: Sequence[int],
+    maps: Sequence[Choice],
+    answers: Sequence[Allocation],
+) -> Certificate:
+    """How far all networks' maps together are from a bound, given each network's best map at its error width."""
     factors = np.array(problem.weights)
-    bounds = factors * [answer.bound for _, answer, _ in best]
-    if not problem.worst_case:
-        total = float((factors * [answer.cost for _, answer, _ in best]).sum())
-        return max(0.0, (total - float(bounds.sum())) / (abs(total) or 1.0)) if any(a.gap for _, a, _ in best) else 0.0
+    bounds = factors * [answer.bound for answer in answers]
     energy, latency = (
-        max(
-            factor * float(sums(getattr(table, name)[e], answer.choice))
-            for factor, table, (e, answer, _) in zip(factors, tables, best, strict=True)
-        )
+        factors * [sums(getattr(table, name)[e], map_) for table, e, map_ in zip(tables, errors, maps, strict=True)]
         for name in ("energy_j", "latency_s")
     )
+    together = np.max if problem.worst_case else np.sum
     # The largest of weighted sums is no more than the weighted sum of the largest: a bound, not always reached.
-    total = float((1 - weight) * energy / problem.reference[1] + weight * latency / problem.reference[0])
-    return max(0.0, (total - float(bounds.max())) / (abs(total) or 1.0))
+    bound = float(together(bounds))
+    best = float(
+        (1 - weight) * together(energy) / problem.reference[1] + weight * together(latency) / problem.reference[0]
+    )
+    # Sums in another order differ in the last digits.
+    gap = (best - bound) / best if not best - bound <= 1e-12 * best else 0.0
+    return Certificate(weight, best, min(bound, best), gap)
+
+
+def certified(problem: SearchProblem, found: Found, rows: npt.NDArray[np.bool_]) -> Found:
+    """Certificates for rows whose maps were sampled: each at the weight at which it is nearest to the optimum."""
+    gap, certificate = found.gap.copy(), found.certificate.copy()
+    distinct, place = np.unique(found.parameters, axis=0, return_inverse=True)
+    open_ = rows & np.isnan(gap)
+    for number in np.unique(place.reshape(-1)[open_]):
+        values = distinct[number]
+        costs = [price_choices(problem, subject, values[None]) for subject in problem.subjects]
+        tables = [map_costs(problem, s, cost, 0, values) for s, cost in zip(problem.subjects, costs, strict=True)]
+        solved: dict[tuple[int, int, float], Allocation] = {}
+        for row in np.flatnonzero(open_ & (place.reshape(-1) == number)):
+            errors = _places(problem, found.error_bits[row])
+            maps = [found.choice[row][part] for part in problem.columns]
+            best = Certificate(gap=np.inf)
+            for weight in CERTIFIED_WEIGHTS:
+                for k, e in enumerate(errors):
+                    if (k, e, weight) not in solved:
+                        cost = weighted(problem, tables[k], e, weight)
+                        bounds = limit_bounds(problem, problem.subjects[k], e)
+                        solved[k, e, weight] = solve_map(tables[k], e, cost, problem.subjects[k].allowed, bounds)
+                answers = [solved[k, e, weight] for k, e in enumerate(errors)]
+                best = min(
+                    best, _certificate(problem, tables, weight, errors, maps, answers), key=lambda item: item.gap
+                )
+            gap[row], certificate[row] = best.gap, (best.weight, best.best, best.bound)
+    return replace(found, gap=gap, certificate=certificate)
+
+
+def _missed_accuracy(
+    problem: SearchProblem, values: Floats, errors: Sequence[int], choice: Choice
+) -> tuple[str, float]:
+    """The accuracy limit of the first network whose given map misses it, and by how much; "" where all keep it."""
+    for subject, e, part in zip(problem.subjects, _places(problem, errors), problem.columns, strict=True):
+        score = float(sums(scores_over_schedule(problem, subject, values), choice[part]))
+        most = float(subject.score_limit[e])
+        if score > most * (1 + 1e-12):
+            return _accuracy(problem, subject), score / most - 1.0 if most > 0 else 1.0
+    return "", 0.0
+
+
+def _places(problem: SearchProblem, errors: Sequence[int]) -> tuple[int, ...]:
+    """Index of each network's width of the error tensors."""
+    return tuple(subject.error_widths.index(bits) for subject, bits in zip(problem.subjects, errors, strict=True))
 
 
 def _violation(
     problem: SearchProblem, tables: Sequence[MapCosts], errors: Sequence[int], maps: Sequence[Choice]
 ) -> tuple[str, float]:
-    """The first limit that given maps do not keep, and by how much; "" where all are kept."""
+    """The first limit but accuracy that given maps do not keep, and by how much; "" where all are kept."""
     area = tables[0].area_mm2
     if area > problem.limits.bound("area"):
         return _exceeds("area", area, problem.limits.bound("area"))
-    for subject, table, e, choice in zip(problem.subjects, tables, errors, maps, strict=True):
-        score, most = float(sums(table.score, choice)), float(subject.score_limit[e])
-        if score > most * (1 + 1e-12):
-            return _accuracy(problem, subject), score / most - 1.0 if most > 0 else 1.0
+    for table, e, choice in zip(tables, errors, maps, strict=True):
         for name, bound in problem.limits.additive:
             value = table.value(name, e, choice)
             if value > bound * (1 + 1e-12):
@@ -316,7 +401,8 @@ def _found(
         ),
         np.stack([np.concatenate(row.maps) for row in rows]).astype(np.uint8),
         objectives,
-        np.array([row.gap for row in rows], np.float64),
+        np.array([row.certificate.gap for row in rows], np.float64),
+        np.array([[row.certificate.weight, row.certificate.best, row.certificate.bound] for row in rows]),
         np.array([row.binds for row in rows], np.int64),
     )
 
@@ -327,29 +413,38 @@ def _price_maps(
     designs: Floats,
     errors: Sequence[Sequence[int]],
     choices: Sequence[Choice],
+    priced: Sequence[int],
 ) -> ChoiceCosts:
     """Costs that hold for one map per design only: whoever proposes maps pays for those and not for all choices.
 
     The costs of the map's layers stand at its choices; with a schedule the lowered maps are needed too, so all are priced.
+    Designs that are not ``priced`` cost infinity.
     """
     subject, part = problem.subjects[k], problem.columns[k]
     if problem.schedules is not None:
         return price_choices(problem, subject, designs)
     arrays = design_arrays(problem, designs)
-    plans = [plan_of(subject, int(bits[k]), choice[part]) for bits, choice in zip(errors, choices, strict=True)]
-    steps = step_costs(subject.network, problem.hardware, arrays, plans, problem.mode)
     shape = (len(designs), len(subject.error_widths), *subject.score.shape)
     energy, latency = np.full(shape, np.inf), np.full(shape, np.inf)
     limit = np.full(len(designs), "", dtype=object)
     every = np.arange(shape[2])
-    for d, (bits, choice) in enumerate(zip(errors, choices, strict=True)):
-        at = (d, subject.error_widths.index(int(bits[k])), every, choice[part])
-        # Only sums count: the whole step stands at the first group.
-        for target, values in ((energy, steps.energy_j), (latency, steps.latency_s)):
-            target[at] = 0.0
-            target[at[0], at[1], 0, choice[part][0]] = values[d, d].sum()
-        if not np.isfinite(steps.energy_j[d, d]).all():
-            limit[d] = steps.limit[d] or "no width fits"
+    sizes = arrays.axis_size[priced]
+    # Designs of one array share their mapping tables and are priced together, each with its own map.
+    for size in np.unique(sizes, axis=0):
+        rows = np.asarray(priced)[(sizes == size).all(axis=1)]
+        plans = [plan_of(subject, int(errors[d][k]), choices[d][part]) for d in rows]
+        steps = step_costs(
+            subject.network, problem.hardware, design_arrays(problem, designs[rows]), plans, problem.mode
+        )
+        for i, d in enumerate(rows):
+            choice = choices[d][part]
+            at = (d, subject.error_widths.index(int(errors[d][k])), every, choice)
+            # Only sums count: the whole step stands at the first group.
+            for target, values in ((energy, steps.energy_j), (latency, steps.latency_s)):
+                target[at] = 0.0
+                target[at[0], at[1], 0, choice[0]] = values[i, i].sum()
+            if not np.isfinite(steps.energy_j[i, i]).all():
+                limit[d] = steps.limit[i] or "no width fits"
     return ChoiceCosts(energy, latency, arrays.area_mm2, limit)
 
 

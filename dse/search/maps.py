@@ -64,25 +64,34 @@ def map_costs(problem: SearchProblem, subject: BitProblem, costs: ChoiceCosts, d
     plain = MapCosts(
         costs.energy_j[d], costs.latency_s[d], subject.score, dict(subject.tables), float(costs.area_mm2[d])
     )
-    shares = problem.shares(values)
-    if len(shares) == 1:
+    if len(problem.shares(values)) == 1:
         return plain
-    assert problem.schedules is not None
-    lower = subject.lowered(len(shares) - 1)
-    groups = np.arange(len(subject.groups))[:, None]
 
     def mean(table: Floats) -> Floats:
-        """Mean over the histogram; a map that is never run costs nothing, even where it could not be."""
-        total = np.zeros_like(table)
-        for share, place in zip(shares, lower, strict=True):
-            if share > 0:
-                total += share * table[..., groups, place]
-        return total
+        return _mean_over_schedule(problem, subject, values, table)
 
-    score = mean(subject.score) if problem.schedules.score == "mean" else subject.score
     # Weights are kept and activations stashed at their widest at some time: size and memory are those of the full map.
     tables = {name: mean(table) if name == "bitops" else table for name, table in subject.tables.items()}
+    score = scores_over_schedule(problem, subject, values)
     return replace(plain, energy_j=mean(plain.energy_j), latency_s=mean(plain.latency_s), score=score, tables=tables)
+
+
+def scores_over_schedule(problem: SearchProblem, subject: BitProblem, values: Floats) -> Floats:
+    """(G, M) scores of a network's choices, over the schedule of a row of parameter values if there is one."""
+    if problem.schedules is None or problem.schedules.score != "mean":
+        return subject.score
+    return _mean_over_schedule(problem, subject, values, subject.score)
+
+
+def _mean_over_schedule(problem: SearchProblem, subject: BitProblem, values: Floats, table: Floats) -> Floats:
+    """Mean of a (..., G, M) table over the histogram of lowered maps; a map that is never run costs nothing."""
+    shares = problem.shares(values)
+    groups = np.arange(len(subject.groups))[:, None]
+    total = np.zeros_like(table)
+    for share, place in zip(shares, subject.lowered(len(shares) - 1), strict=True):
+        if share > 0:
+            total += share * table[..., groups, place]
+    return total
 
 
 def best_map(
@@ -99,7 +108,7 @@ def best_map(
     share
         Share of the way from the least score to its limit that may be used.
     """
-    cost = (1 - weight) * table.energy_j[e] / problem.reference[1] + weight * table.latency_s[e] / problem.reference[0]
+    cost = weighted(problem, table, e, weight)
     feasible = subject.allowed & np.isfinite(cost)
     if not feasible.any(axis=1).all():
         return _none("processing element"), 0
@@ -107,24 +116,36 @@ def best_map(
     score_max = least + share * (subject.score_limit[e] - least)
     if score_max < least:
         return _none(ACCURACY), 0
-    cost = np.where(feasible, cost, np.inf)
-    bounds = {ACCURACY: float(score_max), **dict(problem.limits.additive)}
-    answer = _solved(table, e, cost, feasible, bounds)
+    bounds = limit_bounds(problem, subject, e) | {ACCURACY: float(score_max)}
+    answer = solve_map(table, e, cost, feasible, bounds)
     if not answer.feasible:
         return answer, 0
     binds = 0
     for name, bound in bounds.items():
-        free = _solved(table, e, cost, feasible, {key: value for key, value in bounds.items() if key != name})
+        free = solve_map(table, e, cost, feasible, {key: value for key, value in bounds.items() if key != name})
         taken = sums(table.score, free.choice) if name == ACCURACY else table.value(name, e, free.choice)
         if free.feasible and taken > allowed_score(bound):
             binds |= 1 << problem.limit_names.index(name)
     return answer, binds
 
 
-def _solved(
-    table: MapCosts, e: int, cost: Floats, feasible: npt.NDArray[np.bool_], bounds: dict[str, float]
+def weighted(problem: SearchProblem, table: MapCosts, e: int, weight: float) -> Floats:
+    """(G, M) weighted sums of latency and energy at an error width, each in units of the problem's reference."""
+    energy, latency = table.energy_j[e] / problem.reference[1], table.latency_s[e] / problem.reference[0]
+    return np.asarray((1 - weight) * energy + weight * latency)
+
+
+def limit_bounds(problem: SearchProblem, subject: BitProblem, e: int) -> dict[str, float]:
+    """Bounds of all limits that are sums, by name; that of accuracy is on the score."""
+    return {ACCURACY: float(subject.score_limit[e]), **dict(problem.limits.additive)}
+
+
+def solve_map(
+    table: MapCosts, e: int, cost: Floats, allowed: npt.NDArray[np.bool_], bounds: dict[str, float]
 ) -> Allocation:
     """Best map within bounds by name."""
+    feasible = allowed & np.isfinite(cost)
+    cost = np.where(feasible, cost, np.inf)
     others = dict(bounds)
     score_max = others.pop(ACCURACY, math.inf)
     if "memory" in others:
@@ -161,6 +182,8 @@ def _with_working_set(
                 best = answer
         else:
             shifted = answer.nearest + float(size) if answer.limit == "memory" else answer.nearest
+            # Nothing found and nothing proven: what lies there may be cheaper than anything.
+            lowest = -math.inf if answer.status == "unknown" else lowest
             failed.append(replace(answer, nearest=shifted, limit=ACCURACY if answer.limit == "score" else answer.limit))
     if best is None:
         return min(failed, key=lambda item: (item.status != "unknown", item.limit != "memory", item.nearest))

@@ -17,6 +17,7 @@ from dse.hardware.model import Hardware
 from dse.precision import Plan, Schedule
 from dse.precision.schedules import Phase
 from dse.search.archive import OBJECTIVES, Found
+from dse.search.inner import certified
 from dse.search.pareto import pareto_mask
 from dse.search.problem import BitProblem, SearchProblem, plan_of
 from dse.search.record import about, baselines, binding, certificate, notes_of, quantities
@@ -24,6 +25,9 @@ from dse.search.run import Failed, Search, State
 from dse.search.schedule_space import DIMENSIONS
 from dse.search.sensitivity import sensitivity
 from dse.yaml_input import suggest
+
+#: Columns of :attr:`dse.search.archive.Found.certificate`.
+CERTIFICATE = ("certificate_weight", "certificate_best", "certificate_bound")
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,9 @@ class Run:
     ----------
     front, designs
         Non-dominated designs and everything kept: ``design, latency_s, energy_j, area_mm2, accuracy_drop_pp,
-        certificate_gap, feasible``, then the parameters of hardware and schedule, the width of the error tensors and the limits
-        that bind. Latency and energy are per training step of one batch (of the mean step, over a schedule).
+        certificate_gap, feasible``, then the parameters of hardware and schedule, the width of the error tensors, what the gap
+        is of (``certificate_weight, certificate_best, certificate_bound``: see :class:`dse.search.inner.Certificate`) and the
+        limits that bind. Latency and energy are per training step of one batch (of the mean step, over a schedule).
     sensitivity
         Which hardware parameter moves which objective: see :func:`dse.search.sensitivity.sensitivity`.
     info
@@ -127,8 +132,9 @@ def make_run(
     order = np.lexsort(found.objectives.T[::-1]) if len(found) else np.zeros(0, np.int64)
     found = found.take(order)
     digits = len(str(max(len(found) - 1, 1)))
-    designs = _table(problem, found, [f"d{number:0{digits}d}" for number in range(len(found))])
     mask = pareto_mask(found.objectives[:, [OBJECTIVES.index(name) for name in objectives]])
+    found = certified(problem, found, mask)
+    designs = _table(problem, found, [f"d{number:0{digits}d}" for number in range(len(found))])
     front = designs[mask].reset_index(drop=True)
     if failed:
         designs = pd.concat([designs, _infeasible(problem, failed, len(designs))], ignore_index=True)
@@ -149,7 +155,7 @@ def make_run(
             "infeasible_trials": len(failed),
             "front": len(front),
         },
-        "certificate": certificate(front),
+        "certificate": certificate(front, asked.strategy),
         "hypervolume": state.trace[-1] if state.trace else None,
         "hypervolume_trace": state.trace,
         "reference": {name: float(problem.reference[OBJECTIVES.index(name)]) for name in objectives},
@@ -172,6 +178,8 @@ def _table(problem: SearchProblem, found: Found, names: list[str]) -> pd.DataFra
     columns |= _parameters(problem, found.parameters)
     for k, name in enumerate(_error_columns(problem)):
         columns[name] = found.error_bits[:, k]
+    for k, name in enumerate(CERTIFICATE):
+        columns[name] = found.certificate[:, k]
     limits = np.array(problem.limit_names, dtype=object)
     columns["binds"] = ["+".join(limits[[bits >> i & 1 == 1 for i in range(len(limits))]]) for bits in found.binds]
     columns["limit"] = ""
@@ -205,6 +213,7 @@ def _infeasible(problem: SearchProblem, failed: Sequence[Failed], first: int) ->
     values = np.array([row for _, row in failed]).reshape(len(failed), len(problem.parameters))
     columns |= _parameters(problem, values)
     columns |= dict.fromkeys(_error_columns(problem), 0)
+    columns |= dict.fromkeys(CERTIFICATE, np.nan)
     columns["binds"] = ""
     columns["limit"] = [limit for limit, _ in failed]
     return pd.DataFrame(columns, index=range(len(failed)))

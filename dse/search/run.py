@@ -20,7 +20,7 @@ from dse.search.archive import OBJECTIVES, Found, empty, load, merge, save
 from dse.search.pareto import hypervolume, pareto_mask
 from dse.search.problem import SearchProblem
 from dse.search.start import dimensions_of, exhaustive, starts
-from dse.search.study import BATCH, Dimension, new_study, propose, record, replay, tell, write_journal
+from dse.search.study import Dimension, batch_of, new_study, propose, record, replay, tell, write_journal
 from dse.search.workers import Workers
 
 #: Rows of designs.csv at most; the front is always whole.
@@ -187,7 +187,7 @@ def _proposed(
         return [], list(islice(exhaustive(asked.problem, asked.objectives), done, done + count))
     # What is known from the start depends on no batch, so larger ones are only quicker; they end where proposals begin.
     known = min(START_BATCH, len(first) - done) if asked.strategy == "nested" else 0
-    count = budget.batch(done, known if known > 0 else BATCH)
+    count = budget.batch(done, known if known > 0 else batch_of(_sampler(asked)))
     trials, proposals = propose(study, dimensions, _sampler(asked), asked.seed, done, count, first)
     return trials, [{d.name: d.value(proposal[d.name]) for d in dimensions} for proposal in proposals]
 

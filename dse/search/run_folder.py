@@ -148,12 +148,19 @@ def prepare(folder: Path, resume: bool) -> None:
     Raises
     ------
     InputError
-        It holds a run already and ``resume`` is not set, or it cannot be written.
+        It holds a run already and ``resume`` is not set, a run without its state, or it cannot be written.
+
+    Notes
+    -----
+    With ``resume`` a folder that is not there yet is where the run begins: a run may be killed before it made its folder.
     """
-    if (folder / "run.json").exists() and not resume:
-        raise InputError(str(folder), ["holds a run already; choose another --out, or continue it with --resume"])
-    if resume and not (folder / "state").is_dir():
-        raise InputError(str(folder), ["holds no run to resume; leave --resume out to start one"])
+    if (folder / "run.json").exists():
+        if not resume:
+            raise InputError(str(folder), ["holds a run already; choose another --out, or continue it with --resume"])
+        if not (folder / "state" / "state.json").exists():
+            raise InputError(
+                str(folder), ["holds a run without its state, which cannot be resumed; choose another --out"]
+            )
     try:
         (folder / "state").mkdir(parents=True, exist_ok=True)
         (folder / "plans").mkdir(exist_ok=True)

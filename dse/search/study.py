@@ -22,6 +22,8 @@ from dse.yaml_input import suggest
 
 #: Trials proposed before any of them is told; a fixed part of the method, not a tuning knob of one machine.
 BATCH = 8
+#: Individuals per generation of the genetic samplers.
+POPULATION = 48
 
 SAMPLERS = ("tpe", "nsga2", "nsga3", "qmc", "random", "gp", "cma")
 #: Samplers that need a package which is not installed with the program.
@@ -87,8 +89,9 @@ def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
         ) from None
 
 
-#: Individuals per generation of the genetic samplers.
-POPULATION = 48
+def batch_of(sampler: str) -> int:
+    """Trials that are proposed together: a whole generation where they learn nothing of each other anyway."""
+    return POPULATION if sampler in ("nsga2", "nsga3", "qmc", "random") else BATCH
 
 
 def new_study(objectives: int, sampler: str) -> optuna.Study:
