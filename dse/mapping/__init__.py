@@ -1,0 +1,39 @@
+"""Loop nests on a memory hierarchy: explicit mappings with their counts and cycles, and the best mapping of a layer.
+
+Public names are those of explicit mappings; the engine of the best mapping is :mod:`dse.mapping.engine`.
+"""
+
+from dse.mapping.counts import ACCELFORGE, DEFAULT, ENGINE, TIMELOOP, ZIGZAG, Conventions, Counts, counts_of
+from dse.mapping.explicit import Level, Loop, Mapping, check_mapping
+from dse.mapping.nest import simulate
+from dse.mapping.problem import Nest
+from dse.mapping.text import format_mapping, load_mapping, parse_mapping
+from dse.mapping.timeloop import counts_of_rows
+from dse.mapping.timing import Port, PortedMemory, ported_cycles, simple_cycles, transfers, word_counts
+
+__all__ = [
+    "ACCELFORGE",
+    "DEFAULT",
+    "ENGINE",
+    "TIMELOOP",
+    "ZIGZAG",
+    "Conventions",
+    "Counts",
+    "Level",
+    "Loop",
+    "Mapping",
+    "Nest",
+    "Port",
+    "PortedMemory",
+    "check_mapping",
+    "counts_of",
+    "counts_of_rows",
+    "format_mapping",
+    "load_mapping",
+    "parse_mapping",
+    "ported_cycles",
+    "simple_cycles",
+    "simulate",
+    "transfers",
+    "word_counts",
+]
