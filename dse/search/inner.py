@@ -259,7 +259,9 @@ def _solve_one(
         rows.append(_Row(errors, maps, _certificate(problem, tables, weight, errors, maps, answers), int(bound)))
     distinct: dict[tuple[tuple[int, ...], bytes], _Row] = {}
     for row in [*rows, *others]:
-        distinct.setdefault((row.errors, b"".join(each.tobytes() for each in row.maps)), row)
+        key = (row.errors, b"".join(each.tobytes() for each in row.maps))
+        # A map that is best at several weights is bound by what binds it at any of them.
+        distinct[key] = replace(distinct[key], binds=distinct[key].binds | row.binds) if key in distinct else row
     return Outcome(_found(problem, tables, values, list(distinct.values()), trial), values)
 
 

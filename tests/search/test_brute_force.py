@@ -1,0 +1,195 @@
+"""Whole searches against every bit map on every hardware point, evaluated one by one through the public interface."""
+
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import dse
+from dse.search.archive import OBJECTIVES
+from dse.search.inner import CERTIFIED_WEIGHTS, FIXED_WEIGHTS
+from dse.search.pareto import hypervolume, pareto_mask
+from dse.search.start import EXHAUSTIVE_WEIGHT
+
+WIDTHS = (2, 4, 8)
+ERRORS = (6, 8)
+COSTS = ["latency_s", "energy_j", "area_mm2"]
+SPACE = ["memories.buffer.size_bits", "memories.dram.bandwidth_bits_per_cycle"]
+
+
+@pytest.fixture(scope="module")
+def every(tiny):
+    """A row per design and bit map: figures of ``evaluate``, the predicted drop, what each hard limit bounds."""
+    workload, profile, hardware = tiny
+    network = dse.load_workload(workload)
+    sensitivity = dse.load_profile(profile, network)
+    space = pd.DataFrame(list(product(*(p.values for p in hardware.space))), columns=[p.name for p in hardware.space]).astype(int)
+    assert list(space) == SPACE
+    plans = [
+        dse.Plan.from_bits(network, weight=w, activation=w, error=error)
+        for error in ERRORS
+        for w in ({"first": a, "second": a, "third": b, "last": 8} for a, b in product(WIDTHS, WIDTHS))
+    ]
+    tables = []
+    for plan in plans:
+        cost = dse.evaluate(network, hardware, plan, space)
+        parameters = np.array([layer.parameters for layer in network.layers])
+        tables.append(
+            pd.concat([space, cost.total], axis=1).assign(
+                accuracy_drop_pp=sensitivity.predict_drop(plan),
+                error_bits=int(plan.widths("error")[0]),
+                bitops=cost.layers[cost.layers["design"] == cost.layers["design"].iloc[0]]["bitops"].sum(),
+                model_size=float((parameters * plan.stored_bits("weight")).sum()),
+                memory=cost.total["peak_memory_bits"],
+            )
+        )
+    return pd.concat(tables, ignore_index=True)
+
+
+def explored(tiny, **options):
+    workload, profile, hardware = tiny
+    given = {"profile": profile, "max_accuracy_drop": 1.0, "widths": WIDTHS, **options}
+    return dse.explore(workload, given.pop("hardware", hardware), **given)
+
+
+@pytest.fixture(scope="module")
+def exhaustive(tiny):
+    return explored(tiny, strategy="exhaustive")
+
+
+def weighted(run, table, weight):
+    latency, energy = (
+        table[name] / run.problem.reference[OBJECTIVES.index(name)] for name in ("latency_s", "energy_j")
+    )
+    return weight * latency + (1 - weight) * energy
+
+
+def kept(every, limit=1.0):
+    return every[every["feasible"] & (every["accuracy_drop_pp"] <= limit + 1e-9)]
+
+
+def test_every_hardware_point_has_the_cheapest_map_at_every_weight(every, exhaustive):
+    found = exhaustive.designs.set_index([*SPACE, "error_bits"]).sort_index()
+    allowed = kept(every).set_index([*SPACE, "error_bits"]).sort_index()
+    assert set(found.index) == set(allowed.index)
+    for weight in (*FIXED_WEIGHTS, EXHAUSTIVE_WEIGHT):
+        best = weighted(exhaustive, found, weight).groupby(level=[0, 1, 2]).min()
+        least = weighted(exhaustive, allowed, weight).groupby(level=[0, 1, 2]).min()
+        pd.testing.assert_series_equal(best, least, rtol=1e-11)
+
+
+def test_no_bit_map_dominates_the_exhaustive_front_by_weight_and_few_are_missed(every, exhaustive):
+    allowed = kept(every)[COSTS].to_numpy()
+    front = allowed[pareto_mask(allowed)]
+    found = exhaustive.front[COSTS].to_numpy()
+    unit = exhaustive.problem.reference[:3]
+    share = hypervolume(found / unit, np.ones(3)) / hypervolume(front / unit, np.ones(3))
+    assert 0.999 <= share <= 1 + 1e-12
+
+
+def test_figures_of_the_front_are_those_of_evaluate(every, exhaustive):
+    columns = [*COSTS, "accuracy_drop_pp"]
+    rows = {tuple(f"{value:.9e}" for value in row) for row in every[columns].to_numpy()}
+    for row in exhaustive.front[columns].to_numpy():
+        assert tuple(f"{value:.9e}" for value in row) in rows
+
+
+def test_certificates_lie_below_every_bit_map(every, tiny):
+    for strategy in ("nested", "joint", "random"):
+        run = explored(tiny, strategy=strategy, sampler="nsga2", trials=48, seed=3)
+        assert len(run.front)
+        for row in run.front.itertuples(index=False):
+            named = dict(zip(run.front.columns, row, strict=True))
+            same = kept(every)
+            for name in [*SPACE, "error_bits"]:
+                same = same[same[name] == named[name]]
+            weight = named["certificate_weight"]
+            least = weighted(run, same, weight).min()
+            own = weighted(run, pd.DataFrame([named]), weight).iloc[0]
+            assert named["certificate_best"] == pytest.approx(own, rel=1e-9)
+            assert named["certificate_bound"] <= least * (1 + 1e-9)
+            assert named["certificate_gap"] == pytest.approx(own / least - 1, abs=0.02)
+            assert named["certificate_gap"] >= (own - least) / own - 1e-9
+            if strategy == "nested":
+                assert named["certificate_gap"] == 0.0
+            else:
+                assert weight in CERTIFIED_WEIGHTS
+        assert run.info["certificate"]["worst_gap"] == run.front["certificate_gap"].max()
+
+
+@pytest.mark.parametrize(
+    ("limit", "column"),
+    [
+        ("latency", "latency_s"),
+        ("energy", "energy_j"),
+        ("area", "area_mm2"),
+        ("model_size", "model_size"),
+        ("memory", "memory"),
+        ("bitops", "bitops"),
+    ],
+)
+def test_hard_limits_are_kept_at_the_best_of_all(every, tiny, limit, column):
+    allowed = kept(every)
+    bound = float(allowed[column].quantile(0.4)) * (1 + 1e-12)
+    run = explored(tiny, strategy="exhaustive", limits={limit: bound})
+    within = allowed[allowed[column] <= bound]
+    assert len(run.designs[run.designs["feasible"]]) > 0
+    dearer = False
+    for weight in (*FIXED_WEIGHTS, EXHAUSTIVE_WEIGHT):
+        found = run.designs[run.designs["feasible"]]
+        best = weighted(run, found, weight).groupby([found[name] for name in [*SPACE, "error_bits"]]).min()
+        least = weighted(run, within, weight).groupby([within[name] for name in [*SPACE, "error_bits"]]).min()
+        free = weighted(run, allowed, weight).groupby([allowed[name] for name in [*SPACE, "error_bits"]]).min()
+        # It binds where the best map without it does not keep it.
+        dearer |= bool((least > free.loc[least.index] * (1 + 1e-9)).any())
+        pd.testing.assert_series_equal(best, least, rtol=1e-9, check_index_type=False)
+    failed = run.designs[~run.designs["feasible"]]
+    points = {tuple(row) for row in within[SPACE].to_numpy()}
+    assert len(failed) == 28 - len(points)
+    assert failed["limit"].str.startswith(f"{limit}: ").all()
+    stated = {row["limit"]: row for row in run.info["limits"]}[limit]
+    assert stated["bound"] == bound
+    assert stated["infeasible_trials"] == len(failed)
+    binds = run.designs["binds"].str.split("+").map(lambda names: limit in names)
+    assert binds.any() == dearer
+
+
+def test_a_limit_that_nothing_keeps_is_named(tiny, every):
+    least = float(kept(every)["latency_s"].min())
+    run = explored(tiny, strategy="exhaustive", limits={"latency": least * 0.9})
+    assert not len(run.front)
+    assert run.designs["limit"].str.startswith("latency: ").all()
+    assert "No feasible design" in run.notes[0]
+
+
+def test_robust_counts_the_predictors_error_in(tiny, every):
+    error = dse.load_profile(tiny[1], dse.load_workload(tiny[0])).error_pp
+    assert error > 0
+    limit = 1.0 + error
+    run = explored(tiny, strategy="exhaustive", max_accuracy_drop=limit, robust=True)
+    plain = explored(tiny, strategy="exhaustive", max_accuracy_drop=1.0)
+    assert (run.front["accuracy_drop_pp"] + error <= limit + 1e-9).all()
+    assert run.front[COSTS].to_numpy().tolist() == plain.front[COSTS].to_numpy().tolist()
+
+
+def test_a_superset_space_and_a_looser_limit_are_never_worse(tiny, exhaustive):
+    part = tiny[2].with_values({"memories.dram.bandwidth_bits_per_cycle": 128})
+    smaller = explored(tiny, strategy="exhaustive", hardware=part).front[COSTS].to_numpy()
+    larger = exhaustive.front[COSTS].to_numpy()
+    for row in smaller:
+        assert (larger <= row * (1 + 1e-12)).all(axis=1).any()
+    before = None
+    for limit, widths in ((0.6, (4, 8)), (0.6, WIDTHS), (1.0, WIDTHS), (2.0, WIDTHS), (2.0, range(2, 9))):
+        run = explored(tiny, strategy="exhaustive", max_accuracy_drop=limit, widths=widths)
+        grouped = run.designs.groupby(SPACE)
+        each = {
+            weight: grouped.apply(lambda rows, weight=weight: weighted(exhaustive, rows, weight).min())
+            for weight in (*FIXED_WEIGHTS, EXHAUSTIVE_WEIGHT)
+        }
+        covered = hypervolume(run.front[COSTS].to_numpy() / exhaustive.problem.reference[:3], np.ones(3))
+        if before is not None:
+            for weight, least in each.items():
+                assert (least <= before[0][weight] * (1 + 1e-12)).all()
+            assert covered >= before[1] * (1 - 1e-12)
+        before = each, covered
