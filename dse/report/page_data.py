@@ -14,12 +14,10 @@ import pandas as pd
 from dse.report.design_text import PLACEHOLDER, design_texts, hardware_part
 from dse.report.quantities import PREFIXED, quantity
 from dse.report.run_data import OBJECTIVES, RunData, hardware_columns, listed
-from dse.report.tables import energy_components
+from dse.report.tables import energy_components, layers_with_macs
 
 #: Numbers of the layers' costs that a page holds at most (4 bytes each, a third more as text): keeps a report under 8 MB.
 MAX_DETAIL_NUMBERS = 420_000
-#: What the layers without MACs are summed up as.
-OTHERS = "layers without MACs"
 
 
 def page_data(run: RunData) -> dict[str, Any]:
@@ -84,11 +82,8 @@ def _detail(run: RunData, position: dict[str, int]) -> dict[str, Any] | None:
     counts = [name for name in ("macs", "dram_bits") if name in table]
     values = ["latency_s", *parts, *counts]
     table = table.assign(bound=table["bound"].fillna("") if "bound" in table else "")
-    if "macs" in table:
-        with_macs = set(table.loc[table["macs"] > 0, "layer"])
-        table = table.assign(layer=table["layer"].where(table["layer"].isin(with_macs), OTHERS))
+    table = layers_with_macs(table)
     layers, passes = list(dict.fromkeys(table["layer"])), list(dict.fromkeys(table["pass"]))
-    layers = [*(name for name in layers if name != OTHERS), *(name for name in layers if name == OTHERS)]
     known = set(table["design"])
     designs = [str(name) for name in run.front["design"] if name in known]
     per_design = len(layers) * (1 + len(values))

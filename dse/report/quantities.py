@@ -102,6 +102,20 @@ def format_value(value: object, unit: str = "", digits: int = 3) -> str:
     return f"{_plain(float(value), digits)} {unit}".rstrip()
 
 
+def axis_scale(largest: float, unit: str) -> tuple[float, str]:
+    """Divisor and prefixed unit of an axis whose largest number is ``largest``, so that its ticks are plain numbers.
+
+    >>> axis_scale(0.08, "J")
+    (0.001, 'mJ')
+    >>> axis_scale(12.5, "mm²")
+    (1.0, 'mm²')
+    """
+    if unit not in PREFIXED or not math.isfinite(largest) or largest <= 0.0:
+        return 1.0, unit
+    power = min(max(3 * math.floor(math.log10(largest) / 3), -15), 18)
+    return 10.0**power, f"{_PREFIXES[power]}{unit}"
+
+
 def _plain(value: float, digits: int) -> str:
     if value == 0.0:
         return "0"

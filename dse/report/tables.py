@@ -86,7 +86,7 @@ def summary_sentence(run: RunData) -> str:
     many = "1 non-dominated design" if count == 1 else f"{count} non-dominated designs"
     text = f"{many}{bound}."
     found = [
-        record for record in comparisons(run) if record["role"] == "knee" and _keeps_limit(record["baseline"], limit)
+        record for record in comparisons(run) if record["role"] == "knee" and keeps_limit(record["baseline"], limit)
     ]
     gains = [
         f"{record['latency']} time and {record['energy']} energy than {record['baseline'].get('name', 'the baseline')}"
@@ -102,7 +102,7 @@ def summary_sentence(run: RunData) -> str:
     return text
 
 
-def _keeps_limit(baseline: dict[str, Any], limit: object) -> bool:
+def keeps_limit(baseline: dict[str, Any], limit: object) -> bool:
     """Whether a baseline runs and keeps the accuracy limit: what a gain may be told against. An unknown drop breaks a limit."""
     drop = baseline.get("accuracy_drop_pp")
     # NaN keeps no limit either: comparisons with it are false.
@@ -277,3 +277,16 @@ def phase_table(phases: pd.DataFrame) -> Table:
 def energy_components(layers: pd.DataFrame) -> list[str]:
     """Columns of a table of layers that are parts of the energy: they end in ``_j``, and are not the sum."""
     return [str(name) for name in layers.columns if str(name).endswith("_j") and name != "energy_j"]
+
+
+#: What the layers without MACs are summed up as.
+OTHERS = "layers without MACs"
+
+
+def layers_with_macs(layers: pd.DataFrame) -> pd.DataFrame:
+    """A table of layers in which those without MACs have one name, :data:`OTHERS`, and stand last."""
+    if "macs" not in layers:
+        return layers
+    with_macs = layers["layer"].isin(set(layers.loc[layers["macs"] > 0, "layer"]))
+    named = layers.assign(layer=layers["layer"].where(with_macs, OTHERS))
+    return pd.concat([named[with_macs], named[~with_macs]], ignore_index=True)

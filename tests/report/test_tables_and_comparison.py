@@ -1,6 +1,7 @@
 """Tables, figures, and runs side by side."""
 
 import importlib.util
+import json
 import math
 
 import numpy as np
@@ -19,7 +20,7 @@ from dse.report import (
     write_tables,
 )
 from dse.report.compare import hypervolumes
-from dse.report.figures import run_figures
+from dse.report.figures import bit_map_figure, run_figures
 from dse.report.quantities import format_ratio, format_value
 from dse.report.run_data import read_run
 from dse.report.tables import latex_escape
@@ -118,12 +119,37 @@ def test_what_cannot_be_compared(build_run, tmp_path):
         compare_runs([one, two])
 
 
-def test_figures_have_titled_axes_with_units(run_folder):
-    figures = run_figures(read_run(run_folder))
+def test_figures_have_titled_axes_with_a_prefixed_unit_that_the_numbers_are_in(run_folder):
+    run = read_run(run_folder)
+    figures = run_figures(run)
     assert set(figures) == {"front", "bit_map", "energy", "time"}
-    assert figures["front"].layout.xaxis.title.text == "Latency per training step of 256 samples (s)"
-    assert figures["energy"].layout.xaxis.title.text == "Energy per training step of 256 samples (J)"
-    assert all(figure.layout.yaxis.title.text for figure in figures.values())
+    front = figures["front"]
+    assert front.layout.xaxis.title.text == "Latency per training step of 256 samples (ms)"
+    assert front.layout.yaxis.title.text == "Energy per training step of 256 samples (J)"
+    np.testing.assert_allclose(sorted(front.data[0].x), sorted(1e3 * run.front["latency_s"]))
+    knee = run.layers[run.layers["design"] == run.knee()]
+    title, scale = figures["energy"].layout.xaxis.title.text, {"mJ": 1e3, "J": 1.0}
+    unit = title.removeprefix("Energy per training step of 256 samples (").removesuffix(")")
+    assert sum(sum(bar.x) for bar in figures["energy"].data) == pytest.approx(scale[unit] * knee["energy_j"].sum(), rel=1e-2)
+    assert figures["time"].data[0].y[-1] == "layers without MACs"
+
+
+def test_baselines_beyond_the_accuracy_limit_are_hollow(build_run, tmp_path):
+    folder = build_run(tmp_path / "run", front=9, kept=9)
+    info = json.loads((folder / "run.json").read_text())
+    for baseline in info["baselines"]:
+        baseline["accuracy_drop_pp"] = {"uniform 8 bit": 0.2, "uniform 16 bit": 3.0}.get(baseline["name"])
+    (folder / "run.json").write_text(json.dumps(info))
+    marks = {trace.name: trace.marker.symbol for trace in run_figures(read_run(folder))["front"].data}
+    assert not marks["uniform 8 bit"].endswith("-open")
+    assert marks["uniform 16 bit, beyond limit"].endswith("-open")
+
+
+def test_the_figure_of_a_schedules_bit_map_has_a_panel_for_every_phase():
+    rows = [("conv1", "weight", bits, f"int{bits}", f"map {n}: 50% of the iterations") for n, bits in ((1, 4), (2, 8))]
+    figure = bit_map_figure(pd.DataFrame(rows, columns=["layer", "operand", "bits", "format", "phase"]))
+    assert [float(trace.z[0][0]) for trace in figure.data] == [4.0, 8.0]
+    assert [note.text for note in figure.layout.annotations] == ["map 1:<br>50% of the iterations", "map 2:<br>50% of the iterations"]
 
 
 def test_an_unknown_format_of_figures_is_an_input_error(run_folder):
