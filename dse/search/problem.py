@@ -191,9 +191,15 @@ def _bit_problem(
     table = score_of_choices(profile, names, choices)
     kept = tuple(max(profile.kept.get(names[l], 0) for l in members) for members in groups)
     allowed = np.array([[min(choice) >= floor for choice in choices] for floor in kept])
+    # Below the narrowest width that was measured a collapse is as likely as the law: nothing is promised there.
+    narrowest = [least_width(profile, operand) for operand in ("weight", "activation")]
+    allowed &= [all(bits >= least for bits, least in zip(choice, narrowest, strict=True)) for choice in choices]
     if not allowed.any(axis=1).all():
         narrow = [names[groups[g][0]] for g in np.flatnonzero(~allowed.any(axis=1))]
-        raise InputError("widths", [f"the profile keeps {', '.join(narrow)} wider than every width of {widths}"])
+        named = f"{', '.join(narrow[:8])}{f' and {len(narrow) - 8} more' if len(narrow) > 8 else ''}"
+        raise InputError(
+            "widths", [f"the profile keeps {named} wider than every width of {widths}, or measured no less"]
+        )
     score = np.stack([table[list(members)].sum(axis=0) for members in groups])
     errors, limits = _score_limits(profile, limit_pp, robust, np.where(allowed, score, np.inf).min(axis=1).sum(), mode)
     return BitProblem(
@@ -209,6 +215,12 @@ def _bit_problem(
         score_limit=limits,
         tables=limit_tables(network, choices, errors, groups, mode),
     )
+
+
+def least_width(profile: Profile, operand: str) -> int:
+    """Narrowest measured width of weight or activation; 0 for an operand that the profile does not score."""
+    measured = profile.measured_widths.get("both" if profile.tied else operand)
+    return 0 if measured is None else int(measured.min())
 
 
 def tie_groups(network: Network, profile: Profile) -> tuple[tuple[int, ...], ...]:
@@ -237,18 +249,19 @@ def score_of_choices(profile: Profile, names: Sequence[str], choices: Sequence[t
     return scores
 
 
-def plan_of(subject: BitProblem, error_bits: int, choice: npt.NDArray[np.uint8]) -> Plan:
-    """The plan of a network that gives each of its groups a choice."""
+def plan_of(subject: BitProblem, error_bits: int, choice: npt.NDArray[np.uint8], part: Network | None = None) -> Plan:
+    """The plan of a network, or of a part of its layers, that gives each of its groups a choice."""
     layers = subject.network.mac_layers
     pairs = {
         layers[index].name: subject.choices[int(picked)]
         for members, picked in zip(subject.groups, choice, strict=True)
         for index in members
     }
+    network = subject.network if part is None else part
     return Plan.from_bits(
-        subject.network,
-        weight={layer.name: pairs[layer.name][0] for layer in layers},
-        activation={layer.name: pairs[layer.name][1] for layer in layers},
+        network,
+        weight={layer.name: pairs[layer.name][0] for layer in network.mac_layers},
+        activation={layer.name: pairs[layer.name][1] for layer in network.mac_layers},
         error=error_bits,
     )
 

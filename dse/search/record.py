@@ -19,7 +19,7 @@ from dse.search.archive import Found
 from dse.search.baseline_plans import UNIFORM, baseline_plans
 from dse.search.limits import ACCURACY, LIMITS
 from dse.search.pareto import knee
-from dse.search.problem import SearchProblem
+from dse.search.problem import SearchProblem, least_width
 from dse.search.run import Failed
 from dse.shipped import shipped_folder
 from dse.units import quantity
@@ -80,6 +80,10 @@ def notes_of(problem: SearchProblem, front: pd.DataFrame) -> tuple[str, ...]:
             notes.append(
                 f"{of}Error tensors: {shown} bits can keep the limit of {problem.limit_pp:g} {subject.profile.unit}."
             )
+        least = {operand: least_width(subject.profile, operand) for operand in ("weight", "activation")}
+        if any(least[operand] > min(problem.widths) for operand in least):
+            shown = ", ".join(f"{operand} {bits}" for operand, bits in least.items() if bits)
+            notes.append(f"{of}Widths below the narrowest measured one are not searched ({shown} bits).")
         if subject.profile.kept:
             kept = ", ".join(f"{name} at {width} bits" for name, width in subject.profile.kept.items())
             notes.append(f"{of}Not in the sensitivity profile and kept at no less than its source: {kept}.")
