@@ -225,7 +225,7 @@ def main() -> None:
     """Run what was asked for; the last line is JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="end with one JSON line")
-    parser.add_argument("--seconds", type=float, default=70.0, help="of each joint run of the race")
+    parser.add_argument("--seconds", type=float, default=60.0, help="of each joint run of the race")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--workloads", default="imagenet_resnet")
     parser.add_argument("--hardware", default="flex_trainer")

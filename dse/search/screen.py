@@ -9,20 +9,25 @@ parameter, until hardly any are new. What it finds only decides which hardware i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
+from dse.cost.network_jobs import nest_of
 from dse.cost.steps import step_costs
+from dse.mapping.problem import Nest
 from dse.precision import Plan
 from dse.search.archive import OBJECTIVES
 from dse.search.inner import design_arrays, price_choices
-from dse.search.maps import best_map, map_costs
+from dse.search.maps import MapCosts, best_map, map_costs, weighted
 from dse.search.pareto import hypervolume, pareto_mask
-from dse.search.problem import SearchProblem, plan_of
+from dse.search.problem import BitProblem, SearchProblem, plan_of
+from dse.workload.model import Network
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Choice = npt.NDArray[np.uint8]
 Evaluate = Callable[[Ints], Floats]
 
 #: Points that the local search starts from, and asks for at most.
@@ -31,6 +36,8 @@ MAX_POINTS = 1_024
 #: Non-dominated points whose neighbours it asks for, and new ones that are worth another round (a round costs as much as many).
 CLIMBING = 24
 FEWEST_NEW = 32
+#: Share of a network's cost whose layers it looks at.
+SCREENED_SHARE = 0.5
 #: Points of its front that start a search.
 STARTS = 64
 
@@ -44,7 +51,7 @@ def screened(problem: SearchProblem, objectives: Sequence[str], seed: int) -> Fl
     if not len(sizes):
         return np.zeros((0, 0))
     columns = [OBJECTIVES.index(name) for name in objectives if name != "accuracy_drop_pp"] or [0, 1]
-    evaluate = surrogate(problem)
+    evaluate = surrogate(problem, SCREENED_SHARE)
 
     def relative(points: Ints) -> Floats:
         values = evaluate(points)
@@ -57,19 +64,20 @@ def screened(problem: SearchProblem, objectives: Sequence[str], seed: int) -> Fl
     return np.hstack([rows, np.tile(schedule, (len(rows), 1))])
 
 
-def surrogate(problem: SearchProblem) -> Evaluate:
+def surrogate(problem: SearchProblem, share: float = 1.0) -> Evaluate:
     """Latency, energy and area (n, 3) of index points (n, parameters) under the best maps of the default design.
 
-    Infinite where a design cannot run them or is larger than allowed.
+    Infinite where a design cannot run them or is larger than allowed. With a ``share`` below 1 only the layers of the costliest
+    shapes count that together cost so much on the default design: a screening takes as long as there are loop nests.
     """
-    plans = _default_plans(problem)
+    plans = _default_plans(problem, share)
     weights = np.array(problem.weights)
 
     def evaluate(points: Ints) -> Floats:
         arrays = design_arrays(problem, decode(problem, points))
         each = np.empty((len(problem.subjects), len(points), 2))
-        for k, (subject, plan) in enumerate(zip(problem.subjects, plans, strict=True)):
-            steps = step_costs(subject.network, problem.hardware, arrays, [plan], problem.mode)
+        for k, (network, plan) in enumerate(plans):
+            steps = step_costs(network, problem.hardware, arrays, [plan], problem.mode)
             each[k, :, 0] = steps.latency_s.reshape(len(points), -1).sum(axis=1) * weights[k]
             each[k, :, 1] = steps.energy_j.reshape(len(points), -1).sum(axis=1) * weights[k]
         total = each.max(axis=0) if problem.worst_case else each.sum(axis=0)
@@ -134,7 +142,8 @@ def ranked_by_hypervolume(values: Floats, most: int) -> Ints:
     return np.array(chosen, dtype=np.int64)
 
 
-def _default_plans(problem: SearchProblem) -> list[Plan]:
+def _default_plans(problem: SearchProblem, share: float) -> list[tuple[Network, Plan]]:
+    """Each network, or the costliest part of it, and its best map on the default design."""
     default = np.array(
         [
             [
@@ -157,5 +166,28 @@ def _default_plans(problem: SearchProblem) -> list[Plan]:
         else:  # The hard limits exclude the default design: any map that the accuracy limit allows will do.
             error = subject.error_widths[-1]
             choice = np.where(subject.allowed, subject.score, np.inf).argmin(axis=1).astype(np.uint8)
-        plans.append(plan_of(subject, error, choice))
+        kept = _costliest(problem, subject, table, subject.error_widths.index(error), choice, share)
+        plans.append((kept, plan_of(subject, error, choice, kept)))
     return plans
+
+
+def _costliest(
+    problem: SearchProblem, subject: BitProblem, table: MapCosts, e: int, choice: Choice, share: float
+) -> Network:
+    """The network without the MAC layers of its cheapest shapes; layers of one shape share their loop nests."""
+    if share >= 1.0:
+        return subject.network
+    cost = weighted(problem, table, e, 0.5)[np.arange(len(choice)), choice]
+    layers = subject.network.mac_layers
+    shapes = [nest_of(layer, "forward", subject.network.batch) for layer in layers]
+    total: dict[Nest, float] = dict.fromkeys(shapes, 0.0)
+    for members, value in zip(subject.groups, cost, strict=True):
+        for index in members:
+            total[shapes[index]] += float(value) / len(members)
+    kept: set[Nest] = set()
+    for shape in sorted(total, key=lambda shape: -total[shape]):
+        if sum(total[chosen] for chosen in kept) < share * sum(total.values()):
+            kept.add(shape)
+    left_out = {layer.name for layer, shape in zip(layers, shapes, strict=True) if shape not in kept}
+    remaining = tuple(layer for layer in subject.network.layers if layer.name not in left_out)
+    return replace(subject.network, layers=remaining)
