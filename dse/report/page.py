@@ -17,7 +17,7 @@ from dse.files import write_text
 from dse.report.page_data import page_data
 from dse.report.quantities import format_value, quantity
 from dse.report.run_data import RunData, listed, read_run
-from dse.report.tables import comparisons, notable, summary_sentence
+from dse.report.tables import comparisons, notable, points, summary_sentence
 
 
 def write_report(folder: Path) -> Path:
@@ -83,14 +83,17 @@ def json_for_html(value: object) -> str:
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
-def html_table(titles: Sequence[str], rows: Sequence[Sequence[str]], caption: str, numeric: Sequence[int] = ()) -> str:
-    """A table of plain text cells, escaped; ``numeric`` columns are set flush right."""
+def html_table(
+    titles: Sequence[str], rows: Sequence[Sequence[str]], caption: str, numeric: Sequence[int] = (), *, title: str = ""
+) -> str:
+    """A table of plain text cells, escaped; ``numeric`` columns are set flush right; ``title`` stands above it."""
     head = "".join(f'<th scope="col"{_numeric(n, numeric)}>{escape(text)}</th>' for n, text in enumerate(titles))
     body = "".join(
         "<tr>" + "".join(f"<td{_numeric(n, numeric)}>{escape(cell)}</td>" for n, cell in enumerate(row)) + "</tr>"
         for row in rows
     )
     return (
+        f"{f'<h3>{escape(title)}</h3>' if title else ''}"
         f'<div class="wide" tabindex="0" role="region" aria-label="{escape(caption)}"><table><caption>{escape(caption)}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
@@ -130,7 +133,7 @@ def _facts(run: RunData) -> str:
             " — ".join(str(x) for x in (_get(info, "hardware", "name"), _get(info, "hardware", "description")) if x),
         ),
         ("Figures are per", run.per),
-        ("Accuracy limit", None if limit is None else f"{limit:g} {unit}"),
+        ("Accuracy limit", None if limit is None else points(limit, unit)),
         ("Sensitivity profile", _get(info, "profile", "source") or _get(info, "profile", "name")),
         ("Predictor's leave-one-out error", None if error is None else f"{format_value(error)} {unit}"),
         ("Objectives", ", ".join(quantity(str(name), info).label.lower() for name in info.get("objectives") or [])),
@@ -141,7 +144,7 @@ def _facts(run: RunData) -> str:
         ("Started", info.get("started")),
         (
             "Time",
-            None if info.get("seconds") is None else f"{info['seconds']} s with {info.get('jobs', 1)} process(es)",
+            None if info.get("seconds") is None else f"{info['seconds']:g} s on {_processes(info.get('jobs', 1))}",
         ),
         (
             "Versions",
@@ -155,6 +158,10 @@ def _facts(run: RunData) -> str:
         if value not in (None, "")
     )
     return f"<dl>{text}</dl>{_space(run)}"
+
+
+def _processes(jobs: object) -> str:
+    return "1 process" if jobs == 1 else f"{jobs} processes"
 
 
 def _network(info: Mapping[str, Any]) -> str:
@@ -176,9 +183,12 @@ def _space(run: RunData) -> str:
     for item in space if isinstance(space, list) else []:
         if isinstance(item, Mapping):
             values = item.get("values")
-            shown = ", ".join(_short(value) for value in values) if isinstance(values, list) else str(values)
-            rows.append([str(item.get("name", "")), shown, _short(item.get("default"))])
-    text = html_table(["parameter", "values searched", "default"], rows, "Hardware space") if rows else ""
+            name = str(item.get("name", ""))
+            unit = quantity(name, {}).unit
+            shown = ", ".join(_short(value, unit) for value in values) if isinstance(values, list) else str(values)
+            rows.append([name, shown, _short(item.get("default"), unit)])
+    titles = ["parameter", "values searched", "default"]
+    text = html_table(titles, rows, "Hardware space", title="Hardware space") if rows else ""
     text += _limits(run) + _sensitivity(run)
     sources = _get(run.info, "hardware", "sources")
     if isinstance(sources, Mapping) and sources:
@@ -202,7 +212,7 @@ def _limits(run: RunData) -> str:
         for item in listed(run.info, "limits")
     ]
     titles = ["limit", "bound", "unit", "binds, of the front", "trials that broke it"]
-    return html_table(titles, rows, "Hard limits", (1, 3, 4)) if rows else ""
+    return html_table(titles, rows, "Hard limits", (1, 3, 4), title="Hard limits") if rows else ""
 
 
 def _sensitivity(run: RunData) -> str:
@@ -267,25 +277,43 @@ def _drop(value: object) -> str:
 
 
 def _validation(run: RunData) -> str:
-    rows = []
+    """A line per source, the figures of all sources folded away below."""
+    rows: list[list[str]] = []
+    errors: dict[str, list[tuple[bool, float]]] = {}
     for item in listed(run.info, "validation"):
-        error = item.get("signed_error")
-        tolerance = item.get("tolerance")
+        error, tolerance = item.get("signed_error"), item.get("tolerance")
+        held, signed = isinstance(tolerance, (int, float)), "unknown"
+        if isinstance(error, (int, float)) and math.isfinite(error):
+            errors.setdefault(str(item.get("source", "")), []).append((held, float(error)))
+            signed = f"{error:+.1%}"
         rows.append(
             [
                 str(item.get("source", "")),
                 str(item.get("quantity", "")),
                 format_value(item.get("published"), digits=5),
                 format_value(item.get("ours"), digits=5),
-                f"{error:+.1%}" if isinstance(error, (int, float)) and math.isfinite(error) else "unknown",
-                f"±{tolerance:.1%}" if isinstance(tolerance, (int, float)) else "",
+                signed,
+                f"±{tolerance:.1%}" if held else "",
                 str(item.get("note") or ""),
             ]
         )
     if not rows:
         return "<p>This run folder holds no validation table; <code>dse validate</code> prints it.</p>"
-    titles = ["source", "quantity", "published", "ours", "signed error", "tolerance", "note"]
-    return html_table(titles, rows, "Published figures against this model", (2, 3, 4, 5))
+    titles = ["source", "held within a tolerance", "signed errors", "for information", "signed errors"]
+    lines = [[source, *_errors(found, True), *_errors(found, False)] for source, found in errors.items()]
+    text = html_table(titles, lines, "Signed errors of this model by source", (1, 2, 3, 4))
+    titles = ["source", "quantity", "published", "ours", "signed error", "tolerance", "why it is off"]
+    every = html_table(titles, rows, "Published figures against this model", (2, 3, 4, 5))
+    return f"{text}<details><summary>All {len(rows)} figures</summary>{every}</details>"
+
+
+def _errors(found: Sequence[tuple[bool, float]], held: bool) -> list[str]:
+    """How many figures, and their signed errors from the most negative to the most positive."""
+    of = [error for is_held, error in found if is_held == held]
+    if not of:
+        return ["", ""]
+    low, high = f"{min(of):+.1%}", f"{max(of):+.1%}"
+    return [str(len(of)), low if low == high else f"{low} to {high}"]
 
 
 def _assumptions(info: Mapping[str, Any]) -> list[str]:
@@ -317,7 +345,9 @@ def _words(value: object) -> dict[str, object]:
     )
 
 
-def _short(value: object) -> str:
+def _short(value: object, unit: str = "") -> str:
+    if unit and isinstance(value, (int, float)):
+        return format_value(value, unit, 4)
     if isinstance(value, float):
         return f"{value:.0f}" if value.is_integer() and abs(value) < 1e15 else f"{value:.6g}"
     return str(value)

@@ -14,7 +14,7 @@ import pandas as pd
 from dse.report.design_text import PLACEHOLDER, design_texts, hardware_part
 from dse.report.quantities import PREFIXED, quantity
 from dse.report.run_data import OBJECTIVES, RunData, hardware_columns, listed
-from dse.report.tables import energy_components, layers_with_macs
+from dse.report.tables import energy_components, keeps_limit, layers_with_macs
 
 #: Numbers of the layers' costs that a page holds at most (4 bytes each, a third more as text): keeps a report under 8 MB.
 MAX_DETAIL_NUMBERS = 420_000
@@ -46,6 +46,7 @@ def page_data(run: RunData) -> dict[str, Any]:
             {
                 **{key: item.get(key) for key in ("name", "role", "design", "note", *OBJECTIVES)},
                 "feasible": bool(item.get("feasible", True)),
+                "beyond": not keeps_limit(item, run.info.get("max_accuracy_drop_pp")),
             }
             for item in listed(run.info, "baselines")
         ],
@@ -81,7 +82,8 @@ def _detail(run: RunData, position: dict[str, int]) -> dict[str, Any] | None:
         return None
     counts = [name for name in ("macs", "dram_bits") if name in table]
     values = ["latency_s", *parts, *counts]
-    table = table.assign(bound=table["bound"].fillna("") if "bound" in table else "")
+    # What no compute or memory bounds, such as changes of widths, is named by itself.
+    table = table.assign(bound=table["bound"].fillna(table["pass"]) if "bound" in table else "")
     table = layers_with_macs(table)
     layers, passes = list(dict.fromkeys(table["layer"])), list(dict.fromkeys(table["pass"]))
     known = set(table["design"])
@@ -177,7 +179,7 @@ def _area(run: RunData, position: dict[str, int]) -> dict[str, Any] | None:
     wide = table.pivot_table(index="design", columns="part", values="area_mm2", aggfunc="sum", sort=False).fillna(0.0)
     return {
         "designs": [position[str(name)] for name in wide.index],
-        "parts": [str(name) for name in wide.columns],
+        "parts": ["array" if name == "pe" else str(name).replace("_", " ") for name in wide.columns],
         "numbers": _floats(wide.to_numpy(dtype=float)),
     }
 

@@ -72,7 +72,9 @@ def quantity(name: str, info: Mapping[str, Any]) -> Quantity:
     if name == "accuracy_drop_pp":
         unit = str((info.get("profile") or {}).get("unit") or "points")
     known = units.quantity(name)
-    label, meaning = (known.label, known.meaning) if known else (stem.replace("_", " "), "")
+    # Parameters of hardware are named by their place in its file: memories.buffer.size_bits is the buffer size.
+    plain = stem.removeprefix("memories.").replace(".", " ").replace("_", " ")
+    label, meaning = (known.label, known.meaning) if known else (plain, "")
     return Quantity(
         name, str(entry.get("label") or label), str(entry.get("unit") or unit), str(entry.get("meaning") or meaning)
     )

@@ -78,7 +78,7 @@ def summary_sentence(run: RunData) -> str:
     """One or two sentences: what the search gained over the baselines on the same hardware."""
     limit = run.info.get("max_accuracy_drop_pp")
     unit = quantity("accuracy_drop_pp", run.info).unit
-    bound = "" if limit is None else f" within the accuracy limit of {limit:g} {unit}"
+    bound = "" if limit is None else f" within the accuracy limit of {points(limit, unit)}"
     rows = notable(run)
     if not rows:
         return f"No feasible design was found{bound}; the limits that failed are in designs.csv."
@@ -100,6 +100,15 @@ def summary_sentence(run: RunData) -> str:
         text += f" The knee of the front, {row['design']}, takes {' and '.join(gains)} on the same hardware{lost}."
         text = text.replace("equal time", "the same time").replace("equal energy", "the same energy")
     return text
+
+
+def points(number: float, unit: str) -> str:
+    """A number of points in words.
+
+    >>> points(1.0, "points of top-1"), points(0.5, "points")
+    ('1 point of top-1', '0.5 points')
+    """
+    return f"{number:g} {unit.replace('points', 'point', 1) if number == 1 else unit}"
 
 
 def keeps_limit(baseline: dict[str, Any], limit: object) -> bool:

@@ -68,13 +68,16 @@ def page(browser, run_folder):
     return opened(browser, write_report(run_folder))
 
 
-def test_no_error_no_request_and_every_plot_has_titled_axes(page):
+def test_no_error_no_request_and_every_axis_of_values_has_a_title(page):
     titles = page.execute_script(
-        "return ['scatter', 'heat', 'energy', 'time', 'roof'].flatMap(id => ['xaxis', 'yaxis'].map("
-        "a => document.getElementById(id).layout[a].title.text))"
+        "return [['scatter', 'xaxis'], ['scatter', 'yaxis'], ['energy', 'xaxis'], ['time', 'xaxis'], ['roof', 'xaxis'], ['roof', 'yaxis']]"
+        ".map(([id, axis]) => document.getElementById(id).layout[axis].title.text)"
     )
-    assert titles[:2] == ["Latency (s)", "Energy (J)"]
+    assert titles[:2] == ["Latency per training step of 256 samples", "Energy per training step of 256 samples"]
     assert all(titles)
+    ticks = page.execute_script("return [...document.querySelectorAll('#scatter .xtick text')].map(t => t.textContent)")
+    assert ticks
+    assert all(tick.endswith("s") for tick in ticks)     # the unit with its prefix stands at the ticks
     assert len(page.find_elements(By.CSS_SELECTOR, "#parallel .axis-title")) >= 8
     assert errors(page) == []
     assert asked(page) == []
@@ -120,6 +123,19 @@ def test_a_brush_drawn_with_the_mouse_marks_the_scatter(page):
     moves.release().perform()
     WebDriverWait(page, 10).until(lambda b: "selected" in b.find_element(By.ID, "status").text)
     assert 0 < rows(page) < 300
+
+
+def test_a_window_that_gets_narrow_and_wide_again_keeps_its_plot(page):
+    room = "return document.getElementById('scatter')._fullLayout._size.w"
+    before = page.execute_script(room)
+    for width in (420, 1400):
+        page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False})
+        time.sleep(0.5)
+    try:
+        assert page.execute_script(room) == pytest.approx(before, rel=0.02)
+        assert len(page.find_elements(By.CSS_SELECTOR, "#scatter .colorbar")) == 1
+    finally:
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def test_a_click_changes_the_bit_map(page):

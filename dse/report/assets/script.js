@@ -94,6 +94,9 @@
   const ramp = () => (css("--ground").startsWith("#1") ? [[0, "#7d8cff"], [0.35, "#3fb8c9"], [0.7, "#7ad151"], [1, "#fde725"]] : "Viridis");
   // Beyond the palette's colours, stripes tell apart.
   const fill = (k) => ({ color: PALETTE[k % PALETTE.length], ...(k >= PALETTE.length ? { pattern: { shape: "/", fgcolor: css("--ground"), size: 6 } } : {}) });
+  // Ticks of a prefixed quantity carry its unit; a title says what latency and energy are of.
+  const OF = new Set(["latency_s", "energy_j"]);
+  const titled = (c) => (OF.has(c.name) && !narrow() ? `${c.label} per ${data.per}` : c.prefixed ? c.label : c.title);
   const scaled = (c) => (c.words ? {} : c.prefixed ? { tickformat: "~s", ticksuffix: c.unit } : { tickformat: "~g" });
 
   // Written out, since plotly gives the digits between powers of ten no prefix.
@@ -154,7 +157,7 @@
       if (c && !c.words)
         Object.assign(marker, {
           color: edge.map((i) => c.values[i]), colorscale: ramp(), showscale: true,
-          colorbar: { title: { text: c.title, side: narrow() ? "top" : "right" }, orientation: narrow() ? "h" : "v",
+          colorbar: { title: { text: titled(c), side: narrow() ? "top" : "right" }, orientation: narrow() ? "h" : "v",
             ...(narrow() ? { y: -0.28, yanchor: "top", thickness: 10 } : { thickness: 12 }), outlinewidth: 0, ...scaled(c) },
         });
       else if (c) marker.color = edge.map((i) => PALETTE[c.values[i] % PALETTE.length]);
@@ -162,14 +165,18 @@
     }
     const known = (v) => v !== null && v !== undefined;
     const mine = baselines.filter((b) => known(b[state.x]) && known(b[state.y]));
-    const names = [...new Set(mine.map((b) => b.name))];
+    const called = (b) => `${b.name}${b.beyond ? ", beyond limit" : ""}`;
+    const names = [...new Set(mine.map(called))];
     names.forEach((name, n) => {
-      const list = mine.filter((b) => b.name === name);
+      const list = mine.filter((b) => called(b) === name);
       traces.push({
         type: "scatter", mode: "markers", name, x: list.map((b) => b[state.x]), y: list.map((b) => b[state.y]),
-        text: list.map((b) => `<b>${safe(b.name)}</b>${b.feasible ? "" : " (infeasible)"}<br>${safe(b.note || "")}`),
+        text: list.map((b) => `<b>${safe(called(b))}</b>${b.feasible ? "" : " (infeasible)"}<br>${safe(b.note || "")}`),
         hovertemplate: "%{text}<br>%{x}, %{y}<extra></extra>",
-        marker: { symbol: ["square", "diamond", "triangle-up", "cross", "pentagon", "triangle-down", "hexagon", "hourglass"][n % 8], size: 11, color: PALETTE[[5, 1, 3, 2, 4, 6, 7, 0][n % 8]], line: { width: 1, color: css("--ink") } },
+        marker: {
+          symbol: ["square", "diamond", "triangle-up", "cross", "pentagon", "triangle-down", "hexagon", "hourglass"][n % 8] + (list[0].beyond ? "-open" : ""),
+          size: 11, color: PALETTE[[5, 1, 3, 2, 4, 6, 7, 0][n % 8]], line: list[0].beyond ? { width: 2 } : { width: 1, color: css("--ink") },
+        },
       });
     });
     const ring = (i, name, marker) => ({
@@ -181,7 +188,7 @@
       traces.push(ring(state.chosen, "shown below", { symbol: "circle-open", size: 17, color: PALETTE[5], line: { width: 2.5 } }));
     const log = (on, c1) => (on && !c1.words ? logTicks([...rows.map((i) => c1.values[i]), ...mine.map((b) => b[c1.name])], c1.prefixed ? c1.unit : null) : {});
     Plotly.react("scatter", traces, layout({
-      xaxis: axis(x.title, { ...scaled(x), ...log(state.xlog, x) }), yaxis: axis(y.title, { ...scaled(y), ...log(state.ylog, y) }),
+      xaxis: axis(titled(x), { ...scaled(x), ...log(state.xlog, x) }), yaxis: axis(titled(y), { ...scaled(y), ...log(state.ylog, y) }),
       dragmode: state.drag, hovermode: "closest", uirevision: [state.x, state.y, state.xlog, state.ylog, state.all].join(),
       selectionrevision: state.lasso === null ? Math.random() : "kept", selections: state.lasso === null ? [] : undefined,
       newselection: { line: { color: css("--ink"), width: 1.5 } },
@@ -199,11 +206,21 @@
 
   // ---------- parallel coordinates
   let axes = [];
-  // The last two words of a dotted name, then the unit.
-  const axisLabel = (c) => {
-    const words = c.label.split(".").slice(-2).join(" ").replace("Predicted accuracy", "Accuracy");
-    return short(c.unit ? `${short(words, 22)} (${c.unit})` : words, 26);
+  // Name over unit; ticks are plain numbers in that unit, with one prefix for the whole axis.
+  const axisLabel = (c, unit) => {
+    const lines = [];
+    for (const word of c.label.replace("Predicted accuracy", "Accuracy").split(" "))
+      if (lines.length && `${lines.at(-1)} ${word}`.length <= 17) lines.push(`${lines.pop()} ${word}`); else lines.push(word);
+    return [...lines.slice(0, 3).map((line) => short(line, 20)), ...(unit ? [`(${unit})`] : [])].join("<br>");
   };
+  function axisTicks(c, low, high) {
+    const power = c.prefixed && high > 0 ? Math.min(18, Math.max(-15, 3 * Math.floor(Math.log10(high) / 3))) : 0;
+    const unit = `${PREFIX[power]}${c.unit}`, size = 10 ** Math.floor(Math.log10((high - low) / 5 || 1));
+    const step = [1, 2, 5, 10].map((m) => m * size).find((m) => (high - low) / m <= 7);
+    const tickvals = [];
+    for (let k = Math.ceil(low / step); k * step <= high; k++) tickvals.push(k * step);
+    return { unit, tickvals, ticktext: tickvals.map((v) => String(Number((v / 10 ** power).toPrecision(6)))) };
+  }
   function drawParallel() {
     const every = drawn(), all = shown();
     // More lines than pixels tell nothing and take seconds: an even choice of them, with the front; marks count all designs.
@@ -227,16 +244,17 @@
       const values = rows.map((i) => place(c, i)), kept = state.brush[c.name];
       let low = Infinity, high = -Infinity;
       for (const i of every) { const v = place(c, i); if (v < low) low = v; if (v > high) high = v; }
-      const dimension = { label: axisLabel(c), values, range: [low, high], constraintrange: kept ? (kept.length === 1 ? kept[0] : kept) : undefined };
-      const words = c.words || (c.levels && c.levels.map((v) => (Number.isInteger(v) && Math.abs(v) < 10000 ? String(v) : c.prefixed ? people(v, "") : tidy(v))));
+      const dimension = { label: axisLabel(c, ""), values, range: [low, high], constraintrange: kept ? (kept.length === 1 ? kept[0] : kept) : undefined };
+      const words = c.words || (c.levels && c.levels.map((v) => (Number.isInteger(v) && Math.abs(v) < 10000 ? `${v} ${c.unit}`.trim() : c.prefixed ? people(v, c.unit) : tidy(v))));
       if (words) return { ...dimension, tickvals: words.map((_, n) => n), ticktext: words };
-      return { ...dimension, tickformat: c.prefixed ? "~s" : "~g" };
+      const { unit, ...ticks } = axisTicks(c, low, high);
+      return { ...dimension, ...ticks, label: axisLabel(c, unit) };
     });
     Plotly.react(box, [{
       type: "parcoords", dimensions, labelangle: 0, labelfont: { color: css("--ink"), size: 11 }, tickfont: { color: css("--ink"), size: 10 },
       rangefont: { color: "rgba(0,0,0,0)", size: 1 },
       line: { color: rows.map((i) => by.values[i]), colorscale: ramp() }, unselected: { line: { color: css("--dim"), opacity: 0.15 } },
-    }], layout({ margin: { l: 60, r: 80, t: 70, b: 22 } }), CONFIG);
+    }], layout({ margin: { l: 60, r: 80, t: 84, b: 22 } }), CONFIG);
     if (!box.dataset.wired) {
       box.dataset.wired = "1";
       box.on("plotly_restyle", (change) => {
@@ -272,7 +290,7 @@
       type: "heatmap", x: bits.operands, y: bits.layers, z, zmin: 0, zmax: Math.max(8, ...widths), colorscale: "Cividis", xgap: 2, ygap: 1,
       text: formats, texttemplate: "%{text}", textfont: { size: 10.5 }, hovertemplate: "%{y}, %{x}: %{text} (%{z} bits)<extra></extra>",
       colorbar: { title: { text: "bits", side: "top" }, thickness: 10, outlinewidth: 0 },
-    }], layout({ margin: { l: 110, r: 10, t: 34, b: 45 }, xaxis: axis("operand", { showgrid: false }), yaxis: axis("layer", { autorange: "reversed", dtick: 1, showgrid: false }) }), CONFIG);
+    }], layout({ margin: { l: 110, r: 10, t: 34, b: 45 }, xaxis: axis("", { showgrid: false }), yaxis: axis("", { autorange: "reversed", dtick: 1, showgrid: false }) }), CONFIG);
     const said = bits.operands.map((name, o) => {
       const found = {};
       bits.layers.forEach((_, l) => { const f = formats[l][o]; if (f) found[f] = (found[f] || 0) + 1; });
@@ -306,7 +324,7 @@
       tall(id, height);
       Plotly.react(id, traces, layout({
         barmode: "stack", bargap: 0.25, margin: { l: 110, r: 14, t: 46 + 22 * Math.ceil(traces.length / (narrow() ? 1.3 : 3)), b: 50 }, showlegend: true,
-        xaxis: axis(title, { tickformat: "~s", ticksuffix: unit, nticks: 6 }), yaxis: axis("layer", { autorange: "reversed", dtick: 1 }),
+        xaxis: axis(title, { tickformat: "~s", ticksuffix: unit, nticks: 6 }), yaxis: axis("", { autorange: "reversed", dtick: 1 }),
       }), CONFIG);
     };
     const each = detail.parts.map((name, k) => [name, sums.map((s) => s[1 + k]), k]).filter(([, v]) => v.some((x) => x > 0));
@@ -318,7 +336,7 @@
     bars("energy", parts.map(([name, v, k]) => ({
       type: "bar", orientation: "h", name: short(name.replaceAll("_", " "), 34), y: detail.layers, x: v, marker: fill(k),
       hovertemplate: `%{y}, ${safe(name.replaceAll("_", " "))}: %{x:.3~s}J<extra></extra>`,
-    })), "J", narrow() ? "Energy (J)" : `Energy per ${data.per} (J)`);
+    })), "J", narrow() ? "Energy" : `Energy per ${data.per}`);
     const totals = parts.map(([name, v]) => [name, v.reduce((a, b) => a + b, 0)]);
     const all = totals.reduce((a, [, v]) => a + v, 0);
     const topLayers = largest(sums.map((s) => s.slice(1, 1 + detail.parts.length).reduce((a, b) => a + b, 0)), 3);
@@ -331,12 +349,12 @@
         if (state.pass < 0 || state.pass === p) by[detail.bound[(row * nl + l) * np + p]][l] += detail.cube[((row * nl + l) * np + p) * nv];
     const used = detail.bounds.map((name, b) => [name, by[b], b]).filter(([, v]) => v.some((x) => x > 0));
     bars("time", used.map(([name, v, b]) => ({
-      type: "bar", orientation: "h", name, y: detail.layers, x: v, marker: fill(b),
+      type: "bar", orientation: "h", name: name.replaceAll("_", " "), y: detail.layers, x: v, marker: fill(b),
       hovertemplate: `%{y}, bound by ${safe(name)}: %{x:.3~s}s<extra></extra>`,
-    })), "s", narrow() ? "Time (s)" : `Time per ${data.per} (s)`);
+    })), "s", narrow() ? "Time" : `Time per ${data.per}`);
     const time = used.map(([name, v]) => [name, v.reduce((a, b) => a + b, 0)]);
     const whole = time.reduce((a, [, v]) => a + v, 0);
-    el("time-text").textContent = `${people(whole, "s")} in ${which}: ${time.sort((a, b) => b[1] - a[1]).map(([n, v]) => `${tidy((100 * v) / whole, 2)} % bound by ${n}`).join(", ")}.`;
+    el("time-text").textContent = `${people(whole, "s")} in ${which}: ${time.sort((a, b) => b[1] - a[1]).map(([n, v]) => `${tidy((100 * v) / whole, 2)} % bound by ${n.replaceAll("_", " ")}`).join(", ")}.`;
     drawRoof(row);
   }
   function drawRoof(row) {
@@ -379,7 +397,7 @@
       type: "treemap", labels: area.parts, parents: area.parts.map(() => ""), values, marker: { colors: values.map((_, n) => PALETTE[n % PALETTE.length]), line: { color: css("--ground"), width: 2 } },
       texttemplate: "%{label}<br>%{value:.3~g} mm²", hovertemplate: "%{label}: %{value:.3~g} mm², %{percentRoot:.0%}<extra></extra>", textfont: { size: 13 }, sort: true,
     }], layout({ margin: { l: 4, r: 4, t: 34, b: 4 } }), CONFIG);
-    el("area-text").textContent = `Drawn to scale, ${tidy(total)} mm²: ${area.parts.map((name, p) => [values[p], name]).sort((a, b) => b[0] - a[0]).map(([v, name]) => `${name} ${tidy(v)} mm²`).join(", ")}.`;
+    el("area-text").textContent = `Drawn to scale, ${tidy(total)} mm²: ${area.parts.map((name, p) => [values[p], name]).filter(([v]) => v > 0).sort((a, b) => b[0] - a[0]).map(([v, name]) => `${name} ${tidy(v)} mm²`).join(", ")}.`;
   }
   function drawMemory() {
     const row = memory ? memory.designs.indexOf(state.chosen) : -1;
@@ -393,7 +411,7 @@
       textposition: "inside", insidetextanchor: "middle", hovertemplate: `${safe(name)}: ${people(v, "bits")}<extra></extra>`,
     })), layout({
       barmode: "stack", margin: { l: 12, r: 14, t: 46 + 22 * Math.ceil(used.length / (narrow() ? 2 : 5)), b: 50 }, showlegend: true,
-      xaxis: axis("Bits held at the peak of a step", { tickformat: "~s", nticks: 6 }), yaxis: axis("", { showticklabels: false }),
+      xaxis: axis("Bits held at the peak of a step", { tickformat: "~s", ticksuffix: "bits", nticks: 6 }), yaxis: axis("", { showticklabels: false }),
     }), CONFIG);
     el("memory-text").textContent = `${people(total, "bits", true, 4)} at the peak of a step: ${used.sort((a, b) => b[1] - a[1]).map(([n, v]) => `${n} ${people(v, "bits")}`).join(", ")}.`;
   }
@@ -521,7 +539,6 @@
   });
   drawAll();
   const box = el("scatter");
-  box.on("plotly_click", (event) => { const p = event.points.find((q) => q.customdata !== undefined); if (p) choose(p.customdata); });
   const select = (event) => {
     if (!event || !event.points) return;
     if (!event.lassoPoints && !event.range && !(event.selections || []).length) return;
@@ -529,11 +546,16 @@
     drawParallel(); drawTable(); tell();
     if (Object.keys(state.brush).length) drawScatter();
   };
-  box.on("plotly_selected", select);
-  box.on("plotly_deselect", () => { if (state.lasso !== null) { state.lasso = null; drawAll(); } });
-  const again = () => drawAll();
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
-  matchMedia("(max-width: 559px)").addEventListener("change", again);
-  matchMedia("print").addEventListener("change", again);
+  const wire = () => {
+    box.on("plotly_click", (event) => { const p = event.points.find((q) => q.customdata !== undefined); if (p) choose(p.customdata); });
+    box.on("plotly_selected", select);
+    box.on("plotly_deselect", () => { if (state.lasso !== null) { state.lasso = null; drawAll(); } });
+  };
+  wire();
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
+  matchMedia("print").addEventListener("change", drawAll);
+  // plotly keeps room for a colour bar that stood elsewhere: a plot that changes its form starts anew.
+  matchMedia("(max-width: 559px)").addEventListener("change", () => { Plotly.purge(box); drawAll(); wire(); });
+  window.addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((d) => { d.open = true; }));
   document.documentElement.dataset.ready = "1";
 })();
