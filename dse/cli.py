@@ -355,7 +355,9 @@ def profile(
     network: Annotated[str | None, typer.Option(help="Name of the workload; default: the model file's.")] = None,
     weight_widths: Annotated[str, typer.Option(help="Widths of weights, bits.")] = "3,4,6,8",
     activation_widths: Annotated[str, typer.Option(help="Widths of activations, bits.")] = "3,4,6,8",
-    score: Annotated[str, typer.Option(help="kl, loss (needs labels) or noise (the inverse of the SQNR).")] = "kl",
+    score: Annotated[
+        str, typer.Option(help="kl, loss (needs labels), noise (of the outputs) or tensor (1/SQNR of it alone).")
+    ] = "kl",
     plans: Annotated[int, typer.Option(help="Whole plans to calibrate with, on other images; 0: none.")] = 24,
     pairs: Annotated[int, typer.Option(help="Pairs of tensors to measure together: how well scores add.")] = 0,
     images: Annotated[int, typer.Option(help="Images to measure on, evenly spaced over the data.")] = 128,

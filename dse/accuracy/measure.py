@@ -62,6 +62,10 @@ class Model(Protocol):
         """(n, classes) outputs before the softmax; layers that are not named stay in full precision."""
         ...
 
+    def tensor_noise(self, images: Images, layer: str, operand: Operand, width: int, ranges: Ranges) -> float:
+        """Squared error of one layer's rounded weight or input over its square, the rest in full precision."""
+        ...
+
 
 def measure(
     model: Model,
@@ -110,6 +114,8 @@ def measure(
     for layer, operand, width in jobs:
 
         def score(layer: str = layer, operand: Operand = operand, width: int = width) -> float:
+            if settings.score == "tensor":
+                return model.tensor_noise(images[seen], layer, operand, width, ranges)
             narrow: dict[str, int] = {layer: width}
             given: tuple[dict[str, int], dict[str, int]] = (narrow, {}) if operand == "weight" else ({}, narrow)
             outputs = model.outputs(images[seen], *given, ranges)
@@ -213,7 +219,7 @@ def _pairs(
 
 
 def output_score(kind: str, base: Array, outputs: Array, labels: Labels | None) -> float:
-    """One of :data:`SCORES` from (n, classes) outputs before the softmax; never below 0.
+    """One of :data:`SCORES` that is of the outputs, from (n, classes) outputs before the softmax; never below 0.
 
     >>> output_score("noise", np.array([[3.0, 4.0]]), np.array([[3.0, 3.0]]), None)
     0.04

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -93,17 +93,13 @@ class OnnxModel:
         """(n, classes) outputs before the softmax with some weights and inputs quantized to the given widths in bits."""
         feeds: dict[str, NDArray[Any]] = {}
         for name, bits in weight.items():
-            layer = self.details[name]
-            form = f"int{bits}:channel" if self.per_channel else f"int{bits}"
-            narrow = quantize(self.tensors[layer.weight], form, channel_axis=layer.channel_axis)
-            feeds[layer.weight] = narrow.astype(np.float32)
+            feeds[self.details[name].weight] = self._narrow_weight(name, bits)
         for name, bits in activation.items():
-            low, high = ranges[name]
-            steps = 2**bits - 1 if low == 0.0 else 2 ** (bits - 1) - 1
+            scale, lowest, highest = _steps(ranges[name], bits)
             feeds[f"{name}/on"] = np.array(True)
-            feeds[f"{name}/scale"] = np.array(high / steps, dtype=np.float32)
-            feeds[f"{name}/low"] = np.array(0.0 if low == 0.0 else -steps, dtype=np.float32)
-            feeds[f"{name}/high"] = np.array(steps, dtype=np.float32)
+            feeds[f"{name}/scale"] = np.array(scale, dtype=np.float32)
+            feeds[f"{name}/low"] = np.array(lowest, dtype=np.float32)
+            feeds[f"{name}/high"] = np.array(highest, dtype=np.float32)
         found = np.concatenate(self._run(images, feeds, self.session.get_outputs()[0].name)).astype(np.float64)
         flat = found.reshape(len(found), -1)
         if flat.shape[1] != found.shape[min(1, found.ndim - 1)] or flat.shape[1] < 2:
@@ -111,6 +107,27 @@ class OnnxModel:
                 self.name, [f"expected one output per class, got outputs of shape {list(found.shape[1:])} per image"]
             )
         return flat
+
+    def tensor_noise(
+        self,
+        images: NDArray[np.float32],
+        layer: str,
+        operand: str,
+        width: int,
+        ranges: Mapping[str, tuple[float, float]],
+    ) -> float:
+        """Squared error of one layer's rounded weight or input over its square."""
+        if operand == "weight":
+            exact = self.tensors[self.details[layer].weight].astype(np.float64)
+            return _noise([(exact, self._narrow_weight(layer, width).astype(np.float64))])
+        scale, lowest, highest = _steps(ranges[layer], width)
+        exacts = [block.astype(np.float64) for block in self._run(images, {}, self.details[layer].source)]
+        return _noise((x, np.clip(np.round(x / scale), lowest, highest) * scale) for x in exacts)
+
+    def _narrow_weight(self, name: str, bits: int) -> NDArray[np.float32]:
+        layer = self.details[name]
+        form = f"int{bits}:channel" if self.per_channel else f"int{bits}"
+        return quantize(self.tensors[layer.weight], form, channel_axis=layer.channel_axis).astype(np.float32)
 
     def _run(self, images: NDArray[np.float32], feeds: dict[str, NDArray[Any]], output: str) -> list[NDArray[Any]]:
         if output == self.input_name:
@@ -122,6 +139,22 @@ class OnnxModel:
             whole = np.concatenate([block, np.repeat(block[-1:], missing, axis=0)]) if missing else block
             blocks.append(self.session.run([output], {self.input_name: whole, **feeds})[0][: len(block)])
         return blocks
+
+
+def _steps(span: tuple[float, float], bits: int) -> tuple[float, float, float]:
+    """Scale, lowest and highest code of an activation's quantizer: unsigned where no value is negative."""
+    low, high = span
+    steps = 2**bits - 1 if low == 0.0 else 2 ** (bits - 1) - 1
+    return high / steps, 0.0 if low == 0.0 else -float(steps), float(steps)
+
+
+def _noise(pairs: Iterable[tuple[NDArray[np.float64], NDArray[np.float64]]]) -> float:
+    """Squared error of (exact, rounded) pieces of a tensor over its square; 0 of a tensor of zeros."""
+    error = signal = 0.0
+    for exact, rounded in pairs:
+        error += float(((rounded - exact) ** 2).sum())
+        signal += float((exact**2).sum())
+    return error / signal if signal else 0.0
 
 
 def open_onnx(

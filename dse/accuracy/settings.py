@@ -15,7 +15,7 @@ from dse.yaml_input import suggest
 Images = NDArray[np.float32]
 Labels = NDArray[np.int64]
 #: How a layer's score is measured; see :class:`Settings`.
-Score = Literal["kl", "loss", "noise"]
+Score = Literal["kl", "loss", "noise", "tensor"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,10 @@ class Settings:
         Widths in bits.
     score
         Per-layer score: ``kl`` (divergence of the outputs, nat), ``loss`` (increase of the cross entropy, nat; needs labels)
-        or ``noise`` (error over signal of the outputs before the softmax: the inverse of the SQNR, which adds).
+        ``noise`` (error over signal of the outputs before the softmax: the inverse of the SQNR, which adds), or ``tensor`` (error
+        over signal of the rounded tensor itself). The first three ask a network that stays as it is; one that is trained in low
+        precision adapts to where its tensors are narrow, and what counts is how noisy each of them is: for plans that were
+        trained from the start, ``tensor`` predicts where the others do not (``benchmarks/fashion_mnist.py``).
     plans
         Whole-network plans to measure for the predictor; 0 for none.
     pairs
@@ -71,6 +74,7 @@ SCORES = {
     "kl": "KL divergence of the softmax outputs from those of the full-precision network, nat",
     "loss": "increase of the cross entropy with the labels, nat, at least 0",
     "noise": "squared error of the outputs over their square: the inverse of the SQNR",
+    "tensor": "squared error of the rounded tensor over its square: the inverse of its own SQNR",
 }
 
 
@@ -87,6 +91,8 @@ def check_settings(images: Images, labels: Labels | None, settings: Settings, la
         )
     if labels is None and settings.score == "loss":
         problems.append("the score 'loss' needs labels; without them, take 'kl' or 'noise'")
+    if settings.score == "tensor" and settings.pairs:
+        problems.append("the score 'tensor' is of one tensor alone: there are no pairs to measure; leave them out")
     if labels is not None and len(labels) != len(images):
         problems.append(f"expected a label for each of the {len(images)} images, got {len(labels)}")
     tensors = 2 * layers

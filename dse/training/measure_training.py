@@ -159,12 +159,12 @@ def training_profiles(
 
     Returns
     -------
-    The profile (KL divergence on training pictures, no whole-network points: calibrate it with trained plans), and by layer and
-    width what :func:`dse.training.torch_model.error_scores` says.
+    The profile (noise of the tensors on training pictures, no whole-network points: calibrate it with trained plans), and by layer
+    and width what :func:`dse.training.torch_model.error_scores` says.
     """
     some = np.linspace(0, len(data.labels) - 1, min(PROFILED, len(data.labels))).round().astype(int)
     images: NDArray[np.float32] = data.images[some]
-    asked = Settings(widths, widths, "kl", 0, seed)
+    asked = Settings(widths, widths, "tensor", 0, seed)
     file = measure(TorchModel(module, name), images, data.labels[some], asked)
     return file, error_scores(module, images[::4], data.labels[some][::4], widths)
 

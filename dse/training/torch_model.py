@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from dse.accuracy.measure import Ranges
+from dse.accuracy.schema import Operand
 from dse.accuracy.settings import Images
 from dse.errors import InputError
 from dse.precision.formats import Format, parse_format
@@ -95,6 +96,31 @@ class TorchModel:
         activations = {name: _format(self._activation_family, width) for name, width in activation.items()}
         with in_full_precision(mac_layers(self.module)), _rounded(self._parts, weights, activations):
             return outputs_of(self.module, images).double().numpy()
+
+    def tensor_noise(self, images: Images, layer: str, operand: Operand, width: int, ranges: Ranges) -> float:
+        """Squared error of one layer's rounded weight or input over its square; a product's second input is its weight."""
+        part = self._parts[layer]
+        pictures = isinstance(part, nn.Conv2d | nn.ConvTranspose2d)
+        form = _format(self.family if operand == "weight" else self._activation_family, width)
+        sums = np.zeros(2)
+
+        def add(exact: torch.Tensor) -> None:
+            error = store(exact, form, operand, pictures and exact.ndim == 4) - exact
+            sums[:] += [float((error.double() ** 2).sum()), float((exact.double() ** 2).sum())]
+
+        def hook(_: nn.Module, given: tuple[torch.Tensor, ...]) -> None:
+            add(given[1 if operand == "weight" else 0].detach())
+
+        if operand == "weight" and not isinstance(part, MatMul):
+            add(part.weight.data)
+        else:
+            handle = part.register_forward_pre_hook(hook)
+            try:
+                with in_full_precision(mac_layers(self.module)):
+                    outputs_of(self.module, images)
+            finally:
+                handle.remove()
+        return float(sums[0] / sums[1]) if sums[1] else 0.0
 
     @property
     def _activation_family(self) -> str:

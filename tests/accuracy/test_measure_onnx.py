@@ -142,6 +142,19 @@ def test_scores_by_hand():
     assert output_score("loss", other, base, label) == 0.0
 
 
+def test_the_noise_of_a_tensor_by_hand(model):
+    name = model.layers[0]
+    exact = model.tensors[model.details[name].weight].astype(np.float64)
+    narrow = quantize(exact, "int4:channel", channel_axis=model.details[name].channel_axis)
+    ranges = model.ranges(IMAGES)
+    assert model.tensor_noise(IMAGES, name, "weight", 4, ranges) == pytest.approx(((narrow - exact) ** 2).sum() / (exact**2).sum(), rel=1e-5)
+    noise = [model.tensor_noise(IMAGES, name, "activation", bits, ranges) for bits in (3, 4, 8)]
+    assert noise[0] > noise[1] > noise[2] > 0
+    assert noise[1] / noise[0] == pytest.approx((7 / 15) ** 2 if ranges[name][0] == 0 else (3 / 7) ** 2, rel=0.35)
+    file = measure(model, IMAGES, None, Settings((4, 8), (4, 8), score="tensor", plans=0))
+    assert file.layers[name]["weight"][4] == pytest.approx(model.tensor_noise(IMAGES, name, "weight", 4, ranges))
+
+
 def test_measured_profile_loads_and_predicts(model, tmp_path):
     settings = Settings(weight_widths=(3, 4, 8), activation_widths=(3, 4, 8), plans=10)
     file = measure(model, IMAGES, None, settings)
@@ -213,6 +226,7 @@ def test_data_of_the_wrong_size(model):
     [
         (Settings(), np.zeros(3, dtype=np.int64), "expected a label for each of the 40 images, got 3"),
         (Settings(score="loss"), None, "the score 'loss' needs labels"),
+        (Settings(score="tensor", pairs=1), None, "there are no pairs to measure"),
         (Settings(weight_widths=(1, 8)), None, "expected widths from 2 to 16"),
         (Settings(plans=2), None, "plans need two widths"),
         (Settings(weight_widths=(3, 8), activation_widths=(4, 8)), None, r"shared widths \[8\]"),

@@ -48,6 +48,18 @@ def test_a_plain_module_is_measured_and_left_as_it_was():
         assert scores["activation"][3] > scores["activation"][6] > 0
 
 
+def test_noise_of_a_tensor_is_that_of_the_reference_quantizer():
+    module = plain()
+    model = TorchModel(module, "plain")
+    weight = module[4].weight.detach().numpy()
+    narrow = quantize(weight, "int3")
+    assert model.tensor_noise(IMAGES, "4", "weight", 3, {}) == pytest.approx(((narrow - weight) ** 2).sum() / (weight**2).sum(), rel=1e-4)
+    with torch.no_grad():
+        x = module[:4](torch.from_numpy(IMAGES)).numpy()
+    noise = ((quantize(x, "int4") - x) ** 2).sum() / (x**2).sum()
+    assert model.tensor_noise(IMAGES, "4", "activation", 4, {}) == pytest.approx(noise, rel=1e-4)
+
+
 def test_trace_of_softmax_regression_is_exact():
     """H = E[(diag p - p p') x x'] has the trace E[|x|^2 (1 - sum p^2)]."""
     torch.manual_seed(0)
