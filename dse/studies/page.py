@@ -106,7 +106,7 @@ def terminal_tables(study: Study) -> list[Table]:
     """The tables of a study for a terminal."""
     made = []
     for view in views(study):
-        table = Table(title=rich_escape(f"{study.title}: {view.caption.lower()}"))
+        table = Table(title=rich_escape(f"{study.title}: {view.caption}"))
         for number, title in enumerate(view.titles):
             table.add_column(rich_escape(title), justify="right" if number in view.numeric else "left", overflow="fold")
         for row in view.rows:
