@@ -140,7 +140,8 @@ def search(
     first = starts(problem, asked.strategy, objectives, asked.seed, asked.screening)
     with Workers(problem, asked.strategy, jobs, scheduler) as workers:
         try:
-            while budget.left(state.done, time.monotonic() - before):
+            # One batch at least, however long its preparation took.
+            while not state.done or budget.left(state.done, time.monotonic() - before):
                 trials, values = _proposed(asked, budget, study, dimensions, state.done, first)
                 outcomes = workers.run(values, first=state.done)
                 if trials:

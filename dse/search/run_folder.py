@@ -164,6 +164,9 @@ def prepare(folder: Path, resume: bool) -> None:
     try:
         (folder / "state").mkdir(parents=True, exist_ok=True)
         (folder / "plans").mkdir(exist_ok=True)
+        # What a run that was killed had not yet moved to its place.
+        for left in (path for part in (folder, folder / "state", folder / "plans") for path in part.glob("*.tmp")):
+            left.unlink()
         handle, name = tempfile.mkstemp(dir=folder)
         os.close(handle)
         Path(name).unlink()

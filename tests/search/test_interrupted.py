@@ -1,0 +1,199 @@
+"""Runs that are killed, starved of disk, stopped, resumed, or spread over processes: the same front as if nothing had happened."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from multiprocessing import active_children
+
+import numpy as np
+import optuna
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+import dse
+from dse.errors import InputError
+from dse.search.workers import Workers, run_trials
+
+DRIVER = """
+import sys
+import dse.search.run
+from dse.errors import InputError
+from dse.hardware import load_hardware
+
+dse.search.run.SAVE_SECONDS = 0.0  # After every batch: a run of seconds has as many states as one of hours.
+workload, profile, out = sys.argv[1:4]
+fixed = {values!r}
+try:
+    print("started", flush=True)
+    dse.explore(workload, load_hardware("flex_trainer").with_values(fixed), profile=profile, trials=48, seed=5, out=out, resume=True)
+except InputError as error:
+    sys.exit(str(error))
+"""
+FIXED = {
+    "clock_hz": 8e8,
+    "array.rows": 16,
+    "array.cols": 32,
+    "memories.buffer.bandwidth_bits_per_cycle": 512,
+    "memories.accumulator_register.size_bits": 512,
+}
+
+
+@pytest.fixture(scope="module")
+def start(tiny, tmp_path_factory):
+    """Starts a run in a process of its own, that goes on where its folder stands."""
+    script = tmp_path_factory.mktemp("driver") / "driver.py"
+    script.write_text(DRIVER.replace("{values!r}", repr(FIXED)))
+
+    def begin(out, *before):
+        command = [*before, sys.executable, script, tiny[0], tiny[1], out]
+        return subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    return begin
+
+
+def finish(process, code=0):
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == code, errors
+    return errors
+
+
+@pytest.fixture(scope="module")
+def whole(start, tmp_path_factory):
+    """The folder of an uninterrupted run, and the seconds that it took once started."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    process = start(out)
+    process.stdout.readline()
+    began = time.monotonic()
+    assert finish(process) == ""
+    return out, time.monotonic() - began
+
+
+def same(out, other):
+    for name in ("front.csv", "designs.csv", "bits.csv", "sensitivity.csv"):
+        assert (out / name).read_bytes() == (other / name).read_bytes(), name
+    plans = [{path.name: path.read_bytes() for path in (each / "plans").iterdir()} for each in (out, other)]
+    assert plans[0] == plans[1]
+
+
+def test_killed_at_random_moments_and_resumed(start, whole, tmp_path):
+    generator = random.Random(20)
+    out = tmp_path / "run"
+    killed = 0
+    for _ in range(3):
+        process = start(out)
+        process.stdout.readline()
+        time.sleep(generator.uniform(0.0, 0.9) * whole[1])
+        process.kill()
+        process.communicate()
+        killed += process.returncode == -signal.SIGKILL
+    assert killed
+    finish(start(out))
+    same(out, whole[0])
+    assert not list(out.rglob("*.tmp"))
+
+
+def test_full_disk_ends_with_one_sentence_and_the_last_good_state(start, whole, tmp_path):
+    out = tmp_path / "run"
+    # No file may grow beyond so many blocks of 1,024 bytes: the first states fit, a later one does not.
+    states = sorted((whole[0] / "state").glob("state.json"))
+    blocks = max(states[0].stat().st_size // 1024 * 2 // 3, 1)
+    errors = finish(start(out, "bash", "-c", f'ulimit -f {blocks}; exec "$@"', "bash"), code=1)
+    assert errors.count("cannot be written") == 1
+    assert "Traceback" not in errors
+    done = json.loads((out / "state" / "state.json").read_text())["done"]
+    assert 0 < done < 48
+    finish(start(out))
+    same(out, whole[0])
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_a_folder_that_may_not_be_written(tiny, tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(InputError, match="cannot be written"):
+        dse.explore(tiny[0], tiny[2], profile=tiny[1], trials=8, out=tmp_path / "run")
+
+
+def test_other_inputs_are_not_resumed(tiny, whole):
+    before = (whole[0] / "front.csv").read_bytes()
+    with pytest.raises(InputError, match="seed was 5, is 6"):
+        dse.explore(tiny[0], tiny[2], profile=tiny[1], trials=48, seed=6, out=whole[0], resume=True)
+    with pytest.raises(InputError, match="holds a run already"):
+        dse.explore(tiny[0], tiny[2], profile=tiny[1], trials=48, seed=5, out=whole[0])
+    assert (whole[0] / "front.csv").read_bytes() == before
+
+
+def test_a_state_that_cannot_be_read_is_said(tiny, tmp_path):
+    dse.explore(tiny[0], tiny[2], profile=tiny[1], trials=16, out=tmp_path / "run")
+    (tmp_path / "run" / "state" / "state.json").write_text("{")
+    with pytest.raises(InputError, match="cannot be read"):
+        dse.explore(tiny[0], tiny[2], profile=tiny[1], trials=16, out=tmp_path / "run", resume=True)
+
+
+def test_a_time_budget_ends_a_run_that_goes_on_later(tiny, tmp_path):
+    options = {"profile": tiny[1], "seed": 1, "out": tmp_path / "run"}
+    first = dse.explore(tiny[0], tiny[2], seconds=1e-3, trials=40, **options)
+    done = first.info["counts"]["trials"]
+    assert 0 < done < 40
+    rest = dse.explore(tiny[0], tiny[2], trials=40, resume=True, **options)
+    assert rest.info["counts"]["trials"] == 40
+    once = dse.explore(tiny[0], tiny[2], profile=tiny[1], seed=1, trials=40)
+    assert rest.front.equals(once.front)
+    # With both, the first that is used up.
+    assert dse.explore(tiny[0], tiny[2], profile=tiny[1], seconds=600, trials=8).info["counts"]["trials"] == 8
+
+
+def test_ctrl_c_leaves_a_state(tiny, tmp_path):
+    seen = []
+
+    def stop(done, front, covered, gap):
+        seen.append((done, front, covered, gap))
+        raise KeyboardInterrupt
+
+    options = {"profile": tiny[1], "seed": 2, "trials": 32, "out": tmp_path / "run"}
+    with pytest.raises(KeyboardInterrupt):
+        dse.explore(tiny[0], tiny[2], progress=stop, **options)
+    assert seen[0][0] == json.loads((tmp_path / "run" / "state" / "state.json").read_text())["done"] > 0
+    assert seen[0][2] > 0
+    assert seen[0][3] == 0
+    rest = dse.explore(tiny[0], tiny[2], resume=True, **options)
+    assert rest.front.equals(dse.explore(tiny[0], tiny[2], profile=tiny[1], seed=2, trials=32).front)
+
+
+@pytest.mark.parametrize("strategy", ["nested", "joint"])
+def test_journal_holds_the_study_and_no_warning_is_shown(tiny, tmp_path, strategy):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run = dse.explore(tiny[0], tiny[2], profile=tiny[1], strategy=strategy, trials=24, out=tmp_path / "run")
+    storage = JournalStorage(JournalFileBackend(str(tmp_path / "run" / "optuna.journal")))
+    study = optuna.load_study(study_name="tiny", storage=storage)
+    assert study.metric_names == ["latency_s", "energy_j", "area_mm2"]
+    assert len(study.trials) == 24 == run.info["counts"]["trials"]
+    found = {tuple(row) for row in run.designs[["latency_s", "energy_j", "area_mm2"]].to_numpy()}
+    feasible = [trial for trial in study.trials if trial.values[0] < 1e3]
+    assert feasible
+    assert {tuple(trial.values) for trial in feasible} <= found
+
+
+def test_a_killed_worker_costs_no_result(tiny):
+    problem = dse.explore(tiny[0], tiny[2], profile=tiny[1], trials=8).problem
+    names = [name for name, _ in problem.parameters]
+    values = [
+        {**dict(zip(names, row, strict=True)), "latency_weight": 0.3}
+        for row in ((size, width) for size in problem.parameters[0][1] for width in (64.0, 256.0))
+    ]
+    alone = run_trials(problem, "nested", values, 0)
+    with Workers(problem, "nested", 2) as workers:
+        first = workers.run(values[:4], 0)
+        victim = active_children()[0]
+        os.kill(victim.pid, signal.SIGKILL)
+        rest = workers.run(values[4:], 4)
+    for one, other in zip(alone, [*first, *rest], strict=True):
+        assert one.limit == other.limit
+        for name in ("trial", "parameters", "error_bits", "choice", "objectives", "gap", "binds"):
+            np.testing.assert_array_equal(getattr(one.found, name), getattr(other.found, name), err_msg=name)
