@@ -243,10 +243,12 @@ def evaluate(
     if as_json:
         print(json.dumps({**cost.as_dict(), "notes": [*cost.notes, *again]}, indent=1, allow_nan=False))
     else:
-        from dse.report.tables import cost_tables, phase_table
+        from dse.report.tables import cost_tables, pass_table, phase_table
 
         for table in cost_tables(cost.total, cost.layers):
             _console().print(table)
+        if cost.total["feasible"].all():
+            _console().print(pass_table(cost.layers))
         if len(cost.phases):
             _console().print(phase_table(cost.phases))
         for sentence in (*cost.notes, *again):
@@ -574,7 +576,10 @@ def compare(runs: Annotated[list[Path], typer.Argument(help="Two or more run fol
     print(f"report: {comparison.page}")
 
 
-@app.command(epilog="Example: dse reproduce cpt adapt")
+@app.command(
+    epilog="Studies: cpt, better_schedules, adapt, mls, dynasty, fractrain, accuracy_booster, actnn, ablation, "
+    "side_by_side. Example: dse reproduce cpt adapt"
+)
 def reproduce(
     names: Annotated[list[str] | None, typer.Argument(help="Studies; default: all.")] = None,
     hardware: Annotated[

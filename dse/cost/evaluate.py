@@ -258,7 +258,7 @@ def _plans(
         weights = np.zeros((1, len(plans)))
         for _, place, count in phases:
             weights[0, place] += count
-        labels: tuple[str, ...] = (f"schedule of {plan.iterations} iterations",)
+        labels: tuple[str, ...] = (f"{plan.name}, {plan.iterations} iterations",)
     else:
         plans = [plan] if isinstance(plan, Plan) else list(plan)
         weights = np.eye(len(plans))

@@ -151,9 +151,10 @@ def _rounded(hardware: Hardware, pairs: npt.NDArray[np.int64]) -> tuple[str, ...
     """What to tell of integer widths at which the processing element is as slow as at wider ones."""
     pe = hardware.pe
     widths = np.unique(pairs)
-    widths = widths[widths <= min(pe.max_weight_bits, pe.max_activation_bits)]
-    every = np.arange(1, max(pe.max_weight_bits, pe.max_activation_bits) + 1)
+    every = np.arange(1, 2 * max(pe.max_weight_bits, pe.max_activation_bits) + 1)  # twice the maximum in several steps
     mode = pe_mode(pe, every, every)
+    widths = widths[widths <= len(every)]
+    widths = widths[mode.supported[widths - 1]]
     rate = np.where(mode.supported, mode.lanes / mode.step_cycles, np.nan)
     same = {int(w): int(every[np.isclose(rate, rate[w - 1], rtol=1e-12, atol=0.0)].max(initial=w)) for w in widths}
     steps = [f"{width} bits run as {wide}" for width, wide in same.items() if wide > width]

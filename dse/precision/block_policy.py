@@ -99,7 +99,7 @@ def adjusted_threshold(
     slack: float = 0.02,
     bounds: tuple[float, float] = (1.0, 4.0**6),
 ) -> float:
-    """Threshold control by the loss (ours): looser while the loss follows its recent mean, tighter when it rises above it.
+    """Threshold control by the loss (ours): looser while the loss follows its recent mean, else tighter, as for a loss of NaN.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def adjusted_threshold(
     factor, slack
         Change per decision; share by which the loss may exceed its mean.
     """
-    changed = threshold / factor**2 if loss > mean_loss * (1.0 + slack) else threshold * factor
+    changed = threshold * factor if loss <= mean_loss * (1.0 + slack) else threshold / factor**2
     return min(max(changed, bounds[0]), bounds[1])
 
 

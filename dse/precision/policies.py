@@ -142,8 +142,15 @@ def histogram_divergence(x: ArrayLike, y: ArrayLike, bins: int) -> float:
 
     Half a count is added to every bin (Krichevsky and Trofimov, 1981), so that an empty bin gives a large number and not
     infinity. Values beyond the range count in the outer bins.
+
+    Raises
+    ------
+    InputError
+        An empty tensor, NaN or infinity, no bins.
     """
-    first, second = np.ravel(np.asarray(x, dtype=np.float64)), np.ravel(np.asarray(y, dtype=np.float64))
+    first, second = (_finite(values, "histogram divergence") for values in (x, y))
+    if bins < 1:
+        raise InputError("histogram divergence", [f"expected at least one bin, got {bins}"])
     low, high = float(first.min()), float(first.max())
     if high <= low:
         return 0.0 if np.array_equal(first, second) else math.inf
@@ -156,6 +163,14 @@ def histogram_divergence(x: ArrayLike, y: ArrayLike, bins: int) -> float:
         for values in (first, second)
     )
     return float(np.sum(p * np.log(p / q)))
+
+
+def _finite(x: ArrayLike, source: str) -> FloatArray:
+    """All values of a tensor, one after the other."""
+    values = np.ravel(np.asarray(x, dtype=np.float64))
+    if not values.size or not np.isfinite(values).all():
+        raise InputError(source, ["expected a tensor of finite values, at least one"])
+    return values
 
 
 def push_down(
@@ -178,7 +193,7 @@ def push_down(
     -------
     (word length, fraction length) in bits; (32, 31) at most.
     """
-    values = np.asarray(x, dtype=np.float64)
+    values = _finite(x, "push down")
     rounding = "nearest" if rng is None else "stochastic"
 
     def keeps(word: int, fraction: int) -> bool:
@@ -204,6 +219,8 @@ def push_down_overhead(elements: int, bins: int, trials: int) -> Overhead:
 def gradient_diversity(gradients: ArrayLike) -> float:
     """D = sum ||g|| / ||sum g|| over the first axis; at least 1; infinite if the gradients cancel."""
     stack = np.asarray(gradients, dtype=np.float64)
+    if not stack.size or not stack.ndim:
+        raise InputError("gradient diversity", [f"expected gradients along the first axis, got shape {stack.shape}"])
     stack = stack.reshape(stack.shape[0], -1)
     total = float(np.linalg.norm(stack.sum(axis=0)))
     return float(np.linalg.norm(stack, axis=1).sum()) / total if total > 0.0 else math.inf
@@ -231,10 +248,7 @@ def push_up(diversity: float, word: int, fraction: int, strategy: str = "min", b
     >>> push_up(4.0, word=8, fraction=4)
     (9, 5)
     """
-    if strategy not in STRATEGIES:
-        raise InputError(
-            "push up", [Problem("strategy", f"unknown strategy '{strategy}'{suggest(strategy, STRATEGIES)}")]
-        )
+    _check_strategy("push up", strategy)
     step = 1
     spread = math.log(diversity) - 1.0 if 0.0 < diversity < math.inf else 0.0
     if spread > 0.0:
@@ -245,6 +259,11 @@ def push_up(diversity: float, word: int, fraction: int, strategy: str = "min", b
     word = min(max(word, fraction) + 1, ADAPT_WIDEST)
     fraction = min(fraction, ADAPT_WIDEST - buffer)
     return max(min(fraction + buffer, ADAPT_WIDEST), word), fraction
+
+
+def _check_strategy(source: str, strategy: str) -> None:
+    if strategy not in STRATEGIES:
+        raise InputError(source, [Problem("strategy", f"unknown strategy '{strategy}'{suggest(strategy, STRATEGIES)}")])
 
 
 def push_up_overhead(elements: int, lookback: int) -> Overhead:
@@ -271,6 +290,7 @@ def adapt_strategy(strategy: str, loss: float, mean_loss: float) -> str:
 
     Their code tests ``mean`` before ``min``, so that one call never climbs two steps.
     """
+    _check_strategy("AdaPT's strategy", strategy)
     if abs(mean_loss) > abs(loss):
         return "min"
     return STRATEGIES[min(STRATEGIES.index(strategy) + 1, 2)]

@@ -36,6 +36,8 @@ BETTER_SCHEDULES = {
     "ETH": ("exponential", "triangular_horizontal"),
     "ETV": ("exponential", "triangular_vertical"),
 }
+#: Longest run whose widths are computed iteration by iteration: 80 MB of them.
+MAX_ITERATIONS = 10_000_000
 #: Rate of the exponential curve, arXiv 2403.02243 (k = 4).
 EXPONENTIAL_RATE = 4.0
 

@@ -7,6 +7,7 @@ the cost of the plan of the mean width: costs are convex in bits.
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -25,7 +26,7 @@ from dse.precision.plan_file import is_path, short_formats
 from dse.precision.plan_rules import Given, NamedNetwork, has_macs
 from dse.precision.plans import Plan
 from dse.precision.policies import loss_plateaus
-from dse.precision.profiles import BETTER_SCHEDULES, CHAINS, CURVES, cycle_widths
+from dse.precision.profiles import BETTER_SCHEDULES, CHAINS, CURVES, MAX_ITERATIONS, cycle_widths
 from dse.precision.schedule_file import placed, read_schedule
 from dse.precision.trace_file import Trace, read_trace
 from dse.yaml_input import suggest
@@ -67,7 +68,7 @@ class Schedule:
     @classmethod
     def static(cls, plan: str | Plan, iterations: int) -> Schedule:
         """One plan throughout; ``plan`` as ``w8a8e8``, the path of a plan's YAML, or a :class:`Plan`."""
-        _require(_at_least("iterations", iterations, 1))
+        _require(_integer("iterations", iterations, 1))
         return cls(f"static {_label(plan)}", (Phase(int(iterations), _formats(plan, "plan")),))
 
     @classmethod
@@ -94,13 +95,13 @@ class Schedule:
         backward
             Width of the error, or its format.
         cycles, iterations
-            Cycles in the whole run; at least one iteration each.
+            Cycles in the whole run; at least one iteration each, at most ten million.
         family
             ``int`` or ``bfp``: what to put before a width.
         """
         problems = [
-            *_at_least("iterations", iterations, 1),
-            *_at_least("cycles", cycles, 1),
+            *_integer("iterations", iterations, 1, MAX_ITERATIONS),
+            *_integer("cycles", cycles, 1),
             *_widths(family, low, high, backward),
         ]
         if not problems and cycles > iterations:
@@ -145,8 +146,10 @@ class Schedule:
             First iteration of each further pair of widths, increasing, inside the run. Fewer switches than
             pairs: the last pairs are never reached, as when the loss did not settle.
         """
-        problems = _at_least("iterations", iterations, 1)
-        problems += [problem for b, g in zip(forward, backward, strict=False) for problem in _widths(family, b, b, g)]
+        problems = _integer("iterations", iterations, 1)
+        problems += [problem for k, mark in enumerate(switches) for problem in _integer(f"switches[{k}]", mark, 1)]
+        for key, widths in (("forward", forward), ("backward", backward)):
+            problems += [p for k, width in enumerate(widths) for p in _one_width(f"{key}[{k}]", family, width)]
         if not forward or len(forward) != len(backward):
             problems.append(
                 Problem("backward", f"expected as many widths as forward ({len(forward)}), got {len(backward)}")
@@ -158,7 +161,7 @@ class Schedule:
                 )
             )
         marks = [0, *switches, iterations]
-        if any(after <= before for before, after in pairwise(marks)):
+        if not problems and any(after <= before for before, after in pairwise(marks)):
             problems.append(
                 Problem("switches", f"expected increasing iterations between 0 and {iterations}, got {list(switches)}")
             )
@@ -187,7 +190,17 @@ class Schedule:
         losses
             Mean training loss of each epoch of the whole run.
         """
-        _require([*_at_least("iterations_per_epoch", iterations_per_epoch, 1), *_at_least("losses", len(losses), 1)])
+        problems = _integer("iterations_per_epoch", iterations_per_epoch, 1)
+        if not len(losses):
+            problems.append(Problem("losses", "expected the loss of at least one epoch, got none: zero iterations"))
+        problems += [
+            Problem(f"losses[{k}]", f"expected a finite number, got {loss!r}")
+            for k, loss in enumerate(losses)
+            if isinstance(loss, str) or not math.isfinite(loss)
+        ]
+        for key, value in (("threshold", threshold), ("decay", decay)):
+            problems += [] if value >= 0.0 else [Problem(key, f"expected a number >= 0, got {value}")]
+        _require(problems)
         epochs = loss_plateaus(losses, threshold=threshold, decay=decay, switches=len(forward) - 1)
         total = len(losses) * iterations_per_epoch
         marks = [epoch * iterations_per_epoch for epoch in epochs if epoch < len(losses)]
@@ -196,9 +209,10 @@ class Schedule:
     @classmethod
     def piecewise(cls, parts: Sequence[tuple[int, str | Plan]], iterations_per_epoch: int = 1) -> Schedule:
         """Plans by epochs: ``[(159, "bfp4:64"), (1, "bfp6:64")]`` (Accuracy Booster: HBFP4, HBFP6 in the last epoch)."""
-        problems = _at_least("iterations_per_epoch", iterations_per_epoch, 1) + _at_least("parts", len(parts), 1)
+        problems = _integer("iterations_per_epoch", iterations_per_epoch, 1)
+        problems += [] if len(parts) else [Problem("parts", "expected at least one, got none: zero iterations")]
         for index, (epochs, _) in enumerate(parts):
-            problems += _at_least(f"parts[{index}].epochs", epochs, 1)
+            problems += _integer(f"parts[{index}].epochs", epochs, 1)
         _require(problems)
         phases = [
             Phase(int(epochs * iterations_per_epoch), _formats(plan, f"parts[{index}].plan"))
@@ -231,6 +245,10 @@ class Schedule:
         """
         trace = trace if isinstance(trace, Trace) else read_trace(trace, family)
         names = tuple(layers) if layers is not None else trace.layers
+        problems = _integer("iterations", iterations, 1) if iterations is not None else []
+        if backward is not None and (message := format_problem(_width(family, backward))):
+            problems.append(Problem("backward", message))
+        _require(problems)
         if len(names) != len(trace.layers):
             raise InputError(
                 trace.source,
@@ -445,15 +463,22 @@ def _width(family: str, given: int | str) -> str:
 
 
 def _widths(family: str, low: int, high: int, backward: int | str) -> list[Problem]:
-    names = {"low": f"{family}{low}", "high": f"{family}{high}", "backward": _width(family, backward)}
-    problems = {key: message for key, name in names.items() if (message := format_problem(name))}
+    problems = [*_one_width("low", family, low), *_one_width("high", family, high)]
     if not problems and low > high:
-        return [Problem("low", f"the bounds cross: low is {low}, high is {high}")]
-    return [Problem(key, message) for key, message in problems.items()]
+        problems.append(Problem("low", f"the bounds cross: low is {low}, high is {high}"))
+    message = format_problem(_width(family, backward))
+    return [*problems, *([Problem("backward", message)] if message else [])]
 
 
-def _at_least(where: str, value: int, least: int) -> list[Problem]:
+def _one_width(where: str, family: str, bits: int) -> list[Problem]:
+    message = format_problem(f"{family}{bits}")
+    return _integer(where, bits, 1) or ([Problem(where, message)] if message else [])
+
+
+def _integer(where: str, value: int, least: int, most: int | None = None) -> list[Problem]:
     sound = isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= least
+    if sound and most is not None and value > most:
+        return [Problem(where, f"expected at most {most:,}, got {value:,}")]
     return [] if sound else [Problem(where, f"expected an integer >= {least}, got {value!r}")]
 
 

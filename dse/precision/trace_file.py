@@ -66,22 +66,20 @@ def read_trace(path: str | Path, family: str = "int") -> Trace:
     for line, row in enumerate(rows[1:], start=2):
         if not any(cell.strip() for cell in row):
             continue
-        numbers = _numbers(header, row, line, problems)
-        if len(numbers) != len(header):
-            continue
-        clock = numbers[0]
-        if not iterations and clock != 0:
-            problems.append(Problem(_CLOCK, f"expected the first row at iteration 0, got {clock}", line))
-        elif iterations and clock <= iterations[-1]:
-            problems.append(
-                Problem(_CLOCK, f"expected iterations that increase, got {clock} after {iterations[-1]}", line)
-            )
-        for name, width in zip(header[1:], numbers[1:], strict=True):
-            if format_problem(f"{family}{width}"):
+        clock, *found = _numbers(header, row, line, problems)
+        if clock is not None:
+            if not iterations and clock != 0:
+                problems.append(Problem(_CLOCK, f"expected the first row at iteration 0, got {clock}", line))
+            elif iterations and clock <= iterations[-1]:
+                problems.append(
+                    Problem(_CLOCK, f"expected iterations that increase, got {clock} after {iterations[-1]}", line)
+                )
+            iterations.append(clock)
+        for name, width in zip(header[1:], found, strict=True):
+            if width is not None and format_problem(f"{family}{width}"):
                 problems.append(Problem(name, f"a width of {width} bits makes no {family} format", line))
-        iterations.append(clock)
-        widths.append(tuple(numbers[1:]))
-    if not iterations and not problems:
+        widths.append(tuple(width for width in found if width is not None))
+    if not widths and not problems:
         problems.append(Problem("", "the trace has no rows: zero iterations"))
     if problems:
         more = len(problems) - _SHOWN
@@ -108,15 +106,16 @@ def _header_problems(header: list[str]) -> list[Problem]:
     return problems
 
 
-def _numbers(header: list[str], row: list[str], line: int, problems: list[Problem]) -> list[int]:
+def _numbers(header: list[str], row: list[str], line: int, problems: list[Problem]) -> list[int | None]:
+    """A row's values, None where one is missing or no number, which is added to the problems."""
     if len(row) > len(header):
         problems.append(Problem("", f"expected {len(header)} values, got {len(row)}", line))
-        return []
-    numbers = []
-    for name, cell in zip(header, row + [""] * (len(header) - len(row)), strict=True):
+    numbers: list[int | None] = []
+    for name, cell in zip(header, [*row, *[""] * len(header)], strict=False):
         text = cell.strip()
         if re.fullmatch(r"[0-9]{1,12}", text):
             numbers.append(int(text))
         else:
+            numbers.append(None)
             problems.append(Problem(name, f"expected an integer, got '{text}'" if text else "missing value", line))
     return numbers

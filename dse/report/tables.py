@@ -265,6 +265,27 @@ def _layer_table(layers: pd.DataFrame) -> Table:
     return table
 
 
+def pass_table(layers: pd.DataFrame) -> Table:
+    """Time, energy, average power and BitOps of each pass, over all layers of the first design and plan."""
+    table = Table(title="Per pass")
+    for title in ("pass", "latency", "energy", "power", "BitOps"):
+        table.add_column(title, justify="left" if title == "pass" else "right")
+    first = layers[(layers["design"] == layers["design"].min()) & (layers["plan"] == layers["plan"].iloc[0])]
+    # The first layer has no backward_data: the order of appearance is not that of a step.
+    step = [name for name in ("forward", "backward_data") if (first["pass"] == name).any()]
+    for name in dict.fromkeys([*step, *first["pass"]]):
+        rows = first[first["pass"] == name]
+        latency, energy = rows["latency_s"].sum(), rows["energy_j"].sum()
+        values = (
+            (latency, "s"),
+            (energy, "J"),
+            (energy / latency if latency > 0 else 0.0, "W"),
+            (rows["bitops"].sum(), ""),
+        )
+        table.add_row(escape(str(name)), *(format_value(value, unit) for value, unit in values))
+    return table
+
+
 def phase_table(phases: pd.DataFrame) -> Table:
     """Time, energy and average power of a schedule's phases; phases of the same plan are added up, in order of appearance."""
     table = Table(title="Phases")

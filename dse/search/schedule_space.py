@@ -25,7 +25,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from dse.errors import InputError
-from dse.precision.profiles import BETTER_SCHEDULES, cycle_widths
+from dse.precision.profiles import BETTER_SCHEDULES, MAX_ITERATIONS, cycle_widths
 from dse.yaml_input import Key, load_yaml, suggest, validate
 
 Floats = npt.NDArray[np.float64]
@@ -135,7 +135,7 @@ class _File(BaseModel):
     )
     depths_bits: list[int] = Field(default=list(ScheduleSpace.depths), min_length=1)
     cycles: list[int] = Field(default=list(ScheduleSpace.cycles), min_length=1)
-    iterations: int = Field(default=ScheduleSpace.iterations, ge=1)
+    iterations: int = Field(default=ScheduleSpace.iterations, ge=1, le=MAX_ITERATIONS)
     score: Literal["mean", "final"] = "mean"
 
 

@@ -98,7 +98,9 @@ def test_analytics_are_charged_when_asked_for_and_where_formats_mix():
     assert online["analytics_j"] > 0
     assert online["dram_bits"] > given["dram_bits"]
     assert rare["analytics_j"] == pytest.approx(0.1 * online["analytics_j"])
-    uniform = dse.evaluate(NET, hw, Plan.from_formats(NET, dict.fromkeys(("weight", "activation", "error"), "bfp4:4x4")), map_updates=1)
+    uniform = dse.evaluate(
+        NET, hw, Plan.from_formats(NET, dict.fromkeys(("weight", "activation", "error"), "bfp4:4x4")), map_updates=1
+    )
     assert uniform.total["analytics_j"][0] == 0.0
 
 
@@ -153,12 +155,31 @@ def test_recomputation_trades_the_stash_for_forward_passes():
 
 def test_rounded_widths_are_said():
     notes = dse.evaluate(NET, HW, Plan.parse("w3a5e8", NET)).notes
-    assert notes == ("flex_trainer: 3 bits run as 4, 5 bits run as 8 (time and MAC energy; storage keeps its own width)",)
+    assert notes == (
+        "flex_trainer: 3 bits run as 4, 5 bits run as 8 (time and MAC energy; storage keeps its own width)",
+    )
     assert dse.evaluate(NET, HW, Plan.parse("w4a8e8", NET)).notes == ()
+    wide = dse.evaluate(NET, HW, Plan.parse("w9a16e16", NET)).notes
+    assert wide == ("flex_trainer: 9 bits run as 16 (time and MAC energy; storage keeps its own width)",)
     assert "4 bits run as 8" in dse.evaluate(NET, dse.load_hardware("tpu_like"), Plan.parse("w4a8e8", NET)).notes[0]
 
 
-@pytest.mark.parametrize("name", ["int8", "int4", "fixed8_4", "bfp4:4x4", "mxint8", "mxfp4_e2m1", "mls_e2m4", "fp8_e4m3", "bf16", "binary", "ternary"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "int8",
+        "int4",
+        "fixed8_4",
+        "bfp4:4x4",
+        "mxint8",
+        "mxfp4_e2m1",
+        "mls_e2m4",
+        "fp8_e4m3",
+        "bf16",
+        "binary",
+        "ternary",
+    ],
+)
 def test_every_family_has_a_price_and_fewer_bits_convert_for_less(name):
     assert 0.0 < conversion_pj(parse_format(name)) < conversion_pj(parse_format("int16")) * 1.01
 

@@ -92,6 +92,7 @@ def test_smoothing_and_threshold_control():
     assert adjusted_threshold(10.0, loss=1.0, mean_loss=1.0) == pytest.approx(11.0)
     assert adjusted_threshold(10.0, loss=1.1, mean_loss=1.0) == pytest.approx(10.0 / 1.21)
     assert adjusted_threshold(1.0, loss=2.0, mean_loss=1.0) == 1.0
+    assert adjusted_threshold(10.0, loss=float("nan"), mean_loss=1.0) < 10.0
     assert adjusted_threshold(4096.0, loss=1.0, mean_loss=1.0) == 4096.0
 
 

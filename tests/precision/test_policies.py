@@ -160,3 +160,20 @@ def test_balanced_noise_is_within_a_bit_of_equal():
     for bad in ([], [0.0, 1.0], [math.nan]):
         with pytest.raises(InputError, match="noise gains"):
             noise_balanced_widths(bad, 4)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        lambda: push_down([]),
+        lambda: push_down([1.0, np.nan]),
+        lambda: histogram_divergence([0.0, 1.0], [np.inf], bins=5),
+        lambda: histogram_divergence([0.0, 1.0], [0.0, 1.0], bins=0),
+        lambda: gradient_diversity([]),
+        lambda: adapt_strategy("median", 2.0, 1.0),
+        lambda: push_up(3.0, 8, 4, "median"),
+    ],
+)
+def test_what_a_rule_cannot_decide_on_is_refused(rule):
+    with pytest.raises(InputError):
+        rule()

@@ -160,6 +160,12 @@ def test_trace_by_position_and_by_name(tmp_path):
         ("batch_iteration,layer0\n0,nan\n", "expected an integer, got 'nan'"),
         ("batch_iteration,layer0\n0,99\n", "a width of 99 bits makes no int format"),
         ("batch_iteration,layer0\n5,8\n", "first row at iteration 0, got 5"),
+        # A row with a hole still says when it is.
+        (
+            "batch_iteration,layer0,layer1\n0,8,8\n20,8\n10,8,8\n",
+            "(line 4): expected iterations that increase, got 10 after 20",
+        ),
+        ("batch_iteration,layer0,layer1\n0,x,99\n", "layer1 (line 2): a width of 99 bits makes no int format"),
     ],
 )
 def test_bad_traces(tmp_path, text, message):
@@ -183,6 +189,14 @@ def test_a_missing_trace(tmp_path):
         (lambda: Schedule.cyclic(3, 8, iterations=0), "iterations: expected an integer >= 1, got 0"),
         (lambda: Schedule.cyclic(3, 8, cycles=0), "cycles: expected an integer >= 1, got 0"),
         (lambda: Schedule.cyclic(3, 8, cycles=11, iterations=10), "at most one cycle per iteration"),
+        (lambda: Schedule.cyclic(3, 8, iterations=10**11), "expected at most 10,000,000, got 100,000,000,000"),
+        (lambda: Schedule.cyclic("3", 8), "low: expected an integer >= 1, got '3'"),
+        (lambda: Schedule.progressive([5.5], 10), "switches[0]: expected an integer >= 1, got 5.5"),
+        (
+            lambda: Schedule.progressive_from_losses([1.0, float("nan")], 10),
+            "losses[1]: expected a finite number, got nan",
+        ),
+        (lambda: Schedule.progressive_from_losses([1.0], 10, threshold=-1.0), "threshold: expected a number >= 0"),
         (lambda: Schedule.cyclic(3, 99), "'int99' is no number format"),
         (lambda: Schedule.cyclic(3, 8, backward="fp99"), "'fp99' is no number format"),
         (lambda: Schedule.cyclic(3, 8, curve="cosin"), "did you mean 'cosine'"),
@@ -194,7 +208,7 @@ def test_a_missing_trace(tmp_path):
         (lambda: Schedule.progressive([5, 10], 10), "between 0 and 10"),
         (lambda: Schedule.progressive([1, 2, 3, 4], 10), "at most 3"),
         (lambda: Schedule.progressive([1], 10, (3, 4), (6,)), "as many widths"),
-        (lambda: Schedule.piecewise([]), "parts: expected an integer >= 1, got 0"),
+        (lambda: Schedule.piecewise([]), "parts: expected at least one, got none: zero iterations"),
         (lambda: Schedule.piecewise([(0, "w8a8e8")]), "parts[0].epochs"),
         (lambda: Schedule.progressive_from_losses([], 10), "losses"),
         (lambda: Schedule.static("w8a8e8", 1).with_operand("stsh", "int8"), "did you mean 'stash'"),

@@ -23,7 +23,7 @@ from dse.report.compare import hypervolumes
 from dse.report.figures import bit_map_figure, run_figures
 from dse.report.quantities import format_ratio, format_value
 from dse.report.run_data import read_run
-from dse.report.tables import latex_escape
+from dse.report.tables import latex_escape, pass_table
 
 
 def shown(table):
@@ -83,6 +83,19 @@ def test_tables_of_an_evaluation():
     assert "conv1" in text
     assert "dram" in text
     assert "3.00 mJ" in text
+
+
+def test_totals_by_pass_in_the_order_of_a_step():
+    steps = [("a", "forward", 1.0), ("a", "backward_weight", 2.0), ("b", "forward", 3.0), ("b", "backward_data", 4.0)]
+    rows = [
+        {"design": 0, "plan": "w8", "layer": layer, "pass": name, "latency_s": 2.0, "energy_j": energy, "bitops": 8.0}
+        for layer, name, energy in steps
+    ]
+    other = [{**row, "design": 1, "energy_j": 100.0} for row in rows]
+    text = shown(pass_table(pd.DataFrame(rows + other)))
+    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines() if line.startswith("│")]
+    assert [row[0] for row in cells] == ["forward", "backward_data", "backward_weight"]
+    assert cells[0][1:] == ["4.00 s", "4.00 J", "1.00 W", "16.0"]
 
 
 def test_hypervolume_of_a_front_known_by_hand():
