@@ -6,6 +6,7 @@ been, and the number of workers changes nothing: within a batch no proposal sees
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -81,12 +82,12 @@ def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
     }
     if name not in makers:
         raise InputError("--sampler", [f"'{name}' is no sampler{suggest(name, SAMPLERS)}"])
-    try:
+    # Optuna imports these packages late: a missing one must not end a run half-way.
+    if name in NEEDS and importlib.util.find_spec(NEEDS[name]) is None:
+        raise InputError("--sampler", [f"'{name}' needs {NEEDS[name]}: pip install 'dse[samplers]'"])
+    # Optuna calls some samplers experimental; users of this program can do nothing about that.
+    with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
         return makers[name]()
-    except ImportError:
-        raise InputError(
-            "--sampler", [f"'{name}' needs {NEEDS.get(name, 'a package')}: pip install 'dse[samplers]'"]
-        ) from None
 
 
 def batch_of(sampler: str) -> int:
@@ -133,9 +134,11 @@ def propose(
 def tell(study: optuna.Study, trials: Sequence[optuna.Trial], results: Sequence[Told]) -> None:
     """Give the results of a batch back, in order."""
     for trial, result in zip(trials, results, strict=True):
-        trial.set_constraint("infeasible", result.violation)
         values = list(result.values)
-        if len(study.directions) == 1 < len(values):
+        alone = len(study.directions) == 1 < len(values)
+        if not alone:  # CMA-ES knows no constraints: there an infeasible trial is only worse than every other.
+            trial.set_constraint("infeasible", result.violation)
+        else:
             values = [float(np.mean([math.log(max(value, 1e-300)) for value in values]))]
         study.tell(trial, values)
 
