@@ -45,7 +45,8 @@ STARTS = 64
 def screened(problem: SearchProblem, objectives: Sequence[str], seed: int) -> Floats:
     """Parameter rows to solve first, the one that adds most hypervolume first; (at most :data:`STARTS`, parameters).
 
-    A schedule starts at its first values: none, where that is among them.
+    The best hardware starts with a schedule's first values: none, where that is among them. The others take turns with all values
+    of every parameter of a schedule, so that a short search sees schedules too.
     """
     sizes = np.array([len(parameter.values) for parameter in problem.hardware.space], dtype=np.int64)
     if not len(sizes):
@@ -59,9 +60,12 @@ def screened(problem: SearchProblem, objectives: Sequence[str], seed: int) -> Fl
 
     points, values = local_search(relative, sizes, seed)
     ranked = ranked_by_hypervolume(values, STARTS)
-    schedule = [given[0] for _, given in problem.parameters[len(sizes) :]]
     rows = decode(problem, points[ranked])
-    return np.hstack([rows, np.tile(schedule, (len(rows), 1))])
+    turns = np.random.default_rng(seed)
+    for _, given in problem.parameters[len(sizes) :]:
+        others = turns.permutation(np.resize(given, max(len(rows) - 1, 0)))
+        rows = np.column_stack([rows, np.append(given[:1], others)[: len(rows)]])
+    return rows
 
 
 def surrogate(problem: SearchProblem, share: float = 1.0) -> Evaluate:

@@ -104,7 +104,7 @@ def study() -> Study:
     for run in runs():
         for quantity, published in (("SU_train", run.su_train), ("SU_inf", run.su_inf), ("size", run.size)):
             middle, low, high = found[run.name][quantity]
-            note = "; published: end of a cost curve with overhead" * (quantity == "SU_inf")
+            note = "; ours without overhead, published with it, as is the lower end" * (quantity == "SU_inf")
             rows.append(Row(run.name, quantity, "x", middle, published, low=low, high=high, assumed=THEIR_MODEL + note))
     for quantity, claimed in zip(("SU_train", "SU_inf", "size"), CLAIMED, strict=True):
         middle, low, high = (float(np.mean([item[quantity][k] for item in found.values()])) for k in range(3))

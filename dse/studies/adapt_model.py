@@ -81,9 +81,9 @@ def words(run: RunOf) -> Trace:
         return read_trace(path)
 
 
-def over_time(trace: Trace) -> Floats:
-    """Values of every iteration, shape (iterations, layers)."""
-    lengths = np.diff(np.append(trace.iterations, ITERATIONS))
+def over_time(trace: Trace, iterations: int = ITERATIONS) -> Floats:
+    """Values of every iteration of a run of some length, shape (iterations, layers); ``trace`` may be anyone's."""
+    lengths = np.diff(np.append(trace.iterations, iterations))
     return np.repeat(np.array(trace.widths, dtype=np.float64), lengths, axis=0)
 
 
@@ -188,26 +188,29 @@ def bounds_from_means(words: Floats, nonzero: Floats, madds: Floats) -> tuple[fl
 
 
 def theirs(run: RunOf) -> dict[str, tuple[float, float, float]]:
-    """SU_train, SU_inf and size of a run by their model: middle, least, most over the unknown lookback and resolution."""
+    """SU_train, SU_inf and size of a run by their model: middle, least, most over the unknown lookback and resolution.
+
+    SU_inf is without overhead, as their formula has it, and that is its most; its least is the end of the cost curve with the
+    largest overhead, since the published figure of a run is read off a curve that includes it.
+    """
     length, kept = over_time(words(run)), nonzero(run)
     madds, weights = published_madds(run)
-    found = sorted(
-        su_train(
-            cost_ratio(
-                length,
-                kept,
-                madds,
-                adapt_published_overhead(weights, length, bins, kept, lookback, INTERVAL, run.accumulation),
-            )
+    ratios = [
+        cost_ratio(
+            length,
+            kept,
+            madds,
+            adapt_published_overhead(weights, length, bins, kept, lookback, INTERVAL, run.accumulation),
         )
         for lookback in LOOKBACKS
         for bins in BINS
-    )
-    final = cost_ratio(length, kept, madds)[-1]
+    ]
+    found = sorted(map(su_train, ratios))
+    final = 1.0 / float(cost_ratio(length, kept, madds)[-1])
     size = float(kept[-1].mean() * length[-1].mean() / 32.0)
     return {
         "SU_train": (found[len(found) // 2], found[0], found[-1]),
-        "SU_inf": (1.0 / float(final), 1.0 / float(final), 1.0 / float(final)),
+        "SU_inf": (final, min(1.0 / float(ratio[-1]) for ratio in ratios), final),
         "size": (size, size, size),
     }
 

@@ -32,6 +32,15 @@ def every_width() -> Hardware:
     return _with(hardware, "bit-serial 1-8", replace(hardware.pe, family="bit_serial_2d", min_bits=1))
 
 
+def roomy() -> Hardware:
+    """``bit_fusion`` with an output buffer of 128 KB, so that sums of 32 bits stay on the chip."""
+    hardware = load_hardware("bit_fusion")
+    memories = tuple(
+        replace(m, size_bits=8 * m.size_bits) if m.name == "output_buffer" else m for m in hardware.memories
+    )
+    return replace(hardware, name="bit_fusion with 128 KB for outputs", memories=memories)
+
+
 def flexible() -> Hardware:
     """The side-by-side device: Bit Fusion's flexible unit of 16 to 2 bits in ``dynasty_like``'s array.
 

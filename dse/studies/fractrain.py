@@ -80,9 +80,9 @@ def study() -> Study:
                     Row(
                         item.method,
                         f"effective MACs, {name}",
-                        "",
-                        ours["effective"],
-                        item.effective_macs,
+                        "TMAC",
+                        ours["effective"] / 1e12,
+                        item.effective_macs / 1e12,
                         assumed=assumed,
                     )
                 )

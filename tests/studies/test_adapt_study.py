@@ -23,9 +23,11 @@ def test_figures_of_each_run(run):
     # decoded to two digits; the overhead's lookback and bins are known as bounds only
     assert low - 0.01 <= run.su_train <= high + 0.01
     assert found["size"][0] == pytest.approx(run.size, abs=0.01)
+    # read off the end of a curve that includes an overhead: that of AlexNet is small, that of ResNet-20 is not
+    plain, least, most = found["SU_inf"]
+    assert 0.975 * least <= run.su_inf <= 1.025 * most
     if run.network == "cifar_alexnet":
-        # ResNet-20's published end of the cost curve includes an overhead that SU_inf leaves out
-        assert found["SU_inf"][0] == pytest.approx(run.su_inf, rel=0.025)
+        assert plain == pytest.approx(run.su_inf, rel=0.025)
 
 
 def test_means_over_the_runs_are_the_claims():

@@ -7,7 +7,7 @@ from dse.hardware import load_hardware
 from dse.precision import Schedule
 from dse.precision.profiles import BETTER_SCHEDULES
 from dse.studies import better_schedules, cpt
-from dse.studies.devices import every_width, fixed_8
+from dse.studies.devices import every_width, fixed_8, roomy
 from dse.workload import load_workload
 
 
@@ -103,3 +103,11 @@ def test_a_schedule_wider_than_the_hardware_is_infeasible_with_the_width_named()
     total = evaluate(load_workload("cifar_resnet20"), fixed_8(), Schedule.static("w12a12e12", 10)).total
     assert not total["feasible"][0]
     assert "12" in total["limit"][0]
+
+
+def test_room_for_the_sums_of_backward_data_lets_narrow_operands_show():
+    network, schedule = load_workload("cifar_resnet38"), Schedule.cyclic(3, 8, 8)
+    small, large = (cpt.savings(network, hardware, schedule, 8) for hardware in (load_hardware("bit_fusion"), roomy()))
+    assert small["bitops"] == large["bitops"]
+    assert small["latency_s"] + 2.0 < large["latency_s"] < large["bitops"]
+    assert small["energy_j"] + 2.0 < large["energy_j"] < large["bitops"]
