@@ -256,7 +256,8 @@ def evaluate(
 
 
 def _plan(plans: Any, text: str, network: Any) -> Any:
-    return plans.load(text, network) if Path(text).suffix in (".yaml", ".yml") else plans.parse(text, network)
+    is_file = Path(text).suffix in (".yaml", ".yml") or Path(text).is_file()
+    return plans.load(text, network) if is_file else plans.parse(text, network)
 
 
 @app.command("list", epilog="Example: dse list")
@@ -577,7 +578,7 @@ def compare(runs: Annotated[list[Path], typer.Argument(help="Two or more run fol
 
 
 @app.command(
-    epilog="Studies: cpt, better_schedules, adapt, mls, dynasty, fractrain, accuracy_booster, actnn, ablation, "
+    epilog="Studies: cpt, better_schedules, adapt, mls, dynasty, fractrain, accuracy_booster, actnn, fashion_mnist, ablation, "
     "side_by_side. Example: dse reproduce cpt adapt"
 )
 def reproduce(

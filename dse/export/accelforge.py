@@ -115,7 +115,7 @@ def arch(hardware: Hardware, arrays: HardwareArrays, run: Run) -> dict[str, Any]
     macs = 1
     for bound in run.nest.dims:
         macs *= bound
-    actions = [{"name": "compute", "energy": run.mac_pj / macs, "throughput": 1}]
+    actions = [{"name": "compute", "energy": run.mac_pj / macs, "throughput": run.pairs_per_cycle}]
     return {"nodes": [*nodes, _Tagged("Compute", name="mac", leak_power=0, area=0, actions=actions)]}
 
 

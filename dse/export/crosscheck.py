@@ -173,7 +173,9 @@ def crosscheck_table(table: pd.DataFrame) -> Table:
         "fill",
         "note",
     ):
-        view.add_column(title, justify="left" if title in ("layer", "pass", "note") else "right")
+        left = title in ("layer", "pass", "note")
+        # Names of layers end in what tells them apart: they are broken, never cut.
+        view.add_column(title, justify="left" if left else "right", overflow="fold" if left else "ellipsis")
 
     def change(row: dict[str, Any], part: str, whole: str) -> str:
         return "" if math.isnan(row[part]) else f"{row[part] / row[whole]:+.2%}"

@@ -35,6 +35,9 @@ class Run:
     compute_cycles
         Steps of the array at one operand pair per processing element and step, which is what models without precision lanes
         count.
+    pairs_per_cycle
+        Operand pairs that a processing element takes per cycle at these widths, as far as the cycles show it: exact where compute
+        bounds the pass, elsewhere at least what the pass needs.
     """
 
     layer: Layer
@@ -47,6 +50,7 @@ class Run:
     mac_pj: float
     memory_pj: tuple[float, ...]
     compute_cycles: float
+    pairs_per_cycle: float
 
     @property
     def name(self) -> str:
@@ -80,6 +84,8 @@ def best_mappings(design: Design) -> tuple[HardwareArrays, list[Run]]:
             index = int(costs.candidate[0, job])
             parts = costs.components_pj[0, job]
             bits = work.jobs.stored_bits[job]
+            steps = float(table.steps_other[index] * table.steps_reduction[index])
+            pairs = steps / float(costs.cycles[0, job])
             runs.append(
                 Run(
                     layer,
@@ -91,7 +97,8 @@ def best_mappings(design: Design) -> tuple[HardwareArrays, list[Run]]:
                     float(costs.cycles[0, job]),
                     float(parts[0]),
                     tuple(float(x) for x in parts[1 : 1 + memories]),
-                    float(table.steps_other[index] * table.steps_reduction[index]),
+                    steps,
+                    pairs if costs.bound[0, job] == 0 else max(pairs, 1.0),
                 )
             )
     return arrays, runs
