@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import as_file, files
+from itertools import pairwise
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -160,15 +161,18 @@ def study() -> Study:
     ]
     curves: dict[str, tuple[list[float], list[float]]] = {}
     points: dict[str, list[tuple[float, Gain, float]]] = {}
+    needed: dict[str, tuple[float, float, float]] = {}
     for name in NETWORKS:
         network = load_workload(name)
         mixed = [mixture(network, widths, share) for widths, share in MIXTURES]
         thresholds = [float(value) for value in sorted(measured()["threshold"].unique()) if float(value) > 0.0]
         found = gains(network, [*mixed, *(measured_plan(network, threshold) for threshold in thresholds)])
         means = [mean_width(plan, network) for plan in mixed]
-        for ((narrow, wide), share), gain in zip(MIXTURES, found, strict=False):
-            label = f"{share:.0%} {narrow} bit, {1 - share:.0%} {wide} bit"
-            rows += _rows(f"{label}, {name}", gain, "all tensors, first convolution and classifier at 8 bits")[:3]
+        for (widths, share), gain, mean in zip(MIXTURES, found, means, strict=False):
+            parts = [f"{x:.0%} {bits} bit" for bits, x in zip(widths, (share, 1.0 - share), strict=True) if x > 0.0]
+            what = f"{', '.join(parts)}, {name}"
+            rows += _rows(what, gain, mean, "all tensors, first convolution and classifier at 8 bits")[:4]
+        needed[name] = needed_mac_share(network, mixed[-1], found[len(mixed) - 1])
         curves[f"speed, {name}"] = (means, [gain.speed for gain in found[: len(mixed)]])
         curves[f"energy, {name}"] = (means, [gain.energy for gain in found[: len(mixed)]])
         curves[f"energy of the MACs alone, {name}"] = (means, [gain.arithmetic for gain in found[: len(mixed)]])
@@ -176,8 +180,9 @@ def study() -> Study:
         for threshold, gain in zip(thresholds, found[len(mixed) :], strict=True):
             mean = mean_width(measured_plan(network, threshold), network)
             points[name].append((threshold, gain, mean))
-            assumed = f"widths measured on the small network (top-1 {accuracy(threshold):.2f} %), mean {mean:.2f} bits"
-            rows += _rows(f"measured, threshold {threshold:g}, {name}", gain, assumed)
+            what = f"measured, threshold {threshold:g}, {name}"
+            rows += _rows(what, gain, mean, "widths measured on the small network, map's share of DRAM energy")
+            rows.append(Row("DYNASTY-like", f"top-1 of the small network, {what}", "%", accuracy(threshold)))
     rows += _accuracy_rows()
     rows += _claim_rows(points)
     return Study(
@@ -185,7 +190,7 @@ def study() -> Study:
         "DYNASTY-like: widths by block",
         "R. Liu et al., DYNASTY: Block-Wise Dynamic-Precision Neural Network Training Acceleration, ASP-DAC 2023, "
         "arXiv 2210.17047 (abstract)",
-        _findings(points, curves),
+        _findings(points, curves, needed),
         tuple(rows),
         _figures(points, curves),
         "4x4 blocks with a shared exponent, widths by online sensitivity, the claims",
@@ -210,15 +215,36 @@ def drop(threshold: float) -> float:
     return float((base - ours).dropna().mean())
 
 
-def _rows(what: str, gain: Gain, assumed: str) -> list[Row]:
+def needed_mac_share(network: Network, narrowest: Plan, gain: Gain) -> tuple[float, float, float]:
+    """Why the claimed energy is out of reach: what the MACs would have to take of the baseline's energy, and what they take.
+
+    With the MACs a share m of the baseline, and everything else shrinking as the stored bits do at best, the gain is
+    1 / (m / arithmetic + (1 - m) / storage).
+
+    Parameters
+    ----------
+    narrowest, gain
+        The narrowest plan and its gain.
+
+    Returns
+    -------
+    How many times fewer bits the plan stores; the share that :data:`ENERGY_CLAIM` needs; the share of the baseline.
+    """
+    wide = Plan.uniform(network, BASELINE, BASELINE, BASELINE)
+    stored = float(wide.stored_bits("activation").mean()) / float(narrowest.stored_bits("activation").min())
+    total = evaluate(network, load_hardware("dynasty_like"), wide).total.iloc[0]
+    share = (1.0 / stored - 1.0 / ENERGY_CLAIM) / (1.0 / stored - 1.0 / gain.arithmetic)
+    return stored, share, float(total["mac_j"]) / float(total["energy_j"])
+
+
+def _rows(what: str, gain: Gain, mean: float, assumed: str) -> list[Row]:
     return [
+        Row("DYNASTY-like", f"mean width, {what}", "bits", mean, assumed=assumed),
         Row("DYNASTY-like", f"speed, {what}", "x", gain.speed, assumed=assumed),
         Row("DYNASTY-like", f"energy, {what}", "x", gain.energy, assumed=assumed),
         Row("DYNASTY-like", f"energy of the MACs alone, {what}", "x", gain.arithmetic, assumed=assumed),
         Row("DYNASTY-like", f"analytics in every step, {what}", "% of energy", gain.analytics, assumed=assumed),
-        Row(
-            "DYNASTY-like", f"bit-width map, {what}", "% of energy", gain.map, assumed="the map's share of DRAM energy"
-        ),
+        Row("DYNASTY-like", f"bit-width map, {what}", "% of energy", gain.map, assumed=assumed),
     ]
 
 
@@ -256,15 +282,20 @@ def _claim_rows(points: dict[str, list[tuple[float, Gain, float]]]) -> list[Row]
 
 
 def _reached(curve: tuple[list[float], list[float]], claim: float) -> str:
-    """Mean width at which a curve over falling widths reaches a claim, or how far it comes."""
-    for (wide, low), (narrow, high) in zip(*(list(zip(*curve, strict=True))[k:] for k in (0, 1)), strict=False):
+    """Mean width and mixture at which a curve over :data:`MIXTURES` reaches a claim, or how far it comes."""
+    steps = [*zip(MIXTURES, *curve, strict=True)]
+    for (((narrow, wide), start), before, low), ((pair, end), after, high) in pairwise(steps):
         if low <= claim <= high:
-            return f"at {wide + (narrow - wide) * (claim - low) / (high - low):.2f} bits"
+            way = (claim - low) / (high - low)
+            share = start + way * ((end if pair == (narrow, wide) else 1.0) - start)
+            return f"at {before + way * (after - before):.2f} bits ({share:.0%} {narrow} bit, {1.0 - share:.0%} {wide} bit)"
     return f"never (at most {max(curve[1]):.2f})"
 
 
 def _findings(
-    points: dict[str, list[tuple[float, Gain, float]]], curves: dict[str, tuple[list[float], list[float]]]
+    points: dict[str, list[tuple[float, Gain, float]]],
+    curves: dict[str, tuple[list[float], list[float]]],
+    needed: dict[str, tuple[float, float, float]],
 ) -> tuple[str, ...]:
     text = []
     for name, items in points.items():
@@ -279,6 +310,11 @@ def _findings(
         text.append(
             f"{name}: mixtures in all tensors reach {SPEED_CLAIM} times the speed {speed}, {ENERGY_CLAIM} times less energy "
             f"{energy}, and {ENERGY_CLAIM} times less in the MACs alone {units}."
+        )
+        stored, wanted, taken = needed[name]
+        text.append(
+            f"{name}: stored bits shrink {stored:.1f} times at most, so that {ENERGY_CLAIM} times less energy needs MACs that take "
+            f"{wanted:.0%} of the baseline's energy or more; here they take {taken:.0%}."
         )
         _, gain, mean = next(item for item in items if item[0] == kept_threshold())
         text.append(

@@ -17,6 +17,7 @@ from dse.hardware import load_hardware
 from dse.hardware.model import Hardware
 from dse.precision import Plan, Schedule
 from dse.precision.policies import Overhead
+from dse.report.figures import PALETTE
 from dse.studies import accuracy_booster, adapt, adapt_model, dynasty, fractrain
 from dse.studies.devices import flexible, float32
 from dse.studies.study import Row, Study
@@ -26,6 +27,7 @@ from dse.workload.model import Network
 NETWORK = "cifar_resnet20"
 ITERATIONS = 64_000
 BASELINE = "static int8"
+SYMBOLS = ("circle", "diamond", "x")
 
 
 @dataclass(frozen=True)
@@ -209,9 +211,11 @@ def _findings(device: Hardware, ran: dict[str, dict[str, float]]) -> list[str]:
 
 def _figure(ran: dict[str, dict[str, float]]) -> go.Figure:
     figure = go.Figure()
-    for name, item in ran.items():
+    for number, (name, item) in enumerate(ran.items()):
+        # Colours repeat after one round of the palette; symbols do not repeat with them.
+        marker = {"size": 11, "symbol": SYMBOLS[number // len(PALETTE) % len(SYMBOLS)]}
         figure.add_scatter(
-            name=name, x=[item["latency_s"] / 3600.0], y=[item["energy_j"] / 1e3], mode="markers", marker={"size": 11}
+            name=name, x=[item["latency_s"] / 3600.0], y=[item["energy_j"] / 1e3], mode="markers", marker=marker
         )
     figure.update_layout(xaxis_title="time of the run, h", yaxis_title="energy of the run, kJ")
     return figure.update_xaxes(type="log").update_yaxes(type="log")

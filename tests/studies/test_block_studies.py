@@ -88,3 +88,21 @@ def test_what_a_device_cannot_run_is_named():
     assert "AdaPT, ResNet-20 on CIFAR-10" in stopped
     assert "CPT 3-8/8" not in stopped
     assert any("AdaPT" in sentence and "cannot run" in sentence for sentence in study.findings)
+
+
+def test_a_claim_between_two_mixtures_is_read_off_their_line():
+    # 25 % to 50 % of 2 bits from 4.0 to 5.0 times
+    curve = ([8.0, 6.0, 4.0, 3.5, 3.0, 2.5, 2.0], [1.0, 1.7, 3.4, 4.0, 5.0, 6.0, 8.0])
+    assert dynasty._reached(curve, 4.5) == "at 3.25 bits (38% 2 bit, 62% 4 bit)"
+    assert dynasty._reached(curve, 2.55) == "at 5.00 bits (75% 4 bit, 25% 8 bit)"
+    assert dynasty._reached(curve, 9.0) == "never (at most 8.00)"
+
+
+def test_share_of_the_macs_that_the_energy_claim_needs_reaches_it():
+    net = load_workload("cifar_resnet20")
+    plan = dynasty.mixture(net, (2, 4), 1.0)
+    gain = dynasty.gains(net, [plan])[0]
+    stored, share, taken = dynasty.needed_mac_share(net, plan, gain)
+    assert stored == 8.5 / 2.5
+    assert 1.0 / (share / gain.arithmetic + (1.0 - share) / stored) == pytest.approx(dynasty.ENERGY_CLAIM)
+    assert 0.0 < taken < share < 1.0
