@@ -32,14 +32,32 @@ app = typer.Typer(
     "written; 130 stopped by Ctrl-C, and --resume goes on.",
 )
 
-Workload = Annotated[str, typer.Argument(help="A workload file, or the name of a shipped one (see dse list).")]
-HardwareOption = Annotated[str, typer.Option("--hardware", help="A hardware file, or the name of a shipped one.")]
+
+def _shipped(kind: str) -> Callable[[str], list[str]]:
+    """Completion in the shell: names that begin so."""
+
+    def names(incomplete: str) -> list[str]:
+        from dse.shipped import shipped_names
+
+        return [name for name in shipped_names(kind) if name.startswith(incomplete)]
+
+    return names
+
+
+WORKLOAD_HELP = "A workload file, or the name of a shipped one (see dse list)."
+Workload = Annotated[str, typer.Argument(help=WORKLOAD_HELP, autocompletion=_shipped("workloads"))]
+HARDWARE_HELP = "A hardware file, or the name of a shipped one."
+HardwareOption = Annotated[str, typer.Option("--hardware", help=HARDWARE_HELP, autocompletion=_shipped("hwmodels"))]
 
 
 @app.command(epilog="Example: dse explore workloads/imagenet_resnet.yaml --max-accuracy-drop 0.5 --trials 400")
 def explore(
     workload: Annotated[
-        list[str], typer.Argument(help="A workload file, or the name of a shipped one; several share one hardware.")
+        list[str],
+        typer.Argument(
+            help="A workload file, or the name of a shipped one; several share one hardware.",
+            autocompletion=_shipped("workloads"),
+        ),
     ],
     hardware: HardwareOption = "flex_trainer",
     profile: Annotated[
@@ -176,7 +194,11 @@ def _print_run(run: Run, table: Any, page: Path) -> None:
 @app.command(epilog="Example: dse evaluate imagenet_resnet --hardware bit_fusion --plan w4a4e8")
 def evaluate(
     workload: Annotated[
-        str | None, typer.Argument(help="A workload file, or the name of a shipped one; default: that of --design.")
+        str | None,
+        typer.Argument(
+            help="A workload file, or the name of a shipped one; default: that of --design.",
+            autocompletion=_shipped("workloads"),
+        ),
     ] = None,
     hardware: HardwareOption = "flex_trainer",
     plan: Annotated[str, typer.Option(help="Such as w8a8e8, w4a4e8, fp32, or a YAML file.")] = "w8a8e8",
@@ -269,7 +291,10 @@ def list_shipped() -> None:
     from dse.shipped import shipped_names
     from dse.workload import load_workload
 
-    networks = Table("workload", "GMAC", "M parameters", "layers with MACs", "profile", title="Workloads")
+    networks = Table("workload", title="Workloads")
+    for title in ("GMAC", "M parameters", "layers with MACs"):
+        networks.add_column(title, justify="right")
+    networks.add_column("profile")
     profiles = set(shipped_names("workloads/profiles"))
     for name in shipped_names("workloads"):
         net = load_workload(name)
@@ -280,7 +305,9 @@ def list_shipped() -> None:
             str(len(net.mac_layers)),
             "yes" * (name in profiles),
         )
-    models = Table("hardware", "designs in its space", "what it is", title="Hardware models")
+    models = Table("hardware", title="Hardware models")
+    models.add_column("designs in its space", justify="right")
+    models.add_column("what it is")
     for name in shipped_names("hwmodels"):
         hw = load_hardware(name)
         designs = 1

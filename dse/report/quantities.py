@@ -24,7 +24,7 @@ _UNITS = (
     ("_w", "W"),
 )
 #: Units that take SI prefixes; an area or a percentage does not.
-PREFIXED = frozenset({"s", "J", "W", "Hz", "bits", "bits/cycle", "MAC", "MAC/s", "MAC/bit"})
+PREFIXED = frozenset({"s", "J", "W", "Hz", "bits", "bits/cycle", "BitOps", "MAC", "MAC/s", "MAC/bit"})
 _PREFIXES = {-15: "f", -12: "p", -9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T", 15: "P", 18: "E"}
 
 

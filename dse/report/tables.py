@@ -227,13 +227,14 @@ def cost_tables(total: pd.DataFrame, layers: pd.DataFrame) -> tuple[Table, Table
     totals = Table(title="Total")
     totals.add_column("quantity")
     for row in total.to_dict("records"):
-        totals.add_column(escape(f"{row.get('design', '')} {row.get('plan', '')}".strip()), justify="right")
+        number = f"{row.get('design', '')} " if len(total) > 1 else ""
+        totals.add_column(escape(f"{number}{row.get('plan', '')}".strip()), justify="right")
     for name in (str(column) for column in total.columns if column not in ("design", "plan")):
         values = total[name].tolist()
         if name in ("limit", "price_extrapolated") and not any(bool(value) for value in values):
             continue
         what = quantity(name, {})
-        unit = {"macs": "MAC", "bitops": "", "dram_bits": "bits"}.get(name, what.unit)
+        unit = {"macs": "MAC", "bitops": "BitOps", "dram_bits": "bits"}.get(name, what.unit)
         cells = [str(value) if isinstance(value, (bool, str)) else format_value(value, unit, 4) for value in values]
         totals.add_row(escape(what.label), *(escape(cell) for cell in cells))
     return totals, _layer_table(layers)
@@ -245,7 +246,7 @@ def _layer_table(layers: pd.DataFrame) -> Table:
     # Components below 1 % of the energy would be columns of noise: they are added up.
     components = [name for name in every if layers[name].sum() >= 0.01 * layers[every].to_numpy().sum()]
     small = [name for name in every if name not in components]
-    names = [*(name.removesuffix("_j") for name in components), *(["other"] if small else [])]
+    names = [*(name.removesuffix("_j").replace("_", " ") for name in components), *(["other"] if small else [])]
     titles = ["layer", "pass", "latency", "bound by", "energy", *names]
     for title in titles:
         justify: JustifyMethod = "left" if title in ("layer", "pass", "bound by") else "right"
