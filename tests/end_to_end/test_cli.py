@@ -1,12 +1,17 @@
 """The command line as a user runs it: the installed program, in a temporary folder."""
 
 import json
+import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import typer.main
+
+from dse.cli import app
 
 DSE = [sys.executable, "-m", "dse.cli"]
 ROOT = Path(__file__).parents[2]
@@ -22,7 +27,7 @@ def run(*args, cwd, code=0):
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     out = folder / "first"
-    run("explore", "workloads/imagenet_resnet.yaml", "--trials", 24, "--out", out, cwd=folder)
+    run("explore", "workloads/imagenet_resnet.yaml", "--trials", 10, "--out", out, cwd=folder)
     return out
 
 
@@ -48,17 +53,17 @@ def test_front_is_non_dominated(finished):
 
 def test_same_seed_same_front_with_any_number_of_jobs(finished, tmp_path):
     again = tmp_path / "again"
-    run("explore", "imagenet_resnet", "--trials", 24, "--jobs", 2, "--out", again, cwd=tmp_path)
+    run("explore", "imagenet_resnet", "--trials", 10, "--jobs", 2, "--out", again, cwd=tmp_path)
     assert (again / "front.csv").read_bytes() == (finished / "front.csv").read_bytes()
     other = tmp_path / "other"
-    run("explore", "imagenet_resnet", "--trials", 8, "--seed", 1, "--out", other, cwd=tmp_path)
+    run("explore", "imagenet_resnet", "--trials", 2, "--seed", 1, "--out", other, cwd=tmp_path)
     assert (other / "front.csv").read_bytes() != (finished / "front.csv").read_bytes()
 
 
 def test_resumed_run_equals_an_uninterrupted_one(finished, tmp_path):
     part = tmp_path / "part"
-    run("explore", "imagenet_resnet", "--trials", 8, "--out", part, cwd=tmp_path)
-    run("explore", "imagenet_resnet", "--trials", 24, "--out", part, "--resume", cwd=tmp_path)
+    run("explore", "imagenet_resnet", "--trials", 4, "--out", part, cwd=tmp_path)
+    run("explore", "imagenet_resnet", "--trials", 10, "--out", part, "--resume", cwd=tmp_path)
     assert (part / "front.csv").read_bytes() == (finished / "front.csv").read_bytes()
 
 
@@ -162,6 +167,26 @@ def test_finished_run_is_not_overwritten(finished, tmp_path):
     assert "holds a run already" in done.stderr
 
 
-def test_help_and_version(tmp_path):
-    assert "explore" in run("--help", cwd=tmp_path).stdout
+def test_help_names_the_exit_codes_and_version_is_printed(tmp_path):
+    text = " ".join(run("--help", cwd=tmp_path).stdout.split())
+    assert all(words in text for words in ("explore", "0 done", "1 the program failed", "2 an input is wrong", "130 stopped"))
     assert run("--version", cwd=tmp_path).stdout.strip()
+
+
+@pytest.mark.parametrize("verb", sorted(typer.main.get_command(app).commands))
+def test_every_verb_has_an_example_of_its_own_that_parses(verb):
+    command = typer.main.get_command(app).commands[verb]
+    words = shlex.split(command.epilog.partition("Example: ")[2].splitlines()[0])
+    assert words[:2] == ["dse", verb]
+    command.make_context(verb, words[2:])               # unknown or missing options would raise
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [("dse evaluate imagenet_resnet", ["imagenet_resnet", "imagenet_resnet34", "imagenet_resnet50"]), ("dse sweep x --hardware unpu", ["unpu_like"])],
+)
+def test_the_shell_completes_shipped_names(words, expected, tmp_path):
+    asked = {"COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1), "_DSE_COMPLETE": "complete_bash"}
+    code = "import sys; sys.argv[0] = 'dse'; from dse.cli import app; app(prog_name='dse')"
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ | asked, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == expected, done.stderr
