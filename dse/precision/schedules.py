@@ -435,7 +435,10 @@ def _by_layer(value: tuple[tuple[str, str], ...], net: NamedNetwork, name: str) 
     if len(macs) != len(value):
         raise InputError(
             f"schedule '{name}'",
-            [f"it has {len(value)} layers, '{net.name}' has {len(macs)} with MACs; name the layers of its columns"],
+            [
+                f"it has {len(value)} layers, '{net.name}' has {len(macs)} with MACs; name the layer of each column in "
+                "'layers', null for one that the network lacks"
+            ],
         )
     return dict(zip(macs, (form for _, form in value), strict=True))
 

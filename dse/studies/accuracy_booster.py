@@ -6,8 +6,6 @@ epoch and the first and last layers, arithmetic density up to 21.3 times FP32's 
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import plotly.graph_objects as go
 
 from dse.cost import evaluate
@@ -84,7 +82,6 @@ def study() -> Study:
     chart: dict[str, dict[str, float]] = {"time": {}, "energy": {}}
     for name in ("flexblock_like", "dynasty_like"):
         hardware = load_hardware(name)
-        hardware = replace(hardware, pe=replace(hardware.pe, block=16))
         booster = evaluate(network, hardware, schedule(network)).total.iloc[0]
         for form in ("bfp8:64", "bfp6:64", "bfp4:64"):
             static = Schedule.static(form, EPOCHS * ITERATIONS_PER_EPOCH)
