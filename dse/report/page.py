@@ -247,7 +247,7 @@ def _gains(run: RunData) -> str:
         )
         failed = [record["baseline"] for record in of_design if not record["baseline"].get("feasible", True)]
         sentences = "".join(
-            f'<p class="hint">{escape(str(item.get("name", "baseline")))} cannot run: {escape(str(item.get("note") or ""))}.</p>'
+            f'<p class="small">{escape(str(item.get("name", "baseline")))} cannot run: {escape(str(item.get("note") or ""))}.</p>'
             for item in failed
         )
         body = f"{table}{sentences}"
@@ -347,7 +347,8 @@ def _words(value: object) -> dict[str, object]:
 
 def _short(value: object, unit: str = "") -> str:
     if unit and isinstance(value, (int, float)):
-        return format_value(value, unit, 4)
+        small = float(value).is_integer() and abs(value) < 10_000
+        return f"{value:.0f} {unit}" if small else format_value(value, unit, 4)
     if isinstance(value, float):
         return f"{value:.0f}" if value.is_integer() and abs(value) < 1e15 else f"{value:.6g}"
     return str(value)

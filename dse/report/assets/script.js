@@ -44,7 +44,8 @@
       const colours = { gridcolor: css("--grid"), linecolor: css("--line"), automargin: true };
       const { xaxis, yaxis, ...rest } = figure.layout;
       Plotly.react(id, figure.data, {
-        ...rest, font: { color: css("--ink") }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+        ...rest, font: { color: css("--ink") }, margin: { l: 60, r: 14, t: 60, b: 50 }, legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 },
+        modebar: { bgcolor: "rgba(0,0,0,0)", color: css("--quiet"), activecolor: css("--accent") }, showlegend: true, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
         xaxis: { ...xaxis, ...colours }, yaxis: { ...yaxis, ...colours },
       }, CONFIG);
     });
