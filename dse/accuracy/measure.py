@@ -21,7 +21,7 @@ from dse.accuracy.calibrate import Calibration, calibrate_file, plans_to_measure
 from dse.accuracy.loading import profile_from_file
 from dse.accuracy.notebook import Notebook, Progress
 from dse.accuracy.pairs import Interaction, Tensor, choose_pairs, pairs_note
-from dse.accuracy.profile import some_names
+from dse.accuracy.profile import Profile, some_names
 from dse.accuracy.schema import Operand, PointFile, PredictionFile, ProfileFile, operands_of
 from dse.accuracy.settings import SCORES, Images, Labels, Settings, check_settings
 from dse.errors import InputError
@@ -29,6 +29,8 @@ from dse.yaml_input import Document
 
 Array = NDArray[np.float64]
 Ranges = Mapping[str, tuple[float, float]]
+#: A KL divergence in nat, or points of accuracy, that is not to be told from 0.
+NOTHING = 1e-9
 
 
 class Model(Protocol):
@@ -139,7 +141,12 @@ def measure(
         return file
     rest = None if labels is None else labels[unseen]
     document = Document(f"profile of {model.name}", {}, {(): 1})
-    return _with_points(file, document, model, images[unseen], rest, settings, ranges, notebook).file
+    profile = profile_from_file(file, document)
+    points, found_baseline = _points(profile, model, images[unseen], rest, settings, ranges, notebook)
+    if _all_harmless(points, found_baseline):
+        # Scores that took an hour are kept, whatever becomes of the predictor.
+        return file.model_copy(update={"notes": [*file.notes, f"No predictor: {_harmless(len(points))}"]})
+    return calibrate_file(_with_baseline(file, found_baseline), document, points).file
 
 
 def measure_points(
@@ -192,7 +199,11 @@ def measure_points(
     file = file.model_copy(
         update={"prediction": labelled, "layers": {name: file.layers[name] for name in model.layers}}
     )
-    return _with_points(file, document, model, images, labels, settings, ranges, notebook)
+    profile = profile_from_file(file, document)
+    points, baseline = _points(profile, model, images, labels, settings, ranges, notebook)
+    if _all_harmless(points, baseline):
+        raise InputError(document.source, [_harmless(len(points))])
+    return calibrate_file(_with_baseline(file, baseline), document, points)
 
 
 def _pairs(
@@ -239,17 +250,16 @@ def top1(outputs: Array, labels: Labels) -> float:
     return float(100.0 * (outputs.argmax(axis=1) == labels).mean())
 
 
-def _with_points(
-    file: ProfileFile,
-    document: Document,
+def _points(
+    profile: Profile,
     model: Model,
     images: Images,
     labels: Labels | None,
     settings: Settings,
     ranges: Ranges,
     notebook: Notebook,
-) -> Calibration:
-    profile = profile_from_file(file, document)
+) -> tuple[list[PointFile], float]:
+    """Measured whole plans, and the value of the network without quantization on the same images."""
     widths = sorted(set(settings.weight_widths) & set(settings.activation_widths))
     maps = plans_to_measure(profile, widths, settings.plans, settings.seed)
     base = model.outputs(images, {}, {}, ranges)
@@ -265,8 +275,20 @@ def _with_points(
         found = notebook.value(f"plan {index}", value)
         given: dict[str, Any] = {operand: _compact(list(bits.values())) for operand, bits in plan.items()}
         points.append(PointFile(name=f"plan{index:03d}", value=found, **given))
-    prediction = file.prediction.model_copy(update={"baseline": baseline})
-    return calibrate_file(file.model_copy(update={"prediction": prediction}), document, points)
+    return points, baseline
+
+
+def _with_baseline(file: ProfileFile, baseline: float) -> ProfileFile:
+    return file.model_copy(update={"prediction": file.prediction.model_copy(update={"baseline": baseline})})
+
+
+def _all_harmless(points: list[PointFile], baseline: float) -> bool:
+    """Whether nothing was lost, but for what rounding makes of outputs in single precision."""
+    return all(abs(point.value - baseline) < NOTHING for point in points)
+
+
+def _harmless(count: int) -> str:
+    return f"none of {count} measured plans lost anything (measure narrower widths, or more images)"
 
 
 def _file(

@@ -137,7 +137,9 @@ def fit_link(name: str, scores: ArrayLike, drops: ArrayLike) -> tuple[float, ...
         raise InputError(name, [f"expected at least {len(link.units)} measured points to fit, got {len(score)}"])
     score_unit, drop_unit = float(score.max()), float(np.abs(drop).max())
     if score_unit <= 0.0 or drop_unit <= 0.0:
-        raise InputError(name, ["at least one measured point has to have a score and a drop other than 0"])
+        raise InputError(
+            name, ["at least one measured point has to have a score and a drop other than 0; measure narrower plans"]
+        )
     scaled_score, scaled_drop = score / score_unit, drop / drop_unit
 
     def misses(parameters: Array) -> Array:
@@ -249,6 +251,10 @@ def leave_one_out(name: str, scores: ArrayLike, drops: ArrayLike, spread: float 
         return errors
     for index in range(len(score)):
         rest = np.arange(len(score)) != index
+        if not drop[rest].any() or not score[rest].any():
+            # Only the point left out lost anything: the others tell of no damage.
+            errors[index] = -drop[index]
+            continue
         if spread is None:
             parameters, left_out = fit_link(name, score[rest], drop[rest]), float(score[index])
         else:

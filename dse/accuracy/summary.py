@@ -28,20 +28,23 @@ def profile_summary(file: ProfileFile, path: str) -> list[str]:
         worst = np.argsort(-scores)[:_SHOWN]
         named = ", ".join(f"{profile.layer_names[index]} ({scores[index]:.3g})" for index in worst)
         lines.append(f"{operand} at {', '.join(map(str, widths))} bits; most sensitive at {widths[0]}: {named}.")
-    return [*lines, *_predictor(profile)]
+    return [*lines, _predictor(profile) if profile.link else _no_predictor(file)]
 
 
-def _predictor(profile: Profile) -> list[str]:
-    if not profile.link:
-        return ["No whole plan was measured: 'dse calibrate' fits the predictor, without which every drop is unknown."]
+def _no_predictor(file: ProfileFile) -> str:
+    said = next((note for note in file.notes if note.startswith("No predictor")), "No whole plan was measured")
+    return f"{said.rstrip('.')}: 'dse calibrate' fits the predictor, without which every drop is unknown."
+
+
+def _predictor(profile: Profile) -> str:
     low, high = float(profile.point_drops.min()), float(profile.point_drops.max())
     noise = "" if np.isnan(profile.noise) else f"; noise floor {profile.noise:.3g}"
     count, kind, unit = len(profile.point_drops), profile.calibration, profile.unit
-    return [
+    return (
         f"Predictor: {profile.link}, from {count} {kind} plans that lost {low:.3g} to {high:.3g} {unit}; "
         f"leave-one-out error {profile.loo_error_pp:.3g} {unit}, inside the range {profile.error_pp:.3g}{noise}. "
         f"Known up to a summed score of {profile.range[1]:.3g}; beyond it a drop is unknown."
-    ]
+    )
 
 
 def links_table(links: pd.DataFrame, chosen: str, unit: str) -> Any:

@@ -147,7 +147,9 @@ def test_the_noise_of_a_tensor_by_hand(model):
     exact = model.tensors[model.details[name].weight].astype(np.float64)
     narrow = quantize(exact, "int4:channel", channel_axis=model.details[name].channel_axis)
     ranges = model.ranges(IMAGES)
-    assert model.tensor_noise(IMAGES, name, "weight", 4, ranges) == pytest.approx(((narrow - exact) ** 2).sum() / (exact**2).sum(), rel=1e-5)
+    assert model.tensor_noise(IMAGES, name, "weight", 4, ranges) == pytest.approx(
+        ((narrow - exact) ** 2).sum() / (exact**2).sum(), rel=1e-5
+    )
     noise = [model.tensor_noise(IMAGES, name, "activation", bits, ranges) for bits in (3, 4, 8)]
     assert noise[0] > noise[1] > noise[2] > 0
     assert noise[1] / noise[0] == pytest.approx((7 / 15) ** 2 if ranges[name][0] == 0 else (3 / 7) ** 2, rel=0.35)
@@ -300,3 +302,13 @@ def test_profile_writes_nothing_when_something_is_wrong(tmp_path):
     with pytest.raises(InputError, match="expected images of 3 x 8 x 8"):
         profile_onnx(path, tmp_path / "data.npz", tmp_path / "out.yaml", Settings())
     assert sorted(item.name for item in tmp_path.iterdir()) == ["data.npz", "small.onnx"]
+
+
+def test_plans_that_lose_nothing_leave_scores_without_a_predictor(model):
+    """Top-1 of plans of 12 and 16 bits is that of the network: the scores stay, and a sentence says why there is no link."""
+    opened = open_onnx(model)
+    labels = opened.outputs(IMAGES, {}, {}, {}).argmax(axis=1)
+    found = measure(opened, IMAGES, labels, Settings((12, 16), (12, 16), plans=4))
+    assert found.prediction.link is None
+    assert found.points == []
+    assert any("none of 4 measured plans lost anything" in note for note in found.notes)

@@ -143,3 +143,10 @@ def test_counting_bits_has_no_partial_rank_correlation_with_itself_taken_out():
     noise = partial_rank_correlation(bits + 0.01 * rng.normal(size=300), measured, bits[:, None], resamples=50)
     assert abs(noise.value) < 0.2
     assert partial_rank_correlation(rest, measured, bits[:, None], resamples=50).value > 0.9
+
+
+@pytest.mark.parametrize("name", LINKS)
+def test_a_single_plan_with_damage_is_foreseen_by_no_other(name):
+    drops = [0.0, 0.0, 0.0, 0.0, 3.0]
+    assert leave_one_out(name, SCORES[:5], drops)[-1] == -3.0
+    assert compare_links(SCORES[:5], drops).loc[name, "loo_worst"] >= 3.0
