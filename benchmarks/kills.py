@@ -22,14 +22,16 @@ from pathlib import Path
 #: The command line without its report and its table of published figures, which cost more than a short search.
 RUN = """
 import sys, dse
-workload, trials, out, scheduler = sys.argv[1:]
-dse.explore(workload, trials=int(trials), out=out, resume=True, scheduler=scheduler or None)
+workload, profile, trials, out, scheduler = sys.argv[1:]
+dse.explore(
+    workload, profile=profile or None, trials=int(trials), out=out, resume=True, scheduler=scheduler or None
+)
 """
 
 
-def explore(out: Path, workload: str, trials: int, scheduler: str = "") -> subprocess.Popen[bytes]:
+def explore(out: Path, workload: tuple[str, str], trials: int, scheduler: str = "") -> subprocess.Popen[bytes]:
     """Start a run; it goes on where its folder stands."""
-    command = [sys.executable, "-c", RUN, workload, str(trials), str(out), scheduler]
+    command = [sys.executable, "-c", RUN, *workload, str(trials), str(out), scheduler]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
@@ -39,7 +41,7 @@ def finished(process: subprocess.Popen[bytes]) -> None:
         raise SystemExit(f"a run ended with exit code {process.returncode}")
 
 
-def kills(folder: Path, workload: str, trials: int, moments: int, seed: int) -> dict:
+def kills(folder: Path, workload: tuple[str, str], trials: int, moments: int, seed: int) -> dict:
     """Kill and resume one run per moment."""
     started = time.monotonic()
     finished(explore(folder / "whole", workload, trials))
@@ -61,7 +63,7 @@ def kills(folder: Path, workload: str, trials: int, moments: int, seed: int) -> 
     return {"moments": moments, "same_front": same, "trials_on_disk": reached, "seconds_of_a_whole_run": whole}
 
 
-def cluster(folder: Path, workload: str, trials: int) -> dict:
+def cluster(folder: Path, workload: tuple[str, str], trials: int) -> dict:
     """A run on two Dask workers of which one is killed as soon as there are results, and one on this machine alone."""
     finished(explore(folder / "alone", workload, trials))
     address = folder / "scheduler.json"
@@ -95,15 +97,16 @@ def main() -> None:
     parser.add_argument("--moments", type=int, default=20)
     parser.add_argument("--trials", type=int, default=96)
     parser.add_argument("--workload", default="imagenet_resnet")
+    parser.add_argument("--profile", default="", help="default: the shipped one of the workload's name")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cluster", action="store_true")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if given.cluster:
-            print(json.dumps(cluster(folder, given.workload, given.trials)))
+            print(json.dumps(cluster(folder, (given.workload, given.profile), given.trials)))
         else:
-            print(json.dumps(kills(folder, given.workload, given.trials, given.moments, given.seed)))
+            print(json.dumps(kills(folder, (given.workload, given.profile), given.trials, given.moments, given.seed)))
 
 
 if __name__ == "__main__":
