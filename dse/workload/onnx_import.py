@@ -14,6 +14,7 @@ from dse.workload.model import Layer, Network
 from dse.workload.onnx_contrib import CONTRIBUTED, is_contributed, stand_in
 from dse.workload.onnx_flow import Flow, Unknown, Unsupported, attributes
 from dse.workload.onnx_formats import SAME, formats_of_layers
+from dse.workload.onnx_learned import initializer_shapes, learned_tables, softmax_inputs, with_bias
 from dse.workload.onnx_names import layer_names
 from dse.workload.onnx_operators import FREE, HANDLERS, LEARNED, MOVING, MULTIPLYING
 from dse.workload.onnx_read import bits_of_type, read_model
@@ -153,10 +154,18 @@ def _walk(flow: Flow, names: Mapping[str, str], source: str) -> tuple[list[tuple
     skipped: list[tuple[Any, float]] = []
     makers = {output: node for node in flow.graph.nodes for output in node.output}
     tables: set[str] = set()
+    products: dict[str, Layer] = {}
+    scores, initializers = softmax_inputs(flow), initializer_shapes(flow)
     for node in flow.graph.nodes:
         if not _runs(flow, node):
             continue
         flow.dynamic.update(name for name in node.output if name)
+        biased = with_bias(flow, node, products)
+        if biased is not None:
+            layers[:] = [(biased, maker) if layer.name == biased.name else (layer, maker) for layer, maker in layers]
+            flow.errors.update(node.output)
+            continue
+        layers += [(layer, node) for layer in learned_tables(flow, node, initializers, tables, scores)]
         name = names.get(node.output[0], node.name) if node.output else node.name
         made: list[Layer] = []
         missed = 0.0 if node.op_type in MOVING else float("nan")
@@ -181,6 +190,7 @@ def _walk(flow: Flow, names: Mapping[str, str], source: str) -> tuple[list[tuple
             table = _table(flow, makers, node)
             made = [replace(made[0], shared=table in tables)]
             tables.add(table)
+            products[node.output[0]] = made[0]
         trained = any(layer.parameters or layer.shared for layer in made) or node.op_type in LEARNED
         if trained or any(tensor in flow.errors for tensor in node.input):
             flow.errors.update(tensor for tensor in node.output if tensor)

@@ -79,45 +79,79 @@ def matmul(flow: Flow, node: Any, name: str, weight: int = 1) -> list[Layer]:
         raise Unknown(f"shapes {list(left)} and {list(right)} cannot be multiplied")
     rows, inner, width = left[-2], left[-1], right[-1]
     batch_left, batch_right = left[:-2], right[:-2]
+    outer = prod(_broadcast(batch_left, batch_right))
     if flow.is_constant(second):
         groups = prod(batch_right)
-        runs = per_sample(flow, max(prod(batch_left) // groups, 1) * rows)
+        runs = per_sample(flow, outer // groups * rows)
         return [_linear(flow, name, runs, groups, width, inner, False, first, second)]
     if flow.is_constant(first):
         groups = prod(batch_left)
-        runs = per_sample(flow, max(prod(batch_right) // groups, 1) * width)
+        runs = per_sample(flow, outer // groups * width)
         return [_linear(flow, name, runs, groups, rows, inner, False, second, first)]
     # Leading axes that only the left operand has share one right operand: they are rows.
-    shared = prod(batch_right) if batch_right else 1
-    outer = max(prod(batch_left), shared)
+    shared = prod(batch_right)
     return [_product(flow, name, shared, outer // shared * rows, width, inner, first, second)]
 
 
+def _broadcast(left: Shape, right: Shape) -> Shape:
+    """Leading axes of a product, as numpy broadcasts them."""
+    length = max(len(left), len(right))
+    pairs = list(zip((1,) * (length - len(left)) + left, (1,) * (length - len(right)) + right, strict=True))
+    if any(a != b and 1 not in (a, b) for a, b in pairs):
+        raise Unknown(f"leading axes {list(left)} and {list(right)} cannot be broadcast")
+    return tuple(max(pair) for pair in pairs)
+
+
 def einsum(flow: Flow, node: Any, name: str) -> list[Layer]:
-    """Einsum of two operands without repeated labels: any contraction is a batched matrix product."""
+    """Einsum of two operands: any contraction is a batched matrix product; of one operand, it multiplies nothing."""
     equation = str(attributes(node).get("equation", "")).replace(" ", "")
-    terms, _, result = equation.partition("->")
+    terms, arrow, result = equation.partition("->")
     operands = terms.split(",")
-    if len(operands) != 2 or not result or "." in equation:
+    shapes = [flow.shape(tensor) for tensor in node.input]
+    if len(operands) != len(shapes):
+        raise Unknown(f"the equation '{equation}' does not fit its operands")
+    if len(operands) == 1:
+        raise Unsupported(0.0)
+    if len(operands) > 2:
         raise Unsupported
+    operands = [_spelled(labels, shape, equation) for labels, shape in zip(operands, shapes, strict=True)]
+    if any(len(set(labels)) != len(labels) for labels in operands):
+        raise Unsupported
+    ellipsis = "".join(sorted({label for labels in operands for label in labels if label.isdigit()}))
+    if not arrow:
+        result = "..." + "".join(
+            sorted(label for label in set("".join(operands)) if "".join(operands).count(label) == 1)
+        )
     sizes: dict[str, int] = {}
-    for labels, tensor in zip(operands, node.input, strict=True):
-        shape = flow.shape(tensor)
-        if len(labels) != len(shape) or len(set(labels)) != len(labels):
-            raise Unknown(f"the equation '{equation}' does not fit its operands")
-        sizes |= dict(zip(labels, shape, strict=True))
-    a, b, out = set(operands[0]), set(operands[1]), set(result)
+    for labels, shape in zip(operands, shapes, strict=True):
+        for label, extent in zip(labels, shape, strict=True):
+            sizes[label] = max(extent, sizes.get(label, 1))
+    # An axis of size 1 is broadcast: the operand does not have it.
+    a, b = (
+        {label for label, extent in zip(labels, shape, strict=True) if extent == sizes[label]}
+        for labels, shape in zip(operands, shapes, strict=True)
+    )
+    out = set(result.replace("...", ellipsis))
 
     def size(labels: set[str]) -> int:
         return prod(sizes[label] for label in labels)
 
-    groups, inner, rows, width = size(a & b & out), size((a & b) - out), size(a - b), size(b - a)
+    # What only one operand has and the result does not is summed before.
+    groups, inner, rows, width = size(a & b & out), size((a & b) - out), size((a & out) - b), size((b & out) - a)
     first, second = node.input
     if flow.is_constant(first):
         first, second, rows, width = second, first, width, rows
     if flow.is_constant(second):
         return [_linear(flow, name, per_sample(flow, rows), groups, width, inner, False, first, second)]
     return [_product(flow, name, groups, rows, width, inner, first, second)]
+
+
+def _spelled(labels: str, shape: Shape, equation: str) -> str:
+    """Labels with an ellipsis written out: digits, counted from the last axis that it stands for."""
+    hidden = len(shape) - len(labels.replace("...", ""))
+    if hidden < 0 or (hidden and "..." not in labels) or hidden > 9:
+        raise Unknown(f"the equation '{equation}' does not fit its operands")
+    return labels.replace("...", "".join(str(hidden - 1 - place) for place in range(hidden)))
 
 
 def recurrent(flow: Flow, node: Any, name: str) -> list[Layer]:

@@ -33,6 +33,10 @@ _FOLDED = frozenset((
 ))  # fmt: skip
 
 
+#: Ending of the names of nodes that stand for initializers in a copy without weights.
+STRIPPED = "/value"
+
+
 Shape = tuple[int, ...]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from dse.errors import InputError
 from dse.workload.onnx_names import layer_names
 from dse.workload.onnx_read import bits_of_type, onnx_library, read_model
+from dse.workload.onnx_shapes import STRIPPED
 
 #: Largest initializer that a stripped copy keeps, elements.
 _STRIP_ABOVE = 256
@@ -42,7 +43,9 @@ def strip_onnx(path: str | Path, out: str | Path) -> None:
         value = onnx.TensorProto(name="value", data_type=item.data_type, dims=[1], raw_data=zero)
         kept.append(shape)
         added.append(
-            onnx.helper.make_node("ConstantOfShape", [shape.name], [item.name], name=f"{item.name}/value", value=value)
+            onnx.helper.make_node(
+                "ConstantOfShape", [shape.name], [item.name], name=f"{item.name}{STRIPPED}", value=value
+            )
         )
     replaced = {node.output[0] for node in added}
     inputs = [item for item in model.graph.input if item.name not in replaced]

@@ -186,6 +186,111 @@ def test_einsum_is_a_batched_product(tmp_path):
     assert (layer.kind, layer.G, layer.N, layer.K, layer.C) == ("matmul", 4, 6, 5, 8)
 
 
+@pytest.mark.parametrize(
+    ("equation", "left", "right", "bounds"),
+    [
+        ("...id,...jd->...ij", [2, 3, 4, 6, 8], [2, 3, 4, 5, 8], ("matmul", 12, 6, 5, 8)),
+        ("bid,bjd", [2, 6, 8], [2, 5, 8], ("matmul", 1, 12, 40, 1)),
+        ("bhid,bkjd->bhij", [2, 4, 6, 8], [2, 1, 5, 8], ("matmul", 1, 24, 5, 8)),
+        ("bqs,bk->bqk", [2, 6, 7], [2, 5], ("matmul", 1, 6, 5, 1)),
+        ("btd,edh->beth", [2, 6, 8], (4, 8, 3), ("fc", 1, 6, 12, 8)),
+        ("beth,ehd->betd", [2, 4, 6, 3], (4, 3, 8), ("fc", 4, 6, 8, 3)),
+    ],
+)
+def test_forms_of_einsum(equation, left, right, bounds, tmp_path):
+    """A label that neither operand shares with the result is summed before; an implied result keeps what occurs once."""
+    learned = isinstance(right, tuple)
+    node = helper.make_node("Einsum", ["x", "z"], ["y"], name="e", equation=equation)
+    inputs = {"x": left} if learned else {"x": left, "z": right}
+    path = save(tmp_path / "m.onnx", [node], inputs, weights={"z": zeros(*right)} if learned else {})
+    (layer,) = only(path)
+    if "->" in equation:
+        assert (layer.kind, layer.G, layer.N, layer.K, layer.C) == bounds
+    else:
+        # i, j and the two d are summed or kept: the implied result is ij, over all of b and d.
+        assert layer.macs * 2 == 2 * 6 * 5 * 8
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "macs"),
+    [
+        ([2, 4, 6, 8], [2, 1, 8, 5], 4 * 6 * 8 * 5),
+        ([2, 1, 6, 8], [2, 4, 8, 5], 4 * 6 * 8 * 5),
+        ([2, 3, 1, 6, 8], [2, 1, 4, 8, 5], 12 * 6 * 8 * 5),
+        ([2, 1, 6, 8], (4, 8, 5), 4 * 6 * 8 * 5),
+        ([2, 6, 8], (8,), 6 * 8),
+    ],
+)
+def test_matmul_broadcasts_leading_axes_of_either_side(left, right, macs, tmp_path):
+    learned = isinstance(right, tuple)
+    node = helper.make_node("MatMul", ["x", "z"], ["y"], name="m")
+    inputs = {"x": left} if learned else {"x": left, "z": right}
+    (layer,) = only(save(tmp_path / "m.onnx", [node], inputs, weights={"z": zeros(*right)} if learned else {}))
+    assert layer.macs == macs
+    assert layer.parameters == (np.prod(right) if learned else 0)
+
+
+def test_biases_and_tables_that_are_sums_are_parameters(tmp_path):
+    """The sum after a product is its bias, positions are a table, a mask that all heads share is nothing learned."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "q.weight"], ["q"]),
+        helper.make_node("Add", ["q.bias", "q"], ["h"], name="q/Add"),
+        helper.make_node("Add", ["h", "positions"], ["p"], name="sum"),
+        helper.make_node("Transpose", ["p"], ["t"], perm=[0, 2, 1]),
+        helper.make_node("MatMul", ["p", "t"], ["s"], name="scores"),
+        helper.make_node("Add", ["s", "mask"], ["m"], name="masked"),
+        helper.make_node("Softmax", ["m"], ["a"], name="soft"),
+        helper.make_node("Unsqueeze", ["a", "axes"], ["u"]),
+        helper.make_node("Conv", ["u", "c.weight"], ["c"]),
+        helper.make_node("Add", ["c", "shift"], ["y"], name="c/Add"),
+    ]
+    weights = {
+        "q.weight": zeros(16, 24),
+        "q.bias": zeros(24),
+        "positions": zeros(1, 12, 24),
+        "mask": zeros(1, 12, 12),
+        "axes": np.array([1]),
+        "c.weight": zeros(8, 1, 3, 3),
+        "shift": zeros(8, 1, 1),
+    }
+    path = save(tmp_path / "m.onnx", nodes, {"x": [4, 12, 16]}, weights=weights)
+    net = import_onnx(path).network
+    layers = {layer.name: layer for layer in net.layers}
+    assert list(layers) == ["q", "positions", "sum", "scores", "masked", "soft", "c"]
+    assert layers["q"].parameters == 16 * 24 + 24
+    assert (layers["positions"].kind, layers["positions"].parameters) == ("embedding", 12 * 24)
+    assert layers["c"].parameters == 8 * 9 + 8
+    assert net.parameters == sum(weights[name].size for name in weights if name not in ("mask", "axes"))
+    strip_onnx(path, tmp_path / "s.onnx")
+    assert import_onnx(tmp_path / "s.onnx").network.layers == net.layers
+
+
+@pytest.mark.parametrize("opset", range(7, onnx.defs.onnx_opset_version() + 1))
+def test_every_operator_set_from_7_on(opset, tmp_path):
+    """A convolution, a reshape, a linear layer and a product of two activations say the same in all of them."""
+    nodes = [
+        helper.make_node("Conv", ["x", "c.weight", "c.bias"], ["c"], strides=[2, 1], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c"], ["r"], name="r"),
+        helper.make_node("Reshape", ["r", "shape"], ["f"]),
+        helper.make_node("MatMul", ["f", "fc.weight"], ["m"]),
+        helper.make_node("Transpose", ["m"], ["t"], perm=[0, 2, 1]),
+        helper.make_node("MatMul", ["m", "t"], ["s"], name="scores"),
+        helper.make_node("Softmax", ["s"], ["y"], name="soft"),
+    ]
+    weights = {
+        "c.weight": zeros(8, 3, 3, 3),
+        "c.bias": zeros(8),
+        "shape": np.array([0, 8, -1]),
+        "fc.weight": zeros(40, 6),
+    }
+    net = import_onnx(save(tmp_path / "m.onnx", nodes, {"x": [2, 3, 10, 8]}, weights=weights, opset=opset)).network
+    assert [(layer.name, layer.macs) for layer in net.mac_layers] == [
+        ("c", 8 * 27 * 40),
+        ("fc", 8 * 40 * 6),
+        ("scores", 8 * 8 * 6),
+    ]
+
+
 def test_embedding_and_norms(tmp_path):
     nodes = [
         helper.make_node("Gather", ["wte.weight", "ids"], ["e"]),
