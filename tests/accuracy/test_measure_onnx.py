@@ -306,9 +306,8 @@ def test_profile_writes_nothing_when_something_is_wrong(tmp_path):
 
 def test_plans_that_lose_nothing_leave_scores_without_a_predictor(model):
     """Top-1 of plans of 12 and 16 bits is that of the network: the scores stay, and a sentence says why there is no link."""
-    opened = open_onnx(model)
-    labels = opened.outputs(IMAGES, {}, {}, {}).argmax(axis=1)
-    found = measure(opened, IMAGES, labels, Settings((12, 16), (12, 16), plans=4))
+    labels = model.outputs(IMAGES, {}, {}, {}).argmax(axis=1)
+    found = measure(model, IMAGES, labels, Settings((12, 16), (12, 16), plans=4))
     assert found.prediction.link is None
     assert found.points == []
     assert any("none of 4 measured plans lost anything" in note for note in found.notes)
