@@ -94,5 +94,10 @@ def test_command_writes_a_folder_and_json(tmp_path):
     assert {path.name for path in (tmp_path / "r").iterdir()} == {"reproduce.html", "reproduce.json", "rows.csv"}
 
 
+def test_help_names_every_study():
+    text = CliRunner().invoke(app, ["reproduce", "--help"]).output
+    assert set(STUDIES) <= set(re.findall(r"\w+", text))
+
+
 def test_every_study_says_what_is_theirs_and_ours():
     assert all(callable(run) and run.__doc__ for run in STUDIES.values())
