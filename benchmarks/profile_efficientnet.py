@@ -166,12 +166,21 @@ def equal_mean_plans(model: Path, photos: Path, out: Path, count: int = 40, seed
     base = opened.outputs(images, {}, {}, ranges)
     random = np.random.default_rng(seed)
     bags = {"weight": np.repeat([4, 5, 6, 8], [14, 12, 12, 12]), "activation": np.repeat([5, 6, 8], [17, 17, 16])}
-    lines = ["weight,activation,kl_nat"]
+    errors = {
+        (layer, bits): opened.tensor_noise(images, layer, "weight", bits, ranges)
+        * float((opened.tensors[opened.details[layer].weight].astype(np.float64) ** 2).sum())
+        for layer in opened.layers
+        for bits in (4, 5, 6, 8)
+    }
+    lines = ["weight,activation,kl_nat,weight_error"]
     for _ in range(count):
         plan = {operand: random.permutation(bag) for operand, bag in bags.items()}
         weight, activation = (dict(zip(opened.layers, map(int, bits), strict=True)) for bits in plan.values())
         divergence = output_score("kl", base, opened.outputs(images, weight, activation, ranges), None)
-        lines.append(",".join(["".join(map(str, bits)) for bits in plan.values()] + [f"{divergence:.6f}"]))
+        error = sum(errors[item] for item in weight.items())
+        lines.append(
+            ",".join(["".join(map(str, bits)) for bits in plan.values()] + [f"{divergence:.6f}", f"{error:.6g}"])
+        )
     out.write_text("\n".join(lines) + "\n")
 
 
