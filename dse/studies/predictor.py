@@ -108,13 +108,13 @@ def hawq_rows() -> list[Row]:
     middles = [name for name in profile.point_names if name not in HAWQ_FIT[:2]]
     for link in LINKS:
         for label, fits in (
-            (", ".join(HAWQ_FIT), [HAWQ_FIT]),
+            (" and ".join(HAWQ_FIT), [HAWQ_FIT]),
             ("both ends and each other point in turn", [(*HAWQ_FIT[:2], middle) for middle in middles]),
         ):
             errors = np.abs(np.concatenate([hold_out(profile, fit, link)["error"] for fit in fits]))
             for statistic, value in (("mean", errors.mean()), ("worst", errors.max())):
-                name = f"{statistic} error of points left out, link {link}"
-                rows.append(Row("HAWQ-V3", name, "points", float(value), assumed=f"fitted to {label}"))
+                name = f"{statistic} error of points left out, {link} link fitted to {label}"
+                rows.append(Row("HAWQ-V3", name, "points", float(value)))
     return rows
 
 
