@@ -32,13 +32,14 @@ dse.explore(
 def explore(out: Path, workload: tuple[str, str], trials: int, scheduler: str = "") -> subprocess.Popen[bytes]:
     """Start a run; it goes on where its folder stands."""
     command = [sys.executable, "-c", RUN, *workload, str(trials), str(out), scheduler]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
 def finished(process: subprocess.Popen[bytes]) -> None:
     """Wait for a run that nobody kills."""
-    if process.wait() != 0:
-        raise SystemExit(f"a run ended with exit code {process.returncode}")
+    _, errors = process.communicate()
+    if process.returncode != 0:
+        raise SystemExit(f"a run ended with exit code {process.returncode}: {errors.decode()}")
 
 
 def kills(folder: Path, workload: tuple[str, str], trials: int, moments: int, seed: int) -> dict:

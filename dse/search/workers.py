@@ -47,12 +47,10 @@ class Workers:
         self.scheduler = scheduler
         self.pool: ProcessPoolExecutor | None = None
         self.client: Any = None
-        self.shared: Any = None
 
     def __enter__(self) -> Workers:
         if self.scheduler is not None:
             self.client = connect(self.scheduler)
-            self.shared = self.client.scatter(self.problem, broadcast=True, hash=False)
         elif self.jobs > 1:
             self.pool = self._pool()
         return self
@@ -99,7 +97,8 @@ class Workers:
         tasks = [
             self.client.submit(
                 run_trials,
-                self.shared,
+                # With every task (some 50 kB): data that only workers hold would be lost with them.
+                self.problem,
                 self.strategy,
                 [values[i] for i in part],
                 first + int(part[0]),
@@ -127,7 +126,7 @@ def connect(scheduler: str) -> Any:
     except ImportError:
         raise InputError("--scheduler", ["needs Dask: pip install 'dse[dask]'"]) from None
     try:
-        return client(scheduler, timeout=10, set_as_default=False)
+        return client(scheduler, timeout=20, set_as_default=False)
     except (OSError, ValueError) as error:
         raise InputError("--scheduler", [f"no Dask scheduler answers at {scheduler}: {error}"]) from None
 
