@@ -21,8 +21,12 @@ from dse.workload.onnx_vector import layer_norm
 #: Operators whose first output has the shape of their first input.
 _SAME_SHAPE = (
     "FastGelu", "Gelu", "BiasGelu", "QuickGelu", "SimplifiedLayerNormalization", "SkipLayerNormalization",
-    "SkipSimplifiedLayerNormalization", "RotaryEmbedding", "MultiHeadAttention", "GroupQueryAttention",
+    "SkipSimplifiedLayerNormalization", "RotaryEmbedding", "MultiHeadAttention", "GroupQueryAttention", "LayerNormalization",
 )  # fmt: skip
+#: Operators of onnxruntime's optimizer that stand among the standard ones whatever the operator set.
+_ANYWHERE = ("SimplifiedLayerNormalization", "LayerNormalization")
+#: Attention with its projection of query, key and value, and the input that holds its past.
+_PROJECTING = {"Attention": 4, "QAttention": 8}
 _PRODUCTS = ("MatMulNBits", "MatMulIntegerToFloat", "DynamicQuantizeMatMul")
 #: Where a further output repeats the shape of the first input.
 _SUM_OUTPUT = {"SkipLayerNormalization": 3, "SkipSimplifiedLayerNormalization": 3}
@@ -30,8 +34,8 @@ _SUM_OUTPUT = {"SkipLayerNormalization": 3, "SkipSimplifiedLayerNormalization": 
 
 def is_contributed(node: Any) -> bool:
     """Whether a node needs a stand-in."""
-    return node.op_type in (*_SAME_SHAPE, *_PRODUCTS) and (
-        node.domain == "com.microsoft" or node.op_type == "SimplifiedLayerNormalization"
+    return node.op_type in (*_SAME_SHAPE, *_PRODUCTS, *_PROJECTING) and (
+        node.domain == "com.microsoft" or node.op_type in _ANYWHERE
     )
 
 
@@ -57,6 +61,9 @@ def stand_in(onnx: Any, node: Any, known: Mapping[str, Shape]) -> tuple[list[Any
         return product(flags.get("K", 1), flags.get("N", 1)), weights
     if node.op_type in _PRODUCTS:
         return [make("MatMul", list(node.input[:2]), [first])], weights
+    if node.op_type in _PROJECTING:
+        inner, width = known.get(node.input[1]) or (1, 3)
+        return product(inner, flags.get("qkv_hidden_sizes", [width // 3] * 3)[2]), weights
     if node.op_type == "GroupQueryAttention" and not node.input[1]:
         width = _head_width(node, known)
         heads, pairs = flags.get("num_heads", 1), flags.get("kv_num_heads", 1)
@@ -105,6 +112,37 @@ def multi_head_attention(flow: Flow, node: Any, name: str) -> list[Layer]:
     return attention_layers(flow, node, name, query[0], heads, heads, query[1], past + columns, width, width, past > 0)
 
 
+def projecting_attention(flow: Flow, node: Any, name: str) -> list[Layer]:
+    """Attention and QAttention: the projection of query, key and value in one, then the products."""
+    flags, read, matrix = attributes(node), flow.shape(node.input[0]), flow.shape(node.input[1])
+    heads, place = flags.get("num_heads", 0), _PROJECTING[node.op_type]
+    sizes = flags.get("qkv_hidden_sizes", [matrix[-1] // 3] * 3)
+    if len(read) != 3 or len(matrix) != 2 or heads < 1 or sum(sizes) != matrix[1] or matrix[0] != read[2]:
+        raise Unknown(f"an input of shape {list(read)} and weights of shape {list(matrix)} make no attention")
+    past = flow.shape(node.input[place])[3] if len(node.input) > place and node.input[place] else 0
+    samples = read[0] // flow.batch if read[0] % flow.batch == 0 else read[0]
+    projection = Layer(
+        name=f"{name}.in_proj", kind="fc", N=samples * read[1], K=matrix[1], C=matrix[0],
+        bias=len(node.input) > 2 and bool(node.input[2]), passes=flow.mac_passes(node.input[0], node.input[1]),
+    )  # fmt: skip
+    columns, cached = past + read[1], past > 0
+    products = attention_layers(
+        flow,
+        node,
+        name,
+        read[0],
+        heads,
+        heads,
+        read[1],
+        columns,
+        sizes[0] // heads,
+        sizes[2] // heads,
+        cached,
+        learned=True,
+    )
+    return [projection, *products]
+
+
 def skip_norm(flow: Flow, node: Any, name: str) -> list[Layer]:
     """A sum and a norm in one: ``input, skip, scale, shift``."""
     shape = flow.sample(node.input[0])
@@ -123,6 +161,8 @@ CONTRIBUTED: Mapping[str, Handler] = {
     "DynamicQuantizeMatMul": matmul,
     "GroupQueryAttention": grouped_query_attention,
     "MultiHeadAttention": multi_head_attention,
+    "Attention": projecting_attention,
+    "QAttention": projecting_attention,
     "SimplifiedLayerNormalization": layer_norm,
     "SkipLayerNormalization": skip_norm,
     "SkipSimplifiedLayerNormalization": skip_norm,

@@ -36,7 +36,10 @@ def formats_of_layers(graph: OnnxGraph, layers: list[tuple[Layer, Any]]) -> dict
             result[layer.name] = (packed, _format(graph, makers, read, False))
             continue
         weight = node.input[place] if layer.kind != "matmul" or len(node.input) > place else read
-        result[layer.name] = (_format(graph, makers, weight, True), _format(graph, makers, read, False))
+        kind = _format(graph, makers, weight, True)
+        if place == 3 and kind.startswith("int") and prod(graph.shapes.get(node.input[4]) or (1,)) > 1:
+            kind = f"{kind}:channel"
+        result[layer.name] = (kind, _format(graph, makers, read, False))
     integers = any(name.startswith(("int", "uint")) for pair in result.values() for name in pair)
     return result if integers else {}
 

@@ -17,7 +17,8 @@ from dse.workload.onnx_formats import SAME, formats_of_layers
 from dse.workload.onnx_learned import initializer_shapes, learned_tables, softmax_inputs, with_bias
 from dse.workload.onnx_names import layer_names
 from dse.workload.onnx_operators import FREE, HANDLERS, LEARNED, MOVING, MULTIPLYING
-from dse.workload.onnx_read import bits_of_type, read_model
+from dse.workload.onnx_read import bits_of_type, onnx_library, read_model
+from dse.workload.onnx_rewrite import rewrite
 from dse.workload.onnx_shapes import OnnxGraph, Shape, resolve_shapes
 
 #: Data types of indices and shapes (int32, int64, bool), and how many of them a shape has at most.
@@ -93,6 +94,7 @@ def import_onnx(
         for node, name in zip(model.graph.node, layer_names(model.graph), strict=True)
         if node.output
     }
+    rewrite(onnx_library("dse import"), model, names)
     graph = resolve_shapes(model, source, dims or {}, _stand_in)
     samples = _samples(graph)
     flow = Flow(graph, samples)
@@ -165,6 +167,8 @@ def _walk(flow: Flow, names: Mapping[str, str], source: str) -> tuple[list[tuple
             layers[:] = [(biased, maker) if layer.name == biased.name else (layer, maker) for layer, maker in layers]
             flow.errors.update(node.output)
             continue
+        if node.op_type in SAME and node.input[0] in products and node.output:
+            products[node.output[0]] = products[node.input[0]]
         layers += [(layer, node) for layer in learned_tables(flow, node, initializers, tables, scores)]
         name = names.get(node.output[0], node.name) if node.output else node.name
         made: list[Layer] = []

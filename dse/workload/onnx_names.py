@@ -7,7 +7,9 @@ from typing import Any
 #: Operators that hand a weight on: its name is that of the tensor behind them.
 _PASSED_ON = ("Transpose", "Identity", "Cast", "QuantizeLinear", "DequantizeLinear")
 #: Which input is the weight, where it is not the second.
-_WEIGHT_INPUT = {"Gather": 0, "QLinearConv": 3, "QLinearMatMul": 3}
+_WEIGHT_INPUT = {"Gather": 0, "QLinearConv": 3, "QLinearMatMul": 3, "QGemm": 3}
+#: What onnxruntime appends to the name of a weight that it quantizes.
+_QUANTIZED = "_quantized"
 #: Operators that only hold values; they do not count as positions.
 _VALUES = ("Constant", "ConstantOfShape")
 
@@ -37,8 +39,9 @@ def _module(node: Any, producers: dict[str, Any]) -> str:
     place = _WEIGHT_INPUT.get(node.op_type, 1)
     tensor = node.input[place] if len(node.input) > place else ""
     seen = set()
-    while tensor and not tensor.endswith(".weight") and tensor not in seen:
+    while tensor and not tensor.removesuffix(_QUANTIZED).endswith(".weight") and tensor not in seen:
         seen.add(tensor)
         behind = producers.get(tensor)
         tensor = behind.input[0] if behind is not None and behind.op_type in _PASSED_ON and behind.input else ""
+    tensor = tensor.removesuffix(_QUANTIZED)
     return tensor.removesuffix(".weight") if tensor.endswith(".weight") else ""

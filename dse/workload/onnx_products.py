@@ -195,14 +195,14 @@ def attention(flow: Flow, node: Any, name: str) -> list[Layer]:
 
 def attention_layers(
     flow: Flow, node: Any, name: str, samples: int, heads: int, pairs: int, rows: int, columns: int, inner: int, width: int,
-    cached: bool,
+    cached: bool, learned: bool = False,
 ) -> list[Layer]:  # fmt: skip
-    """Layers of an attention of ``heads`` query heads and ``pairs`` key and value heads."""
+    """Layers of an attention of ``heads`` query and ``pairs`` key and value heads; ``learned`` if their projection is its own."""
     if min(heads, pairs, rows, columns, inner, width) < 1 or heads % pairs:
         raise Unknown(f"{heads} query heads and {pairs} key heads of {inner} make no attention")
     samples = samples // flow.batch if samples % flow.batch == 0 else samples
     runs = heads // pairs * rows
-    q, k, v = (name_ in flow.errors for name_ in node.input[:3])
+    q, k, v = (True,) * 3 if learned else (name_ in flow.errors for name_ in node.input[:3])
     both = ("backward_data",)
     scores = ("forward", *both * q, *("backward_weight",) * k)
     context = ("forward", *both * (q or k), *("backward_weight",) * v)
