@@ -24,6 +24,7 @@ from dse.studies import (
     dynasty,
     fractrain,
     mls,
+    predictor,
     side_by_side,
 )
 from dse.studies.page import page_html
@@ -39,6 +40,7 @@ STUDIES: dict[str, Callable[[], Study]] = {
     "fractrain": fractrain.study,
     "accuracy_booster": accuracy_booster.study,
     "actnn": actnn.study,
+    "predictor": predictor.study,
     "ablation": ablation.study,
     "side_by_side": side_by_side.study,
 }
