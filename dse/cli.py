@@ -605,8 +605,8 @@ def compare(runs: Annotated[list[Path], typer.Argument(help="Two or more run fol
 
 
 @app.command(
-    epilog="Studies: cpt, better_schedules, adapt, mls, dynasty, fractrain, accuracy_booster, actnn, fashion_mnist, ablation, "
-    "side_by_side. Example: dse reproduce cpt adapt"
+    epilog="Studies: cpt, better_schedules, adapt, mls, dynasty, fractrain, accuracy_booster, actnn, fashion_mnist, predictor, "
+    "ablation, side_by_side. Example: dse reproduce cpt adapt"
 )
 def reproduce(
     names: Annotated[list[str] | None, typer.Argument(help="Studies; default: all.")] = None,
