@@ -11,8 +11,9 @@ from dse.precision.formats import (
     parse_format,
     stored_bits,
 )
+from dse.precision.phases import Phase
 from dse.precision.plans import Choices, Pairs, Plan
-from dse.precision.schedules import Phase, Schedule
+from dse.precision.schedules import Schedule
 
 __all__ = [
     "MAC_OPERANDS",

@@ -8,40 +8,35 @@ the cost of the plan of the mean width: costs are convex in bits.
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import TypeAlias
-
-import numpy as np
-from numpy.typing import NDArray
 
 from dse.errors import InputError, Problem
 from dse.precision.cells import OPERANDS
 from dse.precision.formats import format_problem
-from dse.precision.plan_file import is_path, short_formats
-from dse.precision.plan_rules import Given, NamedNetwork, has_macs
+from dse.precision.phases import (
+    Formats,
+    Phase,
+    Value,
+    by_layer,
+    forward_formats,
+    given_formats,
+    merged,
+    plan_label,
+    runs,
+    widened,
+)
+from dse.precision.plan_rules import Given, NamedNetwork
 from dse.precision.plans import Plan
 from dse.precision.policies import loss_plateaus
 from dse.precision.profiles import BETTER_SCHEDULES, CHAINS, CURVES, MAX_ITERATIONS, cycle_widths
 from dse.precision.schedule_file import placed, read_schedule
+from dse.precision.schedule_rules import bounds_problems, integer_problems, require, width_name, width_problems
 from dse.precision.trace_file import Trace, read_trace
 from dse.yaml_input import suggest
-
-#: A format for all layers, or (layer, format) pairs; layers may be called ``layer0``, ``layer1``, ... by their position.
-Value: TypeAlias = str | tuple[tuple[str, str], ...]
-Formats: TypeAlias = tuple[tuple[str, Value], ...]
-
-
-@dataclass(frozen=True)
-class Phase:
-    """A stretch of iterations with the same formats: by operand, or a plan of one network, or its file."""
-
-    iterations: int
-    formats: Formats | Plan | Path
 
 
 @dataclass(frozen=True)
@@ -68,8 +63,8 @@ class Schedule:
     @classmethod
     def static(cls, plan: str | Plan, iterations: int) -> Schedule:
         """One plan throughout; ``plan`` as ``w8a8e8``, the path of a plan's YAML, or a :class:`Plan`."""
-        _require(_integer("iterations", iterations, 1))
-        return cls(f"static {_label(plan)}", (Phase(int(iterations), _formats(plan, "plan")),))
+        require(integer_problems("iterations", iterations, 1))
+        return cls(f"static {plan_label(plan)}", (Phase(int(iterations), given_formats(plan, "plan")),))
 
     @classmethod
     def cyclic(
@@ -100,20 +95,20 @@ class Schedule:
             ``int`` or ``bfp``: what to put before a width.
         """
         problems = [
-            *_integer("iterations", iterations, 1, MAX_ITERATIONS),
-            *_integer("cycles", cycles, 1),
-            *_widths(family, low, high, backward),
+            *integer_problems("iterations", iterations, 1, MAX_ITERATIONS),
+            *integer_problems("cycles", cycles, 1),
+            *bounds_problems(family, low, high, backward),
         ]
         if not problems and cycles > iterations:
             problems.append(Problem("cycles", f"expected at most one cycle per iteration ({iterations}), got {cycles}"))
         problems += [] if curve in CURVES else [Problem("curve", f"unknown curve '{curve}'{suggest(curve, CURVES)}")]
         problems += [] if chain in CHAINS else [Problem("chain", f"unknown chain '{chain}'{suggest(chain, CHAINS)}")]
-        _require(problems)
+        require(problems)
         widths = cycle_widths(curve, chain, int(low), int(high), int(cycles), int(iterations))
-        error = _width(family, backward)
+        error = width_name(family, backward)
         label = "cyclic" if (curve, chain) == ("cosine", "repeated") else f"{curve} {chain.replace('_', ' ')}"
-        settings = {b: _forward(f"{family}{b}", error) for b in range(int(low), int(high) + 1)}
-        phases = [Phase(length, settings[width]) for width, length in _runs(widths)]
+        settings = {b: forward_formats(f"{family}{b}", error) for b in range(int(low), int(high) + 1)}
+        phases = [Phase(length, settings[width]) for width, length in runs(widths)]
         return cls(f"{label} {low}-{high}/{backward}, {cycles} cycles", tuple(phases))
 
     @classmethod
@@ -146,10 +141,12 @@ class Schedule:
             First iteration of each further pair of widths, increasing, inside the run. Fewer switches than
             pairs: the last pairs are never reached, as when the loss did not settle.
         """
-        problems = _integer("iterations", iterations, 1)
-        problems += [problem for k, mark in enumerate(switches) for problem in _integer(f"switches[{k}]", mark, 1)]
+        problems = integer_problems("iterations", iterations, 1)
+        problems += [
+            problem for k, mark in enumerate(switches) for problem in integer_problems(f"switches[{k}]", mark, 1)
+        ]
         for key, widths in (("forward", forward), ("backward", backward)):
-            problems += [p for k, width in enumerate(widths) for p in _one_width(f"{key}[{k}]", family, width)]
+            problems += [p for k, width in enumerate(widths) for p in width_problems(f"{key}[{k}]", family, width)]
         if not forward or len(forward) != len(backward):
             problems.append(
                 Problem("backward", f"expected as many widths as forward ({len(forward)}), got {len(backward)}")
@@ -165,13 +162,13 @@ class Schedule:
             problems.append(
                 Problem("switches", f"expected increasing iterations between 0 and {iterations}, got {list(switches)}")
             )
-        _require(problems)
+        require(problems)
         phases = [
-            Phase(int(after - before), _forward(f"{family}{b}", f"{family}{g}"))
+            Phase(int(after - before), forward_formats(f"{family}{b}", f"{family}{g}"))
             for (before, after), b, g in zip(pairwise(marks), forward, backward, strict=False)
         ]
         steps = "-".join(map(str, forward)) + "/" + "-".join(map(str, backward))
-        return cls(f"progressive {steps}", _merged(phases))
+        return cls(f"progressive {steps}", merged(phases))
 
     @classmethod
     def progressive_from_losses(
@@ -190,7 +187,7 @@ class Schedule:
         losses
             Mean training loss of each epoch of the whole run.
         """
-        problems = _integer("iterations_per_epoch", iterations_per_epoch, 1)
+        problems = integer_problems("iterations_per_epoch", iterations_per_epoch, 1)
         if not len(losses):
             problems.append(Problem("losses", "expected the loss of at least one epoch, got none: zero iterations"))
         problems += [
@@ -200,7 +197,7 @@ class Schedule:
         ]
         for key, value in (("threshold", threshold), ("decay", decay)):
             problems += [] if value >= 0.0 else [Problem(key, f"expected a number >= 0, got {value}")]
-        _require(problems)
+        require(problems)
         epochs = loss_plateaus(losses, threshold=threshold, decay=decay, switches=len(forward) - 1)
         total = len(losses) * iterations_per_epoch
         marks = [epoch * iterations_per_epoch for epoch in epochs if epoch < len(losses)]
@@ -209,16 +206,16 @@ class Schedule:
     @classmethod
     def piecewise(cls, parts: Sequence[tuple[int, str | Plan]], iterations_per_epoch: int = 1) -> Schedule:
         """Plans by epochs: ``[(159, "bfp4:64"), (1, "bfp6:64")]`` (Accuracy Booster: HBFP4, HBFP6 in the last epoch)."""
-        problems = _integer("iterations_per_epoch", iterations_per_epoch, 1)
+        problems = integer_problems("iterations_per_epoch", iterations_per_epoch, 1)
         problems += [] if len(parts) else [Problem("parts", "expected at least one, got none: zero iterations")]
         for index, (epochs, _) in enumerate(parts):
-            problems += _integer(f"parts[{index}].epochs", epochs, 1)
-        _require(problems)
+            problems += integer_problems(f"parts[{index}].epochs", epochs, 1)
+        require(problems)
         phases = [
-            Phase(int(epochs * iterations_per_epoch), _formats(plan, f"parts[{index}].plan"))
+            Phase(int(epochs * iterations_per_epoch), given_formats(plan, f"parts[{index}].plan"))
             for index, (epochs, plan) in enumerate(parts)
         ]
-        return cls("piecewise " + ", ".join(_label(plan) for _, plan in parts), _merged(phases))
+        return cls("piecewise " + ", ".join(plan_label(plan) for _, plan in parts), merged(phases))
 
     @classmethod
     def traced(
@@ -245,10 +242,10 @@ class Schedule:
         """
         trace = trace if isinstance(trace, Trace) else read_trace(trace, family)
         names = tuple(layers) if layers is not None else trace.layers
-        problems = _integer("iterations", iterations, 1) if iterations is not None else []
-        if backward is not None and (message := format_problem(_width(family, backward))):
+        problems = integer_problems("iterations", iterations, 1) if iterations is not None else []
+        if backward is not None and (message := format_problem(width_name(family, backward))):
             problems.append(Problem("backward", message))
-        _require(problems)
+        require(problems)
         if len(names) != len(trace.layers):
             raise InputError(
                 trace.source,
@@ -268,9 +265,12 @@ class Schedule:
                     (name, f"{family}{width}") for name, width in zip(names, row, strict=True) if name
                 )
                 phases.append(
-                    Phase(after - before, _forward(forward, forward if backward is None else _width(family, backward)))
+                    Phase(
+                        after - before,
+                        forward_formats(forward, forward if backward is None else width_name(family, backward)),
+                    )
                 )
-        return cls(f"traced {Path(trace.source).stem}", _merged(phases))
+        return cls(f"traced {Path(trace.source).stem}", merged(phases))
 
     @classmethod
     def load(cls, path: str | Path) -> Schedule:
@@ -292,7 +292,7 @@ class Schedule:
 
     def keep(self, layers: Mapping[str, str]) -> Schedule:
         """The same schedule with some layers kept at a format (weight and activation)."""
-        _require(
+        require(
             [Problem(f"keep.{layer}", problem) for layer, name in layers.items() if (problem := format_problem(name))]
         )
         return replace(self, kept=tuple({**dict(self.kept), **layers}.items()))
@@ -300,7 +300,7 @@ class Schedule:
     def with_operand(self, operand: str, name: str) -> Schedule:
         """The same schedule with an operand that the phases leave out, such as the stash, in a format of its own."""
         problem = format_problem(name) if operand in OPERANDS else f"unknown operand{suggest(operand, OPERANDS)}"
-        _require([Problem(f"formats.{operand}", problem)] if problem else [])
+        require([Problem(f"formats.{operand}", problem)] if problem else [])
         return replace(self, fixed=tuple({**dict(self.fixed), operand: name}.items()))
 
     def rounded_up(self, widths: Sequence[int]) -> Schedule:
@@ -322,15 +322,15 @@ class Schedule:
         phases = []
         for phase in self.phases:
             if isinstance(phase.formats, tuple):
-                cells = tuple((operand, _rounded_up(value, widths, problems)) for operand, value in phase.formats)
+                cells = tuple((operand, widened(value, widths, problems)) for operand, value in phase.formats)
                 phases.append(replace(phase, formats=cells))
             else:
                 problems.append(Problem("phases", "a plan or its file has no widths to round up; give formats"))
-        _require(problems)
-        kept = tuple((layer, str(_rounded_up(name, widths, problems))) for layer, name in self.kept)
-        _require(problems)
+        require(problems)
+        kept = tuple((layer, str(widened(name, widths, problems))) for layer, name in self.kept)
+        require(problems)
         label = f"{self.name}, rounded up to {', '.join(map(str, sorted(widths)))} bits"
-        return replace(self, name=label, phases=_merged(phases), kept=kept)
+        return replace(self, name=label, phases=merged(phases), kept=kept)
 
     @property
     def iterations(self) -> int:
@@ -382,109 +382,9 @@ class Schedule:
                 plan = plan.with_operand(operand, name)
         else:
             given: dict[str, Given | Mapping[str, Given]] = {
-                operand: value if isinstance(value, str) else _by_layer(value, net, self.name)
+                operand: value if isinstance(value, str) else by_layer(value, net, self.name)
                 for operand, value in formats
             }
             given |= dict(self.fixed)
             plan = Plan.from_formats(net, given, default=given.get("activation") if "error" not in given else None)  # type: ignore[arg-type]
         return plan.keep(dict(self.kept)) if self.kept else plan
-
-
-def _forward(forward: Value, error: Value) -> Formats:
-    return (("weight", forward), ("activation", forward), ("error", error))
-
-
-def _formats(plan: str | Plan, where: str) -> Formats | Plan | Path:
-    if isinstance(plan, Plan):
-        return plan
-    if is_path(plan):
-        return Path(plan)
-    try:
-        short = short_formats(plan)
-    except InputError as error:
-        raise InputError(
-            "schedule", [Problem(where, f"'{plan}' {problem.message}") for problem in error.problems]
-        ) from None
-    return tuple({"error": short["activation"], **short}.items())
-
-
-def _rounded_up(value: Value, widths: Sequence[int], problems: list[Problem]) -> Value:
-    if not isinstance(value, str):
-        return tuple((layer, str(_rounded_up(name, widths, problems))) for layer, name in value)
-    found = re.fullmatch(r"(int|bfp)([0-9]+)(.*)", value)
-    if found is None:
-        return value
-    wide = [width for width in sorted(widths) if width >= int(found[2])]
-    if not wide:
-        problems.append(Problem(value, f"is wider than the hardware's widths ({', '.join(map(str, sorted(widths)))})"))
-        return value
-    return f"{found[1]}{wide[0]}{found[3]}"
-
-
-def _label(plan: str | Plan) -> str:
-    return plan.label if isinstance(plan, Plan) else Path(plan).stem if is_path(plan) else plan
-
-
-def _by_layer(value: tuple[tuple[str, str], ...], net: NamedNetwork, name: str) -> dict[str, Given]:
-    """Formats by the network's own names; ``layer0``, ... are the layers with MACs by position."""
-    known = {layer.name for layer in net.layers}
-    positions = [re.fullmatch(r"layer([0-9]+)", layer) for layer, _ in value]
-    if not all(positions) or any(layer in known for layer, _ in value):
-        return dict(value)
-    macs = [layer.name for layer in net.layers if has_macs(layer)]
-    if len(macs) != len(value):
-        raise InputError(
-            f"schedule '{name}'",
-            [
-                f"it has {len(value)} layers, '{net.name}' has {len(macs)} with MACs; name the layer of each column in "
-                "'layers', null for one that the network lacks"
-            ],
-        )
-    return dict(zip(macs, (form for _, form in value), strict=True))
-
-
-def _runs(widths: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """(width, length) of each run of equal widths."""
-    starts = np.flatnonzero(np.diff(widths, prepend=widths[0] - 1))
-    lengths = np.diff(np.append(starts, len(widths)))
-    return list(zip(widths[starts].tolist(), lengths.tolist(), strict=True))
-
-
-def _merged(phases: Sequence[Phase]) -> tuple[Phase, ...]:
-    """Phases with equal neighbours joined."""
-    result: list[Phase] = []
-    for phase in phases:
-        if result and result[-1].formats == phase.formats:
-            result[-1] = replace(phase, iterations=phase.iterations + result[-1].iterations)
-        else:
-            result.append(phase)
-    return tuple(result)
-
-
-def _width(family: str, given: int | str) -> str:
-    return given if isinstance(given, str) else f"{family}{given}"
-
-
-def _widths(family: str, low: int, high: int, backward: int | str) -> list[Problem]:
-    problems = [*_one_width("low", family, low), *_one_width("high", family, high)]
-    if not problems and low > high:
-        problems.append(Problem("low", f"the bounds cross: low is {low}, high is {high}"))
-    message = format_problem(_width(family, backward))
-    return [*problems, *([Problem("backward", message)] if message else [])]
-
-
-def _one_width(where: str, family: str, bits: int) -> list[Problem]:
-    message = format_problem(f"{family}{bits}")
-    return _integer(where, bits, 1) or ([Problem(where, message)] if message else [])
-
-
-def _integer(where: str, value: int, least: int, most: int | None = None) -> list[Problem]:
-    sound = isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= least
-    if sound and most is not None and value > most:
-        return [Problem(where, f"expected at most {most:,}, got {value:,}")]
-    return [] if sound else [Problem(where, f"expected an integer >= {least}, got {value!r}")]
-
-
-def _require(problems: Sequence[Problem]) -> None:
-    if problems:
-        raise InputError("schedule", list(dict.fromkeys(problems)))

@@ -15,7 +15,7 @@ import pandas as pd
 from dse.errors import InputError
 from dse.hardware.model import Hardware
 from dse.precision import Plan, Schedule
-from dse.precision.schedules import Phase
+from dse.precision.phases import Phase
 from dse.search.archive import OBJECTIVES, Found
 from dse.search.inner import certified
 from dse.search.pareto import pareto_mask

@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 from dse.errors import InputError, Problem
 from dse.precision.cells import Histogram
 from dse.precision.formats import format_problem, parse_format
+from dse.precision.phases import Phase
 from dse.precision.plan_rules import NamedNetwork
 from dse.precision.plans import Plan
-from dse.precision.schedules import Phase, Schedule
+from dse.precision.schedules import Schedule
 
 
 class Epoch(NamedTuple):
