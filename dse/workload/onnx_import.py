@@ -11,13 +11,14 @@ from typing import Any
 from dse.errors import InputError, Problem
 from dse.workload.build import MAX_MACS
 from dse.workload.model import Layer, Network
+from dse.workload.onnx_branches import inline_branches
 from dse.workload.onnx_contrib import CONTRIBUTED, is_contributed, stand_in
 from dse.workload.onnx_flow import Flow, Unknown, Unsupported, attributes
 from dse.workload.onnx_formats import SAME, formats_of_layers
 from dse.workload.onnx_learned import initializer_shapes, learned_tables, softmax_inputs, with_bias
 from dse.workload.onnx_names import layer_names
 from dse.workload.onnx_operators import FREE, HANDLERS, LEARNED, MOVING, MULTIPLYING
-from dse.workload.onnx_read import bits_of_type, onnx_library, read_model
+from dse.workload.onnx_read import bits_of_type, check_graph, onnx_library, read_model
 from dse.workload.onnx_rewrite import rewrite
 from dse.workload.onnx_shapes import OnnxGraph, Shape, resolve_shapes
 
@@ -89,12 +90,15 @@ def import_onnx(
     if batch is not None and not 1 <= batch <= 2**31:
         raise InputError("--batch", [f"expected an integer from 1 to 2^31, got {batch}"])
     model = read_model(path)
+    onnx = onnx_library("dse import")
+    if inline_branches(onnx, model):
+        check_graph(onnx, model, source)
     names = {
         node.output[0]: name
         for node, name in zip(model.graph.node, layer_names(model.graph), strict=True)
         if node.output
     }
-    rewrite(onnx_library("dse import"), model, names)
+    rewrite(onnx, model, names)
     graph = resolve_shapes(model, source, dims or {}, _stand_in)
     samples = _samples(graph)
     flow = Flow(graph, samples)

@@ -67,10 +67,22 @@ def read_model(path: str | Path) -> Any:
     _check_versions(onnx, model, source)
     _check_names(model, source)
     model = _inlined(onnx, model, source)
+    check_graph(onnx, model, source)
+    return model
+
+
+def check_graph(onnx: Any, model: Any, source: str) -> None:
+    """Check names, initializers and the order of the operators, which are sorted if need be.
+
+    Raises
+    ------
+    InputError
+        See :func:`read_model`.
+    """
+    _check_names(model, source)
     problems = [*_initializer_problems(onnx, model.graph), *_graph_problems(model.graph)]
     if problems:
         raise InputError(source, problems[:20])
-    return model
 
 
 def _check_versions(onnx: Any, model: Any, source: str) -> None:

@@ -291,6 +291,27 @@ def test_every_operator_set_from_7_on(opset, tmp_path):
     ]
 
 
+def test_of_a_condition_the_larger_branch_is_taken(tmp_path):
+    def branch(name, weights):
+        nodes = [
+            helper.make_node("MatMul", [name + str(i) if i else "x", w], [f"{name}{i + 1}"], name=w)
+            for i, w in enumerate(weights)
+        ]
+        made = helper.make_tensor_value_info(f"{name}{len(weights)}", TensorProto.FLOAT, [4, 8])
+        inner = [numpy_helper.from_array(zeros(8, 8), w) for w in weights]
+        return helper.make_graph(nodes, name, [], [made], inner)
+
+    nodes = [
+        helper.make_node("If", ["c"], ["i"], then_branch=branch("t", ["w1"]), else_branch=branch("e", ["w2", "w3"])),
+        helper.make_node("MatMul", ["i", "head"], ["y"], name="head"),
+    ]
+    inputs = {"x": [4, 8], "c": (TensorProto.BOOL, [])}
+    found = import_onnx(save(tmp_path / "m.onnx", nodes, inputs, weights={"head": zeros(8, 2)}))
+    assert [(layer.name, layer.macs) for layer in found.network.mac_layers] == [("w2", 64), ("w3", 64), ("head", 16)]
+    assert found.network.parameters == 64 + 64 + 16
+    assert not found.skipped
+
+
 def test_embedding_and_norms(tmp_path):
     nodes = [
         helper.make_node("Gather", ["wte.weight", "ids"], ["e"]),
