@@ -15,6 +15,7 @@ from dse.errors import InputError, Problem
 from dse.precision.plan_file import is_path, short_formats
 from dse.precision.plan_rules import Given, NamedNetwork, has_macs
 from dse.precision.plans import Plan
+from dse.yaml_input import suggest
 
 #: A format for all layers, or (layer, format) pairs; layers may be called ``layer0``, ``layer1``, ... by their position.
 Value: TypeAlias = str | tuple[tuple[str, str], ...]
@@ -78,9 +79,20 @@ def by_layer(value: tuple[tuple[str, str], ...], net: NamedNetwork, name: str) -
     """Formats by the network's own names; ``layer0``, ... are the layers with MACs by position."""
     known = {layer.name for layer in net.layers}
     positions = [re.fullmatch(r"layer([0-9]+)", layer) for layer, _ in value]
-    if not all(positions) or any(layer in known for layer, _ in value):
-        return dict(value)
     macs = [layer.name for layer in net.layers if has_macs(layer)]
+    if not all(positions) or any(layer in known for layer, _ in value):
+        given: dict[str, Given] = dict(value)
+        missing = [layer for layer in macs if layer not in given]
+        found = [
+            f"no such layer in '{net.name}': {layer}{suggest(layer, macs)}" for layer in given if layer not in known
+        ]
+        if missing:
+            found.append(
+                f"missing layers of '{net.name}': {', '.join(missing[:8])}{' ...' if len(missing) > 8 else ''}"
+            )
+        if found:
+            raise InputError(f"schedule '{name}'", found)
+        return given
     if len(macs) != len(value):
         raise InputError(
             f"schedule '{name}'",

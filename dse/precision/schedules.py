@@ -253,10 +253,12 @@ class Schedule:
             )
         starts = trace.iterations
         end = iterations if iterations is not None else starts[-1] + (starts[-1] - starts[-2] if len(starts) > 1 else 0)
-        if end < max(starts[-1], 1):
+        if end == 0:
+            raise InputError(trace.source, [Problem("iterations", "one row does not say how long it holds; give them")])
+        if end < starts[-1]:
             raise InputError(
                 trace.source,
-                [Problem("iterations", f"expected at least {max(starts[-1], 1)}, where the trace ends, got {end}")],
+                [Problem("iterations", f"expected at least {starts[-1]}, where the trace ends, got {end}")],
             )
         phases = []
         for row, (before, after) in zip(trace.widths, pairwise((*starts, end)), strict=True):

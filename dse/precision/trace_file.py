@@ -11,7 +11,8 @@ from dse.errors import InputError, Problem
 from dse.precision.formats import format_problem
 
 _SHOWN = 20
-_CLOCK = "batch_iteration"
+#: What the column of iterations may be called; the first is AdaPT's.
+_CLOCKS = ("batch_iteration", "iteration")
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Trace:
 
 
 def read_trace(path: str | Path, family: str = "int") -> Trace:
-    """Read ``batch_iteration,layer0,layer1,...``.
+    """Read ``batch_iteration,layer0,layer1,...``; ``iteration`` is as good a name.
 
     Raises
     ------
@@ -47,7 +48,7 @@ def read_trace(path: str | Path, family: str = "int") -> Trace:
     """
     source = str(path)
     try:
-        with open(path, newline="", encoding="utf-8") as file:
+        with open(path, newline="", encoding="utf-8-sig") as file:
             rows = list(csv.reader(file))
     except FileNotFoundError:
         raise InputError(source, ["no such file"]) from None
@@ -69,10 +70,10 @@ def read_trace(path: str | Path, family: str = "int") -> Trace:
         clock, *found = _numbers(header, row, line, problems)
         if clock is not None:
             if not iterations and clock != 0:
-                problems.append(Problem(_CLOCK, f"expected the first row at iteration 0, got {clock}", line))
+                problems.append(Problem(header[0], f"expected the first row at iteration 0, got {clock}", line))
             elif iterations and clock <= iterations[-1]:
                 problems.append(
-                    Problem(_CLOCK, f"expected iterations that increase, got {clock} after {iterations[-1]}", line)
+                    Problem(header[0], f"expected iterations that increase, got {clock} after {iterations[-1]}", line)
                 )
             iterations.append(clock)
         for name, width in zip(header[1:], found, strict=True):
@@ -88,9 +89,9 @@ def read_trace(path: str | Path, family: str = "int") -> Trace:
 
 
 def _header_problems(header: list[str]) -> list[Problem]:
-    if not header or header[0] != _CLOCK:
+    if not header or header[0] not in _CLOCKS:
         found = f"'{header[0]}'" if header else "an empty file"
-        return [Problem("", f"expected the header '{_CLOCK},layer0,layer1,...', got {found}", 1)]
+        return [Problem("", f"expected the header '{_CLOCKS[0]},layer0,layer1,...', got {found}", 1)]
     layers = header[1:]
     if not layers:
         return [Problem("", "no layers: expected at least one column beside the iterations", 1)]

@@ -136,17 +136,22 @@ def test_trace_by_position_and_by_name(tmp_path):
     assert [plan.widths("weight").tolist() for plan, _ in some.plans(pair)] == [[8, 8], [8, 12], [16, 16]]
     with pytest.raises(InputError, match="3 layers, 'small' has 1 with MACs"):
         schedule.histogram(Net("small", (Layer("fc"),)))
-    with pytest.raises(InputError, match="no format for conv2"):
+    with pytest.raises(InputError, match="missing layers of .toy.: conv2"):
         Schedule.traced(path, layers=["conv1", "fc", "fc2"]).histogram(NET)
     with pytest.raises(InputError, match="at least 40, where the trace ends, got 39"):
         Schedule.traced(path, iterations=39)
+    # Spreadsheets begin a file with a byte order mark.
+    path.write_text("\ufeffiteration,conv1,conv2,fc\n0,8,8,8\n", encoding="utf-8")
+    assert Schedule.traced(path, iterations=9).plans(NET)[0][1] == 9
+    with pytest.raises(InputError, match="one row does not say how long it holds"):
+        Schedule.traced(path)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("", "expected the header"),
-        ("iteration,layer0\n0,8\n", "expected the header 'batch_iteration,layer0,layer1,...', got 'iteration'"),
+        ("epoch,layer0\n0,8\n", "expected the header 'batch_iteration,layer0,layer1,...', got 'epoch'"),
         ("batch_iteration\n0\n", "no layers"),
         ("batch_iteration,layer0\n", "zero iterations"),
         ("batch_iteration,layer0,layer2\n0,8,8\n", "missing layers: layer1"),
