@@ -136,7 +136,7 @@ def test_trace_by_position_and_by_name(tmp_path):
     assert [plan.widths("weight").tolist() for plan, _ in some.plans(pair)] == [[8, 8], [8, 12], [16, 16]]
     with pytest.raises(InputError, match="3 layers, 'small' has 1 with MACs"):
         schedule.histogram(Net("small", (Layer("fc"),)))
-    with pytest.raises(InputError, match="missing layers of .toy.: conv2"):
+    with pytest.raises(InputError, match="missing layers of 'toy': conv2"):
         Schedule.traced(path, layers=["conv1", "fc", "fc2"]).histogram(NET)
     with pytest.raises(InputError, match="at least 40, where the trace ends, got 39"):
         Schedule.traced(path, iterations=39)
