@@ -176,21 +176,36 @@ def write_journal(study: optuna.Study, path: Path, name: str, objectives: Sequen
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
+    memory = _memory_backend()
+    copy = optuna.create_study(storage=JournalStorage(memory), study_name=name, directions=list(study.directions))
+    if len(objectives) == len(study.directions):
+        # Optuna calls the names experimental, which is no news for whoever runs a search.
+        with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
+            copy.set_metric_names(list(objectives))
+    copy.add_trials([trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()])
     beside = path.with_name(path.name + ".tmp")
     try:
         for left in (beside, beside.with_name(beside.name + ".lock")):
             left.unlink(missing_ok=True)
-        copy = optuna.create_study(
-            storage=JournalStorage(JournalFileBackend(str(beside))),
-            study_name=name,
-            directions=list(study.directions),
-        )
-        if len(objectives) == len(study.directions):
-            # Optuna calls the names experimental, which is no news for whoever runs a search.
-            with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
-                copy.set_metric_names(list(objectives))
-        copy.add_trials([trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()])
+        JournalFileBackend(str(beside)).append_logs(list(memory.read_logs(0)))
         beside.replace(path)
     except OSError as error:
         beside.unlink(missing_ok=True)
         raise InputError(str(path), [f"cannot be written: {error.strerror}"]) from None
+
+
+def _memory_backend() -> Any:
+    """A journal in memory: Optuna's file waits for the disk after every trial, once is enough for all."""
+    from optuna.storages.journal import BaseJournalBackend
+
+    class Memory(BaseJournalBackend):
+        def __init__(self) -> None:
+            self.logs: list[dict[str, Any]] = []
+
+        def read_logs(self, log_number_from: int) -> list[dict[str, Any]]:
+            return self.logs[log_number_from:]
+
+        def append_logs(self, logs: list[dict[str, Any]]) -> None:
+            self.logs.extend(logs)
+
+    return Memory()
