@@ -59,8 +59,12 @@ def kills(folder: Path, workload: tuple[str, str], trials: int, moments: int, se
         state = out / "state" / "state.json"
         reached.append(json.loads(state.read_text())["done"] if state.exists() else 0)
         finished(explore(out, workload, trials))
-        same += (out / "front.csv").read_bytes() == front
-        print(f"moment {number}: killed with {reached[-1]} of {trials} trials on disk", flush=True)
+        equal = (out / "front.csv").read_bytes() == front
+        same += equal
+        print(
+            f"moment {number}: {reached[-1]} of {trials} trials on disk, {'same' if equal else 'OTHER'} front",
+            flush=True,
+        )
     return {"moments": moments, "same_front": same, "trials_on_disk": reached, "seconds_of_a_whole_run": whole}
 
 

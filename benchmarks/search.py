@@ -177,8 +177,12 @@ def picture(results: list[dict], path: Path) -> None:
             xaxis={"title": "wall time, s", "type": "log"},
             yaxis={"title": "share of best known hypervolume", "range": [0, 1.02]},
             template="plotly_white",
+            height=460,
+            margin={"t": 60, "b": 50},
         )
-        figure.write_html(path / f"search-{result['workload']}.html", include_plotlyjs="directory")
+        figure.write_html(
+            path / f"search-{result['workload']}.html", include_plotlyjs="directory", config={"displayModeBar": False}
+        )
 
 
 def designs(workload: str, hardware: str, count: int) -> dict:
@@ -216,13 +220,22 @@ def exact(hardware: str) -> dict:
     relaxed = lagrangian(energy, subject.score, float(subject.score_limit[0]), subject.allowed)
     result["lagrangian_1000_designs_seconds"] = time.perf_counter() - started
     result["lagrangian_worst_gap"] = float(np.nanmax(relaxed.gap))
-    fronts = {"energy": (energy[0], subject.score, subject.allowed), "latency": (latency[0], subject.score, subject.allowed)}
+    fronts = {
+        "energy": (energy[0], subject.score, subject.allowed),
+        "latency": (latency[0], subject.score, subject.allowed),
+    }
     result["choices"] = int(subject.allowed.sum(axis=1).max())
     widths = sorted({weight for weight, _ in subject.choices})
     pairs = [(weight, activation) for weight in widths for activation in widths]
     alone = [(index,) for index in range(result["layers"])]
     free = choice_costs(
-        subject.network, problem.hardware, design_arrays(problem, table[:1]), pairs, subject.error_widths[:1], alone, "training"
+        subject.network,
+        problem.hardware,
+        design_arrays(problem, table[:1]),
+        pairs,
+        subject.error_widths[:1],
+        alone,
+        "training",
     )
     score, allowed = np.zeros((len(alone), len(pairs))), np.ones((len(alone), len(pairs)), dtype=bool)
     for members, scores, floor in zip(subject.groups, subject.score, subject.kept, strict=True):
