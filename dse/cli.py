@@ -364,7 +364,7 @@ def show(
     network = network if batch is None else network.with_batch(batch)
     layers = network_statistics(network)
     if picture is not None:
-        write_text(picture, network_picture(network.name, layers))
+        write_text(picture, network_picture(f"{network.name}, batch {network.batch}", layers))
     if as_json:
         print(json.dumps(layers.to_dict("records"), indent=1))
         return

@@ -9,13 +9,17 @@ import pandas as pd
 #: Bars that the terminal shows per layer.
 BAR = "█"
 BAR_WIDTH = 24
-#: Quantities of the picture: column, label.
+#: Quantities of the picture: column, label; parts of a whole as bars from zero, a ratio as dots on a logarithmic axis.
 _PICTURE = (
     ("macs", "forward MACs"),
     ("parameters", "parameters"),
     ("stash_elements", "stash, elements"),
     ("intensity", "MACs per element"),
 )
+#: A colour per kind of layer, the same in all panels (Okabe and Ito, safe for the colour-blind; more kinds repeat them).
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+#: Names below the picture: how many at most, and how many of their last characters.
+_NAMES, _NAME_END = 90, 26
 
 
 def network_tables(name: str, layers: pd.DataFrame, every: bool = False) -> list[Any]:
@@ -29,7 +33,7 @@ def network_tables(name: str, layers: pd.DataFrame, every: bool = False) -> list
         Also layers without MACs.
     """
     from rich.markup import escape
-    from rich.table import Table
+    from rich.table import Column, Table
 
     with_macs = layers["macs"] > 0
     totals = Table("quantity", "value", title=f"{name}")
@@ -49,7 +53,17 @@ def network_tables(name: str, layers: pd.DataFrame, every: bool = False) -> list
         totals.add_row(label, value)
     shown = layers if every else layers[with_macs]
     most = float(layers["macs"].max()) or 1.0
-    table = Table("layer", "kind", "shape", "MACs", "share", "parameters", "stash", "MACs per element", title="Layers")
+    table = Table(
+        Column("layer", overflow="fold"),
+        "kind",
+        "shape",
+        "MACs",
+        "share",
+        "parameters",
+        "stash",
+        "MACs per element",
+        title="Layers",
+    )
     for row in shown.to_dict("records"):
         share = row["macs"] / layers["macs"].sum()
         bar = BAR * round(BAR_WIDTH * row["macs"] / most) if row["macs"] else ""
@@ -81,23 +95,41 @@ def network_picture(name: str, layers: pd.DataFrame) -> str:
     import plotly.graph_objects as go
     from plotly.subplots import make_subplots
 
+    shown = layers[layers[[column for column, _ in _PICTURE]].gt(0).any(axis=1)].reset_index(drop=True)
+    colours = {kind: _COLOURS[i % len(_COLOURS)] for i, kind in enumerate(shown["kind"].unique())}
+    told: set[str] = set()
     figure = make_subplots(rows=len(_PICTURE), cols=1, shared_xaxes=True, vertical_spacing=0.03)
     for number, (column, label) in enumerate(_PICTURE, start=1):
-        for kind, rows in layers[layers[column] > 0].groupby("kind", sort=False):
+        ratio = column == "intensity"
+        for kind, rows in shown[shown[column] > 0].groupby("kind", sort=False):
+            style = {"name": str(kind), "legendgroup": str(kind), "showlegend": kind not in told}
+            told.add(str(kind))
+            data = {
+                "x": rows.index,
+                "y": rows[column].astype(float),
+                "text": rows["layer"],
+                "marker_color": colours[kind],
+            }
+            hover = "%{text}<br>%{y:.4s} " + label
             figure.add_trace(
-                go.Bar(
-                    x=rows["layer"],
-                    y=rows[column].astype(float),
-                    name=str(kind),
-                    legendgroup=str(kind),
-                    showlegend=number == 1,
-                ),
+                go.Scatter(**data, **style, mode="markers", hovertemplate=hover)
+                if ratio
+                else go.Bar(**data, **style, width=0.85, textposition="none", hovertemplate=hover),
                 row=number,
                 col=1,
             )
-        figure.update_yaxes(title_text=label, type="log", row=number, col=1)
-    figure.update_xaxes(categoryorder="array", categoryarray=layers["layer"].tolist(), tickangle=-60)
-    figure.update_layout(title=name, barmode="overlay", height=260 * len(_PICTURE), template="plotly_white")
+        axis = {"type": "log", "dtick": "D2"} if ratio else {"rangemode": "tozero", "exponentformat": "SI"}
+        figure.update_yaxes(title_text=label, row=number, col=1, **axis)
+    named = list(range(0, len(shown), -(-len(shown) // _NAMES)))
+    ends = [name if len(name) <= _NAME_END else f"…{name[1 - _NAME_END :]}" for name in shown["layer"].iloc[named]]
+    figure.update_xaxes(tickvals=named, ticktext=ends, tickangle=-90, tickfont_size=9)
+    figure.update_layout(
+        title=name,
+        barmode="overlay",
+        height=240 * len(_PICTURE) + 160,
+        template="plotly_white",
+        margin_b=150,
+    )
     return str(figure.to_html(include_plotlyjs=True, full_html=True))
 
 

@@ -34,8 +34,10 @@ _SUM_OUTPUT = {"SkipLayerNormalization": 3, "SkipSimplifiedLayerNormalization": 
 
 def is_contributed(node: Any) -> bool:
     """Whether a node needs a stand-in."""
-    return node.op_type in (*_SAME_SHAPE, *_PRODUCTS, *_PROJECTING) and (
-        node.domain == "com.microsoft" or node.op_type in _ANYWHERE
+    return (
+        bool(node.input)
+        and node.op_type in (*_SAME_SHAPE, *_PRODUCTS, *_PROJECTING)
+        and (node.domain == "com.microsoft" or node.op_type in _ANYWHERE)
     )
 
 
@@ -62,8 +64,10 @@ def stand_in(onnx: Any, node: Any, known: Mapping[str, Shape]) -> tuple[list[Any
     if node.op_type in _PRODUCTS:
         return [make("MatMul", list(node.input[:2]), [first])], weights
     if node.op_type in _PROJECTING:
-        inner, width = known.get(node.input[1]) or (1, 3)
-        return product(inner, flags.get("qkv_hidden_sizes", [width // 3] * 3)[2]), weights
+        matrix = known.get(node.input[1], ()) if len(node.input) > 1 else ()
+        sizes = flags.get("qkv_hidden_sizes", [matrix[-1] // 3 if matrix else 1] * 3)
+        width = sizes[2] if isinstance(sizes, list) and len(sizes) == 3 else 1
+        return product(matrix[0] if len(matrix) == 2 else 1, width), weights
     if node.op_type == "GroupQueryAttention" and not node.input[1]:
         width = _head_width(node, known)
         heads, pairs = flags.get("num_heads", 1), flags.get("kv_num_heads", 1)

@@ -277,6 +277,7 @@ def _fold(onnx: Any, model: Any, shapes: Mapping[str, Shape | None], values: dic
             node.op_type not in _FOLDED
             or node.domain not in ("", "ai.onnx")
             or len(node.output) != 1
+            or not node.input
             or node.output[0] in values
         ):
             continue
@@ -303,7 +304,7 @@ def _fold(onnx: Any, model: Any, shapes: Mapping[str, Shape | None], values: dic
                 result = numpy.asarray(reference.ReferenceEvaluator(tiny).run(None, given)[0])
             except Exception:
                 continue
-        if result.size <= MAX_KEPT:
+        if result.size <= MAX_KEPT and result.dtype != object:
             values[node.output[0]] = result
             found.append(node.output[0])
     return found

@@ -343,3 +343,37 @@ def test_random_damage_never_crashes(tmp_path):
         except InputError:
             refused += 1
     assert refused > 50
+
+
+def test_changed_nodes_of_quantized_and_fused_models_never_crash(tmp_path):
+    """Inputs, attributes and operators of sound models at random: read or refused, nothing else."""
+    rng = np.random.default_rng(0)
+    kinds = [
+        "QLinearAdd", "QGemm", "FusedMatMul", "FusedConv", "Attention", "QAttention", "EmbedLayerNormalization", "Einsum", "LSTM",
+        "DynamicQuantizeLSTM", "QLinearConcat", "If", "MatMulNBits", "GroupQueryAttention", "Gather", "Conv", "Shape",
+    ]  # fmt: skip
+    for _ in range(150):
+        kind, count = rng.choice(kinds), rng.integers(0, 9)
+        node = helper.make_node(
+            str(kind), [str(name) for name in rng.choice(["x", "w", "v", ""], count)], ["y"], name="n",
+            domain=str(rng.choice(["", "com.microsoft"])), num_heads=int(rng.integers(-1, 5)), equation="...ij,jk",
+            hidden_size=int(rng.integers(-2, 4)), qkv_hidden_sizes=[8, 8], group=int(rng.integers(-1, 3)),
+        )  # fmt: skip
+        last = helper.make_node("MatMul", ["x", "w"], ["z"], name="sound")
+        graph = helper.make_graph(
+            [node, last],
+            "g",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 4, 8])],
+            [helper.make_tensor_value_info("z", TensorProto.FLOAT, None)],
+            [
+                numpy_helper.from_array(np.zeros((8, 24), np.float32), "w"),
+                numpy_helper.from_array(np.zeros(3, np.int64), "v"),
+            ],
+        )
+        imports = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+        path = tmp_path / "m.onnx"
+        onnx.save(helper.make_model(graph, opset_imports=imports), path)
+        layers = ()
+        with contextlib.suppress(InputError):
+            layers = import_onnx(path).network.mac_layers
+        assert not layers or "sound" in [layer.name for layer in layers]
