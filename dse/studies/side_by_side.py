@@ -156,7 +156,12 @@ def study(hardware: Sequence[Hardware] = ()) -> Study:
             if isinstance(item, str):
                 stopped.setdefault(item, []).append(name)
         text += [f"{device.name}: {', '.join(names)} cannot run: {why}." for why, names in stopped.items()]
-        figures.append((f"Energy and time of a training run, {device.name}", _figure(ran)))
+        figures.append(
+            (
+                f"Energy and time of a training run, {device.name}",
+                _figure(ran, [*(entry.name for entry in systems), wide.name]),
+            )
+        )
     return Study(
         "side_by_side",
         "Side by side: the systems on the same devices",
@@ -209,11 +214,13 @@ def _findings(device: Hardware, ran: dict[str, dict[str, float]]) -> list[str]:
     ]
 
 
-def _figure(ran: dict[str, dict[str, float]]) -> go.Figure:
+def _figure(ran: dict[str, dict[str, float]], systems: list[str]) -> go.Figure:
+    """A system looks the same in the figures of all devices, whichever of them runs it."""
     figure = go.Figure()
-    for number, (name, item) in enumerate(ran.items()):
+    for name, item in ran.items():
         # Colours repeat after one round of the palette; symbols do not repeat with them.
-        marker = {"size": 11, "symbol": SYMBOLS[number // len(PALETTE) % len(SYMBOLS)]}
+        turn, colour = divmod(systems.index(name), len(PALETTE))
+        marker = {"size": 11, "symbol": SYMBOLS[turn % len(SYMBOLS)], "color": PALETTE[colour]}
         figure.add_scatter(
             name=name, x=[item["latency_s"] / 3600.0], y=[item["energy_j"] / 1e3], mode="markers", marker=marker
         )
