@@ -41,7 +41,6 @@ STUDIES: dict[str, Callable[[], Study]] = {
     "accuracy_booster": accuracy_booster.study,
     "actnn": actnn.study,
     "predictor": predictor.study,
-    "predictor": predictor.study,
     "ablation": ablation.study,
     "side_by_side": side_by_side.study,
 }
