@@ -10,6 +10,10 @@ from dse.workload import load_workload
 #: name: (parameters, GMAC per sample or None, relative tolerance of the GMAC, source)
 PUBLISHED = {
     "imagenet_mobilenet_v3": (5_483_032, 0.22, 0.02, "torchvision, MobileNet_V3_Large_Weights: num_params, GFLOPS 0.22"),
+    "imagenet_mobilenet_v3_small": (2_542_856, 0.0565, 0.001, "torchvision, MobileNet_V3_Small_Weights: num_params; 56 M in Howard et al., table 3"),
+    "imagenet_googlenet": (7_005_832, 1.5816, 0.001, "MLS counts 1.5816 G in its convolutions (see dse.studies.mls); 6,998,552 parameters of Caffe's bvlc_googlenet, see below"),
+    "imagenet_efficientnet_lite0": (4_652_008, 0.407, 0.06, "4.7 M, 407 M (tensorflow/tpu, efficientnet/lite, which counts more than products: ours is 5.4 % below)"),
+    "unet": (31_037_698, None, 0, "milesial/Pytorch-UNet: 31,037,633 with one class; a second one has 65 more"),
     "imagenet_densenet121": (7_978_856, 2.83, 0.002, "torchvision, DenseNet121_Weights: num_params, GFLOPS 2.83"),
     "imagenet_squeezenet": (1_235_496, 0.35, 0.005, "torchvision, SqueezeNet1_1_Weights: num_params, GFLOPS 0.35"),
     "imagenet_vit_b16": (86_567_656, 17.56, 0.001, "torchvision, ViT_B_16_Weights: num_params, GFLOPS 17.56"),
@@ -65,6 +69,24 @@ def test_llama_decodes_from_a_cache_of_grouped_keys_and_values():
     # 8 key heads of 128 for 2,048 tokens in 32 layers, keys and values.
     assert sum(layer.second_elements for layer in cached) == 2 * 32 * 2048 * 8 * 128
     assert not any(layer.cached for layer in load_workload("llama3_8b_prefill").layers)
+
+
+def test_googlenet_has_the_weights_of_caffes():
+    """A bias per channel there, the scale and shift of a batch norm here."""
+    network = load_workload("imagenet_googlenet")
+    channels = sum(layer.G for layer in network.layers if layer.kind == "norm")
+    assert network.parameters - channels == 6_998_552
+
+
+@pytest.mark.parametrize(("name", "depth"), [("cifar_resnet38", 38), ("cifar_resnet74", 74), ("cifar_resnet110", 110)])
+def test_residual_networks_of_cpt(name, depth):
+    """6n + 2 layers and two shortcuts; a block more in each of the three groups has 18 c^2 weights and 4 c of norms."""
+    network = load_workload(name)
+    assert len(network.mac_layers) == depth + 2
+    block = sum(18 * c * c + 4 * c for c in (16, 32, 64))
+    first = load_workload("cifar_resnet20").parameters
+    shortcuts = sum(c * c // 2 + 2 * c for c in (32, 64))
+    assert network.parameters == first + shortcuts + block * ((depth - 2) // 6 - 3)
 
 
 def test_resnet152_of_cpt():
