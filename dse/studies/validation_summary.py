@@ -8,10 +8,10 @@ import pandas as pd
 def summary_markdown(table: pd.DataFrame) -> str:
     """Rows of :func:`dse.studies.validation.validation_table` by source, as a Markdown table.
 
-    Signed errors run from the most negative to the most positive; rows with a tolerance (claims that the tests hold) and rows
-    without (comparisons that only inform) stand apart.
+    Signed errors run from the most negative to the most positive; rows with a tolerance, with the number of those that miss it, and
+    rows without (comparisons that only inform) stand apart.
     """
-    lines = ["| source | figures held within a tolerance | signed errors | figures that inform | signed errors |"]
+    lines = ["| source | figures with a tolerance | signed errors | figures that inform | signed errors |"]
     lines += ["|---|---|---|---|---|"]
     for source, rows in table.groupby("source", sort=False):
         held = rows["tolerance"].notna()
@@ -24,4 +24,6 @@ def _group(rows: pd.DataFrame) -> str:
     if errors.empty:
         return "|"
     low, high = (f"{value:+.1%}" for value in (errors.min(), errors.max()))
-    return f"{len(rows)} | {low if low == high else f'{low} to {high}'}"
+    beyond = int((rows["signed_error"].abs() > rows["tolerance"]).sum())
+    count = f"{len(rows)}, {beyond} beyond it" if beyond else str(len(rows))
+    return f"{count} | {low if low == high else f'{low} to {high}'}"
