@@ -381,7 +381,8 @@ def non_dominated(rows: Floats, extents: Ints, trips: Ints) -> Ints:
     """Ascending indices of the rows that no other row covers; the first of equal rows stays.
 
     A row covers another if it is <= in every column and each of its extents divides the other's, or the other's are all
-    trips. Rows are visited in the order of the sum of their columns' ranks, which is strictly monotone under that relation.
+    trips. Rows are visited in the order of the sum of their columns' ranks, which is strictly monotone under that relation. Of
+    columns that order the rows alike one is compared.
     """
     if not len(rows):
         return np.zeros(0, np.int64)
@@ -389,9 +390,11 @@ def non_dominated(rows: Floats, extents: Ints, trips: Ints) -> Ints:
     both = both[:, (both != both[:1]).any(axis=0)]
     if not both.shape[1]:
         return np.zeros(1, np.int64)
-    ranks = np.empty(both.shape, np.int64)
+    different = {}
     for c in range(both.shape[1]):
-        ranks[:, c] = np.unique(both[:, c], return_inverse=True)[1]
+        column = np.unique(both[:, c], return_inverse=True)[1]
+        different[column.tobytes()] = column
+    ranks = np.stack(list(different.values()), axis=1)
     order = np.argsort(ranks.sum(axis=1), kind="stable")
     # columns that vary most are compared first: most comparisons then end after one or two
     columns = np.argsort(-ranks.max(axis=0), kind="stable")
