@@ -186,7 +186,13 @@ def table_options(hardware: Hardware) -> Options:
     for memory in hardware.memories[:-1]:
         size = max(memory.size_bits, largest.get(f"memories.{memory.name}.size_bits", 0.0))
         elements.append(float(2 ** np.ceil(np.log2(max(size / narrowest(hardware, memory), 1.0)))))
-    return Options(max_elements=tuple(elements), max_tiles=MAX_TILES, max_unrollings=MAX_UNROLLINGS)
+    return Options(
+        max_elements=tuple(elements),
+        max_tiles=MAX_TILES,
+        max_unrollings=MAX_UNROLLINGS,
+        stationary=hardware.stationary,
+        sizes=hardware.tiles,
+    )
 
 
 def kept_bits(hardware: Hardware, memory: int, role: str, stored_bits: Floats) -> Floats:

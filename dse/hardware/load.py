@@ -57,6 +57,8 @@ def hardware_from_document(document: Document) -> Hardware:
         zero_skip=file.zero_skip,
         overlap=file.overlap,
         modelled_leakage=file.modelled_leakage,
+        stationary=file.mapping.stationary or "",
+        tiles=tuple((dim, tuple(sizes)) for dim, sizes in file.mapping.tiles.items()),
         space=tuple(space),
         path=document.source,
         options=dict(file.options),

@@ -150,6 +150,9 @@ class Hardware:
         reported with the leakage, since both flow with time. 0: left out, as no source gives it.
     modelled_leakage
         Whether the model's leakage of elements and memories is added to ``idle_w``; false where that is measured.
+    stationary, tiles
+        What the mapper may not choose: the role whose operand is held innermost ("": any), and (dim, sizes) that a dim may have
+        inside a memory.
     space
         What may vary.
     largest
@@ -171,6 +174,8 @@ class Hardware:
     idle_w: float = 0.0
     clock_pj_per_cycle: float = 0.0
     modelled_leakage: bool = True
+    stationary: str = ""
+    tiles: tuple[tuple[str, tuple[int, ...]], ...] = ()
     space: tuple[Parameter, ...] = ()
     path: str = ""
     options: dict[str, float] = field(default_factory=dict)

@@ -169,6 +169,18 @@ class MemoryFile(Strict):
     wire_pj_per_bit: Amount | None = None
 
 
+class MappingFile(Strict):
+    """What the mapper may not choose: the operand that is held innermost, and tile sizes of a dim.
+
+    ``stationary``: no other operand's tile is cut further inside than this one's, and the other inputs are fetched for every MAC.
+    ``tiles`` gives for a loop dim the sizes that it may have inside a memory, in iterations of its temporal loop (1 and the whole
+    dim are always allowed). What an axis of the array may unroll is said by the array itself.
+    """
+
+    stationary: Role | None = None
+    tiles: dict[Literal["N", "G", "K", "C", "P", "Q", "R", "S"], Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]] = {}
+
+
 class HardwareFile(Strict):
     """Top level of a hardware file."""
 
@@ -180,6 +192,7 @@ class HardwareFile(Strict):
     array: ArrayFile
     pe: ElementFile
     memories: Annotated[dict[Name, MemoryFile], Field(min_length=1, max_length=16)]
+    mapping: MappingFile = MappingFile()
     vector_lanes: Side = 64
     zero_skip: bool = True
     overlap: bool = True
@@ -226,7 +239,7 @@ def check(file: HardwareFile) -> list[tuple[Key, str]]:
             problems.append((path, wrong))
         elif isinstance(given, Values | Range) and float(given.default) not in given.listed():
             problems.append(((*path, "default"), f"expected one of the values, got {given.default:g}"))
-    return problems + _check_memories(file) + _check_element(file)
+    return problems + _check_memories(file) + _check_element(file) + _check_mapping(file)
 
 
 def _check_memories(file: HardwareFile) -> list[tuple[Key, str]]:
@@ -267,6 +280,14 @@ def _check_memories(file: HardwareFile) -> list[tuple[Key, str]]:
                 (("memories", private[-1]), f"has to come before '{shared[0]}': memories go from inside to outside")
             )
     return problems
+
+
+def _check_mapping(file: HardwareFile) -> list[tuple[Key, str]]:
+    role = file.mapping.stationary
+    chip = [memory for memory in file.memories.values() if memory.kind != "dram"]
+    if role is None or any(role in memory.holds for memory in chip):
+        return []
+    return [(("mapping", "stationary"), f"no memory on the chip holds the {role}, so that it cannot stay there")]
 
 
 def _check_element(file: HardwareFile) -> list[tuple[Key, str]]:
