@@ -178,7 +178,10 @@ class MappingFile(Strict):
     """
 
     stationary: Role | None = None
-    tiles: dict[Literal["N", "G", "K", "C", "P", "Q", "R", "S"], Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]] = {}
+    tiles: dict[
+        Literal["N", "G", "K", "C", "P", "Q", "R", "S"],
+        Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)],
+    ] = {}
 
 
 class HardwareFile(Strict):
