@@ -68,6 +68,9 @@ class Plan:
     table: tuple[tuple[Cell, ...], ...]
     joint: tuple[Joint, ...] = ()
 
+    def __repr__(self) -> str:
+        return f"Plan({self.network}, {self.label})"
+
     @classmethod
     def uniform(
         cls,
