@@ -329,7 +329,7 @@ def import_model(
 ) -> None:
     """An ONNX model as a workload file, with what was left out."""
     from dse.precision import Plan
-    from dse.workload.nests import network_text, write_text
+    from dse.workload.nests import network_text
     from dse.workload.onnx_import import import_onnx, import_summary, plan_formats, read_dims
     from dse.workload.onnx_strip import strip_onnx
 
@@ -355,7 +355,7 @@ def show(
     """What a network is made of: layers, MACs, parameters, stash, arithmetic intensity."""
     from dse.report.network import network_picture, network_tables
     from dse.workload import load_workload
-    from dse.workload.nests import write_text
+    from dse.files import write_text
     from dse.workload.statistics import network_statistics
 
     network = load_workload(workload)

@@ -9,6 +9,7 @@ nested anchors can grow without bound.
 from __future__ import annotations
 
 import difflib
+import json
 import math
 import re
 import types
@@ -296,6 +297,27 @@ def _expected(item: dict[str, Any]) -> str:
 def _shown(value: Any) -> str:
     text = f"'{value}'" if isinstance(value, str) else "nothing" if value is None else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def yaml_word(text: str) -> str:
+    """Text as a YAML scalar: plain where YAML reads it back as that text, else in quotes; JSON's strings are YAML's.
+
+    >>> yaml_word("layer1.0/conv"), yaml_word("yes"), yaml_word("two words")
+    ('layer1.0/conv', '"yes"', '"two words"')
+    """
+    if _PLAIN_WORD.fullmatch(text) and text.lower() not in _RESERVED_WORDS:
+        return text
+    return json.dumps(text, ensure_ascii=not text.isprintable())
+
+
+def yaml_number(value: float) -> str:
+    """The shortest text that reads back as the number: YAML wants a point before an exponent.
+
+    >>> yaml_number(1e-05), yaml_number(8), yaml_number(0.5)
+    ('1.0e-05', '8', '0.5')
+    """
+    text = repr(value)
+    return text.replace("e", ".0e") if "e" in text and "." not in text else text
 
 
 def _document_path(value: Any, location: tuple[str | int, ...]) -> Key:

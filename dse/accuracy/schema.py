@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from dse.yaml_input import Key
+from dse.yaml_input import Key, yaml_number, yaml_word
 
 Text = Annotated[str, Field(min_length=1)]
 Width = Annotated[int, Field(ge=1, le=32)]
@@ -179,19 +179,19 @@ def check_points(points: Sequence[PointFile], operands: Sequence[str], layers: i
 
 def profile_text(file: ProfileFile) -> str:
     """A profile as YAML that people read: one line per layer and operand, one per point; reading it gives the same file."""
-    lines = [f"{key}: {_quoted(getattr(file, key))}" for key in ("network", "source", "method", "score")]
-    lines += ["notes:", *(f"  - {_quoted(note)}" for note in file.notes)] if file.notes else []
+    lines = [f"{key}: {yaml_word(getattr(file, key))}" for key in ("network", "source", "method", "score")]
+    lines += ["notes:", *(f"  - {yaml_word(note)}" for note in file.notes)] if file.notes else []
     lines += [f"weights: {file.weights}"] if file.weights is not None else []
     lines += ["", "prediction:"]
     for key, value in file.prediction.model_dump(exclude_none=True).items():
-        lines.append(f"  {key}: {_number(value) if isinstance(value, float) else _quoted(value)}")
+        lines.append(f"  {key}: {yaml_number(value) if isinstance(value, float) else yaml_word(value)}")
     if file.kept:
-        lines += ["", "kept: {" + ", ".join(f"{_quoted(name)}: {width}" for name, width in file.kept.items()) + "}"]
+        lines += ["", "kept: {" + ", ".join(f"{yaml_word(name)}: {width}" for name, width in file.kept.items()) + "}"]
     if file.ties:
-        lines += ["", "ties:", *("  - [" + ", ".join(map(_quoted, tied)) + "]" for tied in file.ties)]
+        lines += ["", "ties:", *("  - [" + ", ".join(map(yaml_word, tied)) + "]" for tied in file.ties)]
     lines += ["", "# Per operand and width in bits: score.", "layers:"]
     for name, given in file.layers.items():
-        lines.append(f"  {_quoted(name)}:")
+        lines.append(f"  {yaml_word(name)}:")
         lines += [f"    {operand}: {_scores(scores)}" for operand, scores in given.items()]
     if file.points:
         lines += ["", "# Measured whole-network plans; one width per layer above, in its order.", "points:"]
@@ -199,35 +199,19 @@ def profile_text(file: ProfileFile) -> str:
         widths = {
             key: value for key, value in point.model_dump(exclude_none=True).items() if key not in ("name", "value")
         }
-        lines.append(f"  - name: {_quoted(point.name)}")
-        lines.append(f"    value: {_number(point.value)}")
+        lines.append(f"  - name: {yaml_word(point.name)}")
+        lines.append(f"    value: {yaml_number(point.value)}")
         lines += [f"    {operand}: {value}" for operand, value in widths.items()]
     if file.error_tensor is not None:
         error = file.error_tensor
         lines += ["", "error_tensor:"]
-        lines += [f"  {key}: {_quoted(getattr(error, key))}" for key in ("source", "note", "baseline_name")]
-        lines += [f"  baseline: {_number(error.baseline)}", f"  widths: {_scores(error.widths)}"]
+        lines += [f"  {key}: {yaml_word(getattr(error, key))}" for key in ("source", "note", "baseline_name")]
+        lines += [f"  baseline: {yaml_number(error.baseline)}", f"  widths: {_scores(error.widths)}"]
     return "\n".join(lines) + "\n"
 
 
 def _scores(scores: Mapping[int, float]) -> str:
-    return "{" + ", ".join(f"{width}: {_number(score)}" for width, score in sorted(scores.items())) + "}"
-
-
-def _number(value: float) -> str:
-    """A float with all its digits, in the spelling that YAML reads as one."""
-    text = repr(float(value))
-    mantissa, e, exponent = text.partition("e")
-    return f"{mantissa}{'' if '.' in mantissa else '.0'}{e}{exponent}"
-
-
-def _quoted(text: str) -> str:
-    """Text as a YAML scalar; JSON's strings are YAML's."""
-    return text if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.\-]*", text) and text not in _WORDS else json.dumps(text)
-
-
-#: Plain words that YAML or a reader could take for something else.
-_WORDS = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
+    return "{" + ", ".join(f"{width}: {yaml_number(score)}" for width, score in sorted(scores.items())) + "}"
 
 
 def _words(widths: set[int]) -> str:

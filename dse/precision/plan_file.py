@@ -16,7 +16,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -25,7 +24,7 @@ from typing import Any, TypeAlias
 from dse.errors import InputError, Problem
 from dse.precision.cells import MAC_OPERANDS, OPERANDS, Cell, Histogram, Joint
 from dse.precision.formats import format_problem, parse_format
-from dse.yaml_input import Document, suggest
+from dse.yaml_input import Document, suggest, yaml_number, yaml_word
 
 _KEYS = ("network", *OPERANDS, "blocks", "joint")
 _LETTERS = {
@@ -83,7 +82,7 @@ def short_formats(text: str) -> dict[str, str]:
 
 def plan_text(network: str, layers: Sequence[str], table: Sequence[Sequence[Cell]], joint: Sequence[Joint]) -> str:
     """The YAML text of a plan; :func:`read_plan` gives the same cells back."""
-    lines = ["# Formats per operand; layers that are not named have the default.", f"network: {_word(network)}"]
+    lines = ["# Formats per operand; layers that are not named have the default.", f"network: {yaml_word(network)}"]
     blocks: dict[tuple[str, Histogram], list[str]] = {}
     for operand, row in zip(OPERANDS, table, strict=True):
         groups: dict[str, list[str]] = {}
@@ -96,25 +95,25 @@ def plan_text(network: str, layers: Sequence[str], table: Sequence[Sequence[Cell
             continue
         default = Counter({name: len(members) for name, members in groups.items()}).most_common(1)[0][0]
         if len(groups) == 1:
-            lines.append(f"{operand}: {_word(default)}")
+            lines.append(f"{operand}: {yaml_word(default)}")
             continue
-        lines += [f"{operand}:", f"  default: {_word(default)}"]
+        lines += [f"{operand}:", f"  default: {yaml_word(default)}"]
         for name in sorted(set(groups) - {default}):
-            lines += _listed(f"  {_word(name)}: ", groups[name])
+            lines += _listed(f"  {yaml_word(name)}: ", groups[name])
     if blocks:
         lines.append("blocks:")
     for (operand, cell), members in blocks.items():
         shares = ", ".join(
-            f"{_word(form.name)}: {_number(share)}" for form, share in zip(cell.formats, cell.shares, strict=True)
+            f"{yaml_word(form.name)}: {yaml_number(float(share))}" for form, share in zip(cell.formats, cell.shares, strict=True)
         )
         lines += [f"  - operand: {operand}", f"    block: {cell.block[0]}x{cell.block[1]}", f"    shares: {{{shares}}}"]
         lines += _listed("    layers: ", members)
     if joint:
         lines.append("joint:")
     for item in joint:
-        rows = ", ".join("[" + ", ".join(_number(share) for share in row) + "]" for row in item.shares)
+        rows = ", ".join("[" + ", ".join(yaml_number(float(share)) for share in row) + "]" for row in item.shares)
         lines += [
-            f"  - layer: {_word(item.layer)}",
+            f"  - layer: {yaml_word(item.layer)}",
             f"    operands: [{', '.join(item.operands)}]",
             f"    shares: [{rows}]",
         ]
@@ -296,31 +295,9 @@ def _listed(head: str, members: Sequence[str]) -> list[str]:
     """``head[a, b, c]``, broken into lines."""
     lines, line = [], head + "["
     for position, member in enumerate(members):
-        word = _word(member) + ("]" if position == len(members) - 1 else ", ")
+        word = yaml_word(member) + ("]" if position == len(members) - 1 else ", ")
         if len(line) + len(word) > _LINE:
             lines.append(line.rstrip())
             line = " " * (len(head) + 1)
         line += word
     return [*lines, line]
-
-
-def _word(text: str) -> str:
-    """A plain word, in quotes where YAML would read something else."""
-    plain = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_./-]*", text) and text.lower() not in (
-        "null",
-        "true",
-        "false",
-        "yes",
-        "no",
-        "on",
-        "off",
-        "y",
-        "n",
-    )
-    return text if plain else json.dumps(text)
-
-
-def _number(value: float) -> str:
-    """A float that reads back as itself: YAML needs the point before an exponent."""
-    text = repr(float(value))
-    return text if "e" not in text or "." in text else text.replace("e", ".0e")

@@ -20,7 +20,7 @@ from dse.errors import InputError, Problem
 from dse.report.run_data import OBJECTIVES, RunData, listed
 from dse.report.tables import notable
 from dse.shipped import find_file
-from dse.yaml_input import load_yaml, suggest
+from dse.yaml_input import load_yaml, suggest, yaml_number, yaml_word
 
 #: Stands for the hardware in the texts of a page, which all designs of a run share.
 PLACEHOLDER = "@hardware@\n"
@@ -213,32 +213,13 @@ def _lines(head: Mapping[str, Any]) -> str:
     text = ""
     for key, value in head.items():
         if isinstance(value, Mapping):
-            value = "{" + ", ".join(f"{name}: {_yaml_number(number)}" for name, number in value.items()) + "}"
+            value = "{" + ", ".join(f"{name}: {yaml_number(number)}" for name, number in value.items()) + "}"
         elif isinstance(value, list):
-            value = "[" + ", ".join(map(_yaml_word, value)) + "]"
+            value = "[" + ", ".join(map(yaml_word, value)) + "]"
         else:
-            value = _yaml_word(value)
+            value = yaml_word(value)
         text += f"{key}: {value}\n"
     return text
-
-
-def _yaml_word(text: str) -> str:
-    plain = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_./-]*", text) and text.lower() not in (
-        "true",
-        "false",
-        "null",
-        "yes",
-        "no",
-        "on",
-        "off",
-    )
-    return text if plain else json.dumps(text)
-
-
-def _yaml_number(number: float) -> str:
-    """The shortest text that reads back to the number; YAML wants a point before an exponent."""
-    text = repr(number)
-    return text.replace("e", ".0e") if "e" in text and "." not in text else text
 
 
 def _copy(value: Any) -> Any:

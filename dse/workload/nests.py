@@ -16,14 +16,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dse.errors import InputError
 from dse.workload.model import DIMS, MAC_KINDS, PASSES, Layer, Network
+from dse.yaml_input import yaml_word
 
 Bound = Annotated[int, Field(ge=1, le=2**31)]
 Pair = Bound | Annotated[list[Bound], Field(min_length=2, max_length=2)]
 
 #: What :class:`Layer` and an entry call differently.
 _FLAGS = ("bias", "transposed", "frozen", "shared", "cached")
-_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
-_RESERVED = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
 
 
 class NestEntry(BaseModel):
@@ -123,22 +122,8 @@ def network_text(network: Network, comment: str = "") -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_text(path: str | Path, text: str) -> None:
-    """Write a file.
-
-    Raises
-    ------
-    InputError
-        It cannot be written.
-    """
-    try:
-        Path(path).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(str(path), [f"cannot be written: {error.strerror}"]) from None
-
-
 def _entry(layer: Layer) -> list[tuple[str, str]]:
-    result = [("name", _text(layer.name)), ("kind", layer.kind)]
+    result = [("name", yaml_word(layer.name)), ("kind", layer.kind)]
     result += [(dim, str(size)) for dim, size in zip(DIMS, layer.dims, strict=True) if size != 1]
     pairs = (("stride", layer.stride), ("dilation", layer.dilation), ("input", layer.input_hw))
     result += [
@@ -150,15 +135,10 @@ def _entry(layer: Layer) -> list[tuple[str, str]]:
     result += [(key, str(value)) for key, value in (("experts", layer.experts),) if value]
     result += [(key, str(value)) for key, value in (("repeats", layer.repeats),) if value != 1]
     if layer.tie:
-        result.append(("tie", _text(layer.tie)))
+        result.append(("tie", yaml_word(layer.tie)))
     if layer.passes != usual_passes(layer.kind):
         result.append(("passes", f"[{', '.join(layer.passes)}]"))
     return result
-
-
-def _text(value: str) -> str:
-    plain = _PLAIN.fullmatch(value) and value.lower() not in _RESERVED
-    return value if plain else json.dumps(value, ensure_ascii=False)
 
 
 def _pair(value: int | list[int]) -> tuple[int, int]:
