@@ -27,19 +27,19 @@ import torch
 
 from dse.accuracy.calibrate import calibrate_file, plans_to_measure
 from dse.accuracy.loading import load_profile, read_profile
-from dse.accuracy.measure import measure
+from dse.accuracy.measuring.measure import measure
+from dse.accuracy.measuring.settings import Settings
 from dse.accuracy.schema import ErrorTensorFile, PointFile, profile_text
-from dse.accuracy.settings import Settings
 from dse.files import write_text
-from dse.precision.plans import Plan
-from dse.precision.schedules import Schedule
+from dse.precision.plans.plan import Plan
+from dse.precision.schedules.schedule import Schedule
 from dse.training.choosers import Adapt, Dynasty, FracTrain, Scheduled
 from dse.training.data import load_dataset
 from dse.training.networks import make_module, workload_of
 from dse.training.records import mean_bits, write_record
 from dse.training.torch_model import TorchModel, error_scores
 from dse.training.train import Recipe, train
-from dse.workload.nests import network_text
+from dse.workload.from_file.nests import network_text
 
 DATA = "/usr/share/datasets/fashion-mnist"
 SAMPLES, EPOCHS, SEEDS = 15_000, 4, (0, 1, 2)

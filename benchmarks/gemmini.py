@@ -17,8 +17,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-from dse.mapping.counts import Counts
-from dse.mapping.timeloop import counts_of_rows
+from dse.mapping.explicit.counts import Counts
+from dse.mapping.explicit.timeloop import counts_of_rows
 
 #: Levels from the inside to the outside: weight register, accumulator, scratchpad, DRAM.
 LEVELS = ("L0", "L1", "L2", "L3")

@@ -24,11 +24,11 @@ import zigzag_search
 import dse
 from dse.cost.jobs import array_shape, table_options
 from dse.cost.network_jobs import nest_of, passes_of
-from dse.mapping import cache
-from dse.mapping.candidates import Options
-from dse.mapping.engine import Points, Table, build_tables, score_many
-from dse.mapping.kernel import score_pairs
-from dse.mapping.problem import ArrayShape, Nest
+from dse.mapping.best import cache
+from dse.mapping.best.candidates import Options
+from dse.mapping.best.engine import Points, Table, build_tables, score_many
+from dse.mapping.best.score_kernel import score_pairs
+from dse.mapping.nest import ArrayShape, Nest
 
 #: CPU seconds of ZigZag 3.9.1 for ResNet-18 on tpu_like at one point, with its own search (reference run, 13,860 evaluations).
 ZIGZAG_RESNET18_S = 40.0

@@ -6,7 +6,7 @@ DATA_FOLDER holds Fashion-MNIST (Debian package dataset-fashion-mnist: four idx 
 package is not. The network has torchvision's topology with a quarter of the channels and a 3x3 stem of stride 2; layers have
 torchvision's names. Weights, activations and errors that enter a convolution are rounded in blocks of 4 channels x 4
 neighbours with a shared exponent; each block takes the fewest of 2, 4, 6, 8 bits whose sensitivity is at most THRESHOLD times
-the tensor's mean at 8 bits (dse.precision.block_policy). Squared gradients of weights and activations are moving averages of
+the tensor's mean at 8 bits (dse.precision.policies.blocks). Squared gradients of weights and activations are moving averages of
 earlier steps, by position and over the batch; an error counts with slope 1, since weight gradients are linear in it. Threshold
 0: 8 bits in every block; -1: float32.
 """

@@ -24,9 +24,9 @@ from pathlib import Path
 import numpy as np
 
 from dse.accuracy import load_profile
-from dse.accuracy.measure import output_score
-from dse.accuracy.onnx_model import open_onnx
-from dse.accuracy.validation import rank_correlation
+from dse.accuracy.hold_out import rank_correlation
+from dse.accuracy.measuring.measure import output_score
+from dse.accuracy.measuring.onnx_model import open_onnx
 
 #: Repeats, kernel, stride, expansion, output channels of each stage (EfficientNet-B0 with the first and last stage unscaled).
 STAGES = (

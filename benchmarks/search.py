@@ -35,13 +35,13 @@ from dse.cost.choices import choice_costs
 from dse.cost.model import MODEL_VERSION
 from dse.files import write_text
 from dse.hardware import load_hardware, sample_table
+from dse.search.allocation.fronts import exact_front_2d
+from dse.search.allocation.lagrange import lagrangian
 from dse.search.archive import OBJECTIVES
-from dse.search.fronts import exact_front_2d
-from dse.search.inner import design_arrays, price_choices, solve_designs, with_reference
-from dse.search.lagrange import lagrangian
+from dse.search.bits.problem import SearchProblem, make_problem
+from dse.search.bits.solve import design_arrays, price_choices, solve_designs, with_reference
+from dse.search.loop.run import Budget, Search, search
 from dse.search.pareto import hypervolume
-from dse.search.problem import SearchProblem, make_problem
-from dse.search.run import Budget, Search, search
 from dse.workload import load_workload
 
 WIDTHS = (2, 3, 4, 5, 6, 7, 8)

@@ -2,9 +2,9 @@
 
 Prices, ports and conventions are ZigZag's: words of a port, partial sums read back whenever a reduction loop is above, a tile no
 larger than the input without its padding, cycles with stalls, the first fill and the last drain. Our engine counts padding and
-knows no ports, so its best candidates are evaluated again, loop by loop, with ZigZag's model (`dse.mapping.timing`, which gives
-ZigZag's figures for ZigZag's mappings); then the cuts of the best few are moved as long as that helps. `figures` evaluates any
-mapping, so that a winner can be checked.
+knows no ports, so its best candidates are evaluated again, loop by loop, with ZigZag's model (`dse.mapping.explicit.timing`,
+which gives ZigZag's figures for ZigZag's mappings); then the cuts of the best few are moved as long as that helps. `figures`
+evaluates any mapping, so that a winner can be checked.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from dse.mapping.candidates import Options
-from dse.mapping.engine import Points, Table, candidate_costs, enumerate_table
-from dse.mapping.explicit import Mapping, capacity_problems, mapping_problems
-from dse.mapping.problem import ArrayShape, Axis, Nest, Storage
-from dse.mapping.text import format_mapping
-from dse.mapping.timing import Port, PortedMemory, ported_cycles, transfers, word_counts
+from dse.mapping.best.candidates import Options
+from dse.mapping.best.engine import Points, Table, candidate_costs, enumerate_table
+from dse.mapping.explicit.mapping import Mapping, capacity_problems, mapping_problems
+from dse.mapping.explicit.text import format_mapping
+from dse.mapping.explicit.timing import Port, PortedMemory, ported_cycles, transfers, word_counts
+from dse.mapping.nest import ArrayShape, Axis, Nest, Storage
 
 REFERENCE = Path(__file__).parents[1] / "tests" / "data" / "reference_tpu_like.yaml"
 ARRAY = ArrayShape(

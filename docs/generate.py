@@ -14,16 +14,16 @@ from typing import Any
 HERE = Path(__file__).parent
 #: Schemas of the files: title, module, top-level class; the module's docstring is the introduction.
 FILES = (
-    ("Workload", "dse.workload.schema", "WorkloadFile"),
+    ("Workload", "dse.workload.from_file.schema", "WorkloadFile"),
     ("Hardware", "dse.hardware.schema", "HardwareFile"),
     ("Sensitivity profile", "dse.accuracy.schema", "ProfileFile"),
 )
 #: Files that are read without a schema class: title and the module whose docstring is the reference.
 TEXTS = (
-    ("Number formats", "dse.precision.format_names"),
-    ("Plan", "dse.precision.plan_file"),
-    ("Schedule", "dse.precision.schedule_file"),
-    ("Mapping", "dse.mapping.text"),
+    ("Number formats", "dse.precision.formats.names"),
+    ("Plan", "dse.precision.plans.file"),
+    ("Schedule", "dse.precision.schedules.file"),
+    ("Mapping", "dse.mapping.explicit.text"),
     ("Design", "dse.report.design_text"),
 )
 MODULES = (

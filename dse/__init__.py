@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dse.search.explore import explore
     from dse.search.pareto import pareto_front
     from dse.workload import load_workload
-    from dse.workload.torch_trace import trace
+    from dse.workload.from_torch.trace import trace
 
 __version__ = "0.1.0"
 
@@ -37,7 +37,7 @@ _HOMES = {
     "load_profile": "dse.accuracy",
     "load_workload": "dse.workload",
     "pareto_front": "dse.search.pareto",
-    "trace": "dse.workload.torch_trace",
+    "trace": "dse.workload.from_torch.trace",
 }
 
 __all__ = [

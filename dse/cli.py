@@ -110,7 +110,7 @@ def explore(
     from dse.report import summary_table, write_report
     from dse.search import explore as run_explore
     from dse.search.explore import DEFAULT_TRIALS
-    from dse.studies.validation import validation_table
+    from dse.validation.table import validation_table
 
     bounds = {
         "latency": max_latency,
@@ -328,10 +328,11 @@ def import_model(
     plan: Annotated[Path | None, typer.Option(help="Also write the formats of a quantized model as a plan.")] = None,
 ) -> None:
     """An ONNX model as a workload file, with what was left out."""
+    from dse.files import write_text
     from dse.precision import Plan
-    from dse.workload.nests import network_text
-    from dse.workload.onnx_import import import_onnx, import_summary, plan_formats, read_dims
-    from dse.workload.onnx_strip import strip_onnx
+    from dse.workload.from_file.nests import network_text
+    from dse.workload.from_onnx.network import import_onnx, import_summary, plan_formats, read_dims
+    from dse.workload.from_onnx.strip import strip_onnx
 
     found = import_onnx(model, batch=batch, dims=read_dims(dim or []), name=out.stem)
     formats = Plan.from_formats(found.network, plan_formats(found, str(model))) if plan is not None else None
@@ -353,9 +354,9 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """What a network is made of: layers, MACs, parameters, stash, arithmetic intensity."""
+    from dse.files import write_text
     from dse.report.network import network_picture, network_tables
     from dse.workload import load_workload
-    from dse.files import write_text
     from dse.workload.statistics import network_statistics
 
     network = load_workload(workload)
@@ -396,8 +397,8 @@ def profile(
     skip_unsupported: Skip = False,
 ) -> None:
     """Measure how much every layer of a model suffers at every width: a sensitivity profile for dse explore."""
-    from dse.accuracy.profile_model import profile_onnx
-    from dse.accuracy.settings import settings
+    from dse.accuracy.measuring.profile_model import profile_onnx
+    from dse.accuracy.measuring.settings import settings
     from dse.accuracy.summary import profile_summary
 
     asked = settings(weight_widths, activation_widths, score, plans, seed, pairs)
@@ -431,7 +432,7 @@ def calibrate(
     skip_unsupported: Skip = False,
 ) -> None:
     """Fit the predictor of a profile to measured whole plans: all links side by side, chosen by leave-one-out error."""
-    from dse.accuracy.profile_model import calibrate_onnx, calibrate_points, calibration_kind
+    from dse.accuracy.measuring.profile_model import calibrate_onnx, calibrate_points, calibration_kind
     from dse.accuracy.summary import links_table, profile_summary
 
     if (points is None) == (model is None or data is None):
@@ -512,10 +513,10 @@ def sweep(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Latency, rate and energy over batches: from latency-bound to throughput-bound."""
+    from dse.cost.batch_sweep import batch_sweep, read_batches
     from dse.hardware import load_hardware
     from dse.precision import Plan
     from dse.report.network import frame_table
-    from dse.studies.batches import batch_sweep, read_batches
     from dse.workload import load_workload
 
     network = load_workload(workload)
@@ -641,8 +642,8 @@ def validate(
     """Published figures against ours, with signed errors, the bad ones too."""
     from rich.table import Table
 
-    from dse.studies.validation import validation_table
-    from dse.studies.validation_summary import summary_markdown
+    from dse.validation.summary import summary_markdown
+    from dse.validation.table import validation_table
 
     table = validation_table()
     if as_json:

@@ -299,6 +299,11 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
+#: Text that YAML reads as itself without quotes, and the words of that shape that it reads as something else.
+_PLAIN_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
+_RESERVED_WORDS = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
+
+
 def yaml_word(text: str) -> str:
     """Text as a YAML scalar: plain where YAML reads it back as that text, else in quotes; JSON's strings are YAML's.
 

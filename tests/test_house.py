@@ -27,6 +27,8 @@ ALLOWED = {
     "search": GROUND | {"workload", "precision", "hardware", "mapping", "cost", "accuracy"},
     "report": GROUND,
     "export": GROUND | {"workload", "precision", "hardware", "mapping", "cost", "report"},
+    "validation": GROUND
+    | {"workload", "precision", "hardware", "mapping", "cost", "accuracy", "training", "search", "report", "export", "studies"},
     "studies": GROUND | {"workload", "precision", "hardware", "mapping", "cost", "accuracy", "training", "search", "report", "export"},
 }
 

@@ -17,8 +17,8 @@ from dse.accuracy.loading import profile_from_file, read_profile
 from dse.accuracy.profile import Profile, forward_width, some_names
 from dse.accuracy.schema import MIN_POINTS, PointFile, PointsFile, ProfileFile, check_points, operands_of
 from dse.errors import InputError, Problem
-from dse.precision.formats import Format
-from dse.precision.plans import Plan
+from dse.precision.formats.properties import Format
+from dse.precision.plans.plan import Plan
 from dse.workload.model import Network
 from dse.yaml_input import Document, Key, load_yaml, validate
 

@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from dse.accuracy import predictor
 from dse.errors import InputError
-from dse.precision.formats import Format
-from dse.precision.plans import Plan
+from dse.precision.formats.properties import Format
+from dse.precision.plans.plan import Plan
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -302,7 +302,7 @@ def forward_width(form: Format) -> int:
     scaled to the largest |x| by about max|x| 2^-p: so p bits of significand are never worse than p-bit integers, short of
     overflow. Block formats count by their mantissa: their scale is at most as coarse as a tensor's.
 
-    >>> from dse.precision.formats import parse_format
+    >>> from dse.precision.formats.properties import parse_format
     >>> [forward_width(parse_format(name)) for name in ("int8", "bfp4", "bf16", "fp8_e4m3", "mls_e2m4", "fp32")]
     [8, 4, 8, 4, 5, 24]
     """

@@ -7,8 +7,6 @@ measured whole-network points; and, apart from all that, an assumption for the e
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 

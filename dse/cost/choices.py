@@ -15,7 +15,7 @@ import numpy.typing as npt
 from dse.cost.steps import step_costs
 from dse.hardware.arrays import HardwareArrays
 from dse.hardware.model import Hardware
-from dse.precision.plans import Plan
+from dse.precision.plans.plan import Plan
 from dse.workload.model import Network
 
 Floats = npt.NDArray[np.float64]

@@ -24,10 +24,10 @@ from dse.cost.steps import StepCosts, step_costs
 from dse.errors import InputError
 from dse.hardware.arrays import HardwareArrays, hardware_arrays
 from dse.hardware.model import Hardware
-from dse.precision.cells import OPERANDS
-from dse.precision.plans import Plan
-from dse.precision.policies import Overhead
-from dse.precision.schedules import Schedule
+from dse.precision.plans.cells import OPERANDS
+from dse.precision.plans.plan import Plan
+from dse.precision.policies.rules import Overhead
+from dse.precision.schedules.schedule import Schedule
 from dse.workload.model import Network
 from dse.yaml_input import suggest
 

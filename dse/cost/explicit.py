@@ -34,13 +34,13 @@ from dse.errors import InputError, Problem
 from dse.hardware.arrays import HardwareArrays, hardware_arrays
 from dse.hardware.model import Hardware
 from dse.hardware.pe import pe_mode
-from dse.mapping.candidates import REDUCED, unrollings
-from dse.mapping.counts import ENGINE, Conventions, Counts, batch_of, counts_of_batch, temporal_steps
-from dse.mapping.engine import build_table
-from dse.mapping.explicit import DIMS, Mapping
-from dse.mapping.problem import ROLES, Nest
-from dse.mapping.text import format_mapping, load_mapping, write_mappings
-from dse.precision.plans import Plan
+from dse.mapping.best.candidates import REDUCED, unrollings
+from dse.mapping.best.engine import build_table
+from dse.mapping.explicit.counts import ENGINE, Conventions, Counts, batch_of, counts_of_batch, temporal_steps
+from dse.mapping.explicit.mapping import DIMS, Mapping
+from dse.mapping.explicit.text import format_mapping, load_mapping, write_mappings
+from dse.mapping.nest import ROLES, Nest
+from dse.precision.plans.plan import Plan
 from dse.workload.model import PASSES, Layer, Network
 from dse.yaml_input import suggest
 
@@ -116,7 +116,7 @@ def mapping_names(network: Network, mode: str = "training") -> dict[str, tuple[L
 def evaluate_mapping_file(
     network: Network, hardware: Hardware, plan: Plan, path: str | Path, mode: str = "training"
 ) -> MappingCosts:
-    """:func:`evaluate_mappings` of a file (:mod:`dse.mapping.text`)."""
+    """:func:`evaluate_mappings` of a file (:mod:`dse.mapping.explicit.text`)."""
     return evaluate_mappings(network, hardware, plan, load_mapping(path, mapping_names(network, mode)), mode)
 
 

@@ -22,9 +22,9 @@ import numpy.typing as npt
 from dse.hardware.arrays import HardwareArrays
 from dse.hardware.model import Hardware, Memory, ProcessingElement
 from dse.hardware.pe import Mode, mac_energy_pj, multiplies, pe_mode, waiting_shares
-from dse.mapping.candidates import Options
-from dse.mapping.engine import Points, Scores, Table, build_table, score
-from dse.mapping.problem import ROLES, ArrayShape, Axis, Nest, Storage
+from dse.mapping.best.candidates import Options
+from dse.mapping.best.engine import Points, Scores, Table, build_table, score
+from dse.mapping.nest import ROLES, ArrayShape, Axis, Nest, Storage
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

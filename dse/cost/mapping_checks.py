@@ -11,8 +11,8 @@ from dse.cost.jobs import Jobs, kept_bits, unusable
 from dse.errors import Problem
 from dse.hardware.arrays import HardwareArrays
 from dse.hardware.model import Hardware
-from dse.mapping.explicit import Level, Mapping, mapping_problems, tile_elements
-from dse.mapping.problem import ROLES, Nest
+from dse.mapping.explicit.mapping import Level, Mapping, mapping_problems, tile_elements
+from dse.mapping.nest import ROLES, Nest
 from dse.yaml_input import suggest
 
 Floats = NDArray[np.float64]

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dse.precision.plans import Plan
+from dse.precision.plans.plan import Plan
 from dse.workload.model import Layer, Network
 from dse.workload.vector import optimizer_work, stash_elements
 

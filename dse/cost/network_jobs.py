@@ -23,10 +23,10 @@ import numpy as np
 import numpy.typing as npt
 
 from dse.cost.jobs import Jobs
-from dse.mapping.problem import Nest
-from dse.precision.cells import OPERANDS, Cell, Histogram, formats_of
-from dse.precision.formats import multiplier_bits
-from dse.precision.plans import Plan
+from dse.mapping.nest import Nest
+from dse.precision.formats.properties import multiplier_bits
+from dse.precision.plans.cells import OPERANDS, Cell, Histogram, formats_of
+from dse.precision.plans.plan import Plan
 from dse.workload.model import PASSES, Layer, Network
 
 Ints = npt.NDArray[np.int64]

@@ -3,7 +3,7 @@
 A change of widths (:meth:`dse.precision.Schedule.transitions`) drains the array and loads its configuration
 (:func:`dse.hardware.side_costs.reconfiguration`), and makes the weights anew from their master copy wherever their format changes:
 read, converted, written. A policy's decisions are vector operations in FP32 and traffic
-(:class:`dse.precision.policies.Overhead`).
+(:class:`dse.precision.policies.rules.Overhead`).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from dse.hardware.arrays import HardwareArrays
 from dse.hardware.model import Hardware
 from dse.hardware.side_costs import reconfiguration, vector_op_pj
 from dse.hardware.technology import energy_scale
-from dse.precision.policies import Overhead
-from dse.precision.schedules import Schedule
+from dse.precision.policies.rules import Overhead
+from dse.precision.schedules.schedule import Schedule
 from dse.workload.model import Network
 
 Floats = npt.NDArray[np.float64]

@@ -39,10 +39,10 @@ from dse.hardware.side_costs import (
     stochastic_rounding_pj,
 )
 from dse.hardware.technology import energy_scale
-from dse.precision.block_policy import block_policy_overhead
-from dse.precision.cells import Cell, Histogram
-from dse.precision.formats import Format
-from dse.precision.plans import Plan
+from dse.precision.formats.properties import Format
+from dse.precision.plans.cells import Cell, Histogram
+from dse.precision.plans.plan import Plan
+from dse.precision.policies.blocks import block_policy_overhead
 from dse.workload.model import PASSES, Layer, Network
 from dse.workload.vector import stash_elements, vector_work
 

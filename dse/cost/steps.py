@@ -16,7 +16,7 @@ from dse.cost.vector import COMPONENTS, VectorCosts, optimizer_costs, vector_cos
 from dse.hardware.arrays import HardwareArrays
 from dse.hardware.model import Hardware
 from dse.hardware.pe import pe_mode
-from dse.precision.plans import Plan
+from dse.precision.plans.plan import Plan
 from dse.workload.model import PASSES, Network
 
 Floats = npt.NDArray[np.float64]

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from dse.hardware.arrays import HardwareArrays
 from dse.hardware.model import Hardware
 from dse.hardware.side_costs import optimizer_pj, vector_op_pj
-from dse.precision.plans import Plan
+from dse.precision.plans.plan import Plan
 from dse.workload.model import PASSES, Network
 from dse.workload.vector import optimizer_work, vector_work
 

@@ -16,10 +16,10 @@ from dse.export.design import Design
 from dse.export.mappings import Run, best_mappings, whole_bits
 from dse.hardware.arrays import HardwareArrays
 from dse.hardware.model import Hardware
-from dse.mapping.problem import ROLES
+from dse.mapping.nest import ROLES
 
 DIMS = "NGKCPQRS"
-#: Names of the tensors W, X and Y; those of a pass take the roles that :mod:`dse.mapping.problem` says.
+#: Names of the tensors W, X and Y; those of a pass take the roles that :mod:`dse.mapping.nest` says.
 _NAMES = {"W": "Weights", "X": "Inputs", "Y": "Outputs"}
 _INFINITE = "inf"
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from dse.errors import InputError
 from dse.export.design import Design
-from dse.precision.cells import Cell, Histogram
-from dse.precision.formats import Format
+from dse.precision.formats.properties import Format
+from dse.precision.plans.cells import Cell, Histogram
 
 OPERANDS = ("weight", "activation", "error")
 #: Accumulated sums of HAWQ-V3's residual units are kept at 16 bits in every one of its maps (bit_config.py).

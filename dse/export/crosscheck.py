@@ -1,7 +1,7 @@
 """ZigZag on an exported design: its figures beside ours, pass by pass, and what the differences come from.
 
 Both get the same loops in the same order, the same memories, bandwidths and prices per bit, and the layer's own energy per MAC.
-What remains is taken apart with :mod:`dse.mapping.timing`, which counts as ZigZag 3.9.1 does:
+What remains is taken apart with :mod:`dse.mapping.explicit.timing`, which counts as ZigZag 3.9.1 does:
 
 * **counting**: ZigZag counts the first read of a partial sum, gives a sum or a result its width by its own rule, and of a window
   with a stride counts only what it touches, not its bounding box (our loops and tiles, counted its way, less our figure);
@@ -31,7 +31,7 @@ from dse.export.mappings import Run, best_mappings, whole_bits
 from dse.export.zigzag import accelerator, exact, expressible, mappings, workload
 from dse.hardware.arrays import HardwareArrays
 from dse.hardware.model import Hardware
-from dse.mapping.timing import transfers
+from dse.mapping.explicit.timing import transfers
 from dse.report.quantities import format_value
 
 #: Sides of a memory that read it; the others write.

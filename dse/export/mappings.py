@@ -11,9 +11,9 @@ from dse.cost.network_jobs import network_jobs, passes_of
 from dse.errors import InputError
 from dse.export.design import Design
 from dse.hardware.arrays import HardwareArrays, hardware_arrays
-from dse.mapping.engine import build_table
-from dse.mapping.explicit import Mapping
-from dse.mapping.problem import Nest
+from dse.mapping.best.engine import build_table
+from dse.mapping.explicit.mapping import Mapping
+from dse.mapping.nest import Nest
 from dse.workload import Layer
 from dse.workload.model import PASSES
 

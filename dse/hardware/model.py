@@ -90,7 +90,7 @@ class Memory:
     ----------
     roles
         Operand roles held: of weight, activation, accumulator. In the backward passes tensors take these roles as
-        :mod:`dse.mapping.problem` says.
+        :mod:`dse.mapping.nest` says.
     shared_along
         Axes along which all PEs share one instance; all axes for a buffer, none for a register file in each PE.
     size_bits

@@ -1,15 +1,15 @@
 """Loop nests on a memory hierarchy: explicit mappings with their counts and cycles, and the best mapping of a layer.
 
-Public names are those of explicit mappings; the engine of the best mapping is :mod:`dse.mapping.engine`.
+Public names are those of explicit mappings; the engine of the best mapping is :mod:`dse.mapping.best.engine`.
 """
 
-from dse.mapping.counts import ACCELFORGE, DEFAULT, ENGINE, TIMELOOP, ZIGZAG, Conventions, Counts, counts_of
-from dse.mapping.explicit import Level, Loop, Mapping, check_mapping
-from dse.mapping.nest import simulate
-from dse.mapping.problem import Nest
-from dse.mapping.text import format_mapping, load_mapping, parse_mapping
-from dse.mapping.timeloop import counts_of_rows
-from dse.mapping.timing import Port, PortedMemory, ported_cycles, simple_cycles, transfers, word_counts
+from dse.mapping.explicit.counts import ACCELFORGE, DEFAULT, ENGINE, TIMELOOP, ZIGZAG, Conventions, Counts, counts_of
+from dse.mapping.explicit.mapping import Level, Loop, Mapping, check_mapping
+from dse.mapping.explicit.simulate import simulate
+from dse.mapping.explicit.text import format_mapping, load_mapping, parse_mapping
+from dse.mapping.explicit.timeloop import counts_of_rows
+from dse.mapping.explicit.timing import Port, PortedMemory, ported_cycles, simple_cycles, transfers, word_counts
+from dse.mapping.nest import Nest
 
 __all__ = [
     "ACCELFORGE",

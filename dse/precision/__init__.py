@@ -1,7 +1,6 @@
 """Number formats, plans (formats of all tensors), schedules (plans over training time) and policies."""
 
-from dse.precision.cells import MAC_OPERANDS, OPERANDS, Histogram, Joint
-from dse.precision.formats import (
+from dse.precision.formats.properties import (
     Format,
     accumulator_bits,
     dynamic_range,
@@ -11,9 +10,10 @@ from dse.precision.formats import (
     parse_format,
     stored_bits,
 )
-from dse.precision.phases import Phase
-from dse.precision.plans import Choices, Pairs, Plan
-from dse.precision.schedules import Schedule
+from dse.precision.plans.cells import MAC_OPERANDS, OPERANDS, Histogram, Joint
+from dse.precision.plans.plan import Choices, Pairs, Plan
+from dse.precision.schedules.phases import Phase
+from dse.precision.schedules.schedule import Schedule
 
 __all__ = [
     "MAC_OPERANDS",

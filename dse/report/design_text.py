@@ -7,8 +7,6 @@ design's values as defaults of its sets and ranges: the space stays, because the
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -3,8 +3,8 @@
 Strategies:
 
 * ``nested``: Optuna proposes a hardware point (and a schedule) and a weight between latency and energy; the bit map is the
-  solution of the inner problem (:mod:`dse.search.inner`), and everything the inner solver finds enters the archive. It starts
-  from hardware that a cheap local search liked (:mod:`dse.search.screen`).
+  solution of the inner problem (:mod:`dse.search.bits.solve`), and everything the inner solver finds enters the archive. It starts
+  from hardware that a cheap local search liked (:mod:`dse.search.loop.screen`).
 * ``joint``: the width of every layer group is an Optuna parameter beside the hardware: the yardstick. It starts from uniform plans
   that keep the accuracy limit, on random hardware; its samplers know by how much a trial misses a limit.
 * ``random``: as ``joint``, drawn uniformly.
@@ -26,14 +26,14 @@ from dse.cost.network_jobs import MODES
 from dse.errors import InputError, Problem
 from dse.hardware import load_hardware
 from dse.hardware.model import Hardware
-from dse.search.inner import with_reference
-from dse.search.problem import SearchProblem, make_problem
-from dse.search.results import Run, make_run
-from dse.search.run import Budget, Search, search
-from dse.search.run_folder import prepare, write_run
-from dse.search.schedule_space import ScheduleSpace, load_schedules
-from dse.search.start import exhaustive_size
-from dse.search.study import SAMPLERS, make_sampler
+from dse.search.bits.problem import SearchProblem, make_problem
+from dse.search.bits.schedule_space import ScheduleSpace, load_schedules
+from dse.search.bits.solve import with_reference
+from dse.search.loop.optuna_study import SAMPLERS, make_sampler
+from dse.search.loop.run import Budget, Search, search
+from dse.search.loop.start import exhaustive_size
+from dse.search.outcome.results import Run, make_run
+from dse.search.outcome.run_folder import prepare, write_run
 from dse.workload import load_workload
 from dse.workload.model import Network
 from dse.yaml_input import suggest
@@ -95,7 +95,7 @@ def explore(
     objectives
         Of latency, energy, area, accuracy: what the front is non-dominated in.
     strategy, sampler
-        See the module; sampler is one of :data:`dse.search.study.SAMPLERS`.
+        See the module; sampler is one of :data:`dse.search.loop.optuna_study.SAMPLERS`.
     trials
         Hardware points to try (``nested``), or designs (``joint``, ``random``); 120 where neither it nor ``seconds`` is given.
     seconds
@@ -111,9 +111,9 @@ def explore(
     weights, worst_case
         Several workloads: how often a step of each is run, for the sums of latency and energy; or take the largest instead.
     limits
-        Further hard limits by name of :data:`dse.search.limits.LIMITS`, in its units, for a step of every workload.
+        Further hard limits by name of :data:`dse.search.bits.limits.LIMITS`, in its units, for a step of every workload.
     schedules
-        Search when to use which width too: ``cyclic``, a file, or a space; see :mod:`dse.search.schedule_space`.
+        Search when to use which width too: ``cyclic``, a file, or a space; see :mod:`dse.search.bits.schedule_space`.
     screening
         Start ``nested`` from screened hardware; without it, from the sampler's own first points.
     out, write, resume

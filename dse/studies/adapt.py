@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from dse.cost import evaluate
 from dse.cost.evaluate import RUN_ROW
 from dse.precision import Schedule
-from dse.precision.policies import Overhead, adapt_control_overhead, push_down_overhead, push_up_overhead
+from dse.precision.policies.rules import Overhead, adapt_control_overhead, push_down_overhead, push_up_overhead
 from dse.studies.adapt_model import (
     CLAIMED,
     ITERATIONS,

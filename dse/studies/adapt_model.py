@@ -19,8 +19,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from dse.precision.policies import adapt_published_overhead
-from dse.precision.trace_file import Trace, read_trace
+from dse.precision.policies.rules import adapt_published_overhead
+from dse.precision.schedules.trace_file import Trace, read_trace
 from dse.workload import load_workload
 
 Floats: TypeAlias = NDArray[np.float64]

@@ -3,14 +3,14 @@
 Theirs: linear, cosine, REX and exponential growth, repeated or in triangles, eight cycles between 3 and 8 bits, and the cost
 of each in BitOps relative to static 8/8. REX grows as 0.1 u / (1 - 0.9 u), the mirror image of its usual decay
 u / (0.1 + 0.9 u), and the exponential as 1 - e^(-4u): only so do the published relative BitOps come out
-(:mod:`dse.precision.profiles`).
+(:mod:`dse.precision.schedules.profiles`).
 """
 
 from __future__ import annotations
 
 from dse.cost import evaluate
 from dse.precision import Schedule
-from dse.precision.profiles import BETTER_SCHEDULES
+from dse.precision.schedules.profiles import BETTER_SCHEDULES
 from dse.studies.cpt import ITERATIONS, devices, relative_bitops
 from dse.studies.study import Row, Study, bars, lines
 from dse.workload import load_workload

@@ -3,7 +3,7 @@
 Theirs (abstract, and a reproduction's notes): block floating point in 4x4 blocks, widths per block from online sensitivity, up
 to 5.1 times the speed and 4.7 times less energy than 8-bit training on CIFAR-100 and ImageNet, no accuracy drop, negligible
 overhead. Its tables, formulas and hardware were not available. Ours: the rest, in ``dynasty_like`` and
-:mod:`dse.precision.block_policy`, and histograms of widths measured on a small network that was trained with them
+:mod:`dse.precision.policies.blocks`, and histograms of widths measured on a small network that was trained with them
 (``data/SOURCES.md``).
 """
 

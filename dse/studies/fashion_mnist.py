@@ -19,8 +19,8 @@ import plotly.graph_objects as go
 
 from dse.cost import evaluate
 from dse.hardware.model import Hardware
-from dse.precision.policies import Overhead
-from dse.precision.schedules import Schedule
+from dse.precision.policies.rules import Overhead
+from dse.precision.schedules.schedule import Schedule
 from dse.studies import adapt
 from dse.studies.adapt_model import ITERATIONS as ADAPT_ITERATIONS
 from dse.studies.devices import flexible, float32
@@ -33,7 +33,7 @@ DATA = Path(__file__).parent / "data" / "fashion_mnist"
 BASELINE = "static8"
 #: Systems whose formats came out of the run; their tables lie beside the results.
 DECIDED = ("adapt", "fractrain", "cpt", "dynasty_like")
-#: Kinds of score that were compared; see :class:`dse.accuracy.settings.Settings`.
+#: Kinds of score that were compared; see :class:`dse.accuracy.measuring.settings.Settings`.
 SCORES = ("kl", "noise", "tensor")
 #: How often DYNASTY-like found new widths: once in so many steps.
 INTERVAL = 25

@@ -18,9 +18,9 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from dse.accuracy import load_profile
+from dse.accuracy.hold_out import HAWQ_FIT, Interval, hold_out, partial_rank_correlation, rank_correlation
 from dse.accuracy.predictor import LINKS, fit_link, predict
 from dse.accuracy.profile import Profile
-from dse.accuracy.validation import HAWQ_FIT, Interval, hold_out, partial_rank_correlation, rank_correlation
 from dse.studies.study import Row, Study
 from dse.yaml_input import load_yaml
 

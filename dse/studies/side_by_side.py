@@ -16,7 +16,7 @@ from dse.cost import evaluate
 from dse.hardware import load_hardware
 from dse.hardware.model import Hardware
 from dse.precision import Plan, Schedule
-from dse.precision.policies import Overhead
+from dse.precision.policies.rules import Overhead
 from dse.report.figures import PALETTE
 from dse.studies import accuracy_booster, adapt, adapt_model, dynasty, fractrain
 from dse.studies.devices import flexible, float32

@@ -1,7 +1,8 @@
 """Who decides the formats of the next training step: a plan, a schedule, or a published rule on what the run shows.
 
 Each chooser is asked before every step (``before``) and shown every step (``after``). The rules themselves are the functions of
-:mod:`dse.precision.policies` and :mod:`dse.precision.block_policy`; here is only when they are called and on which tensors.
+:mod:`dse.precision.policies.rules` and :mod:`dse.precision.policies.blocks`; here is only when they are called and on which
+tensors.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dse.errors import InputError
-from dse.precision.block_policy import WIDTHS, adjusted_threshold, block_sensitivity, block_widths, smoothed
-from dse.precision.formats import Format, parse_format
-from dse.precision.plan_rules import NamedNetwork
-from dse.precision.plans import Plan
-from dse.precision.policies import adapt_bins, adapt_lookback, adapt_strategy, loss_plateaus, push_down, push_up
-from dse.precision.schedules import Schedule
+from dse.precision.formats.properties import Format, parse_format
+from dse.precision.plans.plan import Plan
+from dse.precision.plans.rules import NamedNetwork
+from dse.precision.policies.blocks import WIDTHS, adjusted_threshold, block_sensitivity, block_widths, smoothed
+from dse.precision.policies.rules import adapt_bins, adapt_lookback, adapt_strategy, loss_plateaus, push_down, push_up
+from dse.precision.schedules.schedule import Schedule
 from dse.training.layers import BlockMap, MacLayer, Stored, as_matrix
 
 
@@ -226,7 +227,7 @@ class Adapt:
 class Dynasty:
     """A width per 4x4 block of weights and activations from online sensitivity (after Liu et al., arXiv 2210.17047).
 
-    The rule is :mod:`dse.precision.block_policy`'s, of which the source's formulas were not available. Ours too: the map of an
+    The rule is :mod:`dse.precision.policies.blocks`'s, of which the source's formulas were not available. Ours too: the map of an
     activation is shared by the samples of a batch and found from their mean sensitivity; errors stay at eight bits, since
     the sensitivity of a loss to its own gradient is no such quantity.
     """

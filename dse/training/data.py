@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dse.accuracy.data import idx_in, read_array
+from dse.accuracy.measuring.data import idx_in, read_array
 from dse.errors import InputError
 
 #: Bytes of a picture in CIFAR's binary files: three planes of 32x32 (Krizhevsky, Learning Multiple Layers of Features, 2009).

@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from dse.accuracy.settings import Images
+from dse.accuracy.measuring.settings import Images
 from dse.errors import InputError
-from dse.precision.formats import parse_format
+from dse.precision.formats.properties import parse_format
 from dse.training.layers import mac_layers, store
 from dse.training.torch_model import KINDS, in_full_precision
 

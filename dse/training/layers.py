@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dse.precision.formats import Format
+from dse.precision.formats.properties import Format
 from dse.training.torch_quantize import quantize, quantize_blocks
 
 #: Families whose groups lie in the matrix that the product sees; an MLS group is a plane.

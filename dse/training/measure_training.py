@@ -13,21 +13,21 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from dse.accuracy.measure import measure
+from dse.accuracy.measuring.measure import measure
+from dse.accuracy.measuring.settings import Settings
 from dse.accuracy.schema import ProfileFile, profile_text
-from dse.accuracy.settings import Settings
 from dse.errors import InputError
 from dse.files import write_text
-from dse.precision.plans import Plan
-from dse.precision.schedules import Schedule
+from dse.precision.plans.plan import Plan
+from dse.precision.schedules.schedule import Schedule
 from dse.training.choosers import Adapt, Chooser, Dynasty, FracTrain, Scheduled
 from dse.training.data import Dataset, load_dataset
 from dse.training.networks import make_module, workload_of
 from dse.training.records import Record, mean_bits, write_record
 from dse.training.torch_model import TorchModel, error_scores
 from dse.training.train import Progress, Recipe, train
+from dse.workload.from_file.nests import network_text
 from dse.workload.model import Network
-from dse.workload.nests import network_text
 from dse.yaml_input import suggest
 
 #: Stretches of a run over which FracTrain averages the loss: a switch takes at least five.

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from dse.accuracy.measure import measure
-from dse.accuracy.notebook import Progress
+from dse.accuracy.measuring.journal import Progress
+from dse.accuracy.measuring.measure import measure
+from dse.accuracy.measuring.settings import Images, Settings
 from dse.accuracy.schema import ProfileFile, profile_text
-from dse.accuracy.settings import Images, Settings
 from dse.errors import InputError
 from dse.files import write_text
 from dse.training.torch_model import TorchModel
@@ -36,7 +36,7 @@ def profile_torch(
     module
         Maps (n, ...) images to (n, classes) outputs before the softmax; its layers have the names of the workload's.
     images, labels
-        As :func:`dse.accuracy.measure.measure` takes them.
+        As :func:`dse.accuracy.measuring.measure.measure` takes them.
     out
         Profile file to write; a finished one is not overwritten.
     network

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dse.errors import InputError, Problem
-from dse.precision.cells import Histogram
-from dse.precision.formats import format_problem, parse_format
-from dse.precision.phases import Phase
-from dse.precision.plan_rules import NamedNetwork
-from dse.precision.plans import Plan
-from dse.precision.schedules import Schedule
+from dse.precision.formats.properties import format_problem, parse_format
+from dse.precision.plans.cells import Histogram
+from dse.precision.plans.plan import Plan
+from dse.precision.plans.rules import NamedNetwork
+from dse.precision.schedules.phases import Phase
+from dse.precision.schedules.schedule import Schedule
 
 
 class Epoch(NamedTuple):
@@ -110,7 +110,8 @@ def write_record(record: Record, folder: Path) -> None:
 
 
 def trace_text(widths: Sequence[Width], operand: str) -> str | None:
-    """Word lengths as :func:`dse.precision.trace_file.read_trace` reads them; None if an operand has blocks of several formats."""
+    """Word lengths as :func:`dse.precision.schedules.trace_file.read_trace` reads them; None if an operand has blocks of several
+    formats."""
     held: dict[str, int] = {}
     rows: list[tuple[int, dict[str, int]]] = []
     for iteration, group in groupby((row for row in widths if row.operand == operand), key=lambda row: row.iteration):

@@ -1,4 +1,4 @@
-"""Torch networks as a backend of :func:`dse.accuracy.measure.measure`: profiles of torch modules, and of their errors."""
+"""Torch networks as a backend of :func:`dse.accuracy.measuring.measure.measure`: profiles of torch modules, and of their errors."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from dse.accuracy.measure import Ranges
+from dse.accuracy.measuring.measure import Ranges
+from dse.accuracy.measuring.settings import Images
 from dse.accuracy.schema import Operand
-from dse.accuracy.settings import Images
 from dse.errors import InputError
-from dse.precision.formats import Format, parse_format
+from dse.precision.formats.properties import Format, parse_format
 from dse.training.layers import MacLayer, MatMul, mac_layers, store
 from dse.training.train import outputs_of
 

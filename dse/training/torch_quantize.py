@@ -1,4 +1,4 @@
-"""The quantizers of :mod:`dse.precision.quantize` on torch tensors, fast enough to train with.
+"""The quantizers of :mod:`dse.precision.formats.quantize` on torch tensors, fast enough to train with.
 
 The numpy functions are the reference; a test holds every format here equal to them on float64. In float32 a scale is rounded
 once more, so that a value next to the middle of two grid points may go to the other one.
@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from dse.errors import InputError
-from dse.precision.formats import Format, dynamic_range, largest_code, parse_format
-from dse.precision.quantize import S2FP8_TOP, SHARED_EXPONENT, TERNARY_THRESHOLD
+from dse.precision.formats.properties import Format, dynamic_range, largest_code, parse_format
+from dse.precision.formats.quantize import S2FP8_TOP, SHARED_EXPONENT, TERNARY_THRESHOLD
 
 #: Rounds values on a grid of step 1.
 Rounder: TypeAlias = Callable[[Tensor], Tensor]
@@ -33,7 +33,8 @@ def quantize(
     channel_axis: int | None = 0,
     check: bool = True,
 ) -> Tensor:
-    """As :func:`dse.precision.quantize.quantize`; with a generator rounds stochastically, without to nearest (ties to even).
+    """As :func:`dse.precision.formats.quantize.quantize`; with a generator rounds stochastically, without to nearest (ties to
+    even).
 
     Parameters
     ----------

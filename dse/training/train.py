@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dse.precision.formats import parse_format
+from dse.precision.formats.properties import parse_format
 from dse.training.choosers import Cells, Chooser
 from dse.training.data import Dataset
 from dse.training.layers import BlockMap, MacLayer, Stored, mac_layers, store

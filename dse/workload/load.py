@@ -11,12 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from dse.shipped import find_file
-from dse.workload.build import MAKERS, MAX_MACS, Builder
-from dse.workload.expressions import evaluate_expression
-from dse.workload.images import IMAGE_MAKERS
+from dse.workload.from_file.build import MAKERS, MAX_MACS, Builder
+from dse.workload.from_file.expressions import evaluate_expression
+from dse.workload.from_file.images import IMAGE_MAKERS
+from dse.workload.from_file.schema import WorkloadFile, one_form
+from dse.workload.from_file.sequences import SEQUENCE_MAKERS
 from dse.workload.model import OPTIMIZERS, Layer, Network
-from dse.workload.schema import WorkloadFile, one_form
-from dse.workload.sequences import SEQUENCE_MAKERS
 from dse.yaml_input import Document, load_yaml, validate
 
 __all__ = ["MAX_MACS", "evaluate_expression", "load_workload", "network_from_document"]

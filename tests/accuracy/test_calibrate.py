@@ -11,7 +11,7 @@ from dse.accuracy.loading import profile_from_document, read_profile
 from dse.accuracy.predictor import predict
 from dse.accuracy.schema import PointFile, profile_text
 from dse.errors import InputError
-from dse.precision.plans import Plan
+from dse.precision.plans.plan import Plan
 from dse.shipped import shipped_names
 from dse.yaml_input import parse_yaml
 

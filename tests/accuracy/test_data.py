@@ -6,7 +6,7 @@ import struct
 import numpy as np
 import pytest
 
-from dse.accuracy.data import load_data
+from dse.accuracy.measuring.data import load_data
 from dse.errors import InputError
 
 PICTURES = np.arange(5 * 4 * 3, dtype=np.uint8).reshape(5, 4, 3)

@@ -7,8 +7,8 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from dse.accuracy.onnx_model import open_onnx  # noqa: E402
-from dse.workload.onnx_import import import_onnx  # noqa: E402
+from dse.accuracy.measuring.onnx_model import open_onnx  # noqa: E402
+from dse.workload.from_onnx.network import import_onnx  # noqa: E402
 
 
 def test_names_and_macs_are_the_same(tmp_path):

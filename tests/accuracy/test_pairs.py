@@ -5,9 +5,9 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from dse.accuracy.measure import measure
-from dse.accuracy.pairs import Interaction, choose_pairs, pair_corrections, pairs_note
-from dse.accuracy.settings import Settings
+from dse.accuracy.measuring.measure import measure
+from dse.accuracy.measuring.pairs import Interaction, choose_pairs, pair_corrections, pairs_note
+from dse.accuracy.measuring.settings import Settings
 from dse.errors import InputError
 
 LAYERS = ("a", "b", "c")

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
+from dse.accuracy.hold_out import partial_rank_correlation, rank_correlation
 from dse.accuracy.predictor import LINKS, compare_links, fit_factors, fit_link, in_range, leave_one_out, predict
-from dse.accuracy.validation import partial_rank_correlation, rank_correlation
 from dse.errors import InputError
 
 TRUE = {

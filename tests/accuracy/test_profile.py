@@ -9,8 +9,8 @@ from dse.accuracy import forward_width, load_profile
 from dse.accuracy.loading import profile_from_document
 from dse.accuracy.profile import extrapolate
 from dse.errors import InputError
-from dse.precision.formats import parse_format
-from dse.precision.plans import Plan
+from dse.precision.formats.properties import parse_format
+from dse.precision.plans.plan import Plan
 from dse.workload import load_workload
 from dse.workload.model import Layer, Network
 from dse.yaml_input import parse_yaml
@@ -196,7 +196,7 @@ def test_formats_count_by_the_integer_that_bounds_their_error():
 
 
 def test_blocks_score_by_their_share():
-    from dse.precision.cells import Histogram
+    from dse.precision.plans.cells import Histogram
 
     apart, net = profile(APART), names("a", "b")
     mixed = Histogram.of({"bfp4": 0.25, "bfp8": 0.75})

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from dse.accuracy.onnx_model import open_onnx
+from dse.accuracy.measuring.onnx_model import open_onnx
 from dse.errors import InputError
 
 

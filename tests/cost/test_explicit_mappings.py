@@ -19,7 +19,7 @@ from dse.cost.explicit import (
 from dse.cost.jobs import cost_jobs
 from dse.cost.network_jobs import network_jobs
 from dse.hardware.arrays import hardware_arrays
-from dse.mapping.text import load_mapping, parse_mapping
+from dse.mapping.explicit.text import load_mapping, parse_mapping
 from dse.precision import Plan
 from dse.workload.model import PASSES
 

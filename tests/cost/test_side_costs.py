@@ -15,8 +15,8 @@ from dse.hardware.side_costs import (
 )
 from dse.hardware.technology import energy_scale
 from dse.precision import Histogram, Plan
-from dse.precision.formats import parse_format
-from dse.precision.policies import Overhead
+from dse.precision.formats.properties import parse_format
+from dse.precision.policies.rules import Overhead
 from dse.workload.load import network_from_document
 from dse.yaml_input import parse_yaml
 

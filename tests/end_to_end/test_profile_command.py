@@ -114,8 +114,8 @@ def test_an_interrupted_profile_goes_on(folder, tmp_path):
 def test_resuming_measures_only_what_is_missing(folder, tmp_path):
     run("profile", folder / "tiny.onnx", "--data", folder / "data.npz", "-o", "whole.yaml", *FAST, "--seed", 3, cwd=tmp_path)
     whole = (tmp_path / "whole.yaml").read_text()
-    from dse.accuracy.profile_model import profile_onnx
-    from dse.accuracy.settings import settings
+    from dse.accuracy.measuring.profile_model import profile_onnx
+    from dse.accuracy.measuring.settings import settings
 
     class Stop(Exception):
         pass

@@ -7,8 +7,8 @@ import typer.main
 
 from dse.cli import app
 from dse.cost.model import LEFT_OUT
-from dse.studies.validation import validation_table
-from dse.studies.validation_summary import summary_markdown
+from dse.validation.summary import summary_markdown
+from dse.validation.table import validation_table
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 

@@ -7,8 +7,8 @@ from typer.testing import CliRunner
 
 import dse
 from dse.cli import app
+from dse.cost.batch_sweep import batch_sweep
 from dse.errors import InputError
-from dse.studies.batches import batch_sweep
 from dse.workload import Layer, Network
 
 

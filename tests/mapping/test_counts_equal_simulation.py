@@ -7,10 +7,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dse.mapping.counts import Conventions, batch_of, counts_of, counts_of_batch
-from dse.mapping.explicit import DIMS, Level, Loop, Mapping, mapping_problems
-from dse.mapping.nest import simulate
-from dse.mapping.problem import Nest
+from dse.mapping.explicit.counts import Conventions, batch_of, counts_of, counts_of_batch
+from dse.mapping.explicit.mapping import DIMS, Level, Loop, Mapping, mapping_problems
+from dse.mapping.explicit.simulate import simulate
+from dse.mapping.nest import Nest
 
 FIELDS = ("reads_to_child", "writes_from_child", "writes_from_parent", "reads_to_parent")
 

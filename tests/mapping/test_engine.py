@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
-from dse.mapping import cache
-from dse.mapping.candidates import Options, ceil_sizes, unrollings
-from dse.mapping.counts import ENGINE, batch_of, counts_of_batch
-from dse.mapping.engine import Points, Scores, Table, build_table, enumerate_table, front, score, score_many
-from dse.mapping.explicit import check_mapping
-from dse.mapping.problem import ROLES, ArrayShape, Axis, Nest, Storage
+from dse.mapping.best import cache
+from dse.mapping.best.candidates import Options, ceil_sizes, unrollings
+from dse.mapping.best.engine import Points, Scores, Table, build_table, enumerate_table, front, score, score_many
+from dse.mapping.explicit.counts import ENGINE, batch_of, counts_of_batch
+from dse.mapping.explicit.mapping import check_mapping
+from dse.mapping.nest import ROLES, ArrayShape, Axis, Nest, Storage
 
 TPU_LIKE = ArrayShape(
     (Axis("D1", 32, ("K",)), Axis("D2", 32, ("C",))),

@@ -9,9 +9,9 @@ from math import ceil, prod
 import numpy as np
 import pytest
 
-from dse.mapping.candidates import Options
-from dse.mapping.engine import Points, candidate_costs, enumerate_table, score
-from dse.mapping.problem import RELEVANT, ROLES, ArrayShape, Axis, Nest, Storage
+from dse.mapping.best.candidates import Options
+from dse.mapping.best.engine import Points, candidate_costs, enumerate_table, score
+from dse.mapping.nest import RELEVANT, ROLES, ArrayShape, Axis, Nest, Storage
 
 LOOPS = "NKCPQRS"
 DIMS = "NGKCPQRS"

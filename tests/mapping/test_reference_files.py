@@ -10,12 +10,12 @@ import pytest
 import yaml
 
 from dse.cost.explicit import energy_of_counts, price_array
-from dse.mapping.counts import ACCELFORGE, TIMELOOP, Conventions, counts_of
-from dse.mapping.explicit import check_mapping
-from dse.mapping.problem import ROLES, Nest
-from dse.mapping.systolic import gemm_of_convolution, systolic_cycles
-from dse.mapping.text import parse_mapping
-from dse.mapping.timing import Port, PortedMemory, ported_cycles, simple_cycles, transfers, word_counts
+from dse.mapping.explicit.counts import ACCELFORGE, TIMELOOP, Conventions, counts_of
+from dse.mapping.explicit.mapping import check_mapping
+from dse.mapping.explicit.systolic import gemm_of_convolution, systolic_cycles
+from dse.mapping.explicit.text import parse_mapping
+from dse.mapping.explicit.timing import Port, PortedMemory, ported_cycles, simple_cycles, transfers, word_counts
+from dse.mapping.nest import ROLES, Nest
 
 DATA = Path(__file__).parents[1] / "data"
 TIMELOOP_CASES = yaml.safe_load((DATA / "reference_timeloop.yaml").read_text())

@@ -12,11 +12,11 @@ from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
 from dse.errors import InputError
-from dse.mapping.counts import TIMELOOP
-from dse.mapping.nest import simulate
-from dse.mapping.problem import Nest
-from dse.mapping.text import parse_mapping
-from dse.mapping.timeloop import counts_of_rows
+from dse.mapping.explicit.counts import TIMELOOP
+from dse.mapping.explicit.simulate import simulate
+from dse.mapping.explicit.text import parse_mapping
+from dse.mapping.explicit.timeloop import counts_of_rows
+from dse.mapping.nest import Nest
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / ".." / "shared" / "reference" / "timeloop_gemmini_8000.csv.gz"

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dse.mapping.explicit import Level, Loop, Mapping, check_mapping
-from dse.mapping.problem import Nest
-from dse.mapping.timing import Port, PortedMemory, ported_cycles, transfers, word_counts
+from dse.mapping.explicit.mapping import Level, Loop, Mapping, check_mapping
+from dse.mapping.explicit.timing import Port, PortedMemory, ported_cycles, transfers, word_counts
+from dse.mapping.nest import Nest
 
 SHARED = Path(__file__).parents[2] / ".." / "shared" / "reference" / "zigzag"
 needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="reference files are not beside the repository")

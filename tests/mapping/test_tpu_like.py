@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dse.mapping.explicit import capacity_problems, check_mapping
-from dse.mapping.text import format_mapping, parse_mapping
+from dse.mapping.explicit.mapping import capacity_problems, check_mapping
+from dse.mapping.explicit.text import format_mapping, parse_mapping
 
 ROOT = Path(__file__).parents[2]
 

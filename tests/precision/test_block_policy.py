@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from dse.errors import InputError
 from dse.precision import Joint, Plan
-from dse.precision.block_policy import (
+from dse.precision.formats.quantize import quantize
+from dse.precision.policies.blocks import (
     WIDTHS,
     adjusted_threshold,
     block_policy_overhead,
@@ -19,8 +20,7 @@ from dse.precision.block_policy import (
     map_histogram,
     smoothed,
 )
-from dse.precision.policies import Overhead
-from dse.precision.quantize import quantize
+from dse.precision.policies.rules import Overhead
 
 RNG = np.random.default_rng(11)
 

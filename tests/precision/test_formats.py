@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dse.errors import InputError
-from dse.precision.formats import (
+from dse.precision.formats.properties import (
     accumulator_bits,
     dynamic_range,
     exponent_bits,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dse.errors import InputError
 from dse.precision import MAC_OPERANDS, OPERANDS, Histogram, Joint, Plan, parse_format
-from dse.precision.cells import formats_of
+from dse.precision.plans.cells import formats_of
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import entropy
 
 from dse.errors import InputError
-from dse.precision.policies import (
+from dse.precision.policies.rules import (
     STRATEGIES,
     Overhead,
     adapt_bins,

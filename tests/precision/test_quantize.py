@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as hnp
 
 from dse.errors import InputError
 from dse.precision import dynamic_range, parse_format
-from dse.precision.quantize import quantize
+from dse.precision.formats.quantize import quantize
 
 RNG = np.random.default_rng(7)
 FLOATS = {

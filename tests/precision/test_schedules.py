@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from dse.errors import InputError
 from dse.precision import Plan, Schedule
-from dse.precision.policies import loss_plateaus
-from dse.precision.profiles import BETTER_SCHEDULES, CHAINS, CURVES, cycle_widths, growth
+from dse.precision.policies.rules import loss_plateaus
+from dse.precision.schedules.profiles import BETTER_SCHEDULES, CHAINS, CURVES, cycle_widths, growth
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import pytest
 
 from dse.hardware import load_hardware
 from dse.hardware.model import Memory
-from dse.studies.eyeriss_chip import CLOCK_SHARES, MEASURED, built_in_prices, chip_table, clock_from_shares, counts
+from dse.validation.eyeriss_chip import CLOCK_SHARES, MEASURED, built_in_prices, chip_table, clock_from_shares, counts
 from dse.workload import load_workload
 
 #: nn_dataflow's own test of the chip: signed errors of energy and of time.

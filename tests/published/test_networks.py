@@ -2,7 +2,7 @@
 
 import pytest
 
-from dse.studies.validation import NETWORKS
+from dse.validation.table import NETWORKS
 from dse.workload import load_workload
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from dse.accuracy import compare_links, load_profile
+from dse.accuracy.hold_out import HAWQ_FIT, hold_out, partial_rank_correlation, rank_correlation, validation
 from dse.accuracy.predictor import LINKS
-from dse.accuracy.validation import HAWQ_FIT, hold_out, partial_rank_correlation, rank_correlation, validation
 from dse.studies.predictor import equal_mean_plans, hawq_rows
 from dse.yaml_input import load_yaml
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from dse.errors import InputError
-from dse.search.allocate import Limit, merge_ties, solve, tie_members
-from dse.search.lagrange import lagrangian
+from dse.search.allocation.allocate import Limit, merge_ties, solve, tie_members
+from dse.search.allocation.lagrange import lagrangian
 
 
 @st.composite

@@ -8,9 +8,9 @@ import pytest
 
 import dse
 from dse.search.archive import OBJECTIVES
-from dse.search.inner import CERTIFIED_WEIGHTS, FIXED_WEIGHTS
+from dse.search.bits.solve import CERTIFIED_WEIGHTS, FIXED_WEIGHTS
+from dse.search.loop.start import EXHAUSTIVE_WEIGHT
 from dse.search.pareto import hypervolume, pareto_mask
-from dse.search.start import EXHAUSTIVE_WEIGHT
 
 WIDTHS = (2, 4, 8)
 ERRORS = (6, 8)

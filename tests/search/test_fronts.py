@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dse.search.allocate import solve
-from dse.search.fronts import choices, exact_front_2d, exact_front_3d
-from dse.search.lagrange import hull_front
+from dse.search.allocation.allocate import solve
+from dse.search.allocation.fronts import choices, exact_front_2d, exact_front_3d
+from dse.search.allocation.lagrange import hull_front
 
 
 @st.composite

@@ -18,15 +18,15 @@ from optuna.storages.journal import JournalFileBackend
 
 import dse
 from dse.errors import InputError
-from dse.search.workers import Workers, run_trials
+from dse.search.loop.workers import Workers, run_trials
 
 DRIVER = """
 import sys
-import dse.search.run
+import dse.search.loop.run
 from dse.errors import InputError
 from dse.hardware import load_hardware
 
-dse.search.run.SAVE_SECONDS = 0.0  # After every batch: a run of seconds has as many states as one of hours.
+dse.search.loop.run.SAVE_SECONDS = 0.0  # After every batch: a run of seconds has as many states as one of hours.
 workload, profile, out = sys.argv[1:4]
 fixed = {values!r}
 try:

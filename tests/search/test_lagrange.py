@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 from dse.errors import InputError
-from dse.search.lagrange import hull_front, lagrangian
+from dse.search.allocation.lagrange import hull_front, lagrangian
 
 
 @st.composite

@@ -11,7 +11,7 @@ import pytest
 import dse
 from dse.errors import InputError
 from dse.search.explore import MAX_EXHAUSTIVE
-from dse.search.study import NEEDS, SAMPLERS
+from dse.search.loop.optuna_study import NEEDS, SAMPLERS
 
 COSTS = ["latency_s", "energy_j", "area_mm2"]
 

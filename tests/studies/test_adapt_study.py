@@ -7,7 +7,7 @@ import pytest
 
 from dse.errors import InputError
 from dse.precision import Schedule
-from dse.precision.trace_file import read_trace
+from dse.precision.schedules.trace_file import read_trace
 from dse.studies import adapt, adapt_model
 from dse.workload import load_workload
 

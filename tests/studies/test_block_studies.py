@@ -3,7 +3,7 @@
 import pytest
 
 from dse.precision import Histogram
-from dse.precision.formats import parse_format
+from dse.precision.formats.properties import parse_format
 from dse.studies import dynasty, side_by_side
 from dse.studies.devices import fixed_8
 from dse.workload import load_workload

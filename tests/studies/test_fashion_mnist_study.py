@@ -3,7 +3,7 @@
 import pytest
 
 from dse.accuracy import load_profile
-from dse.accuracy.validation import rank_correlation
+from dse.accuracy.hold_out import rank_correlation
 from dse.precision import Schedule
 from dse.studies import fashion_mnist
 from dse.workload import load_workload

@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch", reason="needs dse[torch]")
 
 from dse.errors import InputError  # noqa: E402
 from dse.precision import Histogram, Plan, Schedule  # noqa: E402
-from dse.precision.policies import loss_plateaus  # noqa: E402
+from dse.precision.policies.rules import loss_plateaus  # noqa: E402
 from dse.training.choosers import Adapt, Dynasty, FracTrain, Scheduled, plan_cells  # noqa: E402
 from dse.training.data import Dataset  # noqa: E402
 from dse.training.layers import BlockMap, mac_layers  # noqa: E402

@@ -6,7 +6,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs dse[torch]")
 
 from dse.errors import InputError  # noqa: E402
-from dse.precision.quantize import quantize as reference  # noqa: E402
+from dse.precision.formats.quantize import quantize as reference  # noqa: E402
 from dse.training.torch_quantize import power_of_two, quantize, quantize_blocks  # noqa: E402
 
 FORMATS = [

@@ -14,7 +14,7 @@ onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 from dse.cli import main  # noqa: E402
-from dse.workload.onnx_import import import_onnx  # noqa: E402
+from dse.workload.from_onnx.network import import_onnx  # noqa: E402
 
 FLOAT = TensorProto.FLOAT
 

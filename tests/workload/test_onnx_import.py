@@ -8,14 +8,14 @@ import pytest
 
 from dse.errors import InputError
 from dse.workload import load_workload
-from dse.workload.nests import network_text
+from dse.workload.from_file.nests import network_text
 
 onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from dse.workload.onnx_import import import_onnx, read_dims  # noqa: E402
-from dse.workload.onnx_names import layer_names  # noqa: E402
-from dse.workload.onnx_strip import strip_onnx  # noqa: E402
+from dse.workload.from_onnx.names import layer_names  # noqa: E402
+from dse.workload.from_onnx.network import import_onnx, read_dims  # noqa: E402
+from dse.workload.from_onnx.strip import strip_onnx  # noqa: E402
 
 LIGHT = Path(onnx.__file__).parent / "backend/test/data/light"
 

@@ -6,7 +6,7 @@ import pytest
 onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from dse.workload.onnx_import import import_onnx  # noqa: E402
+from dse.workload.from_onnx.network import import_onnx  # noqa: E402
 
 RANDOM = np.random.default_rng(0)
 

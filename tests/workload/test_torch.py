@@ -4,7 +4,7 @@ import pytest
 
 from dse.errors import InputError
 from dse.workload import load_workload
-from dse.workload.torch_trace import trace
+from dse.workload.from_torch.trace import trace
 
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
@@ -212,7 +212,7 @@ def test_what_cannot_be_traced_is_said():
 @pytest.mark.parametrize(("make", "name"), [(ResNet50, "imagenet_resnet50"), (ViT, "imagenet_vit_b16")])
 def test_exported_models_import_to_the_totals_of_the_zoo(make, name, tmp_path):
     pytest.importorskip("onnxscript")
-    from dse.workload.onnx_import import import_onnx
+    from dse.workload.from_onnx.network import import_onnx
 
     path = tmp_path / "model.onnx"
     model = make()

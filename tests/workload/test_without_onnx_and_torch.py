@@ -6,7 +6,7 @@ import pytest
 
 import dse
 from dse.errors import InputError
-from dse.workload.onnx_import import import_onnx
+from dse.workload.from_onnx.network import import_onnx
 
 
 def test_import_names_its_extra(monkeypatch, tmp_path):

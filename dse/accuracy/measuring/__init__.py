@@ -1,0 +1,1 @@
+"""Measuring sensitivity on real models."""

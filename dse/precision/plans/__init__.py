@@ -1,0 +1,1 @@
+"""Plans: the format of every tensor of a network."""

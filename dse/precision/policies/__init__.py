@@ -1,0 +1,1 @@
+"""Published decision rules: when a width changes."""

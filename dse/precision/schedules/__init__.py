@@ -1,0 +1,1 @@
+"""Schedules: plans over training time."""

@@ -1,0 +1,1 @@
+"""Exact allocation of formats: one choice per group of tied layers at the least cost within limits, whole fronts, and bounds."""

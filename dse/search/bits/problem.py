@@ -1,0 +1,305 @@
+"""What a search is asked: networks with their choices, scores and limits, the hardware around which it searches."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise, product
+from math import isfinite
+
+import numpy as np
+import numpy.typing as npt
+
+from dse.accuracy import Profile
+from dse.cost.network_jobs import MODES
+from dse.errors import InputError
+from dse.hardware.model import Hardware
+from dse.precision import Plan
+from dse.search.allocation.allocate import tie_members
+from dse.search.archive import OBJECTIVES
+from dse.search.bits.limits import ACCURACY, HardLimits, hard_limits, limit_tables
+from dse.search.bits.schedule_space import DIMENSIONS, ScheduleSpace, lowered
+from dse.workload.model import Network
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class BitProblem:
+    """The bit allocation of one network, the same on all hardware.
+
+    Attributes
+    ----------
+    choices
+        The M pairs of (weight, activation) widths, bits.
+    error_widths
+        The E widths of the error tensors that some plan can keep the limit with.
+    group_names, groups
+        The G groups of tied layers: name of the first layer, indices among the layers with MACs.
+    allowed
+        (G, M) which choices a group may take.
+    kept
+        (G,) width below which no layer of the group may go; 0 where the profile keeps none.
+    score
+        (G, M) summed score of the group's layers.
+    score_limit
+        (E,) largest summed score that keeps the limit.
+    tables
+        By name of an additive hard limit, (E, G, M) what it sums; latency and energy depend on the hardware and are not here.
+    """
+
+    network: Network
+    profile: Profile
+    choices: tuple[tuple[int, int], ...]
+    error_widths: tuple[int, ...]
+    group_names: tuple[str, ...]
+    groups: tuple[tuple[int, ...], ...]
+    allowed: npt.NDArray[np.bool_]
+    kept: tuple[int, ...]
+    score: Floats
+    score_limit: Floats
+    tables: Mapping[str, Floats]
+
+    def lowered(self, depth: int) -> Ints:
+        """(depth + 1, G, M) which choice stands for each one when the map is lowered by 0 to ``depth`` bits."""
+        return lowered(self.choices, self.allowed, self.kept, depth)
+
+
+@dataclass(frozen=True)
+class SearchProblem:
+    """Everything that is the same for all trials.
+
+    Attributes
+    ----------
+    subjects
+        The networks, each with its own bit map on the one hardware.
+    weights
+        How often a step of each network is run, for the sums of latency and energy; with ``worst_case`` a factor on each
+        network's latency and energy before the largest is taken.
+    worst_case
+        Objectives are the largest over the networks instead of the weighted sum.
+    limit_pp, robust
+        Limit on the predicted drop, of every network; ``robust`` counts the predictor's error in.
+    limits
+        Hard limits beside it, for a step of every network.
+    schedules
+        Schedules to search, or None.
+    reference
+        (4,) objectives of the default hardware with every width at its largest, doubled: the unit of weights and hypervolume.
+    """
+
+    subjects: tuple[BitProblem, ...]
+    weights: tuple[float, ...]
+    worst_case: bool
+    hardware: Hardware
+    limit_pp: float
+    robust: bool
+    mode: str
+    widths: tuple[int, ...]
+    limits: HardLimits
+    schedules: ScheduleSpace | None
+    reference: Floats
+    digest: str
+
+    @property
+    def parameters(self) -> tuple[tuple[str, tuple[float, ...]], ...]:
+        """Name and values of everything about a design but its bit maps: the hardware's space, then the schedule's."""
+        hardware = tuple((parameter.name, parameter.values) for parameter in self.hardware.space)
+        return hardware + (self.schedules.dimensions if self.schedules else ())
+
+    @property
+    def columns(self) -> tuple[slice, ...]:
+        """Columns of an archive's ``choice`` that hold each network's groups."""
+        ends = np.cumsum([0, *(len(subject.groups) for subject in self.subjects)])
+        return tuple(slice(int(a), int(b)) for a, b in pairwise(ends))
+
+    @property
+    def limit_names(self) -> tuple[str, ...]:
+        """Names of all limits: accuracy, then the hard ones."""
+        return (ACCURACY, *self.limits.names)
+
+    def hardware_of(self, values: Sequence[float] | Floats) -> Hardware:
+        """The hardware of a row of parameter values."""
+        names = [parameter.name for parameter in self.hardware.space]
+        return self.hardware.with_values({name: float(value) for name, value in zip(names, values, strict=False)})
+
+    def shares(self, values: Sequence[float] | Floats) -> Floats:
+        """(depth + 1,) share of time that a row of parameter values runs 0, 1, ... bits below its map."""
+        return self.schedules.shares(values[-len(DIMENSIONS) :]) if self.schedules else np.ones(1)
+
+
+def make_problem(
+    networks: Sequence[Network],
+    hardware: Hardware,
+    profiles: Sequence[Profile],
+    widths: Sequence[int],
+    limit_pp: float,
+    robust: bool,
+    mode: str,
+    *,
+    weights: Sequence[float] | None = None,
+    worst_case: bool = False,
+    limits: Mapping[str, float] | None = None,
+    schedules: ScheduleSpace | None = None,
+) -> SearchProblem:
+    """Merge ties, look up scores, translate the accuracy limit into a limit on the score.
+
+    Raises
+    ------
+    InputError
+        No plan keeps the limit; the message has the nearest limit that one keeps.
+    """
+    wanted = sorted(set(widths))
+    if not wanted or wanted[0] < 2 or wanted[-1] > 16:
+        raise InputError("widths", [f"expected integers from 2 to 16, got {list(widths)}"])
+    names = [network.name for network in networks]
+    if len(set(names)) != len(names):
+        raise InputError("workload", [f"expected different networks, got {', '.join(names)}"])
+    factors = tuple(float(weight) for weight in (weights if weights is not None else [1.0] * len(names)))
+    if len(factors) != len(names) or not all(isfinite(factor) and factor > 0 for factor in factors):
+        raise InputError("--weights", [f"expected one positive number per network ({len(names)}), got {list(factors)}"])
+    assert mode in MODES
+    subjects = tuple(
+        _bit_problem(network, profile, wanted, limit_pp, robust, mode)
+        for network, profile in zip(networks, profiles, strict=True)
+    )
+    return SearchProblem(
+        subjects=subjects,
+        weights=factors,
+        worst_case=worst_case and len(subjects) > 1,
+        hardware=hardware,
+        limit_pp=limit_pp,
+        robust=robust,
+        mode=mode,
+        widths=tuple(wanted),
+        limits=hard_limits(limits or {}),
+        schedules=schedules,
+        reference=np.ones(len(OBJECTIVES)),
+        digest=_digest(networks, hardware, profiles),
+    )
+
+
+def _bit_problem(
+    network: Network, profile: Profile, widths: list[int], limit_pp: float, robust: bool, mode: str
+) -> BitProblem:
+    choices = tuple((w, w) for w in widths) if profile.tied else tuple(product(widths, widths))
+    names = [layer.name for layer in network.mac_layers]
+    groups = tie_groups(network, profile)
+    table = score_of_choices(profile, names, choices)
+    kept = tuple(max(profile.kept.get(names[l], 0) for l in members) for members in groups)
+    allowed = np.array([[min(choice) >= floor for choice in choices] for floor in kept])
+    # Below the narrowest width that was measured a collapse is as likely as the law: nothing is promised there.
+    narrowest = [least_width(profile, operand) for operand in ("weight", "activation")]
+    allowed &= [all(bits >= least for bits, least in zip(choice, narrowest, strict=True)) for choice in choices]
+    if not allowed.any(axis=1).all():
+        narrow = [names[groups[g][0]] for g in np.flatnonzero(~allowed.any(axis=1))]
+        named = f"{', '.join(narrow[:8])}{f' and {len(narrow) - 8} more' if len(narrow) > 8 else ''}"
+        raise InputError(
+            "widths", [f"the profile keeps {named} wider than every width of {widths}, or measured no less"]
+        )
+    score = np.stack([table[list(members)].sum(axis=0) for members in groups])
+    errors, limits = _score_limits(profile, limit_pp, robust, np.where(allowed, score, np.inf).min(axis=1).sum(), mode)
+    return BitProblem(
+        network=network,
+        profile=profile,
+        choices=choices,
+        error_widths=errors,
+        group_names=tuple(names[members[0]] for members in groups),
+        groups=groups,
+        allowed=allowed,
+        kept=kept,
+        score=score,
+        score_limit=limits,
+        tables=limit_tables(network, choices, errors, groups, mode),
+    )
+
+
+def least_width(profile: Profile, operand: str) -> int:
+    """Narrowest measured width of weight or activation; 0 for an operand that the profile does not score."""
+    measured = profile.measured_widths.get("both" if profile.tied else operand)
+    return 0 if measured is None else int(measured.min())
+
+
+def tie_groups(network: Network, profile: Profile) -> tuple[tuple[int, ...], ...]:
+    """Indices of layers with MACs that share their widths: by the network's ``tie`` and by the profile's ties."""
+    names = [layer.name for layer in network.mac_layers]
+    sets: list[list[int]] = [[names.index(name) for name in tied if name in names] for tied in profile.ties]
+    by_tie: dict[str, list[int]] = {}
+    for index, layer in enumerate(network.mac_layers):
+        if layer.tie:
+            by_tie.setdefault(layer.tie, []).append(index)
+    return tie_members(len(names), [*sets, *by_tie.values()])
+
+
+def score_of_choices(profile: Profile, names: Sequence[str], choices: Sequence[tuple[int, int]]) -> Floats:
+    """(layers, M) scores; layers that the profile keeps have none and score 0."""
+    scores = np.zeros((len(names), len(choices)))
+    rows = [names.index(name) for name in profile.layer_names]
+    if profile.tied:
+        table, _ = profile.score_table([min(choice) for choice in choices])
+        scores[rows] = table
+        return scores
+    for position, operand in enumerate(("weight", "activation")):
+        if operand in profile.operands:
+            table, _ = profile.score_table([choice[position] for choice in choices], operand)
+            scores[rows] += table
+    return scores
+
+
+def plan_of(subject: BitProblem, error_bits: int, choice: npt.NDArray[np.uint8], part: Network | None = None) -> Plan:
+    """The plan of a network, or of a part of its layers, that gives each of its groups a choice."""
+    layers = subject.network.mac_layers
+    pairs = {
+        layers[index].name: subject.choices[int(picked)]
+        for members, picked in zip(subject.groups, choice, strict=True)
+        for index in members
+    }
+    network = subject.network if part is None else part
+    return Plan.from_bits(
+        network,
+        weight={layer.name: pairs[layer.name][0] for layer in network.mac_layers},
+        activation={layer.name: pairs[layer.name][1] for layer in network.mac_layers},
+        error=error_bits,
+    )
+
+
+def _score_limits(
+    profile: Profile, limit_pp: float, robust: bool, least: float, mode: str
+) -> tuple[tuple[int, ...], Floats]:
+    candidates = [bits for bits in sorted(profile.error_drops) if 2 <= bits <= 16] if mode == "training" else [8]
+    kept: list[tuple[int, float]] = []
+    nearest = float("inf")
+    for bits in candidates:
+        counted = bits if mode == "training" else 32
+        limit = profile.score_limit(limit_pp, counted, robust=robust)
+        if isfinite(limit) and limit >= least:
+            kept.append((bits, limit))
+        margin = profile.error_pp if robust else 0.0
+        nearest = min(nearest, float(profile.drop_of_score(least, counted)) + margin)
+    if not candidates:
+        raise InputError(
+            profile.path, ["nothing is known about the error tensor, so training under a limit is unknown"]
+        )
+    if not kept:
+        raise InputError(
+            "--max-accuracy-drop",
+            [
+                f"no bit map of this profile loses at most {limit_pp:g} {profile.unit}; "
+                f"the nearest feasible value is {np.ceil(nearest * 1000) / 1000:g}"
+            ],
+        )
+    return tuple(bits for bits, _ in kept), np.array([limit for _, limit in kept])
+
+
+def _digest(networks: Sequence[Network], hardware: Hardware, profiles: Sequence[Profile]) -> str:
+    # Where a file lies decides nothing; what it says does.
+    parts = [
+        *(repr(replace(network, path="")) for network in networks),
+        repr(replace(hardware, path="")),
+        *(repr(replace(profile, path="")) for profile in profiles),
+    ]
+    text = json.dumps(parts)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

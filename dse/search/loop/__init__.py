@@ -1,0 +1,1 @@
+"""The loop of a search: Optuna proposes hardware, workers solve, the archive keeps."""

@@ -1,0 +1,247 @@
+"""The loop of a search: propose, solve, tell, keep; its state on disk, from which a killed run goes on to the same result."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import optuna
+
+from dse.errors import InputError
+from dse.files import write_text
+from dse.search.archive import OBJECTIVES, Found, empty, load, merge, save
+from dse.search.bits.problem import SearchProblem
+from dse.search.loop.optuna_study import Dimension, batch_of, new_study, propose, record, replay, tell, write_journal
+from dse.search.loop.start import dimensions_of, exhaustive, starts
+from dse.search.loop.workers import Workers
+from dse.search.pareto import hypervolume, pareto_mask
+
+#: Rows of designs.csv at most; the front is always whole.
+KEPT_DESIGNS = 20_000
+#: State is written after a batch if so much time has passed since it was last written: what a kill can cost.
+SAVE_SECONDS = 1.0
+#: Trials of a batch of screened designs.
+START_BATCH = 16
+#: Trials of a batch of ``exhaustive``, which learns nothing between them.
+EXHAUSTIVE_BATCH = 32
+
+#: An infeasible trial: the limit that failed, and the parameter values.
+Failed = tuple[str, list[float]]
+Progress = Callable[[int, int, float, float], None]
+
+
+@dataclass(frozen=True)
+class Search:
+    """What decides the result of a search, but for its budget."""
+
+    problem: SearchProblem
+    objectives: tuple[str, ...]
+    strategy: str
+    sampler: str
+    seed: int
+    screening: bool
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """As plain data; a run is resumed only with the same."""
+        problem = self.problem
+        return {
+            "workload_digest": problem.digest,
+            "max_accuracy_drop_pp": problem.limit_pp,
+            "robust": problem.robust,
+            "mode": problem.mode,
+            "objective_columns": list(self.objectives),
+            "widths": list(problem.widths),
+            "workload_weights": list(problem.weights),
+            "worst_case": problem.worst_case,
+            "hard_limits": dict(problem.limits.bounds),
+            "schedules": repr(problem.schedules) if problem.schedules else None,
+            "strategy": self.strategy,
+            "sampler": _sampler(self),
+            "screening": self.screening,
+            "seed": self.seed,
+        }
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Trials, seconds, or both; the first that is used up ends the search."""
+
+    trials: int | None
+    seconds: float | None
+
+    def left(self, done: int, elapsed: float) -> bool:
+        """Whether another batch may start."""
+        return (self.trials is None or done < self.trials) and (self.seconds is None or elapsed < self.seconds)
+
+    def batch(self, done: int, size: int) -> int:
+        """Trials of the next batch."""
+        return size if self.trials is None else min(size, self.trials - done)
+
+
+@dataclass(frozen=True)
+class State:
+    """What a search has found so far.
+
+    Attributes
+    ----------
+    done
+        Trials.
+    elapsed_s
+        Time that they took.
+    failed
+        Infeasible trials.
+    trace
+        Hypervolume after every batch, in units of the problem's reference.
+    """
+
+    done: int
+    elapsed_s: float
+    found: Found
+    failed: list[Failed] = field(default_factory=list)
+    trace: list[float] = field(default_factory=list)
+
+
+def search(
+    asked: Search,
+    budget: Budget,
+    jobs: int,
+    scheduler: str | None,
+    folder: Path | None,
+    resume: bool,
+    progress: Progress | None,
+) -> State:
+    """Run a search until its budget is used up.
+
+    Raises
+    ------
+    InputError
+        A folder that cannot be written, a run to resume that had other inputs, workers that are killed again and again. The
+        state of the last batches stays in the folder.
+    """
+    problem, objectives = asked.problem, asked.objectives
+    dimensions = dimensions_of(problem, asked.strategy, objectives)
+    study = new_study(len(objectives), asked.sampler)
+    groups = sum(len(subject.groups) for subject in problem.subjects)
+    state = State(0, 0.0, empty(len(problem.parameters), groups, len(problem.subjects)))
+    if resume and folder is not None:
+        state = _restored(folder, asked, study, dimensions, state)
+    columns = [OBJECTIVES.index(name) for name in objectives]
+    before = time.monotonic() - state.elapsed_s
+    saved = time.monotonic()
+    unsaved = False
+    first = starts(problem, asked.strategy, objectives, asked.seed, asked.screening)
+    with Workers(problem, asked.strategy, jobs, scheduler) as workers:
+        try:
+            # One batch at least, however long its preparation took.
+            while not state.done or budget.left(state.done, time.monotonic() - before):
+                trials, values = _proposed(asked, budget, study, dimensions, state.done, first)
+                outcomes = workers.run(values, first=state.done)
+                if trials:
+                    tell(study, trials, [outcome.told(objectives) for outcome in outcomes])
+                found = merge([state.found, *(outcome.found for outcome in outcomes)])
+                mask = pareto_mask(found.objectives[:, columns])
+                front = found.take(mask)
+                covered = hypervolume(front.objectives[:, columns] / problem.reference[columns], np.ones(len(columns)))
+                failed = [(item.limit, item.parameters.tolist()) for item in outcomes if item.limit]
+                state = State(
+                    state.done + len(values),
+                    time.monotonic() - before,
+                    _thinned(found, mask),
+                    (state.failed + failed)[-KEPT_DESIGNS:],
+                    [*state.trace, covered],
+                )
+                unsaved = True
+                if folder is not None and time.monotonic() - saved >= SAVE_SECONDS:
+                    unsaved = False
+                    _store(folder, state, study, asked)
+                    saved = time.monotonic()
+                if progress is not None:
+                    progress(state.done, len(front), covered, float(front.gap.max(initial=0.0)))
+        finally:
+            if folder is not None and unsaved:
+                _store(folder, state, study, asked)
+    if folder is not None and asked.strategy != "exhaustive":
+        name = "+".join(subject.network.name for subject in problem.subjects)
+        write_journal(study, folder / "optuna.journal", name, objectives)
+    return state
+
+
+def _proposed(
+    asked: Search,
+    budget: Budget,
+    study: optuna.Study,
+    dimensions: list[Dimension],
+    done: int,
+    first: list[dict[str, float]],
+) -> tuple[list[optuna.Trial], list[Mapping[str, float]]]:
+    """Trials of the next batch, none for ``exhaustive``, and their values by dimension name."""
+    if asked.strategy == "exhaustive":
+        count = budget.batch(done, EXHAUSTIVE_BATCH)
+        return [], list(islice(exhaustive(asked.problem, asked.objectives), done, done + count))
+    # What is known from the start depends on no batch, so larger ones are only quicker; they end where proposals begin.
+    known = min(START_BATCH, len(first) - done) if asked.strategy == "nested" else 0
+    count = budget.batch(done, known if known > 0 else batch_of(_sampler(asked)))
+    trials, proposals = propose(study, dimensions, _sampler(asked), asked.seed, done, count, first)
+    return trials, [{d.name: d.value(proposal[d.name]) for d in dimensions} for proposal in proposals]
+
+
+def _sampler(asked: Search) -> str:
+    return {"random": "random", "exhaustive": "none"}.get(asked.strategy, asked.sampler)
+
+
+def _thinned(found: Found, front: npt.NDArray[np.bool_]) -> Found:
+    """All of the front, and of the rest the latest that fit into :data:`KEPT_DESIGNS`."""
+    spare = len(found) - max(KEPT_DESIGNS, int(front.sum()))
+    if spare <= 0:
+        return found
+    keep = np.ones(len(found), dtype=bool)
+    keep[np.flatnonzero(~front)[:spare]] = False
+    return found.take(keep)
+
+
+def _store(folder: Path, state: State, study: optuna.Study, asked: Search) -> None:
+    path = folder / "state" / f"found-{state.done}.npz"
+    save(state.found, path)
+    plain = {
+        "done": state.done,
+        "elapsed_s": state.elapsed_s,
+        "inputs": asked.inputs,
+        "failed": state.failed,
+        "trials": record(study, 0),
+        "trace": state.trace,
+    }
+    write_text(folder / "state" / "state.json", json.dumps(plain))
+    for old in (folder / "state").glob("found-*.npz*"):
+        if old != path:
+            old.unlink(missing_ok=True)
+
+
+def _restored(folder: Path, asked: Search, study: optuna.Study, dimensions: list[Dimension], nothing: State) -> State:
+    path = folder / "state" / "state.json"
+    if not path.exists():
+        return nothing
+    try:
+        state = json.loads(path.read_text())
+        before, now = state["inputs"], json.loads(json.dumps(asked.inputs))
+        changed = [key for key in now if before.get(key) != now[key]]
+        if changed:
+            what = ", ".join(f"{key} was {before.get(key)!r}, is {now[key]!r}" for key in changed)
+            raise InputError(str(folder), [f"the run to resume had other inputs: {what}"])
+        replay(study, dimensions, state["trials"])
+        failed = [(str(limit), list(values)) for limit, values in state["failed"]]
+        found = load(folder / "state" / f"found-{state['done']}.npz")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(str(path), [f"the state of the run cannot be read: {error}"]) from None
+    return replace(
+        nothing, **{name: state[name] for name in ("done", "elapsed_s", "trace")}, failed=failed, found=found
+    )

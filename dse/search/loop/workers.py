@@ -1,0 +1,185 @@
+"""Trials of a batch on one or several processes, or on a Dask cluster; which process runs a trial changes nothing in its result."""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from types import TracebackType
+from typing import Any
+
+import numba
+import numpy as np
+
+from dse.errors import InputError
+from dse.search.bits.problem import SearchProblem
+from dse.search.bits.solve import Outcome, fixed_designs, solve_designs
+
+#: A batch is given out so often before killed workers end the run: something kills them on purpose, memory most likely.
+ATTEMPTS = 4
+#: Parts of a batch on a cluster, whatever its size.
+CLUSTER_PARTS = 8
+
+_problem: SearchProblem | None = None
+_strategy = ""
+
+
+class Workers:
+    """A pool for the trials of a search; with one job they run in this process.
+
+    Parameters
+    ----------
+    scheduler
+        Address of a Dask scheduler; its workers run the trials instead.
+
+    Raises
+    ------
+    InputError
+        Workers were killed again and again, Dask is not installed, or its scheduler does not answer.
+    """
+
+    def __init__(self, problem: SearchProblem, strategy: str, jobs: int, scheduler: str | None = None) -> None:
+        self.problem = problem
+        self.strategy = strategy
+        self.jobs = jobs
+        self.scheduler = scheduler
+        self.pool: ProcessPoolExecutor | None = None
+        self.client: Any = None
+
+    def __enter__(self) -> Workers:
+        if self.scheduler is not None:
+            self.client = connect(self.scheduler)
+        elif self.jobs > 1:
+            self.pool = self._pool()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.pool is not None:
+            self.pool.shutdown(wait=True, cancel_futures=True)
+        if self.client is not None:
+            self.client.close()
+
+    def run(self, values: Sequence[Mapping[str, float]], first: int) -> list[Outcome]:
+        """Outcomes of a batch of proposals by dimension name, in order; ``first`` numbers the first trial."""
+        if self.client is not None:
+            return self._run_on_cluster(values, first)
+        if self.pool is None:
+            return run_trials(self.problem, self.strategy, values, first)
+        for attempt in range(ATTEMPTS):
+            try:
+                tasks = [
+                    self.pool.submit(_work, [values[i] for i in part], first + int(part[0]))
+                    for part in _parts(len(values), self.jobs)
+                ]
+                return [outcome for task in tasks for outcome in task.result()]
+            except BrokenProcessPool:
+                self.pool.shutdown(wait=True, cancel_futures=True)
+                if attempt < ATTEMPTS - 1:
+                    self.pool = self._pool()
+        raise InputError("--jobs", [f"workers were killed {ATTEMPTS} times in a row; try fewer, memory may be short"])
+
+    def _pool(self) -> ProcessPoolExecutor:
+        # A forked child would inherit the threads of the compiled kernel half-way; a spawned one starts clean.
+        return ProcessPoolExecutor(
+            self.jobs,
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_start,
+            initargs=(self.problem, self.strategy, max(1, numba.get_num_threads() // self.jobs)),
+        )
+
+    def _run_on_cluster(self, values: Sequence[Mapping[str, float]], first: int) -> list[Outcome]:
+        killed = importlib.import_module("distributed").KilledWorker
+
+        tasks = [
+            self.client.submit(
+                run_trials,
+                # With every task (some 50 kB): data that only workers hold would be lost with them.
+                self.problem,
+                self.strategy,
+                [values[i] for i in part],
+                first + int(part[0]),
+                pure=False,
+                retries=ATTEMPTS - 1,
+            )
+            for part in _parts(len(values), CLUSTER_PARTS)
+        ]
+        try:
+            return [outcome for outcomes in self.client.gather(tasks) for outcome in outcomes]
+        except killed:
+            raise InputError("--scheduler", ["workers were killed again and again; memory may be short"]) from None
+
+
+def connect(scheduler: str) -> Any:
+    """A client of a Dask scheduler.
+
+    Raises
+    ------
+    InputError
+        Dask is not installed, or the scheduler does not answer.
+    """
+    try:
+        client = importlib.import_module("distributed").Client
+    except ImportError:
+        raise InputError("--scheduler", ["needs Dask: pip install 'dse[dask]'"]) from None
+    try:
+        return client(scheduler, timeout=20, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise InputError("--scheduler", [f"no Dask scheduler answers at {scheduler}: {error}"]) from None
+
+
+def run_trials(
+    problem: SearchProblem, strategy: str, values: Sequence[Mapping[str, float]], first: int
+) -> list[Outcome]:
+    """Outcomes of proposals."""
+    names = [name for name, _ in problem.parameters]
+    designs = np.array([[proposal[name] for name in names] for proposal in values]).reshape(len(values), len(names))
+    if strategy in ("nested", "exhaustive"):
+        weights = [[proposal[LATENCY_WEIGHT]] for proposal in values]
+        shares = [proposal.get(LIMIT_SHARE, 1.0) for proposal in values]
+        return solve_designs(problem, designs, weights, shares, first)
+    errors = [[int(proposal[name]) for name in error_names(problem)] for proposal in values]
+    choices = [np.array([int(proposal[name]) for name in choice_names(problem)], dtype=np.uint8) for proposal in values]
+    return fixed_designs(problem, designs, errors, choices, first)
+
+
+#: Dimensions of the nested search beside the hardware.
+LATENCY_WEIGHT = "latency_weight"
+LIMIT_SHARE = "limit_share"
+
+
+def error_names(problem: SearchProblem) -> list[str]:
+    """Dimensions that hold the width of the error tensors of each network."""
+    return [_of("error_bits", problem, k) for k in range(len(problem.subjects))]
+
+
+def choice_names(problem: SearchProblem) -> list[str]:
+    """Dimensions that hold the choice of each group of each network."""
+    return [
+        f"{_of('choice', problem, k)}.{name}"
+        for k, subject in enumerate(problem.subjects)
+        for name in subject.group_names
+    ]
+
+
+def _of(name: str, problem: SearchProblem, k: int) -> str:
+    return name if len(problem.subjects) == 1 else f"{name}.{problem.subjects[k].network.name}"
+
+
+def _parts(count: int, parts: int) -> list[np.ndarray[Any, np.dtype[np.int64]]]:
+    return [part for part in np.array_split(np.arange(count), parts) if len(part)]
+
+
+def _start(problem: SearchProblem, strategy: str, threads: int) -> None:
+    global _problem, _strategy
+    _problem, _strategy = problem, strategy
+    # Workers that each use all cores wait for one another: compiled loops lose far more than they win.
+    numba.set_num_threads(threads)
+
+
+def _work(values: Sequence[Mapping[str, float]], first: int) -> list[Outcome]:
+    assert _problem is not None
+    return run_trials(_problem, _strategy, values, first)

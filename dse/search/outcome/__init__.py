@@ -1,0 +1,1 @@
+"""What a search leaves: tables, records, baselines, and the folder of a run."""

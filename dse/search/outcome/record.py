@@ -1,0 +1,230 @@
+"""What run.json says of a search beside its tables."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import dse
+from dse.accuracy import Profile
+from dse.cost.evaluate import evaluate
+from dse.cost.model import LEFT_OUT, MODEL_VERSION
+from dse.search.archive import Found
+from dse.search.bits.limits import ACCURACY, LIMITS
+from dse.search.bits.problem import SearchProblem, least_width
+from dse.search.loop.run import Failed
+from dse.search.outcome.baseline_plans import UNIFORM, baseline_plans
+from dse.search.pareto import knee
+from dse.shipped import shipped_folder
+from dse.units import quantity
+from dse.workload.model import Network
+
+
+def certificate(front: pd.DataFrame, strategy: str) -> dict[str, Any]:
+    """How far the bit maps of a front are from the best, in a number and a sentence."""
+    if not len(front) or not front["certificate_gap"].notna().any():
+        return {
+            "worst_gap": None,
+            "text": "No certificate: there is no design.",
+        }
+    worst = float(front["certificate_gap"].max())
+    text = (
+        "every bit map is proven optimal"
+        if worst <= 1e-12
+        else f"every bit map is within {worst:.2%} of a proven bound"
+    )
+    hardware = (
+        "Every hardware point of the space was solved."
+        if strategy == "exhaustive"
+        else "Hardware is sampled and carries no such proof."
+    )
+    return {
+        "worst_gap": worst,
+        "text": f"For its hardware, error width and weighting of latency and energy, {text}. {hardware}",
+    }
+
+
+def binding(problem: SearchProblem, front: Found, failed: Sequence[Failed]) -> list[dict[str, Any]]:
+    """Each limit with its bound, the share of the front that it binds, and the trials that it made infeasible."""
+    rows = []
+    for i, name in enumerate(problem.limit_names):
+        unit = problem.subjects[0].profile.unit if name == ACCURACY else LIMITS[name][0]
+        rows.append(
+            {
+                "limit": name,
+                "bound": problem.limit_pp if name == ACCURACY else problem.limits.bound(name),
+                "quantity": unit,
+                "share_of_front_bound": float((front.binds >> i & 1).mean()) if len(front) else 0.0,
+                "infeasible_trials": sum(reason.split(":")[0] == name for reason, _ in failed),
+            }
+        )
+    return rows
+
+
+def notes_of(problem: SearchProblem, front: pd.DataFrame) -> tuple[str, ...]:
+    """Sentences that a reader of the result must know."""
+    notes = []
+    if not len(front):
+        notes.append("No feasible design was found in the trials; see designs.csv for the limits that failed.")
+    several = len(problem.subjects) > 1
+    for subject in problem.subjects:
+        of = f"{subject.network.name}: " if several else ""
+        if problem.mode == "training":
+            shown = ", ".join(str(bits) for bits in subject.error_widths)
+            notes.append(
+                f"{of}Error tensors: {shown} bits can keep the limit of {problem.limit_pp:g} {subject.profile.unit}."
+            )
+        least = {operand: least_width(subject.profile, operand) for operand in ("weight", "activation")}
+        if any(least[operand] > min(problem.widths) for operand in least):
+            shown = ", ".join(f"{operand} {bits}" for operand, bits in least.items() if bits)
+            notes.append(f"{of}Widths below the narrowest measured one are not searched ({shown} bits).")
+        if subject.profile.kept:
+            kept = ", ".join(f"{name} at {width} bits" for name, width in subject.profile.kept.items())
+            notes.append(f"{of}Not in the sensitivity profile and kept at no less than its source: {kept}.")
+    if several:
+        what = "the largest" if problem.worst_case else "the sum"
+        terms = ", ".join(f"{w:g} x {s.network.name}" for w, s in zip(problem.weights, problem.subjects, strict=True))
+        notes.append(f"Latency and energy are {what} of {terms}; the drop is the largest of all; limits hold for each.")
+    if problem.schedules is not None:
+        how = (
+            "the mean over the widths that the schedule runs: an assumption, pessimistic where schedules were measured"
+            if problem.schedules.score == "mean"
+            else "that of the widest map, which training ends with: an assumption, after CPT"
+        )
+        notes.append(f"Latency and energy are of the mean step of a schedule; its score is {how}.")
+        notes.append("Reconfiguration when a schedule changes widths is not in the figures.")
+    return tuple(notes)
+
+
+def baselines(problem: SearchProblem, found: Found, front: pd.DataFrame) -> list[dict[str, Any]]:
+    """Uniform plans on the hardware of the knee, the fastest and the thriftiest design; ``found`` has the rows of ``front``."""
+    if not len(front):
+        return []
+    values = front[["latency_s", "energy_j"]].to_numpy()
+    picks = {
+        "knee": knee(values),
+        "fastest": int(values[:, 0].argmin()),
+        "thriftiest": int(values[:, 1].argmin()),
+    }
+    rows = []
+    for role, row in picks.items():
+        hardware = problem.hardware_of(found.parameters[row])
+        design = str(front["design"].iloc[row])
+        several = len(problem.subjects) > 1
+        listed = [baseline_plans(subject.network, subject.profile) for subject in problem.subjects]
+        for number, (name, _, note) in enumerate(listed[0][: len(UNIFORM)] if several else listed[0]):
+            each = []
+            for subject, its in zip(problem.subjects, listed, strict=True):
+                plan = its[number][1]
+                cost = evaluate(subject.network, hardware, plan, mode=problem.mode).total.iloc[0]
+                each.append((cost, subject.profile.predict_drop(plan)))
+            limit = next((str(cost["limit"]) for cost, _ in each if cost["limit"]), "")
+            weighted = np.array(
+                [
+                    [weight * float(cost[name]) for name in ("latency_s", "energy_j")]
+                    for weight, (cost, _) in zip(problem.weights, each, strict=True)
+                ]
+            )
+            latency, energy = weighted.max(axis=0) if problem.worst_case else weighted.sum(axis=0)
+            rows.append(
+                {
+                    "name": name,
+                    "role": role,
+                    "design": design,
+                    "latency_s": float(latency),
+                    "energy_j": float(energy),
+                    "area_mm2": float(each[0][0]["area_mm2"]),
+                    "accuracy_drop_pp": max(drop for _, drop in each),
+                    "feasible": all(bool(cost["feasible"]) for cost, _ in each),
+                    "note": "; ".join(
+                        text for text in (note, limit or f"same hardware as {design}, the {role} design") if text
+                    ),
+                }
+            )
+    return rows
+
+
+def quantities(problem: SearchProblem, front: pd.DataFrame) -> dict[str, dict[str, str]]:
+    """Label, unit and meaning of the front's columns; the drop has the unit of what the profile predicts."""
+    found = {str(name): quantity(str(name)) for name in front.columns}
+    units = {"accuracy_drop_pp": problem.subjects[0].profile.unit}
+    return {
+        name: {"label": item.label, "unit": units.get(name, item.unit), "meaning": item.meaning}
+        for name, item in found.items()
+        if item is not None
+    }
+
+
+def about(problem: SearchProblem, command: str) -> dict[str, Any]:
+    """Inputs as resolved and versions; ``workload`` and ``profile`` are those of the first network, or of all joined."""
+    hardware = problem.hardware
+    workloads = [_workload(subject.network) for subject in problem.subjects]
+    profiles = [_profile(subject.profile) for subject in problem.subjects]
+    names = [str(item["name"]) for item in workloads]
+    steps = " and ".join(f"{subject.network.batch} samples" for subject in problem.subjects)
+    what = "step" if len(names) == 1 else "one step of each workload," if not problem.worst_case else "slowest step,"
+    return {
+        "name": " + ".join(names),
+        "dse_version": dse.__version__,
+        "model_version": MODEL_VERSION,
+        "command": command,
+        "per": f"{problem.mode} {what} of {steps}".replace(", of", ","),
+        "workload": {**workloads[0], "name": " + ".join(names)},
+        "workloads": workloads,
+        "hardware": {
+            "name": hardware.name,
+            "description": hardware.description,
+            "path": _place(hardware.path, "hwmodels"),
+            "sources": hardware.sources,
+            "space": [
+                {"name": parameter.name, "values": list(parameter.values), "default": parameter.default}
+                for parameter in hardware.space
+            ],
+        },
+        "profile": profiles[0],
+        "profiles": profiles,
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("numpy", "pandas", "scipy", "optuna", "numba", "plotly")},
+        },
+        "left_out": list(LEFT_OUT),
+        "assumptions": list(dict.fromkeys(item for s in problem.subjects for item in s.profile.assumptions)),
+    }
+
+
+def _workload(network: Network) -> dict[str, Any]:
+    return {
+        "name": network.name,
+        "path": _place(network.path, "workloads"),
+        "source": network.source,
+        "batch": network.batch,
+        "samples": network.samples,
+        "epochs": network.epochs,
+        "optimizer": network.optimizer,
+        "macs": network.macs,
+        "parameters": network.parameters,
+        "layers": len(network.mac_layers),
+    }
+
+
+def _profile(profile: Profile) -> dict[str, Any]:
+    return {
+        "name": profile.network,
+        "source": profile.source,
+        "loo_error_pp": profile.loo_error_pp,
+        "noise_floor_pp": profile.noise,
+        "score_range": list(profile.range),
+        "unit": profile.unit,
+        "assumptions": list(profile.assumptions),
+    }
+
+
+def _place(path: str, kind: str) -> str:
+    """A path for the record: of a shipped file only folder and name, which mean the same everywhere."""
+    return f"{kind}/{Path(path).name}" if path and Path(path).parent == shipped_folder(kind) else path

@@ -1,0 +1,219 @@
+"""What a search found, as tables."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dse.errors import InputError
+from dse.hardware.model import Hardware
+from dse.precision import Plan, Schedule
+from dse.precision.schedules.phases import Phase
+from dse.search.archive import OBJECTIVES, Found
+from dse.search.bits.problem import BitProblem, SearchProblem, plan_of
+from dse.search.bits.schedule_space import DIMENSIONS
+from dse.search.bits.solve import certified
+from dse.search.loop.run import Failed, Search, State
+from dse.search.outcome.record import about, baselines, binding, certificate, notes_of, quantities
+from dse.search.outcome.sensitivity import sensitivity
+from dse.search.pareto import pareto_mask
+from dse.yaml_input import suggest
+
+#: Columns of :attr:`dse.search.archive.Found.certificate`.
+CERTIFICATE = ("certificate_weight", "certificate_best", "certificate_bound")
+
+
+@dataclass(frozen=True)
+class Run:
+    """Result of :func:`explore`.
+
+    Attributes
+    ----------
+    front, designs
+        Non-dominated designs and everything kept: ``design, latency_s, energy_j, area_mm2, accuracy_drop_pp,
+        certificate_gap, feasible``, then the parameters of hardware and schedule, the width of the error tensors, what the gap
+        is of (``certificate_weight, certificate_best, certificate_bound``: see :class:`dse.search.bits.solve.Certificate`) and the
+        limits that bind. Latency and energy are per training step of one batch (of the mean step, over a schedule).
+    sensitivity
+        Which hardware parameter moves which objective: see :func:`dse.search.outcome.sensitivity.sensitivity`.
+    info
+        What run.json holds.
+    notes
+        Sentences that a reader of the result must know.
+    folder
+        The run folder, or None if none was written.
+    """
+
+    front: pd.DataFrame
+    designs: pd.DataFrame
+    sensitivity: pd.DataFrame
+    info: dict[str, Any]
+    notes: tuple[str, ...]
+    folder: Path | None
+    problem: SearchProblem
+    found: Found
+
+    def plan(self, design: str, workload: str | None = None) -> Plan:
+        """The bit map of a design of the front or of the kept designs; with several workloads, of the named one."""
+        return self.maps(design)[self._workload(workload).network.name]
+
+    def maps(self, design: str) -> dict[str, Plan]:
+        """The bit maps of a design by workload."""
+        row = self._row(design)
+        return {
+            subject.network.name: plan_of(subject, int(self.found.error_bits[row, k]), self.found.choice[row, part])
+            for k, (subject, part) in enumerate(zip(self.problem.subjects, self.problem.columns, strict=True))
+        }
+
+    def schedule(self, design: str, workload: str | None = None) -> Schedule:
+        """The schedule of a design of a run that searched schedules: its map, lowered and raised again.
+
+        Raises
+        ------
+        InputError
+            The run searched none.
+        """
+        space = self.problem.schedules
+        if space is None:
+            raise InputError(design, ["has no schedule: the run searched none"])
+        row, subject = self._row(design), self._workload(workload)
+        k = self.problem.subjects.index(subject)
+        choice, values = self.found.choice[row, self.problem.columns[k]], self.found.parameters[row]
+        drops = space.drops(values[-len(DIMENSIONS) :])
+        lower = subject.lowered(int(drops.max(initial=0)))
+        plans = [
+            plan_of(subject, int(self.found.error_bits[row, k]), place[np.arange(len(choice)), choice])
+            for place in lower
+        ]
+        starts = np.flatnonzero(np.diff(drops, prepend=-1))
+        lengths = np.diff(np.append(starts, len(drops)))
+        phases = [Phase(int(length), plans[drops[start]]) for start, length in zip(starts, lengths, strict=True)]
+        return Schedule(f"{design}, {subject.network.name}", tuple(phases))
+
+    def hardware(self, design: str) -> Hardware:
+        """The hardware of a design."""
+        return self.problem.hardware_of(self.found.parameters[self._row(design)])
+
+    def _row(self, design: str) -> int:
+        rows = self.designs.index[self.designs["design"] == design]
+        if not len(rows) or rows[0] >= len(self.found):
+            raise InputError(design, [f"no feasible design of this run{suggest(design, self.front['design'])}"])
+        return int(rows[0])
+
+    def _workload(self, name: str | None) -> BitProblem:
+        known = {subject.network.name: subject for subject in self.problem.subjects}
+        if name is None and len(known) == 1:
+            return self.problem.subjects[0]
+        if name not in known:
+            raise InputError("workload", [f"expected one of {', '.join(known)}, got {name!r}"])
+        return known[name]
+
+
+def make_run(
+    asked: Search,
+    state: State,
+    folder: Path | None,
+    trials: int | None,
+    jobs: int,
+    started: float,
+    command: str,
+    validation: Sequence[Mapping[str, Any]] = (),
+) -> Run:
+    """Tables and facts of a finished search."""
+    problem, objectives = asked.problem, asked.objectives
+    found, failed = state.found, state.failed
+    order = np.lexsort(found.objectives.T[::-1]) if len(found) else np.zeros(0, np.int64)
+    found = found.take(order)
+    digits = len(str(max(len(found) - 1, 1)))
+    mask = pareto_mask(found.objectives[:, [OBJECTIVES.index(name) for name in objectives]])
+    found = certified(problem, found, mask)
+    designs = _table(problem, found, [f"d{number:0{digits}d}" for number in range(len(found))])
+    front = designs[mask].reset_index(drop=True)
+    if failed:
+        designs = pd.concat([designs, _infeasible(problem, failed, len(designs))], ignore_index=True)
+    notes = notes_of(problem, front)
+    moves = sensitivity(problem, asked.seed) if folder is not None else pd.DataFrame()
+    info = {
+        **about(problem, command),
+        **asked.inputs,
+        "trials": trials if trials is not None else state.done,
+        "objectives": list(objectives),
+        "jobs": jobs,
+        "started": datetime.datetime.fromtimestamp(started, datetime.UTC).isoformat(timespec="seconds"),
+        "seconds": round(time.time() - started, 2),
+        "counts": {
+            "trials": state.done,
+            "hardware_designs": len(np.unique(found.parameters, axis=0)),
+            "designs_kept": len(found),
+            "infeasible_trials": len(failed),
+            "front": len(front),
+        },
+        "certificate": certificate(front, asked.strategy),
+        "hypervolume": state.trace[-1] if state.trace else None,
+        "hypervolume_trace": state.trace,
+        "reference": {name: float(problem.reference[OBJECTIVES.index(name)]) for name in objectives},
+        "baselines": baselines(problem, found.take(mask), front),
+        "limits": binding(problem, found.take(mask), failed),
+        "sensitivity": moves.to_dict("records"),
+        "notes": list(notes),
+        "quantities": quantities(problem, front),
+        "validation": [dict(row) for row in validation],
+    }
+    return Run(front, designs, moves, info, notes, folder, problem, found)
+
+
+def _table(problem: SearchProblem, found: Found, names: list[str]) -> pd.DataFrame:
+    columns: dict[str, Any] = {"design": names}
+    for column, name in enumerate(OBJECTIVES):
+        columns[name] = found.objectives[:, column]
+    columns["certificate_gap"] = found.gap
+    columns["feasible"] = True
+    columns |= _parameters(problem, found.parameters)
+    for k, name in enumerate(_error_columns(problem)):
+        columns[name] = found.error_bits[:, k]
+    for k, name in enumerate(CERTIFICATE):
+        columns[name] = found.certificate[:, k]
+    limits = np.array(problem.limit_names, dtype=object)
+    columns["binds"] = ["+".join(limits[[bits >> i & 1 == 1 for i in range(len(limits))]]) for bits in found.binds]
+    columns["limit"] = ""
+    return pd.DataFrame(columns, index=range(len(names)))
+
+
+def _parameters(problem: SearchProblem, values: np.ndarray[Any, np.dtype[np.float64]]) -> dict[str, Any]:
+    """Columns of parameters: integers where all are, schedules' profiles by name."""
+    result: dict[str, Any] = {}
+    for column, (name, _) in enumerate(problem.parameters):
+        these = values[:, column]
+        if name == DIMENSIONS[0]:
+            assert problem.schedules is not None
+            result[name] = [problem.schedules.profiles[int(value)] for value in these]
+        else:
+            whole = bool(len(these)) and bool(np.all(these == np.rint(these)))
+            result[name] = these.astype(np.int64) if whole else these
+    return result
+
+
+def _error_columns(problem: SearchProblem) -> list[str]:
+    names = [subject.network.name for subject in problem.subjects]
+    return ["error_bits"] if len(names) == 1 else [f"error_bits.{name}" for name in names]
+
+
+def _infeasible(problem: SearchProblem, failed: Sequence[Failed], first: int) -> pd.DataFrame:
+    """Rows of designs that failed a limit: no figures, ``feasible`` false, and the limit's name."""
+    columns: dict[str, Any] = {"design": [f"x{first + number}" for number in range(len(failed))]}
+    columns |= dict.fromkeys((*OBJECTIVES, "certificate_gap"), np.nan)
+    columns["feasible"] = False
+    values = np.array([row for _, row in failed]).reshape(len(failed), len(problem.parameters))
+    columns |= _parameters(problem, values)
+    columns |= dict.fromkeys(_error_columns(problem), 0)
+    columns |= dict.fromkeys(CERTIFICATE, np.nan)
+    columns["binds"] = ""
+    columns["limit"] = [limit for limit, _ in failed]
+    return pd.DataFrame(columns, index=range(len(failed)))

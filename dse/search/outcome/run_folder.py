@@ -1,0 +1,187 @@
+"""The folder of a run: tables, bit maps and what is needed to understand and to repeat them.
+
+Every file is written beside its place and moved there, so a run that is stopped leaves the last good state.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dse.cost.evaluate import evaluate
+from dse.errors import InputError
+from dse.files import write_text
+from dse.precision import Plan
+from dse.search.outcome.results import Run
+from dse.workload.model import Network
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write plain data as JSON, atomically; NaN and infinity become null."""
+    write_text(path, json.dumps(_finite(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a table as CSV, atomically; numbers in the shortest form that reads back to the same value."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(table.columns)
+    writer.writerows(zip(*(table[column].tolist() for column in table.columns), strict=True))
+    write_text(path, stream.getvalue())
+
+
+def write_run(run: Run, folder: Path) -> None:
+    """Write the run folder; run.json last, since it marks the run as complete.
+
+    Raises
+    ------
+    InputError
+        The folder cannot be written; what was there before is intact.
+    """
+    write_table(folder / "designs.csv", run.designs)
+    layers, bits, areas, memories = [], [], [], []
+    plans: set[str] = set()
+    several = len(run.problem.subjects) > 1
+    spaces = [parameter.name for parameter in run.problem.hardware.space]
+    for _, group in run.front.groupby(spaces, sort=False) if spaces else [((), run.front)]:
+        designs = [str(design) for design in group["design"]]
+        maps = [run.maps(design) for design in designs]
+        for subject in run.problem.subjects:
+            network = subject.network
+            prefix = f"{network.name}/" if several else ""
+            table, area, held = _costs(run, designs, network)
+            layers.append(table.assign(layer=prefix + table["layer"]))
+            memories.append(held.assign(workload=network.name))
+            if network is run.problem.subjects[0].network:
+                areas += [area.assign(design=design) for design in designs]
+            names = {layer.name for layer in network.mac_layers}
+            for design, each in zip(designs, maps, strict=True):
+                plan = each[network.name]
+                stem = f"{design}.{network.name}" if several else design
+                write_text(folder / "plans" / f"{stem}.yaml", plan.to_yaml())
+                plans.add(stem)
+                for phase, map_ in _phases(run, design, network, plan):
+                    for operand in ("weight", "activation", "error"):
+                        cells, widths = map_.cells(operand), map_.widths(operand).tolist()
+                        bits += [
+                            (design, prefix + layer, operand, str(cell), width, phase)
+                            for layer, cell, width in zip(map_.layers, cells, widths, strict=True)
+                            if layer in names
+                        ]
+    columns = ["design", "layer", "operand", "format", "bits", "phase"]
+    table = pd.DataFrame(bits, columns=columns)
+    write_table(folder / "bits.csv", table if run.problem.schedules is not None else table[columns[:-1]])
+    if layers:
+        write_table(folder / "layers.csv", _design_first(pd.concat(layers, ignore_index=True)))
+        write_table(folder / "area.csv", _design_first(pd.concat(areas, ignore_index=True)))
+        write_table(folder / "memory.csv", _design_first(pd.concat(memories, ignore_index=True)))
+    write_table(folder / "sensitivity.csv", run.sensitivity)
+    # The hardware as it was: an export needs its prices even if the file has changed since.
+    given = Path(run.problem.hardware.path)
+    if given.is_file():
+        write_text(folder / "hardware.yaml", given.read_text(encoding="utf-8"))
+    write_table(folder / "front.csv", run.front)
+    for old in (folder / "plans").glob("*.yaml"):
+        if old.stem not in plans:
+            old.unlink()
+    write_json(folder / "run.json", run.info)
+
+
+def _costs(run: Run, designs: list[str], network: Network) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Costs by layer of designs of one hardware, with a column ``design``, the hardware's area by part, and the memory held."""
+    mode, hardware = run.problem.mode, run.hardware(designs[0])
+    if run.problem.schedules is None:
+        plans = [run.plan(design, network.name) for design in designs]
+        cost = evaluate(network, hardware, plans, mode=mode, labels=designs)
+        return (
+            cost.layers.drop(columns=["design"]).rename(columns={"plan": "design"}),
+            cost.area,
+            _held(cost.total, designs),
+        )
+    tables, held = [], []
+    for design in designs:
+        schedule = run.schedule(design, network.name)
+        cost = evaluate(network, hardware, schedule, mode=mode)
+        table = cost.layers.drop(columns=["plan"]).assign(design=design)
+        # A run's costs by its iterations: those of the mean step, as in the front.
+        numbers = table.select_dtypes("number").columns
+        tables.append(table.assign(**{str(name): table[name] / schedule.iterations for name in numbers}))
+        held.append(_held(cost.total, [design]))
+    return pd.concat(tables, ignore_index=True), cost.area, pd.concat(held, ignore_index=True)
+
+
+def _phases(run: Run, design: str, network: Network, plan: Plan) -> list[tuple[str, Plan]]:
+    """Different maps of a design with the iterations that run each, in order of appearance; its own map without a schedule."""
+    if run.problem.schedules is None:
+        return [("", plan)]
+    schedule = run.schedule(design, network.name)
+    counts: dict[int, int] = {}
+    maps: dict[int, Plan] = {}
+    for item, count in schedule.plans(network):
+        maps[id(item)] = item
+        counts[id(item)] = counts.get(id(item), 0) + count
+    total = schedule.iterations
+    return [(f"map {n}: {counts[key] / total:.0%} of the iterations", maps[key]) for n, key in enumerate(maps, start=1)]
+
+
+def _held(total: pd.DataFrame, designs: list[str]) -> pd.DataFrame:
+    """Bits held at the peak of a step, by part and in all."""
+    names = [str(name) for name in total.columns if str(name).startswith("memory_") or name == "peak_memory_bits"]
+    return total[names].assign(design=designs)
+
+
+def _design_first(table: pd.DataFrame) -> pd.DataFrame:
+    return table[["design", *(column for column in table.columns if column != "design")]]
+
+
+def prepare(folder: Path, resume: bool) -> None:
+    """Make the folder of a run and make sure that it can be written.
+
+    Raises
+    ------
+    InputError
+        It holds a run already and ``resume`` is not set, a run without its state, or it cannot be written.
+
+    Notes
+    -----
+    With ``resume`` a folder that is not there yet is where the run begins: a run may be killed before it made its folder.
+    """
+    if (folder / "run.json").exists():
+        if not resume:
+            raise InputError(str(folder), ["holds a run already; choose another --out, or continue it with --resume"])
+        if not (folder / "state" / "state.json").exists():
+            raise InputError(
+                str(folder), ["holds a run without its state, which cannot be resumed; choose another --out"]
+            )
+    try:
+        (folder / "state").mkdir(parents=True, exist_ok=True)
+        (folder / "plans").mkdir(exist_ok=True)
+        # What a run that was killed had not yet moved to its place.
+        for left in (path for part in (folder, folder / "state", folder / "plans") for path in part.glob("*.tmp")):
+            left.unlink()
+        handle, name = tempfile.mkstemp(dir=folder)
+        os.close(handle)
+        Path(name).unlink()
+    except OSError as error:
+        raise InputError(str(folder), [f"the output folder cannot be written: {error.strerror}"]) from None
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if isinstance(value, bool) or value is None or isinstance(value, (str, int)):
+        return value
+    number = float(value)
+    if number != number or number in (float("inf"), float("-inf")):
+        return None
+    return int(number) if hasattr(value, "dtype") and value.dtype.kind in "iu" else number

@@ -1,0 +1,160 @@
+"""Rows of the validation table on units and chips: Bit Fusion's cycles and synthesis, Eyeriss' silicon."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dse.cost.jobs import array_shape
+from dse.hardware import load_hardware
+from dse.hardware.pe import pe_mode
+from dse.hardware.units_45nm import synthesis_rows
+from dse.mapping.best.candidates import Options
+from dse.mapping.best.engine import build_table
+from dse.mapping.nest import Nest
+from dse.validation.eyeriss_chip import built_in_prices, chip_table
+from dse.validation.row import Row, row
+
+#: Bit Fusion's own cycle counts: layer as (N, G, K, C, P, Q, R, S), width of both operands, cycles.
+BIT_FUSION_ROWS = (
+    ("fully connected, 8 bit", (16, 1, 1000, 8192, 1, 1, 1, 1), 8, 262_144),
+    ("fully connected, 4 bit", (16, 1, 8192, 8192, 1, 1, 1, 1), 4, 524_288),
+    ("convolution, 4 bit", (16, 1, 384, 384, 14, 14, 3, 3), 4, 2_032_128),
+)
+#: The simulator's law, cycles = N P Q ceil(K / 32) ceil(R S C / (16 floor(8 / a) floor(8 / w))), at widths of its kinds.
+LAW_LAYERS = (
+    ("AlexNet conv2", (4, 2, 128, 48, 27, 27, 5, 5)),
+    ("AlexNet conv3", (4, 1, 384, 256, 13, 13, 3, 3)),
+    ("ResNet-18 layer3.0.conv1", (16, 1, 256, 128, 14, 14, 3, 3)),
+)
+LAW_WIDTHS = ((8, 2), (4, 8), (4, 2), (2, 2))
+#: nn_dataflow's signed errors on the same chip, percent, energy and time, conv1 to conv5 (its test of the chip).
+NN_DATAFLOW = {"energy_j": (-44, -42, -26, -15, -9), "time_s": (-16, -15, -12, -10, -4)}
+#: Shares of the chip's power after place and route, figure 16 (second hand): layer, part, share.
+EYERISS_SHARES = (
+    ("conv1", "mac_w", "multipliers and adders", 0.089),
+    ("conv5", "mac_w", "multipliers and adders", 0.030),
+    ("conv1", "scratchpad_w", "scratchpads", 0.42),
+    ("conv5", "scratchpad_w", "scratchpads", 0.33),
+)
+_EYERISS = "Eyeriss, JSSC 2017"
+
+
+def hardware_rows() -> list[Row]:
+    """All rows on units and chips."""
+    return [*bit_fusion_cycles(), *_synthesis(), *eyeriss_rows()]
+
+
+def bit_fusion_cycles() -> list[Row]:
+    """Cycles on ``bit_fusion``, from its axes and lanes: published layers, and others by the simulator's law."""
+    source = "Bit Fusion, ISCA 2018"
+    rows = [
+        row(source, f"cycles, {quantity}", "cycles", cycles, cycles_of(dims, bits, bits), 0.0)
+        for quantity, dims, bits, cycles in BIT_FUSION_ROWS
+    ]
+    for name, dims in LAW_LAYERS:
+        n, g, k, c, p, q, r, s = dims
+        for w, a in LAW_WIDTHS:
+            lanes = (8 // max(a, 2)) * (8 // max(w, 2))
+            cycles = n * g * p * q * -(-k // 32) * -(-(r * s * c) // (16 * lanes))
+            label = f"cycles, {name}, weight {w} bit, activation {a} bit"
+            rows.append(
+                row(source, label, "cycles", cycles, cycles_of(dims, w, a), 0.0, "published: the simulator's law")
+            )
+    return rows
+
+
+def cycles_of(dims: tuple[int, int, int, int, int, int, int, int], weight_bits: int, activation_bits: int) -> float:
+    """Fewest compute cycles of a convolution on ``bit_fusion``."""
+    hardware = load_hardware("bit_fusion")
+    sizes = [axis.size for axis in hardware.axes]
+    table = build_table(Nest(dims), array_shape(hardware, sizes, "forward"), options=Options(max_tiles=(3, 2, 2)))
+    lanes = int(pe_mode(hardware.pe, weight_bits, activation_bits).lanes)
+    return float((table.steps_other * np.ceil(table.steps_reduction / lanes)).min())
+
+
+def _synthesis() -> list[Row]:
+    return [
+        row(
+            "Bit Fusion synthesis, 45 nm",
+            f"{found.quantity.split('_')[0]} of a {found.name}",
+            found.quantity.split("_")[1],
+            found.published,
+            found.ours,
+            0.10,
+            "law through all rows of a kind; flexible units are its points",
+        )
+        for found in synthesis_rows()
+    ]
+
+
+def eyeriss_rows() -> list[Row]:
+    """Power, time, energy and buffer accesses of AlexNet's convolutions on the chip, batch 4, 200 MHz, without DRAM."""
+    hardware = load_hardware("eyeriss")
+    table = chip_table(hardware)
+    rows = []
+    for quantity, unit, scale, tolerance, why in (
+        ("time_s", "ms", 1e3, 0.10, "draining of sums and stalls between array and buffer are left out"),
+        (
+            "power_w",
+            "mW",
+            1e3,
+            0.22,
+            "one price for scratchpads of 24 to 448 bytes; element control and FIFOs unpriced",
+        ),
+        ("energy_j", "mJ", 1e3, 0.25, "power and time above"),
+        ("buffer_bits", "MB", 1 / 8e6, 0.01, ""),
+    ):
+        for index, layer in enumerate(table.to_dict("records")):
+            note = why
+            if quantity in NN_DATAFLOW:
+                note = f"{why}; nn_dataflow {NN_DATAFLOW[quantity][index]:+d} %"
+            within = tolerance
+            if quantity == "buffer_bits" and layer["layer"] == "conv3":
+                within, note = (
+                    float("nan"),
+                    "the text's four sets of filters; two of filters and two of channels give +0 %",
+                )
+            name = {"time_s": "time", "power_w": "power", "energy_j": "energy", "buffer_bits": "buffer accesses"}[
+                quantity
+            ]
+            rows.append(
+                row(
+                    _EYERISS,
+                    f"{name}, AlexNet {layer['layer']}",
+                    unit,
+                    layer[f"published_{quantity}"] * scale,
+                    layer[quantity] * scale,
+                    within,
+                    note,
+                )
+            )
+    total = table[["published_energy_j", "energy_j"]].sum() * 1e3
+    rows.append(
+        row(
+            _EYERISS,
+            "energy, AlexNet conv1-5",
+            "mJ",
+            total["published_energy_j"],
+            total["energy_j"],
+            0.10,
+            "sum of the five",
+        )
+    )
+    by_layer = table.set_index("layer")
+    for layer_name, part, name, share in EYERISS_SHARES:
+        ours = by_layer[part][layer_name] / by_layer["power_w"][layer_name]
+        note = "post-place-and-route simulation, figure 16, read second hand"
+        rows.append(row(_EYERISS, f"share of {name}, {layer_name}", "", share, float(ours), note=note))
+    for layer in chip_table(built_in_prices(hardware)).to_dict("records"):
+        note = "scratchpads and buffer by CACTI and Aladdin instead of the authors' table, no network"
+        rows.append(
+            row(
+                _EYERISS,
+                f"energy, AlexNet {layer['layer']}, built-in prices",
+                "mJ",
+                layer["published_energy_j"] * 1e3,
+                layer["energy_j"] * 1e3,
+                note=note,
+            )
+        )
+    return rows

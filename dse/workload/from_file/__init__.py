@@ -1,0 +1,1 @@
+"""Workload files: their keys, and how operations become loop nests."""

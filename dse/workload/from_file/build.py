@@ -1,0 +1,305 @@
+"""From the operations of a workload file to layers: walks them once, carrying the shape of what flows.
+
+Problems are collected, each at its place in the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from dse.errors import InputError, Problem
+from dse.workload.from_file.expressions import evaluate_expression
+from dse.workload.from_file.nests import NestEntry, layer_of_entry
+from dse.workload.from_file.schema import ACTIVATIONS, SAMPLE_NORMS, Operation, WorkloadFile, calls
+from dse.workload.model import PASSES, Layer
+from dse.yaml_input import Document, Key, suggest
+
+#: More multiply-accumulates per sample than any network has; beyond it integers would overflow in the tables.
+MAX_MACS = 2**50
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """What flows between operations.
+
+    Attributes
+    ----------
+    producer
+        Name of the layer that made it; the network's input has none.
+    C, H, W
+        Channels, height and width; tokens of a sequence are the height.
+    learns
+        Whether something is trained before it, so that its error is needed.
+    """
+
+    producer: str
+    C: int
+    H: int
+    W: int
+    learns: bool = False
+
+    @property
+    def pixels(self) -> int:
+        return self.H * self.W
+
+
+class Builder:
+    """The state of one walk; see the module."""
+
+    def __init__(self, document: Document, file: WorkloadFile, makers: Mapping[str, Maker]) -> None:
+        self.makers = makers
+        self.document = document
+        self.file = file
+        self.layers: list[tuple[Layer, str]] = []
+        self.problems: list[Problem] = []
+        self.names: set[str] = set()
+        #: Outputs of layers, for those who come back to them.
+        self.outputs: dict[str, Tensor] = {}
+        #: (experts, experts per token) inside of a mixture.
+        self.mixture: tuple[int, int] | None = None
+        self.adapted: set[str] = set()
+
+    def run(self) -> None:
+        shape, where = self.file.input, "layers" if self.file.nests is None else "nests"
+        self._cycles()
+        if self.file.nests is not None:
+            self._nests(self.file.nests)
+        elif not self.problems:
+            assert shape is not None
+            assert self.file.layers is not None
+            start = Tensor("", shape.C, shape.tokens or shape.H or 1, shape.W or 1)
+            self.all(self.file.layers, start, "", {}, ("layers",))
+            missing = sorted(set(self.file.lora.layers) - self.adapted) if self.file.lora is not None else []
+            if missing:
+                self.problem(("lora", "layers"), f"no linear layer is called {', '.join(missing)}")
+        macs = sum(layer.macs for layer, _ in self.layers)
+        if not self.problems and not macs:
+            self.problems.append(self.document.problem((where,), "no layer multiplies; the network is empty"))
+        if macs > MAX_MACS:
+            self.problems.append(
+                self.document.problem((where,), f"{macs:.3g} multiply-accumulates per sample; expected at most 2^50")
+            )
+        if self.problems:
+            unique = list({str(problem): problem for problem in self.problems}.values())
+            raise InputError(self.document.source, unique)
+
+    def _nests(self, entries: list[NestEntry]) -> None:
+        for index, entry in enumerate(entries):
+            layer, faults = layer_of_entry(entry)
+            for fault in faults:
+                self.problem(("nests", index, fault.key), fault.message)
+            self.add(layer, Tensor(layer.tie, 1, 1, 1), ("nests", index))
+
+    def problem(self, path: Key, message: str) -> None:
+        self.problems.append(self.document.problem(path, message))
+
+    def _cycles(self) -> None:
+        graph = {name: calls(block.layers) for name, block in self.file.blocks.items()}
+        for start in graph:
+            stack: list[tuple[str, tuple[str, ...]]] = [(start, (start,))]
+            while stack:
+                here, trail = stack.pop()
+                for called in sorted(graph.get(here, set())):
+                    if called == start:
+                        cycle = " -> ".join([*trail, start])
+                        self.problem(("blocks", start), f"blocks call each other in a circle: {cycle}")
+                        stack = []
+                        break
+                    if called not in trail:
+                        stack.append((called, (*trail, called)))
+
+    def all(
+        self, operations: list[Operation], tensor: Tensor, prefix: str, scope: Mapping[str, int], path: Key
+    ) -> Tensor:
+        for index, operation in enumerate(operations):
+            tensor = self._one(operation, tensor, prefix, scope, (*path, index))
+        return tensor
+
+    def _one(self, operation: Operation, tensor: Tensor, prefix: str, scope: Mapping[str, int], path: Key) -> Tensor:
+        made = self.makers[operation.op](self, operation, tensor, prefix, scope, path)
+        for follower in operation.then:
+            made = self.apply(follower, f"{made.producer}.{follower}", made, path)
+        if made.producer:
+            self.outputs[made.producer] = made
+        return made
+
+    def apply(self, op: str, name: str, tensor: Tensor, path: Key, frozen: bool = False) -> Tensor:
+        """A norm or an element-wise function of what a layer made."""
+        kind = "activation" if op in ACTIVATIONS else "layernorm" if op in SAMPLE_NORMS else op
+        learned = kind in ("norm", "layernorm")
+        frozen = learned and (frozen or self.file.lora is not None)
+        layer = self.vector(name, kind, tensor, path, bias=kind == "layernorm" and op != "rmsnorm", frozen=frozen)
+        return replace(tensor, producer=layer.name, learns=tensor.learns or (learned and not frozen))
+
+    def number(self, operation: Operation, key: str, scope: Mapping[str, int], path: Key, least: int) -> int:
+        given = getattr(operation, key)
+        if given is None:
+            self.problem((*path, key), f"missing; op {operation.op} needs it")
+            return 1
+        value = given
+        if isinstance(given, str):
+            try:
+                value = evaluate_expression(given, scope)
+            except ValueError as error:
+                self.problem((*path, key), str(error))
+                return 1
+        if value < least:
+            self.problem(
+                (*path, key),
+                f"expected an integer >= {least}, got {given!r} = {value}"
+                if given != value
+                else f"expected an integer >= {least}, got {value}",
+            )
+            return max(least, 1)
+        return int(value)
+
+    def name(self, operation: Operation, prefix: str, path: Key) -> str:
+        if operation.name is None:
+            self.problem(path, f"missing 'name'; op {operation.op} needs one")
+        return f"{prefix}{operation.name}"
+
+    def add(self, layer: Layer, reads: Tensor, path: Key) -> Layer:
+        if layer.name in self.names:
+            self.problem(path, f"a layer named '{layer.name}' exists already")
+        self.names.add(layer.name)
+        self.layers.append((layer, reads.producer))
+        return layer
+
+    def _input(self, operation: Operation, tensor: Tensor, prefix: str, scope: Mapping[str, int], path: Key) -> Tensor:
+        """A second input of the network."""
+        channels, height, width = (self.number(operation, key, scope, path, 1) for key in ("C", "H", "W"))
+        return Tensor("", channels, height, width)
+
+    def _from(self, operation: Operation, tensor: Tensor, prefix: str, scope: Mapping[str, int], path: Key) -> Tensor:
+        """The output of an earlier layer."""
+        found = self.outputs.get(operation.of or "")
+        if found is None:
+            self.problem(
+                (*path, "of"), f"no earlier layer named '{operation.of}'{suggest(operation.of or '', self.outputs)}"
+            )
+            return tensor
+        return found
+
+    def _plain(self, operation: Operation, tensor: Tensor, prefix: str, scope: Mapping[str, int], path: Key) -> Tensor:
+        return self.apply(operation.op, self.name(operation, prefix, path), tensor, path, operation.frozen)
+
+    def vector(
+        self,
+        name: str,
+        kind: str,
+        tensor: Tensor,
+        path: Key,
+        bias: bool = False,
+        frozen: bool = False,
+        reads: Tensor | None = None,
+    ) -> Layer:
+        """A layer without MACs over all elements of a tensor."""
+        layer = Layer(
+            name=name,
+            kind=kind,
+            G=tensor.C,
+            P=tensor.H,
+            Q=tensor.W,
+            input_hw=(tensor.H, tensor.W),
+            bias=bias,
+            frozen=frozen,
+            passes=vector_passes(tensor),
+        )
+        return self.add(layer, reads or tensor, path)
+
+    def frozen(self, operation: Operation) -> bool:
+        """Whether a layer's own parameters are not trained."""
+        return operation.frozen or self.file.lora is not None
+
+    def passes(self, operation: Operation, tensor: Tensor) -> tuple[str, ...]:
+        """Passes of a layer with weights: no error for what nobody learns from, no gradient for what is frozen."""
+        wanted = {"forward": True, "backward_data": tensor.learns, "backward_weight": not self.frozen(operation)}
+        return tuple(pass_ for pass_ in PASSES if wanted[pass_])
+
+    def learns(self, operation: Operation, tensor: Tensor) -> bool:
+        return tensor.learns or not self.frozen(operation)
+
+    def _block(self, operation: Operation, tensor: Tensor, prefix: str, scope: Mapping[str, int], path: Key) -> Tensor:
+        block = self.file.blocks.get(operation.of or "")
+        if block is None:
+            known = self.file.blocks
+            self.problem((*path, "of"), f"no block named '{operation.of}'{suggest(operation.of or '', known)}")
+            return tensor
+        wrong = set(operation.arguments) ^ set(block.parameters)
+        if wrong:
+            self.problem(
+                (*path, "arguments"),
+                f"block '{operation.of}' takes {', '.join(block.parameters) or 'nothing'}; "
+                f"missing or unknown: {', '.join(sorted(wrong))}",
+            )
+            return tensor
+        values: dict[str, int] = {}
+        for key, given in operation.arguments.items():
+            try:
+                values[key] = evaluate_expression(given, scope) if isinstance(given, str) else given
+            except ValueError as error:
+                self.problem((*path, "arguments", key), str(error))
+                return tensor
+        name = self.name(operation, prefix, path)
+        for number in range(operation.first, operation.first + operation.count):
+            inside = "" if name == f"{prefix}." else name.replace("{i}", str(number)) + "."
+            where: Key = ("blocks", operation.of or "", "layers")
+            before = len(self.problems)
+            tensor = self.all(block.layers, tensor, inside, values, where)
+            if len(self.problems) > before:
+                break
+        return tensor
+
+    def _join(self, operation: Operation, tensor: Tensor, prefix: str, scope: Mapping[str, int], path: Key) -> Tensor:
+        """Sum or product of two branches; the shortcut may be one value per channel."""
+        main = self.all(operation.main, tensor, prefix, scope, (*path, "main"))
+        short = self.all(operation.shortcut, tensor, prefix, scope, (*path, "shortcut"))
+        if main.C != short.C or (short.H, short.W) not in ((main.H, main.W), (1, 1)):
+            self.problem(
+                path,
+                f"the branches of a {operation.op} end in {main.C}x{main.H}x{main.W} and {short.C}x{short.H}x{short.W}",
+            )
+            return main
+        kind = "add" if operation.op == "residual" else "multiply"
+        both = replace(main, learns=main.learns or short.learns)
+        layer = self.vector(f"{prefix}{operation.name or kind}", kind, both, path)
+        return replace(both, producer=layer.name)
+
+    def _concat(self, operation: Operation, tensor: Tensor, prefix: str, scope: Mapping[str, int], path: Key) -> Tensor:
+        ends = [
+            self.all(branch, tensor, prefix, scope, (*path, "branches", index))
+            for index, branch in enumerate(operation.branches)
+        ]
+        if not ends:
+            self.problem((*path, "branches"), "missing; op concat needs at least one branch")
+            return tensor
+        if len({(end.H, end.W) for end in ends}) > 1:
+            shapes = ", ".join(f"{end.H}x{end.W}" for end in ends)
+            self.problem(path, f"branches of different size cannot be joined: {shapes}")
+        return Tensor(
+            "+".join(end.producer for end in ends),
+            sum(end.C for end in ends),
+            ends[0].H,
+            ends[0].W,
+            any(end.learns for end in ends),
+        )
+
+
+def vector_passes(tensor: Tensor) -> tuple[str, ...]:
+    """Passes of a layer without MACs."""
+    return ("forward", "backward_data") if tensor.learns else ("forward",)
+
+
+Maker = Callable[[Builder, Operation, Tensor, str, Mapping[str, int], Key], Tensor]
+
+#: Makers of the operations of this module.
+MAKERS: Mapping[str, Maker] = {
+    "input": Builder._input,
+    "from": Builder._from,
+    "block": Builder._block,
+    "residual": Builder._join,
+    "product": Builder._join,
+    "concat": Builder._concat,
+    **dict.fromkeys(("norm", "softmax", "loss", *ACTIVATIONS, *SAMPLE_NORMS), Builder._plain),
+}

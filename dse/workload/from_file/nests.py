@@ -1,0 +1,145 @@
+"""Networks as explicit loop bounds: the ``nests`` of a workload file, which importers write and a person may edit.
+
+One entry per layer. Bounds that are 1, empty flags and the usual passes are left out, so that a file reads like a table.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from math import prod
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from dse.workload.model import DIMS, MAC_KINDS, PASSES, Layer, Network
+from dse.yaml_input import yaml_word
+
+Bound = Annotated[int, Field(ge=1, le=2**31)]
+Pair = Bound | Annotated[list[Bound], Field(min_length=2, max_length=2)]
+
+#: What :class:`Layer` and an entry call differently.
+_FLAGS = ("bias", "transposed", "frozen", "shared", "cached")
+
+
+class NestEntry(BaseModel):
+    """One layer as it is; see :class:`dse.workload.Layer` for the meaning of every key."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    name: Annotated[str, Field(min_length=1)]
+    kind: Literal[
+        "conv", "fc", "matmul",
+        "norm", "layernorm", "activation", "pool", "resize", "add", "multiply", "softmax", "loss", "embedding",
+    ]  # fmt: skip
+    N: Bound = 1
+    G: Bound = 1
+    K: Bound = 1
+    C: Bound = 1
+    P: Bound = 1
+    Q: Bound = 1
+    R: Bound = 1
+    S: Bound = 1
+    stride: Pair = 1
+    dilation: Pair = 1
+    input: Pair = 1
+    bias: bool = False
+    transposed: bool = False
+    frozen: bool = False
+    shared: bool = False
+    cached: bool = False
+    experts: Annotated[int, Field(ge=0, le=2**31)] = 0
+    repeats: Bound = 1
+    tie: str = ""
+    passes: list[Literal["forward", "backward_data", "backward_weight"]] | None = None
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with an entry: which key, and the rule."""
+
+    key: str
+    message: str
+
+
+def usual_passes(kind: str) -> tuple[str, ...]:
+    """Passes of a layer that does not say."""
+    return PASSES if kind in MAC_KINDS else ("forward", "backward_data")
+
+
+def layer_of_entry(entry: NestEntry) -> tuple[Layer, list[Fault]]:
+    """The layer of an entry and the rules that it breaks."""
+    faults = []
+    passes = usual_passes(entry.kind) if entry.passes is None else tuple(entry.passes)
+    if "forward" not in passes or len(set(passes)) != len(passes):
+        faults.append(Fault("passes", f"expected forward and each other pass at most once, got {list(passes)}"))
+    if entry.kind not in MAC_KINDS and "backward_weight" in passes:
+        faults.append(
+            Fault("passes", f"a {entry.kind} layer has no backward_weight; its gradients are sums of backward_data")
+        )
+    if entry.transposed and entry.kind != "conv":
+        faults.append(Fault("transposed", f"only a conv can be transposed, got a {entry.kind}"))
+    if entry.cached and entry.kind != "matmul":
+        faults.append(Fault("cached", f"only a matmul reads a cache, got a {entry.kind}"))
+    if entry.frozen and "backward_weight" in passes and entry.kind != "matmul":
+        faults.append(Fault("frozen", "a frozen layer has no backward_weight"))
+    if entry.experts and (entry.kind != "fc" or entry.experts < entry.G):
+        faults.append(
+            Fault("experts", f"expected an fc layer with at least G = {entry.G} experts, got {entry.experts}")
+        )
+    ordered = tuple(pass_ for pass_ in PASSES if pass_ in passes)
+    layer = Layer(
+        name=entry.name, kind=entry.kind,
+        N=entry.N, G=entry.G, K=entry.K, C=entry.C, P=entry.P, Q=entry.Q, R=entry.R, S=entry.S,
+        stride=_pair(entry.stride), dilation=_pair(entry.dilation), input_hw=_pair(entry.input),
+        bias=entry.bias, passes=ordered, tie=entry.tie, transposed=entry.transposed, frozen=entry.frozen,
+        shared=entry.shared, cached=entry.cached, experts=entry.experts, repeats=entry.repeats,
+    )  # fmt: skip
+    return layer, faults
+
+
+def network_text(network: Network, comment: str = "") -> str:
+    """A network as the text of a workload file that loads back to the same layers.
+
+    Parameters
+    ----------
+    comment
+        Lines for the head of the file.
+    """
+    lines = [f"# {line}".rstrip() for line in comment.splitlines()]
+    lines += [
+        f"source: {json.dumps(network.source, ensure_ascii=False)}",
+        f"batch: {network.batch}",
+        f"samples: {network.samples}",
+        f"epochs: {network.epochs}",
+        f"optimizer: {network.optimizer}",
+        "nests:",
+    ]
+    lines += [f"  - {{{', '.join(f'{key}: {value}' for key, value in _entry(layer))}}}" for layer in network.layers]
+    return "\n".join(lines) + "\n"
+
+
+def _entry(layer: Layer) -> list[tuple[str, str]]:
+    result = [("name", yaml_word(layer.name)), ("kind", layer.kind)]
+    result += [(dim, str(size)) for dim, size in zip(DIMS, layer.dims, strict=True) if size != 1]
+    pairs = (("stride", layer.stride), ("dilation", layer.dilation), ("input", layer.input_hw))
+    result += [
+        (key, str(pair[0]) if pair[0] == pair[1] else f"[{pair[0]}, {pair[1]}]")
+        for key, pair in pairs
+        if prod(pair) != 1
+    ]
+    result += [(flag, "true") for flag in _FLAGS if getattr(layer, flag)]
+    result += [(key, str(value)) for key, value in (("experts", layer.experts),) if value]
+    result += [(key, str(value)) for key, value in (("repeats", layer.repeats),) if value != 1]
+    if layer.tie:
+        result.append(("tie", yaml_word(layer.tie)))
+    if layer.passes != usual_passes(layer.kind):
+        result.append(("passes", f"[{', '.join(layer.passes)}]"))
+    return result
+
+
+def _pair(value: int | list[int]) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else (value[0], value[1])
+
+
+assert {field.name for field in fields(Layer)} - {"input_hw"} <= set(NestEntry.model_fields)

@@ -1,0 +1,143 @@
+"""Keys of a workload file."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from dse.workload.from_file.nests import NestEntry
+from dse.yaml_input import Key
+
+Text = Annotated[str, Field(min_length=1)]
+Positive = Annotated[int, Field(ge=1, le=2**31)]
+#: A number, or arithmetic on a block's parameters such as ``4*K``.
+Value = Annotated[int, Field(ge=0, le=2**31)] | Text
+PositiveValue = Annotated[int, Field(ge=1, le=2**31)] | Text
+
+#: Functions of one element, applied as their input is written.
+ACTIVATIONS = ("relu", "gelu", "silu", "hardswish", "sigmoid", "tanh")
+#: Norms over one sample, with a scale and, but for rmsnorm, a shift.
+SAMPLE_NORMS = ("layernorm", "rmsnorm", "groupnorm")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class InputFile(_Strict):
+    """Shape of one input sample: an image of C channels, or tokens (with C features each, 1 for indices)."""
+
+    C: Positive = 1
+    H: Positive | None = None
+    W: Positive | None = None
+    tokens: Positive | None = None
+
+
+class Operation(_Strict):
+    """One step of a network; which keys it needs depends on ``op``."""
+
+    op: Literal[
+        "conv", "conv_transpose", "fc", "linear", "embedding", "attention", "lstm", "gru", "moe",
+        "pool", "global_pool", "upsample", "norm", "layernorm", "rmsnorm", "groupnorm", "softmax", "loss",
+        "relu", "gelu", "silu", "hardswish", "sigmoid", "tanh",
+        "pad_channels", "tokens", "last_tokens", "input", "from", "block", "residual", "product", "concat",
+    ]  # fmt: skip
+    name: Text | None = None
+    C: PositiveValue | None = None
+    H: PositiveValue = 1
+    W: PositiveValue = 1
+    K: PositiveValue | None = None
+    R: PositiveValue = 1
+    S: PositiveValue | None = None
+    stride: PositiveValue = 1
+    pad: Value = 0
+    pad_w: Value | None = None
+    dilation: PositiveValue = 1
+    groups: PositiveValue = 1
+    bias: bool = False
+    frozen: bool = False
+    shared: bool = False
+    ceil: bool = False
+    rows: PositiveValue | None = None
+    heads: PositiveValue | None = None
+    kv_heads: PositiveValue | None = None
+    head_dim: PositiveValue | None = None
+    past: Value = 0
+    rope: bool = False
+    project: Annotated[list[Text], Field(min_length=1, max_length=3)] | None = None
+    out: Text | None = None
+    experts: PositiveValue | None = None
+    active: PositiveValue = 1
+    then: list[
+        Literal[
+            "norm", "layernorm", "rmsnorm", "groupnorm", "relu", "gelu", "silu", "hardswish", "sigmoid", "tanh",
+        ]
+    ] = []  # fmt: skip
+    of: Text | None = None
+    arguments: dict[str, Value] = {}
+    count: Positive = 1
+    first: Annotated[int, Field(ge=0)] = 0
+    main: list[Operation] = []
+    shortcut: list[Operation] = []
+    branches: list[list[Operation]] = []
+
+
+class Block(_Strict):
+    """A list of operations with parameters."""
+
+    parameters: list[Text] = []
+    layers: Annotated[list[Operation], Field(min_length=1)]
+
+
+class LoraFile(_Strict):
+    """Low-rank adapters (Hu et al., ICLR 2022): all else is frozen.
+
+    ``layers`` are last parts of the names of linear layers, such as ``q_proj``.
+    """
+
+    rank: Positive
+    layers: Annotated[list[Text], Field(min_length=1)]
+
+
+class WorkloadFile(_Strict):
+    """Top level of a workload file."""
+
+    source: Text
+    batch: Positive
+    samples: Positive
+    epochs: Positive
+    optimizer: Literal["sgd", "momentum", "adam"]
+    input: InputFile | None = None
+    lora: LoraFile | None = None
+    blocks: dict[str, Block] = {}
+    layers: Annotated[list[Operation], Field(min_length=1)] | None = None
+    nests: Annotated[list[NestEntry], Field(min_length=1)] | None = None
+
+
+def one_form(file: WorkloadFile) -> list[tuple[Key, str]]:
+    """A file has operations with an input, or nests; an input is an image or tokens."""
+    if file.nests is not None:
+        extra = [key for key in ("input", "blocks", "layers", "lora") if getattr(file, key)]
+        return [((key,), "goes with 'layers'; a file with 'nests' has explicit bounds") for key in extra]
+    problems: list[tuple[Key, str]] = [
+        ((key,), "missing; give 'input' and 'layers', or 'nests'")
+        for key in ("input", "layers")
+        if getattr(file, key) is None
+    ]
+    if file.input is not None:
+        image = file.input.H is not None and file.input.W is not None
+        if image == (file.input.tokens is not None) or (file.input.H is None) != (file.input.W is None):
+            problems.append((("input",), "expected C, H and W of an image, or tokens"))
+    return problems
+
+
+def calls(operations: list[Operation]) -> set[str]:
+    """Blocks that operations call."""
+    found = set()
+    for operation in operations:
+        if operation.op == "block" and operation.of:
+            found.add(operation.of)
+        for inner in (operation.main, operation.shortcut, *operation.branches):
+            found |= calls(inner)
+    return found

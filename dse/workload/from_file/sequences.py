@@ -1,0 +1,249 @@
+"""Operations on sequences: linear layers over tokens, embeddings, attention, mixtures of experts, recurrent layers.
+
+Tokens are the height of a feature map of width 1. Attention counts whole matrices of scores, also under a causal mask, as dense
+kernels compute them. ``past`` tokens come from a cache that the step before wrote (decode); without them all keys and values are
+made in the step (prefill, training).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from dse.workload.from_file.build import Builder, Maker, Tensor, vector_passes
+from dse.workload.from_file.schema import Operation
+from dse.workload.model import PASSES, Layer
+from dse.yaml_input import Key
+
+Scope = Mapping[str, int]
+
+#: Gates of a recurrent layer (Hochreiter and Schmidhuber 1997, with a forget gate; Cho et al., arXiv 1406.1078).
+GATES = {"lstm": 4, "gru": 3}
+
+
+def linear(builder: Builder, operation: Operation, tensor: Tensor, prefix: str, scope: Scope, path: Key) -> Tensor:
+    """The same fully connected layer for every token; inside a mixture, one per expert."""
+    outputs = builder.number(operation, "K", scope, path, 1)
+    return projection(builder, operation, builder.name(operation, prefix, path), tensor, outputs, path)
+
+
+def projection(
+    builder: Builder, operation: Operation, name: str, tensor: Tensor, outputs: int, path: Key, bias: bool | None = None
+) -> Tensor:
+    """A linear layer, with adapters beside it where the file asks for them (LoRA): W x + B A x, of which A and B are trained."""
+    runs, groups, experts = tensor.pixels, 1, 0
+    if builder.mixture is not None:
+        experts = builder.mixture[0]
+        groups = min(experts, runs)
+        runs = -(-runs // groups)
+    layer = Layer(
+        name=name,
+        kind="fc",
+        N=runs,
+        G=groups,
+        K=outputs,
+        C=tensor.C,
+        bias=operation.bias if bias is None else bias,
+        passes=builder.passes(operation, tensor),
+        frozen=builder.frozen(operation),
+        shared=operation.shared,
+        experts=experts,
+    )
+    builder.add(layer, tensor, path)
+    made = Tensor(name, outputs, tensor.H, tensor.W, builder.learns(operation, tensor))
+    lora = builder.file.lora
+    if lora is None or name.rpartition(".")[2] not in lora.layers:
+        return made
+    builder.adapted.add(name.rpartition(".")[2])
+    down = replace(layer, name=f"{name}.lora_A", K=lora.rank, bias=False, frozen=False, shared=False)
+    down = replace(down, passes=tuple(p for p in PASSES if p != "backward_data" or tensor.learns))
+    builder.add(down, tensor, path)
+    middle = Tensor(down.name, lora.rank, tensor.H, tensor.W, True)
+    up = replace(down, name=f"{name}.lora_B", C=lora.rank, K=outputs, passes=PASSES)
+    builder.add(up, middle, path)
+    both = replace(made, learns=True)
+    return replace(both, producer=builder.vector(f"{name}.lora_add", "add", both, path).name)
+
+
+def embedding(builder: Builder, operation: Operation, tensor: Tensor, prefix: str, scope: Scope, path: Key) -> Tensor:
+    """One row of a table per token."""
+    rows, width = builder.number(operation, "rows", scope, path, 1), builder.number(operation, "K", scope, path, 1)
+    frozen = builder.frozen(operation)
+    layer = Layer(
+        name=builder.name(operation, prefix, path),
+        kind="embedding",
+        N=tensor.pixels,
+        K=width,
+        C=rows,
+        frozen=frozen,
+        shared=operation.shared,
+        passes=("forward",) if frozen else ("forward", "backward_data"),
+    )
+    builder.add(layer, tensor, path)
+    return Tensor(layer.name, width, tensor.pixels, 1, not frozen)
+
+
+def attention(builder: Builder, operation: Operation, tensor: Tensor, prefix: str, scope: Scope, path: Key) -> Tensor:
+    """Projections, scores, softmax, context and output projection; ``kv_heads`` below ``heads`` is grouped-query attention.
+
+    With ``of`` keys and values are made of the output of an earlier layer (cross attention). ``project`` names the linear layers
+    of query, key and value, or the one that makes all three.
+    """
+    heads = builder.number(operation, "heads", scope, path, 1)
+    pairs = heads if operation.kv_heads is None else builder.number(operation, "kv_heads", scope, path, 1)
+    width = (
+        max(tensor.C // heads, 1)
+        if operation.head_dim is None
+        else builder.number(operation, "head_dim", scope, path, 1)
+    )
+    past = builder.number(operation, "past", scope, path, 0)
+    name = builder.name(operation, prefix, path)
+    if heads % pairs:
+        builder.problem((*path, "kv_heads"), f"{pairs} does not divide {heads} heads")
+        return tensor
+    if operation.head_dim is None and tensor.C % heads:
+        builder.problem((*path, "heads"), f"{heads} does not divide {tensor.C} features; give head_dim")
+        return tensor
+    other = tensor
+    if operation.of is not None:
+        other = builder.makers["from"](builder, operation, tensor, prefix, scope, path)
+    names = operation.project or ["q_proj", "k_proj", "v_proj"]
+    if len(names) == 1:
+        fused = projection(builder, operation, f"{name}.{names[0]}", tensor, (heads + 2 * pairs) * width, path)
+        query = key = value = fused
+    elif len(names) == 3:
+        query = projection(builder, operation, f"{name}.{names[0]}", tensor, heads * width, path)
+        key = projection(builder, operation, f"{name}.{names[1]}", other, pairs * width, path)
+        value = projection(builder, operation, f"{name}.{names[2]}", other, pairs * width, path)
+    else:
+        builder.problem((*path, "project"), f"expected 1 or 3 names, got {len(names)}")
+        return tensor
+    if operation.rope:
+        turned = replace(query, C=(heads + pairs) * width, learns=query.learns or key.learns)
+        builder.vector(f"{name}.rope", "activation", turned, path)
+    rows, columns = tensor.pixels, past + other.pixels
+    data, second = ("backward_data",), ("backward_weight",)
+    scores = Layer(
+        name=f"{name}.scores",
+        kind="matmul",
+        N=rows * heads // pairs,
+        G=pairs,
+        K=columns,
+        C=width,
+        cached=past > 0,
+        passes=("forward", *data * query.learns, *second * key.learns),
+    )
+    builder.add(scores, query, path)
+    learns = query.learns or key.learns
+    soft = Layer(
+        name=f"{name}.softmax",
+        kind="softmax",
+        G=heads,
+        P=rows,
+        Q=columns,
+        input_hw=(rows, columns),
+        passes=("forward", *data * learns),
+    )
+    builder.add(soft, Tensor(scores.name, heads, rows, columns), path)
+    context = Layer(
+        name=f"{name}.context",
+        kind="matmul",
+        N=rows * heads // pairs,
+        G=pairs,
+        K=width,
+        C=columns,
+        cached=past > 0,
+        passes=("forward", *data * learns, *second * value.learns),
+    )
+    builder.add(context, Tensor(soft.name, heads, rows, columns), path)
+    joined = Tensor(context.name, heads * width, tensor.H, tensor.W, learns or value.learns)
+    return projection(builder, operation, f"{name}.{operation.out or 'o_proj'}", joined, tensor.C, path)
+
+
+def mixture(builder: Builder, operation: Operation, tensor: Tensor, prefix: str, scope: Scope, path: Key) -> Tensor:
+    """A router sends every token to ``active`` of ``experts`` copies of ``main``, evenly; their results are summed."""
+    experts = builder.number(operation, "experts", scope, path, 1)
+    active = builder.number(operation, "active", scope, path, 1)
+    name = builder.name(operation, prefix, path)
+    if active > experts:
+        builder.problem((*path, "active"), f"expected at most the {experts} experts, got {active}")
+        return tensor
+    if builder.mixture is not None:
+        builder.problem(path, "a mixture of experts inside of another one")
+        return tensor
+    router = projection(builder, operation, f"{name}.{operation.out or 'gate'}", tensor, experts, path)
+    builder.vector(f"{name}.softmax", "softmax", router, path)
+    sent = replace(tensor, H=tensor.pixels * active, W=1, learns=tensor.learns or router.learns)
+    builder.mixture = (experts, active)
+    made = builder.all(operation.main, sent, f"{name}.", scope, (*path, "main"))
+    builder.mixture = None
+    if made.H != sent.H:
+        builder.problem((*path, "main"), "experts must keep the number of tokens")
+        return tensor
+    layer = builder.vector(f"{name}.add", "multiply", made, path)
+    return replace(made, producer=layer.name, H=tensor.H, W=tensor.W)
+
+
+def recurrent(builder: Builder, operation: Operation, tensor: Tensor, prefix: str, scope: Scope, path: Key) -> Tensor:
+    """``count`` stacked recurrent layers: products with the input for all tokens at once, with the state token after token."""
+    hidden = builder.number(operation, "K", scope, path, 1)
+    gates = GATES[operation.op] * hidden
+    name = builder.name(operation, prefix, path)
+    for number in range(operation.count):
+        own = f"{name}.{number}" if operation.count > 1 else name
+        passes, frozen = builder.passes(operation, tensor), builder.frozen(operation)
+        learns = builder.learns(operation, tensor)
+        made = Tensor(f"{own}.input", gates, tensor.H, tensor.W, learns)
+        first = Layer(
+            name=made.producer,
+            kind="fc",
+            N=tensor.pixels,
+            K=gates,
+            C=tensor.C,
+            bias=operation.bias,
+            passes=passes,
+            frozen=frozen,
+        )
+        builder.add(first, tensor, path)
+        again = tuple(pass_ for pass_ in PASSES if pass_ in passes or (pass_ == "backward_data" and learns))
+        step = replace(first, name=f"{own}.recurrent", N=1, C=hidden, repeats=tensor.pixels, passes=again)
+        builder.add(step, made, path)
+        builder.vector(f"{own}.gates", "activation", made, path)
+        tensor = Tensor(step.name, hidden, tensor.H, tensor.W, learns)
+    return tensor
+
+
+def add_tokens(builder: Builder, operation: Operation, tensor: Tensor, prefix: str, scope: Scope, path: Key) -> Tensor:
+    """Pixels as tokens, after ``count`` learned ones (a class token); without a name they are only counted as tokens."""
+    if operation.name is None:
+        return replace(tensor, H=tensor.pixels, W=1)
+    learned = replace(tensor, H=operation.count, W=1)
+    layer = Layer(
+        name=builder.name(operation, prefix, path),
+        kind="embedding",
+        N=operation.count,
+        K=tensor.C,
+        C=operation.count,
+        frozen=builder.frozen(operation),
+        passes=vector_passes(replace(learned, learns=not builder.frozen(operation))),
+    )
+    builder.add(layer, Tensor("", 1, 1, 1), path)
+    return replace(tensor, H=tensor.pixels + operation.count, W=1, learns=builder.learns(operation, tensor))
+
+
+def last_tokens(builder: Builder, operation: Operation, tensor: Tensor, prefix: str, scope: Scope, path: Key) -> Tensor:
+    """``count`` of the tokens (the class token, or the last one of a prompt)."""
+    return replace(tensor, H=min(operation.count, tensor.pixels), W=1)
+
+
+#: Makers of the operations of this module.
+SEQUENCE_MAKERS: Mapping[str, Maker] = {
+    "linear": linear,
+    "embedding": embedding,
+    "attention": attention,
+    "moe": mixture,
+    "lstm": recurrent,
+    "gru": recurrent,
+    "tokens": add_tokens,
+    "last_tokens": last_tokens,
+}

@@ -1,0 +1,1 @@
+"""ONNX models as networks: reading, shapes, layers, formats, and what was left out."""

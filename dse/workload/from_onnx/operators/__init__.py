@@ -1,0 +1,1 @@
+"""Layers of the ONNX operators, by kind of operator."""

@@ -1,0 +1,179 @@
+"""Operators of onnxruntime (``com.microsoft``) that exported and optimized language models have.
+
+The library cannot infer their shapes, so while shapes are inferred a standard operator stands in that makes the same one: a product
+with weights of no values, or the identity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from math import prod
+from typing import Any
+
+from dse.workload.from_onnx.flow import Flow, Unknown, Unsupported, attributes
+from dse.workload.from_onnx.operators.products import attention_layers, matmul
+from dse.workload.from_onnx.operators.table import Handler
+from dse.workload.from_onnx.operators.vector import layer_norm
+from dse.workload.from_onnx.shapes import Shape
+from dse.workload.model import Layer
+
+#: Operators whose first output has the shape of their first input.
+_SAME_SHAPE = (
+    "FastGelu", "Gelu", "BiasGelu", "QuickGelu", "SimplifiedLayerNormalization", "SkipLayerNormalization",
+    "SkipSimplifiedLayerNormalization", "RotaryEmbedding", "MultiHeadAttention", "GroupQueryAttention", "LayerNormalization",
+)  # fmt: skip
+#: Operators of onnxruntime's optimizer that stand among the standard ones whatever the operator set.
+_ANYWHERE = ("SimplifiedLayerNormalization", "LayerNormalization")
+#: Attention with its projection of query, key and value, and the input that holds its past.
+_PROJECTING = {"Attention": 4, "QAttention": 8}
+_PRODUCTS = ("MatMulNBits", "MatMulIntegerToFloat", "DynamicQuantizeMatMul")
+#: Where a further output repeats the shape of the first input.
+_SUM_OUTPUT = {"SkipLayerNormalization": 3, "SkipSimplifiedLayerNormalization": 3}
+
+
+def is_contributed(node: Any) -> bool:
+    """Whether a node needs a stand-in."""
+    return (
+        bool(node.input)
+        and node.op_type in (*_SAME_SHAPE, *_PRODUCTS, *_PROJECTING)
+        and (node.domain == "com.microsoft" or node.op_type in _ANYWHERE)
+    )
+
+
+def stand_in(onnx: Any, node: Any, known: Mapping[str, Shape]) -> tuple[list[Any], list[Any]]:
+    """Standard nodes with the output shapes of a contributed one, and initializers without values for them.
+
+    Parameters
+    ----------
+    known
+        Shapes of initializers and inputs.
+    """
+    make, first = onnx.helper.make_node, node.output[0]
+    weights: list[Any] = []
+
+    def product(inner: int, width: int) -> list[Any]:
+        weights.append(
+            onnx.TensorProto(name=f"{first}/stand_in", data_type=onnx.TensorProto.FLOAT, dims=[inner, width])
+        )
+        return [make("MatMul", [node.input[0], weights[0].name], [first])]
+
+    flags = attributes(node)
+    if node.op_type == "MatMulNBits":
+        return product(flags.get("K", 1), flags.get("N", 1)), weights
+    if node.op_type in _PRODUCTS:
+        return [make("MatMul", list(node.input[:2]), [first])], weights
+    if node.op_type in _PROJECTING:
+        matrix = known.get(node.input[1], ()) if len(node.input) > 1 else ()
+        sizes = flags.get("qkv_hidden_sizes", [matrix[-1] // 3 if matrix else 1] * 3)
+        width = sizes[2] if isinstance(sizes, list) and len(sizes) == 3 else 1
+        return product(matrix[0] if len(matrix) == 2 else 1, width), weights
+    if node.op_type == "GroupQueryAttention" and not node.input[1]:
+        width = _head_width(node, known)
+        heads, pairs = flags.get("num_heads", 1), flags.get("kv_num_heads", 1)
+        return product((heads + 2 * pairs) * width, heads * width), weights
+    nodes = [make("Identity", [node.input[0]], [first])]
+    place = _SUM_OUTPUT.get(node.op_type, 99)
+    if len(node.output) > place and node.output[place]:
+        nodes.append(make("Identity", [node.input[0]], [node.output[place]]))
+    return nodes, weights
+
+
+def product_of_packed_weights(flow: Flow, node: Any, name: str) -> list[Layer]:
+    """MatMulNBits: weights of a few bits, packed; ``K`` inputs and ``N`` outputs."""
+    flags, read = attributes(node), flow.shape(node.input[0])
+    inner, width = flags.get("K", 0), flags.get("N", 0)
+    if not read or read[-1] != inner or width < 1:
+        raise Unknown(f"an input of shape {list(read)} does not fit {inner} x {width} weights")
+    rows = prod(read[:-1])
+    rows = rows // flow.batch if rows % flow.batch == 0 else rows
+    bias = len(node.input) > 5 and bool(node.input[5])
+    passes = flow.mac_passes(node.input[0], node.input[1])
+    return [Layer(name=name, kind="fc", N=rows, K=width, C=inner, bias=bias, passes=passes)]
+
+
+def grouped_query_attention(flow: Flow, node: Any, name: str) -> list[Layer]:
+    """GroupQueryAttention: query, key and value apart or packed in one tensor; the past in a cache."""
+    flags, query = attributes(node), flow.shape(node.input[0])
+    heads, pairs = flags.get("num_heads", 0), flags.get("kv_num_heads", 0)
+    if len(query) != 3 or min(heads, pairs) < 1:
+        raise Unknown(f"queries of shape {list(query)} make no attention")
+    packed = not node.input[1]
+    width = query[2] // (heads + 2 * pairs) if packed else query[2] // heads
+    past = flow.shape(node.input[3])[2] if len(node.input) > 3 and node.input[3] else 0
+    return attention_layers(flow, node, name, query[0], heads, pairs, query[1], past + query[1], width, width, past > 0)
+
+
+def multi_head_attention(flow: Flow, node: Any, name: str) -> list[Layer]:
+    """MultiHeadAttention of 3-axis queries, with keys of 3 axes or, as heads, of 4."""
+    query, heads = flow.shape(node.input[0]), attributes(node).get("num_heads", 0)
+    if len(query) != 3 or heads < 1 or not node.input[1]:
+        raise Unsupported
+    key = flow.shape(node.input[1])
+    columns = key[1] if len(key) == 3 else key[2]
+    past = flow.shape(node.input[6])[2] if len(node.input) > 6 and node.input[6] else 0
+    width = query[2] // heads
+    return attention_layers(flow, node, name, query[0], heads, heads, query[1], past + columns, width, width, past > 0)
+
+
+def projecting_attention(flow: Flow, node: Any, name: str) -> list[Layer]:
+    """Attention and QAttention: the projection of query, key and value in one, then the products."""
+    flags, read, matrix = attributes(node), flow.shape(node.input[0]), flow.shape(node.input[1])
+    heads, place = flags.get("num_heads", 0), _PROJECTING[node.op_type]
+    sizes = flags.get("qkv_hidden_sizes", [matrix[-1] // 3] * 3)
+    if len(read) != 3 or len(matrix) != 2 or heads < 1 or sum(sizes) != matrix[1] or matrix[0] != read[2]:
+        raise Unknown(f"an input of shape {list(read)} and weights of shape {list(matrix)} make no attention")
+    past = flow.shape(node.input[place])[3] if len(node.input) > place and node.input[place] else 0
+    samples = read[0] // flow.batch if read[0] % flow.batch == 0 else read[0]
+    projection = Layer(
+        name=f"{name}.in_proj", kind="fc", N=samples * read[1], K=matrix[1], C=matrix[0],
+        bias=len(node.input) > 2 and bool(node.input[2]), passes=flow.mac_passes(node.input[0], node.input[1]),
+    )  # fmt: skip
+    columns, cached = past + read[1], past > 0
+    products = attention_layers(
+        flow,
+        node,
+        name,
+        read[0],
+        heads,
+        heads,
+        read[1],
+        columns,
+        sizes[0] // heads,
+        sizes[2] // heads,
+        cached,
+        learned=True,
+    )
+    return [projection, *products]
+
+
+def skip_norm(flow: Flow, node: Any, name: str) -> list[Layer]:
+    """A sum and a norm in one: ``input, skip, scale, shift``."""
+    shape = flow.sample(node.input[0])
+    scales = prod(flow.shape(node.input[2]))
+    rest = max(prod(shape) // scales, 1)
+    passes = flow.vector_passes(node)
+    both = Layer(name=f"{name}.add", kind="add", G=scales, P=rest, input_hw=(rest, 1), passes=passes)
+    shift = node.op_type == "SkipLayerNormalization" and len(node.input) > 3 and bool(node.input[3])
+    return [both, replace(both, name=name, kind="layernorm", bias=shift)]
+
+
+#: What makes layers of the operators of this module.
+CONTRIBUTED: Mapping[str, Handler] = {
+    "MatMulNBits": product_of_packed_weights,
+    "MatMulIntegerToFloat": matmul,
+    "DynamicQuantizeMatMul": matmul,
+    "GroupQueryAttention": grouped_query_attention,
+    "MultiHeadAttention": multi_head_attention,
+    "Attention": projecting_attention,
+    "QAttention": projecting_attention,
+    "SimplifiedLayerNormalization": layer_norm,
+    "SkipLayerNormalization": skip_norm,
+    "SkipSimplifiedLayerNormalization": skip_norm,
+}
+
+
+def _head_width(node: Any, known: Mapping[str, Shape]) -> int:
+    """Features of a head, from the cache of keys ``[batch, heads, past, width]``."""
+    cache = known.get(node.input[3], ()) if len(node.input) > 3 else ()
+    return cache[3] if len(cache) == 4 else 1

@@ -1,0 +1,1 @@
+"""Torch models as networks, from the operators that the framework really runs."""
