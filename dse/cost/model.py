@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 #: Changes whenever a change of the model can change a number that a user sees.
-MODEL_VERSION = "3"
+MODEL_VERSION = "4"
 
 LEFT_OUT = (
     "Layers run one after the other and meet in DRAM: no fusion of layers, no pipelining across layers, no forwarding of an "
