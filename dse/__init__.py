@@ -14,6 +14,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from dse.version import VERSION
+
 if TYPE_CHECKING:
     from dse.accuracy import load_profile
     from dse.cost import evaluate
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from dse.workload import load_workload
     from dse.workload.from_torch.trace import trace
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 _HOMES = {
     "InputError": "dse.errors",

@@ -673,9 +673,9 @@ def validate(
 @app.callback(invoke_without_command=True)
 def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     if version:
-        import dse
+        from dse.version import VERSION
 
-        print(dse.__version__)
+        print(VERSION)
         raise typer.Exit()
 
 

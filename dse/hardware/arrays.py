@@ -12,9 +12,9 @@ import pandas as pd
 
 from dse.errors import InputError, Problem
 from dse.hardware import prices
-from dse.hardware.model import Hardware, Memory
+from dse.hardware.model import Hardware, Memory, expected, is_whole
 from dse.hardware.pe import pe_area_mm2, pe_extrapolated, pe_leakage_w
-from dse.hardware.space import expected, grid_size, is_whole, sample_table
+from dse.hardware.space import grid_size, sample_table
 from dse.hardware.technology import node_extrapolated
 from dse.yaml_input import suggest
 

@@ -5,9 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dse.hardware.model import Axis, Hardware, Memory, Parameter, ProcessingElement
-from dse.hardware.schema import MEMORY_NUMBERS, TOP_NUMBERS, HardwareFile, Range, Values, check, numbers
-from dse.hardware.space import with_values
+from dse.hardware.model import (
+    MEMORY_NUMBERS,
+    TOP_NUMBERS,
+    Axis,
+    Hardware,
+    Memory,
+    Parameter,
+    ProcessingElement,
+    with_values,
+)
+from dse.hardware.schema import HardwareFile, Range, Values, check, numbers
 from dse.shipped import find_file
 from dse.yaml_input import Document, load_yaml, validate
 

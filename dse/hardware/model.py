@@ -7,12 +7,30 @@ of designs into arrays.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+from dse.errors import InputError, Problem
+from dse.yaml_input import suggest
 
 ROLES = ("weight", "activation", "accumulator")
 PE_FAMILIES = ("fixed", "composable", "bit_serial", "bit_serial_2d", "bfp", "mls", "float", "multi_mode")
 MEMORY_KINDS = ("register", "sram", "dram")
+#: Numbers of a memory that may vary.
+MEMORY_NUMBERS = (
+    "size_bits",
+    "port_bits",
+    "bandwidth_bits_per_cycle",
+    "read_pj_per_bit",
+    "write_pj_per_bit",
+    "area_mm2",
+    "wire_mm",
+    "wire_pj_per_bit",
+)
+#: Numbers at the top of a file that may vary.
+TOP_NUMBERS = ("node_nm", "clock_hz", "vector_lanes", "area_overhead", "idle_w", "clock_pj_per_cycle")
+_WHOLE = ("size_bits", "port_bits", "vector_lanes")
 
 
 @dataclass(frozen=True)
@@ -182,7 +200,74 @@ class Hardware:
     largest: dict[str, float] = field(default_factory=dict)
 
     def with_values(self, values: Mapping[str, float]) -> Hardware:
-        """The design with these parameter values; see :func:`dse.hardware.space.with_values`."""
-        from dse.hardware.space import with_values
-
+        """The design with these parameter values; see :func:`dse.hardware.with_values`."""
         return with_values(self, values)
+
+
+def with_values(hardware: Hardware, values: Mapping[str, float]) -> Hardware:
+    """The design with these parameter values; parameters that are not given stay at their default and in the space.
+
+    Parameters
+    ----------
+    values
+        Dotted names of the space, such as ``array.rows``; each value between the least and the greatest of its set or range, and
+        an integer where the quantity is one.
+
+    Raises
+    ------
+    InputError
+        Names that are no parameters of this hardware, values outside the space; all at once.
+    """
+    known = {parameter.name: parameter for parameter in hardware.space}
+    problems = []
+    for name, value in values.items():
+        if name not in known:
+            problems.append(Problem(str(name), f"no parameter of {hardware.name}{suggest(str(name), known)}"))
+        elif not value_fits(known[name], value):
+            problems.append(Problem(name, expected(known[name], value)))
+    if problems:
+        raise InputError(hardware.path or hardware.name, problems)
+    axes = [replace(axis, size=int(values.get(f"array.{axis.name}", axis.size))) for axis in hardware.axes]
+    memories = []
+    for memory in hardware.memories:
+        names = {name: f"memories.{memory.name}.{name}" for name in MEMORY_NUMBERS}
+        given = {name: _typed(name, values[path]) for name, path in names.items() if path in values}
+        memories.append(replace(memory, **given))  # type: ignore[arg-type]
+    top = {name: _typed(name, values[name]) for name in TOP_NUMBERS if name in values}
+    left = tuple(parameter for parameter in hardware.space if parameter.name not in values)
+    # The mapper enumerates for the whole space, so that a design taken out of it keeps the space's tables and figures.
+    taken = {parameter.name: max(parameter.values) for parameter in hardware.space if parameter.name in values}
+    return replace(
+        hardware,
+        axes=tuple(axes),
+        memories=tuple(memories),
+        space=left,
+        largest={**hardware.largest, **taken},
+        **top,  # type: ignore[arg-type]
+    )
+
+
+def is_whole(name: str) -> bool:
+    """Whether a parameter counts something."""
+    return name.startswith("array.") or name.rsplit(".", 1)[-1] in _WHOLE
+
+
+def value_fits(parameter: Parameter, value: float) -> bool:
+    """Whether a value lies within the parameter's bounds, and is an integer where the quantity is one."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return False
+    whole = not is_whole(parameter.name) or number == math.floor(number) if math.isfinite(number) else False
+    return whole and parameter.values[0] <= number <= parameter.values[-1]
+
+
+def expected(parameter: Parameter, value: object) -> str:
+    """The message for a value that does not fit."""
+    noun = "an integer" if is_whole(parameter.name) else "a number"
+    shown = f"{value:g}" if isinstance(value, int | float) else repr(value)
+    return f"expected {noun} from {parameter.values[0]:g} to {parameter.values[-1]:g}, got {shown}"
+
+
+def _typed(name: str, value: float) -> float:
+    return int(value) if name in ("port_bits", "vector_lanes") else float(value)

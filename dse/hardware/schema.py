@@ -7,7 +7,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
-from dse.hardware.model import ROLES
+from dse.hardware.model import MEMORY_NUMBERS, ROLES, TOP_NUMBERS
 from dse.hardware.prices import DRAM_PJ_PER_BIT, LARGEST_SRAM_BITS
 from dse.hardware.technology import LARGEST_NODE_NM, SMALLEST_NODE_NM
 from dse.yaml_input import Key, suggest
@@ -204,21 +204,6 @@ class HardwareFile(Strict):
     clock_pj_per_cycle: Amount = 0.0
     modelled_leakage: bool = True
     options: dict[Name, float] = {}
-
-
-#: Numbers of a memory that may vary.
-MEMORY_NUMBERS = (
-    "size_bits",
-    "port_bits",
-    "bandwidth_bits_per_cycle",
-    "read_pj_per_bit",
-    "write_pj_per_bit",
-    "area_mm2",
-    "wire_mm",
-    "wire_pj_per_bit",
-)
-#: Numbers at the top of a file that may vary.
-TOP_NUMBERS = ("node_nm", "clock_hz", "vector_lanes", "area_overhead", "idle_w", "clock_pj_per_cycle")
 
 
 def numbers(file: HardwareFile) -> Iterator[tuple[Key, str, Any]]:

@@ -33,7 +33,6 @@ from dse.search.bits.maps import (
     weighted,
 )
 from dse.search.bits.problem import BitProblem, SearchProblem, plan_of
-from dse.search.loop.optuna_study import Told
 
 Floats = npt.NDArray[np.float64]
 Choice = npt.NDArray[np.uint8]
@@ -62,13 +61,6 @@ class Outcome:
     parameters: Floats
     limit: str = ""
     violation: float = 1.0
-
-    def told(self, objectives: Sequence[str]) -> Told:
-        """What Optuna is told; an infeasible trial is worse than every feasible one by its constraint, not by a number."""
-        if not len(self.found):
-            return Told((1.0e3,) * len(objectives), self.violation)
-        row = self.found.objectives[0]
-        return Told(tuple(float(row[OBJECTIVES.index(name)]) for name in objectives), 0.0)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,18 @@ from dse.errors import InputError
 from dse.files import write_text
 from dse.search.archive import OBJECTIVES, Found, empty, load, merge, save
 from dse.search.bits.problem import SearchProblem
-from dse.search.loop.optuna_study import Dimension, batch_of, new_study, propose, record, replay, tell, write_journal
+from dse.search.bits.solve import Outcome
+from dse.search.loop.optuna_study import (
+    Dimension,
+    Told,
+    batch_of,
+    new_study,
+    propose,
+    record,
+    replay,
+    tell,
+    write_journal,
+)
 from dse.search.loop.start import dimensions_of, exhaustive, starts
 from dse.search.loop.workers import Workers
 from dse.search.pareto import hypervolume, pareto_mask
@@ -145,7 +156,7 @@ def search(
                 trials, values = _proposed(asked, budget, study, dimensions, state.done, first)
                 outcomes = workers.run(values, first=state.done)
                 if trials:
-                    tell(study, trials, [outcome.told(objectives) for outcome in outcomes])
+                    tell(study, trials, [_told(outcome, objectives) for outcome in outcomes])
                 found = merge([state.found, *(outcome.found for outcome in outcomes)])
                 mask = pareto_mask(found.objectives[:, columns])
                 front = found.take(mask)
@@ -191,6 +202,14 @@ def _proposed(
     count = budget.batch(done, known if known > 0 else batch_of(_sampler(asked)))
     trials, proposals = propose(study, dimensions, _sampler(asked), asked.seed, done, count, first)
     return trials, [{d.name: d.value(proposal[d.name]) for d in dimensions} for proposal in proposals]
+
+
+def _told(outcome: Outcome, objectives: tuple[str, ...]) -> Told:
+    """What Optuna is told; an infeasible trial is worse than every feasible one by its constraint, not by a number."""
+    if not len(outcome.found):
+        return Told((1.0e3,) * len(objectives), outcome.violation)
+    row = outcome.found.objectives[0]
+    return Told(tuple(float(row[OBJECTIVES.index(name)]) for name in objectives), 0.0)
 
 
 def _sampler(asked: Search) -> str:

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-import dse
 from dse.accuracy import Profile
 from dse.cost.evaluate import evaluate
 from dse.cost.model import LEFT_OUT, MODEL_VERSION
@@ -23,6 +22,7 @@ from dse.search.outcome.baseline_plans import UNIFORM, baseline_plans
 from dse.search.pareto import knee
 from dse.shipped import shipped_folder
 from dse.units import quantity
+from dse.version import VERSION
 from dse.workload.model import Network
 
 
@@ -171,7 +171,7 @@ def about(problem: SearchProblem, command: str) -> dict[str, Any]:
     what = "step" if len(names) == 1 else "one step of each workload," if not problem.worst_case else "slowest step,"
     return {
         "name": " + ".join(names),
-        "dse_version": dse.__version__,
+        "dse_version": VERSION,
         "model_version": MODEL_VERSION,
         "command": command,
         "per": f"{problem.mode} {what} of {steps}".replace(", of", ","),
