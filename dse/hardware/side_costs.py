@@ -110,8 +110,9 @@ def reconfiguration(rows: npt.ArrayLike, cols: npt.ArrayLike, node_nm: npt.Array
 
 
 #: FP32 multiplications, additions, divisions or square roots per parameter. sgd w -= lr * g; momentum v = m v + g + d w, w -= lr v
-#: (weight decay d); adam: Kingma and Ba, arXiv 1412.6980, algorithm 1, bias corrections folded into the step size.
-_OPTIMIZER_OPS = {"sgd": (1, 1, 0), "momentum": (3, 3, 0), "adam": (6, 4, 2)}
+#: (weight decay d); adam: Kingma and Ba, arXiv 1412.6980, algorithm 1, bias corrections folded into the step size;
+#: adamw one multiplication and one subtraction more for the decay (Loshchilov and Hutter, arXiv 1711.05101, algorithm 2).
+_OPTIMIZER_OPS = {"sgd": (1, 1, 0), "momentum": (3, 3, 0), "adam": (6, 4, 2), "adamw": (7, 5, 2)}
 #: A division or square root as multiplications: two Newton steps of two multiplications each.
 _DIVISION_MULTIPLICATIONS = 4
 

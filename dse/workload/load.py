@@ -54,6 +54,7 @@ def network_from_document(document: Document, name: str) -> Network:
         epochs=file.epochs,
         optimizer=file.optimizer,
         path=document.source,
+        accumulate=file.accumulate,
     )
 
 

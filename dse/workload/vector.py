@@ -91,8 +91,14 @@ class OptimizerWork(NamedTuple):
     operations: int
 
 
-#: sgd w -= lr*g; momentum v = m*v + g, w -= lr*v, with weight decay; adam as Kingma and Ba, arXiv 1412.6980, algorithm 1.
-_OPTIMIZERS = {"sgd": OptimizerWork(0, 2), "momentum": OptimizerWork(1, 6), "adam": OptimizerWork(2, 12)}
+#: sgd w -= lr*g; momentum v = m*v + g, w -= lr*v, with weight decay; adam as Kingma and Ba, arXiv 1412.6980, algorithm 1;
+#: adamw decays the weight apart, w -= lr*d*w (Loshchilov and Hutter, arXiv 1711.05101, algorithm 2).
+_OPTIMIZERS = {
+    "sgd": OptimizerWork(0, 2),
+    "momentum": OptimizerWork(1, 6),
+    "adam": OptimizerWork(2, 12),
+    "adamw": OptimizerWork(2, 14),
+}
 
 
 def optimizer_work(kind: str) -> OptimizerWork:

@@ -220,3 +220,15 @@ def test_explicit_bounds_say_the_same_as_operations():
     net = network(text)
     again = network(network_text(net, "two\nlines"))
     assert again.layers == net.layers
+
+
+def test_activations_say_what_they_compute():
+    body = "  - {op: linear, name: l, K: 8, then: [gelu]}\n  - {op: tanh, name: t}\n  - {op: gru, name: g, K: 4}\n"
+    layers = named(network(TOKENS + "layers:\n" + EMBED + body))
+    assert [layers[name].function for name in ("l", "l.gelu", "t", "g.gates")] == ["", "gelu", "tanh", "gru"]
+
+
+def test_gradients_of_several_passes_make_one_step():
+    net = network(TOKENS.replace("adam", "adamw") + "accumulate: 2\nlayers:\n" + EMBED + "  - {op: linear, name: l, K: 8}")
+    assert (net.optimizer, net.accumulate, net.batch, net.steps_per_epoch) == ("adamw", 2, 2, 3)
+    assert network(network_text(net)) == net

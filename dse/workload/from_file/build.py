@@ -129,7 +129,15 @@ class Builder:
         kind = "activation" if op in ACTIVATIONS else "layernorm" if op in SAMPLE_NORMS else op
         learned = kind in ("norm", "layernorm")
         frozen = learned and (frozen or self.file.lora is not None)
-        layer = self.vector(name, kind, tensor, path, bias=kind == "layernorm" and op != "rmsnorm", frozen=frozen)
+        layer = self.vector(
+            name,
+            kind,
+            tensor,
+            path,
+            bias=kind == "layernorm" and op != "rmsnorm",
+            frozen=frozen,
+            function=op if kind == "activation" else "",
+        )
         return replace(tensor, producer=layer.name, learns=tensor.learns or (learned and not frozen))
 
     def number(self, operation: Operation, key: str, scope: Mapping[str, int], path: Key, least: int) -> int:
@@ -193,6 +201,7 @@ class Builder:
         bias: bool = False,
         frozen: bool = False,
         reads: Tensor | None = None,
+        function: str = "",
     ) -> Layer:
         """A layer without MACs over all elements of a tensor."""
         layer = Layer(
@@ -205,6 +214,7 @@ class Builder:
             bias=bias,
             frozen=frozen,
             passes=vector_passes(tensor),
+            function=function,
         )
         return self.add(layer, reads or tensor, path)
 

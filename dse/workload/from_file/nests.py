@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from dse.workload.model import DIMS, MAC_KINDS, PASSES, Layer, Network
+from dse.workload.model import DIMS, MAC_KINDS, PASSES, Folded, Layer, Network
 from dse.yaml_input import yaml_word
 
 Bound = Annotated[int, Field(ge=1, le=2**31)]
@@ -20,6 +20,16 @@ Pair = Bound | Annotated[list[Bound], Field(min_length=2, max_length=2)]
 
 #: What :class:`Layer` and an entry call differently.
 _FLAGS = ("bias", "transposed", "frozen", "shared", "cached")
+
+
+class FoldedEntry(BaseModel):
+    """The axis of a convolution over three that is folded; see :class:`dse.workload.layer.Folded`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    input: Bound
+    output: Bound
+    taps: Bound
 
 
 class NestEntry(BaseModel):
@@ -50,6 +60,8 @@ class NestEntry(BaseModel):
     cached: bool = False
     experts: Annotated[int, Field(ge=0, le=2**31)] = 0
     repeats: Bound = 1
+    function: str = ""
+    folded: FoldedEntry | None = None
     tie: str = ""
     passes: list[Literal["forward", "backward_data", "backward_weight"]] | None = None
 
@@ -87,6 +99,18 @@ def layer_of_entry(entry: NestEntry) -> tuple[Layer, list[Fault]]:
         faults.append(
             Fault("experts", f"expected an fc layer with at least G = {entry.G} experts, got {entry.experts}")
         )
+    if entry.function and entry.kind != "activation":
+        faults.append(Fault("function", f"only an activation computes a function, got a {entry.kind}"))
+    folded = None if entry.folded is None else Folded(entry.folded.input, entry.folded.output, entry.folded.taps)
+    if folded is not None and (entry.kind != "conv" or entry.N % folded.output or entry.C % folded.taps):
+        faults.append(
+            Fault(
+                "folded",
+                f"expected a conv with N a multiple of the output's {folded.output} and C of the {folded.taps} taps, "
+                f"got a {entry.kind} with N {entry.N} and C {entry.C}",
+            )
+        )
+        folded = None
     ordered = tuple(pass_ for pass_ in PASSES if pass_ in passes)
     layer = Layer(
         name=entry.name, kind=entry.kind,
@@ -94,6 +118,7 @@ def layer_of_entry(entry: NestEntry) -> tuple[Layer, list[Fault]]:
         stride=_pair(entry.stride), dilation=_pair(entry.dilation), input_hw=_pair(entry.input),
         bias=entry.bias, passes=ordered, tie=entry.tie, transposed=entry.transposed, frozen=entry.frozen,
         shared=entry.shared, cached=entry.cached, experts=entry.experts, repeats=entry.repeats,
+        function=entry.function, folded=folded,
     )  # fmt: skip
     return layer, faults
 
@@ -113,6 +138,7 @@ def network_text(network: Network, comment: str = "") -> str:
         f"samples: {network.samples}",
         f"epochs: {network.epochs}",
         f"optimizer: {network.optimizer}",
+        *[f"accumulate: {network.accumulate}"] * (network.accumulate != 1),
         "nests:",
     ]
     lines += [f"  - {{{', '.join(f'{key}: {value}' for key, value in _entry(layer))}}}" for layer in network.layers]
@@ -131,6 +157,11 @@ def _entry(layer: Layer) -> list[tuple[str, str]]:
     result += [(flag, "true") for flag in _FLAGS if getattr(layer, flag)]
     result += [(key, str(value)) for key, value in (("experts", layer.experts),) if value]
     result += [(key, str(value)) for key, value in (("repeats", layer.repeats),) if value != 1]
+    if layer.function:
+        result.append(("function", yaml_word(layer.function)))
+    if layer.folded is not None:
+        sizes = ", ".join(f"{field.name}: {getattr(layer.folded, field.name)}" for field in fields(Folded))
+        result.append(("folded", f"{{{sizes}}}"))
     if layer.tie:
         result.append(("tie", yaml_word(layer.tie)))
     if layer.passes != usual_passes(layer.kind):

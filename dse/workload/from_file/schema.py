@@ -107,7 +107,8 @@ class WorkloadFile(_Strict):
     batch: Positive
     samples: Positive
     epochs: Positive
-    optimizer: Literal["sgd", "momentum", "adam"]
+    optimizer: Literal["sgd", "momentum", "adam", "adamw"]
+    accumulate: Positive = 1
     input: InputFile | None = None
     lora: LoraFile | None = None
     blocks: dict[str, Block] = {}

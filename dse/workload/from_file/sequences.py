@@ -120,7 +120,7 @@ def attention(builder: Builder, operation: Operation, tensor: Tensor, prefix: st
         return tensor
     if operation.rope:
         turned = replace(query, C=(heads + pairs) * width, learns=query.learns or key.learns)
-        builder.vector(f"{name}.rope", "activation", turned, path)
+        builder.vector(f"{name}.rope", "activation", turned, path, function="rope")
     rows, columns = tensor.pixels, past + other.pixels
     data, second = ("backward_data",), ("backward_weight",)
     scores = Layer(
@@ -208,7 +208,7 @@ def recurrent(builder: Builder, operation: Operation, tensor: Tensor, prefix: st
         again = tuple(pass_ for pass_ in PASSES if pass_ in passes or (pass_ == "backward_data" and learns))
         step = replace(first, name=f"{own}.recurrent", N=1, C=hidden, repeats=tensor.pixels, passes=again)
         builder.add(step, made, path)
-        builder.vector(f"{own}.gates", "activation", made, path)
+        builder.vector(f"{own}.gates", "activation", made, path, function=operation.op)
         tensor = Tensor(step.name, hidden, tensor.H, tensor.W, learns)
     return tensor
 

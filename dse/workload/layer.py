@@ -1,0 +1,194 @@
+"""A layer as loop bounds: no bit widths, no hardware.
+
+Every layer with MACs, whether convolution, fully connected layer or attention product, is one loop nest over
+:data:`DIMS` and three tensors ``W[G,K,C,R,S]``, ``X[N,G,C,H,W]`` and ``Y[N,G,K,P,Q]`` with the sliding window
+``h = stride * p + dilation * r``. Layers without MACs (norms, activations, pooling, sums) have the same bounds; they cost
+traffic and vector operations.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+DIMS = ("N", "G", "K", "C", "P", "Q", "R", "S")
+PASSES = ("forward", "backward_data", "backward_weight")
+MAC_KINDS = ("conv", "fc", "matmul")
+VECTOR_KINDS = (
+    "norm", "layernorm", "activation", "pool", "resize", "add", "multiply", "softmax", "loss", "embedding",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Folded:
+    """The third axis of a convolution over three, which the nest folds: its positions are among N and its taps among C.
+
+    Products, weights and results are exact. What the nest reads along the axis is not shared between positions that overlap, so
+    that its input traffic is an upper bound, ``taps * output / input`` times the tensor; the tensor's own size is exact.
+
+    Attributes
+    ----------
+    input, output, taps
+        Sizes of the input without padding, of the output and of the filter along the axis.
+    """
+
+    input: int
+    output: int
+    taps: int
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer for one sample (``N`` counts what one sample contributes, such as tokens; the batch multiplies it).
+
+    Attributes
+    ----------
+    name
+        The framework's own name (torchvision's where the network is torchvision's).
+    kind
+        One of :data:`MAC_KINDS` or :data:`VECTOR_KINDS`. ``matmul`` is a product of two activations: its ``W`` is an activation,
+        its backward_weight the second of its two backward_data passes. A ``norm`` has statistics of the batch and folds into its
+        neighbour in inference; a ``layernorm`` (also RMS, group and instance norm) has those of its sample and does not.
+    N, G, K, C, P, Q, R, S
+        Loop bounds, integers >= 1. ``K`` and ``C`` are per group. Vector layers have ``C = 1``; a depthwise
+        operation such as pooling has its channels in ``G``.
+    stride, dilation
+        (vertical, horizontal), integers >= 1.
+    input_hw
+        (height, width) of the input without padding: a floor makes it ambiguous for stride > 1, so it is carried.
+    bias
+        Whether the layer adds a bias (K * G more parameters).
+    passes
+        The passes that training runs for this layer; inference runs ``forward`` alone.
+    tie
+        Layers with the same non-empty ``tie`` read the same input tensor and so share its format (a unit's conv1 and downsample).
+    transposed
+        A transposed convolution. Its bounds are those of the convolution that it is the backward_data pass of: ``K`` input
+        channels, ``C`` output channels, ``P Q`` the size of its input, ``input_hw`` that of its output.
+    frozen
+        Its parameters are not trained: no backward_weight, no optimizer, no stash for it.
+    shared
+        Its weights are those of another layer (a classifier that reads the embedding's table): no parameters of its own.
+    cached
+        A matmul whose ``W`` comes from memory, kept from earlier steps (a KV cache); it is stored in the stash format.
+    experts
+        Of a mixture of experts, of which every token takes a few: ``G`` experts run for one sample, this many hold parameters.
+    repeats
+        How often the nest runs one after the other for one sample, with the same weights (time steps of a recurrent layer).
+    function
+        Of an ``activation``: what it computes, such as ``relu`` or ``gelu``, on which depends what its backward pass needs.
+        ``rope`` turns queries and keys; ``lstm``, ``gru`` and ``rnn`` are the gates of a recurrent layer with its states, where G
+        counts the gates' values. Empty: not known.
+    folded
+        The third axis of a convolution over three; see :class:`Folded` and :func:`dse.workload.fold.with_axes`.
+    """
+
+    name: str
+    kind: str
+    N: int = 1
+    G: int = 1
+    K: int = 1
+    C: int = 1
+    P: int = 1
+    Q: int = 1
+    R: int = 1
+    S: int = 1
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    input_hw: tuple[int, int] = (1, 1)
+    bias: bool = False
+    passes: tuple[str, ...] = PASSES
+    tie: str = ""
+    transposed: bool = False
+    frozen: bool = False
+    shared: bool = False
+    cached: bool = False
+    experts: int = 0
+    repeats: int = 1
+    function: str = ""
+    folded: Folded | None = None
+
+    @property
+    def has_macs(self) -> bool:
+        return self.kind in MAC_KINDS
+
+    @property
+    def dims(self) -> tuple[int, int, int, int, int, int, int, int]:
+        """Loop bounds in the order of :data:`DIMS`."""
+        return (self.N, self.G, self.K, self.C, self.P, self.Q, self.R, self.S)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of the forward pass per sample; 0 for a vector layer."""
+        return self.repeats * prod(self.dims) if self.has_macs else 0
+
+    def batch_dims(self, pass_: str, batch: int) -> tuple[int, int, int, int, int, int, int, int]:
+        """Loop bounds of a pass for a whole batch, in the order of :data:`DIMS`.
+
+        The batch multiplies N. Each sample of a product of two activations has its own ``W``, so there it multiplies G. Tokens
+        of more samples spread over more experts, until all of them run. Time steps depend on each other, so each reads its
+        weights again, as a group does; the gradient of the weights is computed for all of them at once.
+        """
+        n, g, k, c, p, q, r, s = self.dims
+        if self.kind == "matmul":
+            g *= batch
+        elif self.experts:
+            running = min(self.experts, g * batch)
+            n, g = -(-n * g * batch // running), running
+        else:
+            n *= batch
+        if self.repeats > 1:
+            n, g = (n * self.repeats, g) if pass_ == "backward_weight" else (n, g * self.repeats)
+        return (n, g, k, c, p, q, r, s)
+
+    @property
+    def parameters(self) -> int:
+        """Learned values: weights and bias, or scale and shift of a norm (a layernorm without bias has a scale alone)."""
+        if self.shared:
+            return 0
+        groups = self.experts or self.G
+        if self.kind == "norm":
+            return 2 * groups * self.K
+        if self.kind == "layernorm":
+            return (1 + self.bias) * groups * self.K
+        if self.kind == "embedding":
+            return groups * self.K * self.C
+        if self.kind in ("conv", "fc"):
+            outputs = self.C // self._taps if self.transposed else self.K
+            return groups * (self.K * self.C * self.R * self.S + self.bias * outputs)
+        return 0
+
+    @property
+    def trained_parameters(self) -> int:
+        """Parameters that an optimizer updates."""
+        return 0 if self.frozen else self.parameters
+
+    @property
+    def second_elements(self) -> int:
+        """Elements per sample of the activation that a product of two activations has as its ``W``; else 0."""
+        return self.G * self.K * self.C if self.kind == "matmul" else 0
+
+    @property
+    def input_elements(self) -> int:
+        """Elements of the input activation per sample, without padding (of one operand, for a sum or product of two)."""
+        if self.transposed:
+            return self.N * self.G * self.K * self.P * self.Q
+        channels = self.G * self.C if self.has_macs else self.G * self.K
+        return self.repeats * self._unfolded(self.N * channels) * self.input_hw[0] * self.input_hw[1]
+
+    @property
+    def output_elements(self) -> int:
+        """Elements of the output activation per sample."""
+        if self.transposed:
+            return self._unfolded(self.N * self.G * self.C) * self.input_hw[0] * self.input_hw[1]
+        return self.repeats * self.N * self.G * self.K * self.P * self.Q
+
+    @property
+    def _taps(self) -> int:
+        return 1 if self.folded is None else self.folded.taps
+
+    def _unfolded(self, positions: int) -> int:
+        """Samples times channels times the third axis of the large tensor, from N times G times C."""
+        if self.folded is None:
+            return positions
+        return positions // (self.folded.output * self.folded.taps) * self.folded.input
