@@ -653,14 +653,15 @@ def validate(
     if summary:
         print(summary_markdown(table), end="")
         return
-    view = Table(
-        "source", "quantity", "published", "ours", "signed error", "tolerance", "why it is off", title="Validation"
-    )
+    titles = ("source", "quantity", "kind", "unit", "published", "ours", "signed error", "tolerance", "why it is off")
+    view = Table(*titles, title="Validation")
     for item in table.to_dict("records"):
         row = SimpleNamespace(**{str(key): value for key, value in item.items()})
         view.add_row(
             row.source,
             row.quantity,
+            row.kind,
+            row.unit,
             f"{row.published:.5g}",
             f"{row.ours:.5g}",
             f"{row.signed_error:+.1%}",

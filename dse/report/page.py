@@ -290,6 +290,8 @@ def _validation(run: RunData) -> str:
             [
                 str(item.get("source", "")),
                 str(item.get("quantity", "")),
+                str(item.get("kind") or ""),
+                str(item.get("unit") or ""),
                 format_value(item.get("published"), digits=5),
                 format_value(item.get("ours"), digits=5),
                 signed,
@@ -302,8 +304,8 @@ def _validation(run: RunData) -> str:
     titles = ["source", "held within a tolerance", "signed errors", "for information", "signed errors"]
     lines = [[source, *_errors(found, True), *_errors(found, False)] for source, found in errors.items()]
     text = html_table(titles, lines, "Signed errors of this model by source", (1, 2, 3, 4))
-    titles = ["source", "quantity", "published", "ours", "signed error", "tolerance", "why it is off"]
-    every = html_table(titles, rows, "Published figures against this model", (2, 3, 4, 5))
+    titles = ["source", "quantity", "kind", "unit", "published", "ours", "signed error", "tolerance", "why it is off"]
+    every = html_table(titles, rows, "Published figures against this model", (4, 5, 6, 7))
     return f"{text}<details><summary>All {len(rows)} figures</summary>{every}</details>"
 
 

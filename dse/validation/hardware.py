@@ -12,7 +12,7 @@ from dse.mapping.best.candidates import Options
 from dse.mapping.best.engine import build_table
 from dse.mapping.nest import Nest
 from dse.validation.eyeriss_chip import built_in_prices, chip_table
-from dse.validation.row import Row, row
+from dse.validation.row import Kind, Row, row
 
 #: Bit Fusion's own cycle counts: layer as (N, G, K, C, P, Q, R, S), width of both operands, cycles.
 BIT_FUSION_ROWS = (
@@ -37,6 +37,15 @@ EYERISS_SHARES = (
     ("conv5", "scratchpad_w", "scratchpads", 0.33),
 )
 _EYERISS = "Eyeriss, JSSC 2017"
+#: What a figure of a unit or of the chip is of, by the first word of its name.
+_KINDS: dict[str, Kind] = {
+    "area": "area",
+    "energy": "energy",
+    "leakage": "power",
+    "power": "power",
+    "time": "time",
+    "buffer": "count",
+}
 
 
 def hardware_rows() -> list[Row]:
@@ -48,7 +57,7 @@ def bit_fusion_cycles() -> list[Row]:
     """Cycles on ``bit_fusion``, from its axes and lanes: published layers, and others by the simulator's law."""
     source = "Bit Fusion, ISCA 2018"
     rows = [
-        row(source, f"cycles, {quantity}", "cycles", cycles, cycles_of(dims, bits, bits), 0.0)
+        row("time", source, f"cycles, {quantity}", "cycles", cycles, cycles_of(dims, bits, bits), 0.0)
         for quantity, dims, bits, cycles in BIT_FUSION_ROWS
     ]
     for name, dims in LAW_LAYERS:
@@ -58,7 +67,16 @@ def bit_fusion_cycles() -> list[Row]:
             cycles = n * g * p * q * -(-k // 32) * -(-(r * s * c) // (16 * lanes))
             label = f"cycles, {name}, weight {w} bit, activation {a} bit"
             rows.append(
-                row(source, label, "cycles", cycles, cycles_of(dims, w, a), 0.0, "published: the simulator's law")
+                row(
+                    "time",
+                    source,
+                    label,
+                    "cycles",
+                    cycles,
+                    cycles_of(dims, w, a),
+                    0.0,
+                    "published: the simulator's law",
+                )
             )
     return rows
 
@@ -75,6 +93,7 @@ def cycles_of(dims: tuple[int, int, int, int, int, int, int, int], weight_bits: 
 def _synthesis() -> list[Row]:
     return [
         row(
+            _KINDS[found.quantity.split("_")[0]],
             "Bit Fusion synthesis, 45 nm",
             f"{found.quantity.split('_')[0]} of a {found.name}",
             found.quantity.split("_")[1],
@@ -119,6 +138,7 @@ def eyeriss_rows() -> list[Row]:
             ]
             rows.append(
                 row(
+                    _KINDS[quantity.split("_")[0]],
                     _EYERISS,
                     f"{name}, AlexNet {layer['layer']}",
                     unit,
@@ -131,6 +151,7 @@ def eyeriss_rows() -> list[Row]:
     total = table[["published_energy_j", "energy_j"]].sum() * 1e3
     rows.append(
         row(
+            "energy",
             _EYERISS,
             "energy, AlexNet conv1-5",
             "mJ",
@@ -144,11 +165,12 @@ def eyeriss_rows() -> list[Row]:
     for layer_name, part, name, share in EYERISS_SHARES:
         ours = by_layer[part][layer_name] / by_layer["power_w"][layer_name]
         note = "post-place-and-route simulation, figure 16, read second hand"
-        rows.append(row(_EYERISS, f"share of {name}, {layer_name}", "", share, float(ours), note=note))
+        rows.append(row("power", _EYERISS, f"share of {name}, {layer_name}", "", share, float(ours), note=note))
     for layer in chip_table(built_in_prices(hardware)).to_dict("records"):
         note = "scratchpads and buffer by CACTI and Aladdin instead of the authors' table, no network"
         rows.append(
             row(
+                "energy",
                 _EYERISS,
                 f"energy, AlexNet {layer['layer']}, built-in prices",
                 "mJ",

@@ -3,26 +3,68 @@
 from __future__ import annotations
 
 import math
+from typing import Literal, NamedTuple
 
-COLUMNS = ("source", "quantity", "unit", "published", "ours", "signed_error", "tolerance", "note")
+#: What a row is a figure of. A ratio of times or of energies is of what it compares.
+Kind = Literal["count", "time", "energy", "area", "power", "accuracy", "memory"]
 
-Row = tuple[str | float, ...]
+
+class Row(NamedTuple):
+    """A published figure beside ours.
+
+    Attributes
+    ----------
+    source, quantity, unit
+        Who published it, what it is, and the unit of both figures ("" for a plain number).
+    published, ours
+        The figures.
+    signed_error
+        ``ours / published - 1``.
+    tolerance
+        What the error is held against; NaN: the row informs, nothing is claimed.
+    note
+        Why it is off, or how the figure came about.
+    kind
+        What it is a figure of.
+    """
+
+    source: str
+    quantity: str
+    unit: str
+    published: float
+    ours: float
+    signed_error: float
+    tolerance: float
+    note: str
+    kind: Kind
+
+
+COLUMNS = Row._fields
 
 
 def row(
-    source: str, quantity: str, unit: str, published: float, ours: float, tolerance: float = math.nan, note: str = ""
+    kind: Kind,
+    source: str,
+    quantity: str,
+    unit: str,
+    published: float,
+    ours: float,
+    tolerance: float = math.nan,
+    note: str = "",
 ) -> Row:
     """A row with its relative signed error; a tolerance of NaN: shown, not held against a bound.
 
-    >>> row("a", "b", "pJ", 2.0, 2.1, 0.1)[5]
+    >>> row("energy", "a", "b", "pJ", 2.0, 2.1, 0.1).signed_error
     0.050000000000000044
     """
-    return (source, quantity, unit, published, ours, ours / published - 1.0, tolerance, note)
+    error = ours / published - 1.0 if published else math.nan
+    return Row(source, quantity, unit, published, ours, error, tolerance, note, kind)
 
 
-def range_row(source: str, quantity: str, unit: str, low: float, high: float, ours: float, note: str = "") -> Row:
+def range_row(
+    kind: Kind, source: str, quantity: str, unit: str, low: float, high: float, ours: float, note: str = ""
+) -> Row:
     """A row against a published range: the error is against its middle, the tolerance half its width."""
-    middle = (low + high) / 2.0
-    return row(
-        source, quantity, unit, middle, ours, (high - low) / 2.0 / middle, f"published {low:g} to {high:g}; {note}"
-    )
+    middle, half = (low + high) / 2.0, (high - low) / 2.0
+    said = f"published {low:g} to {high:g}; {note}"
+    return row(kind, source, quantity, unit, middle, ours, half / middle, said)

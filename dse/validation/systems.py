@@ -20,7 +20,7 @@ from dse.studies import mls
 from dse.studies.devices import widths_4_and_8
 from dse.studies.fractrain import LAW
 from dse.validation.eyeriss_chip import built_in_prices
-from dse.validation.row import Row, range_row, row
+from dse.validation.row import Kind, Row, range_row, row
 from dse.workload import load_workload
 from dse.workload.model import Network
 
@@ -37,6 +37,9 @@ MLS_COUNTS = {
 CPT_SAVINGS = ((3, 8, 36.67), (3, 6, 30.04), (4, 8, 30.2))
 #: Bit Fusion's headlines: geometric means over its eight networks (ISCA 2018, abstract).
 HEADLINES = {"eyeriss": (3.9, 5.1), "stripes_like": (2.6, 3.9)}
+#: What pairs of figures are of, in their order.
+_TIME_ENERGY: tuple[Kind, Kind] = ("time", "energy")
+_ENERGY_TIME: tuple[Kind, Kind] = ("energy", "time")
 
 
 def system_rows() -> list[Row]:
@@ -53,7 +56,16 @@ def mls_rows() -> list[Row]:
         labels = ("forward GMAC", "training GMAC", "tree additions per MAC")
         for label, unit, theirs, value in zip(labels, ("GMAC", "GMAC", ""), published, counted, strict=True):
             rows.append(
-                row(_MLS, f"{name}: {label} of convolutions", unit, theirs, value, 0.002, "from the same shapes")
+                row(
+                    "count",
+                    _MLS,
+                    f"{name}: {label} of convolutions",
+                    unit,
+                    theirs,
+                    value,
+                    0.002,
+                    "from the same shapes",
+                )
             )
     sourced = "Horowitz's FP32 multiplication is 3.7 pJ where theirs is about 2.3; FP8 adds in FP32, 0.9 pJ of 1.13"
     second = "their energies of single operations, second hand, 0.02 to 0.04 pJ of other work per MAC (middle shown)"
@@ -66,7 +78,9 @@ def mls_rows() -> list[Row]:
             for form, (low, high) in mls.CLAIMED.items():
                 ours = float(np.mean(ratios[form]))
                 rows.append(
-                    range_row(_MLS, f"{form} over MLS, units alone, {name}, {label}", "x", low, high, ours, note)
+                    range_row(
+                        "energy", _MLS, f"{form} over MLS, units alone, {name}, {label}", "x", low, high, ours, note
+                    )
                 )
     return rows
 
@@ -109,13 +123,13 @@ def fractrain_rows(name: str = "cifar_resnet38") -> list[Row]:
     rows = []
     for stored, label, within, note in ((32.0, "32-bit words", 0.20, words), (None, "packed", math.nan, narrow)):
         for bits, (f, *ours) in zip((8, 4), cost_per_mac(network, hardware, (8, 4), stored), strict=True):
-            for (constant, slope), value, (quantity, unit) in zip(
-                LAW.values(), ours, (("energy", "pJ"), ("time", "ps")), strict=True
+            for kind, (constant, slope), value, unit in zip(
+                _ENERGY_TIME, LAW.values(), ours, ("pJ", "ps"), strict=True
             ):
-                what = f"{quantity} per MAC at {bits}/{bits}, {name}, {label}"
+                what = f"{kind} per MAC at {bits}/{bits}, {name}, {label}"
                 source = "FracTrain, NeurIPS 2020"
                 rows.append(
-                    row(source, what, unit, constant + slope * f, value, within, f"law through its table; {note}")
+                    row(kind, source, what, unit, constant + slope * f, value, within, f"law through its table; {note}")
                 )
     return rows
 
@@ -126,10 +140,14 @@ def cpt_rows() -> list[Row]:
     rows = []
     for low, high, published in CPT_SAVINGS:
         saving = cyclic_saving(network, low, high, None)
-        rows.append(row("CPT, ICLR 2021", f"BitOps saved by {low}-{high}/{high}", "%", published, saving, 0.005))
+        rows.append(
+            row("count", "CPT, ICLR 2021", f"BitOps saved by {low}-{high}/{high}", "%", published, saving, 0.005)
+        )
     saving = cyclic_saving(network, 3, 8, widths_4_and_8())
     note = "widths rounded up by the element's modes; derived from the published schedule"
-    rows.append(row("CPT, ICLR 2021", "BitOps saved by 3-8/8 on widths 4 and 8", "%", 21.6, saving, 0.005, note))
+    rows.append(
+        row("count", "CPT, ICLR 2021", "BitOps saved by 3-8/8 on widths 4 and 8", "%", 21.6, saving, 0.005, note)
+    )
     return rows
 
 
@@ -181,11 +199,19 @@ def headline_rows() -> list[Row]:
         note = "one of eight networks, widths and batch ours, its DRAM for all, equal area of elements"
         if name == "stripes_like":
             note += "; conv1 fills 3 of a serial tile's 16 lanes; its memories are our choice"
-        for what, published, value in zip(("speed", "energy"), HEADLINES[name], (speed, energy), strict=True):
+        for kind, what, published, value in zip(
+            _TIME_ENERGY, ("speed", "energy"), HEADLINES[name], (speed, energy), strict=True
+        ):
             label = name.split("_")[0]
             rows.append(
                 row(
-                    "Bit Fusion, ISCA 2018", f"{what} against {label}, AlexNet", "x", published, float(value), note=note
+                    kind,
+                    "Bit Fusion, ISCA 2018",
+                    f"{what} against {label}, AlexNet",
+                    "x",
+                    published,
+                    float(value),
+                    note=note,
                 )
             )
     return rows

@@ -117,6 +117,12 @@ def table():
 def test_table_has_every_column_and_only_known_misses(table):
     """Rows beyond their tolerance are those that this file explains: MLS' ratios of networks with 3x3 filters."""
     assert tuple(table.columns) == COLUMNS
+    assert COLUMNS == ("source", "quantity", "unit", "published", "ours", "signed_error", "tolerance", "note", "kind")
+    assert set(table["kind"]) <= {"count", "time", "energy", "area", "power", "accuracy", "memory"}
+    assert {"count", "time", "energy", "area", "power", "accuracy"} <= set(table["kind"])
+    units = {"cycles": "time", "ms": "time", "ps": "time", "pJ": "energy", "mJ": "energy", "um2": "area", "mW": "power", "GMAC": "count"}
+    for unit, kind in units.items():
+        assert set(table.loc[table["unit"] == unit, "kind"]) <= {kind}, unit
     assert table[["published", "ours", "signed_error"]].notna().all().all()
     assert not table[["source", "quantity"]].duplicated().any()
     beyond = table[table["signed_error"].abs() > table["tolerance"]]
