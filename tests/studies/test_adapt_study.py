@@ -1,17 +1,14 @@
 """AdaPT: its published figures from its traces and model, and its bad inputs."""
 
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dse.errors import InputError
 from dse.precision import Schedule
-from dse.precision.schedules.trace_file import read_trace
 from dse.studies import adapt, adapt_model
 from dse.workload import load_workload
 
-FACTS = Path(__file__).parents[2] / ".." / "shared" / "facts" / "adapt_wordlengths"
 RUNS = adapt_model.runs()
 
 
@@ -80,15 +77,6 @@ def test_schedule_of_a_run_covers_it(run):
     named = [width for width, name in zip(first, run.layers, strict=True) if name]
     macs = [index for index, layer in enumerate(net.layers) if layer.has_macs]
     assert plan.widths("weight")[macs].tolist() == named
-
-
-@pytest.mark.skipif(not FACTS.is_dir(), reason="the decoded traces are not beside the repository")
-@pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)
-def test_data_file_is_the_decoded_trace(run):
-    theirs = read_trace(FACTS / f"WL_{run.name}.csv")
-    ours = adapt_model.words(run)
-    held = [row for k, row in enumerate(theirs.widths) if k == 0 or row != theirs.widths[k - 1]]
-    assert list(ours.widths) == held
 
 
 def test_policy_overhead_is_charged():
