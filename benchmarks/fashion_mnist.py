@@ -1,6 +1,6 @@
 """Train a small network on Fashion-MNIST in low precision, and check what `dse explore` promises about it.
 
-    pip install 'dse[torch]'; apt-get install dataset-fashion-mnist
+    pip install 'lowprec-dse[torch]'; apt-get install dataset-fashion-mnist
     OMP_NUM_THREADS=1 python benchmarks/fashion_mnist.py FOLDER            # about 30 minutes of one core
     OMP_NUM_THREADS=1 python benchmarks/fashion_mnist.py FOLDER --ship     # copies the small files into the package
 

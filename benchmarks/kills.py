@@ -1,7 +1,7 @@
 """Kill -9 a run at random moments and resume it: the same front.csv as of a run that was left alone, every time.
 
     python benchmarks/kills.py                       # 20 moments; the last line is JSON
-    python benchmarks/kills.py --cluster             # kill one of two Dask workers instead; needs dse[dask]
+    python benchmarks/kills.py --cluster             # kill one of two Dask workers instead; needs lowprec-dse[dask]
 
 The moments are spread over the whole life of the process, from its first import to its last file.
 """

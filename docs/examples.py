@@ -2,7 +2,7 @@
 
     python docs/examples.py
 
-Figures need ``pip install 'dse[figures]'`` and a Chromium.
+Figures need ``pip install 'lowprec-dse[figures]'`` and a Chromium.
 """
 
 from __future__ import annotations

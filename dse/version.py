@@ -1,3 +1,3 @@
 """The version of the program; a module of its own, so that what records it need not import the package."""
 
-VERSION = "0.1.0"
+VERSION = "0.2.0"

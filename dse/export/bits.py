@@ -142,7 +142,7 @@ def onnx_model(design: Design, model: Path) -> bytes:
     try:
         import onnx
     except ImportError:
-        raise InputError("--model", ["needs the onnx package: pip install 'dse[onnx]'"]) from None
+        raise InputError("--model", ["needs the onnx package: pip install 'lowprec-dse[onnx]'"]) from None
     try:
         graph = onnx.load(model)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Training small real networks in low precision: what an accuracy limit rests on, measured (needs ``dse[torch]``)."""
+"""Training small real networks in low precision: what an accuracy limit rests on, measured (needs ``lowprec-dse[torch]``)."""
 
 from importlib.util import find_spec
 
@@ -14,4 +14,4 @@ def require_torch() -> None:
         torch is not installed.
     """
     if find_spec("torch") is None:
-        raise InputError("dse measure", ["trains with PyTorch; pip install 'dse[torch]'"])
+        raise InputError("dse measure", ["trains with PyTorch; pip install 'lowprec-dse[torch]'"])

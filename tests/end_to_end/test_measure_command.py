@@ -7,8 +7,8 @@ import sys
 import pandas as pd
 import pytest
 
-pytest.importorskip("torch", reason="needs dse[torch]")
-pytest.importorskip("sklearn", reason="needs dse[torch]")
+pytest.importorskip("torch", reason="needs lowprec-dse[torch]")
+pytest.importorskip("sklearn", reason="needs lowprec-dse[torch]")
 
 from dse import load_profile, load_workload
 from dse.cost import evaluate

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="needs dse[torch]")
+torch = pytest.importorskip("torch", reason="needs lowprec-dse[torch]")
 
 from torch.nn import functional  # noqa: E402
 

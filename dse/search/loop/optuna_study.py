@@ -84,7 +84,7 @@ def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
         raise InputError("--sampler", [f"'{name}' is no sampler{suggest(name, SAMPLERS)}"])
     # Optuna imports these packages late: a missing one must not end a run half-way.
     if name in NEEDS and importlib.util.find_spec(NEEDS[name]) is None:
-        raise InputError("--sampler", [f"'{name}' needs {NEEDS[name]}: pip install 'dse[samplers]'"])
+        raise InputError("--sampler", [f"'{name}' needs {NEEDS[name]}: pip install 'lowprec-dse[samplers]'"])
     # Optuna calls some samplers experimental; users of this program can do nothing about that.
     with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
         return makers[name]()

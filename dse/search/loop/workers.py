@@ -124,7 +124,7 @@ def connect(scheduler: str) -> Any:
     try:
         client = importlib.import_module("distributed").Client
     except ImportError:
-        raise InputError("--scheduler", ["needs Dask: pip install 'dse[dask]'"]) from None
+        raise InputError("--scheduler", ["needs Dask: pip install 'lowprec-dse[dask]'"]) from None
     try:
         return client(scheduler, timeout=20, set_as_default=False)
     except (OSError, ValueError) as error:

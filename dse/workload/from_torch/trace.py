@@ -86,7 +86,7 @@ def _torch() -> Any:
         importlib.import_module("torch.utils._python_dispatch")
     except ImportError:
         raise InputError(
-            "dse.trace", ["'torch' is not installed; it comes with the extra: pip install 'dse[torch]'"]
+            "dse.trace", ["'torch' is not installed; it comes with the extra: pip install 'lowprec-dse[torch]'"]
         ) from None
     return torch
 
