@@ -50,7 +50,11 @@ def write_figures(folder: Path, fmt: str) -> tuple[Path, ...]:
     if find_spec("kaleido") is None:
         raise InputError(
             "--figures",
-            [_NO_BROWSER.format(format=fmt, missing="the package is not installed (pip install 'lowprec-dse[figures]')")],
+            [
+                _NO_BROWSER.format(
+                    format=fmt, missing="the package is not installed (pip install 'lowprec-dse[figures]')"
+                )
+            ],
         )
     place = run.folder / "figures"
     figures = run_figures(run)

@@ -154,7 +154,9 @@ def _digits() -> tuple[Part, Part]:
     try:
         from sklearn.datasets import load_digits
     except ImportError:
-        raise InputError("digits", ["needs scikit-learn; pip install 'lowprec-dse[torch]', or give a folder of data"]) from None
+        raise InputError(
+            "digits", ["needs scikit-learn; pip install 'lowprec-dse[torch]', or give a folder of data"]
+        ) from None
     found = load_digits()
     images, labels = found.images[:, None] / 16.0, found.target.astype(np.int64)
     order = np.random.default_rng(_DIGITS_SEED).permutation(len(images))

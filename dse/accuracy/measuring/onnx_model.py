@@ -262,7 +262,8 @@ def _libraries() -> tuple[Any, Any]:
         onnx, runtime = (importlib.import_module(name) for name in ("onnx", "onnxruntime"))
     except ImportError as error:
         raise InputError(
-            "dse profile", [f"'{error.name}' is not installed; ONNX models need the extra: pip install 'lowprec-dse[onnx]'"]
+            "dse profile",
+            [f"'{error.name}' is not installed; ONNX models need the extra: pip install 'lowprec-dse[onnx]'"],
         ) from None
     return onnx, runtime
 

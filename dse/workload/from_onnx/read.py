@@ -31,7 +31,9 @@ def onnx_library(verb: str) -> Any:
     try:
         return importlib.import_module("onnx")
     except ImportError:
-        raise InputError(verb, ["'onnx' is not installed; it comes with the extra: pip install 'lowprec-dse[onnx]'"]) from None
+        raise InputError(
+            verb, ["'onnx' is not installed; it comes with the extra: pip install 'lowprec-dse[onnx]'"]
+        ) from None
 
 
 def read_model(path: str | Path) -> Any:
