@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dse.accuracy import predictor
 from dse.errors import InputError
-from dse.precision.formats.properties import Format
+from dse.precision.formats.properties import Format, significant_bits
 from dse.precision.plans.plan import Plan
 
 Array = NDArray[np.float64]
@@ -306,9 +306,7 @@ def forward_width(form: Format) -> int:
     >>> [forward_width(parse_format(name)) for name in ("int8", "bfp4", "bf16", "fp8_e4m3", "mls_e2m4", "fp32")]
     [8, 4, 8, 4, 5, 24]
     """
-    if form.is_float or form.family == "mls":
-        return form.mantissa_bits + 1
-    return form.element_bits
+    return significant_bits(form)
 
 
 def extrapolate(measured_widths: NDArray[np.int64], scores: Array, widths: NDArray[np.int64]) -> Array:

@@ -39,7 +39,7 @@ from dse.hardware.side_costs import (
     stochastic_rounding_pj,
 )
 from dse.hardware.technology import energy_scale
-from dse.precision.formats.properties import Format
+from dse.precision.formats.properties import Format, family_of
 from dse.precision.plans.cells import Cell, Histogram
 from dse.precision.plans.plan import Plan
 from dse.precision.policies.blocks import block_policy_overhead
@@ -225,9 +225,7 @@ def conversion_pj(form: Format) -> float:
     comparisons; blocks with a shared exponent, MX and MLS: exponent, shift and rounding; floats: a rounding addition of the
     significand and one of the exponent.
     """
-    if form.family == "float" and form.element_bits >= WIDE_BITS:
-        return 0.0
-    return _CONVERSIONS[form.family](form)
+    return CONVERTERS[family_of(form).converter](form)
 
 
 def range_pj(form: Format) -> float:
@@ -236,12 +234,10 @@ def range_pj(form: Format) -> float:
     One reduction (largest magnitude) for scaled integers; two for asymmetric ones and ActNN (smallest and largest) and for S2FP8
     (mean and largest of the logarithms, Cambier et al., ICLR 2020); none where the block's exponent is found as it is converted.
     """
-    if form.family in ("int", "vsq", "binary", "ternary") and form.granularity != "none":
-        return float(range_reduction_pj(WIDE_BITS)) * (2 if form.zero_point else 1)
-    return float(range_reduction_pj(WIDE_BITS)) * 2 if form.family in ("s2fp8", "actnn") else 0.0
+    return float(range_reduction_pj(WIDE_BITS)) * family_of(form).ranges(form)
 
 
-def _integer(form: Format) -> float:
+def _scaled(form: Format) -> float:
     return float(quantize_pj(form.element_bits, WIDE_BITS))
 
 
@@ -250,21 +246,15 @@ def _block(form: Format) -> float:
 
 
 def _float(form: Format) -> float:
+    if form.element_bits >= WIDE_BITS:
+        return 0.0
     return float(int_add_pj(form.mantissa_bits + 1) + int_add_pj(form.exponent_bits))
 
 
-#: By family; VS-Quant and S2FP8 scale like integers, their two-level scales are neglected beside the elements.
-_CONVERSIONS: dict[str, Callable[[Format], float]] = {
-    "int": _integer,
-    "vsq": _integer,
-    "binary": _integer,
-    "ternary": _integer,
-    "actnn": _integer,
-    "s2fp8": _integer,
+#: Price of converting one 32-bit element, pJ at 45 nm, by what converts it (``Family.converter``).
+CONVERTERS: dict[str, Callable[[Format], float]] = {
+    "scale": _scaled,
     "fixed": lambda form: float(3 * int_add_pj(form.element_bits)),
-    "bfp": _block,
-    "mxint": _block,
-    "mxfp": _block,
-    "mls": _block,
+    "block": _block,
     "float": _float,
 }

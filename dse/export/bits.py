@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from dse.errors import InputError
 from dse.export.design import Design
@@ -66,25 +66,61 @@ def brevitas_text(design: Design) -> str:
     return _json(layers)
 
 
-def _brevitas(form: Format, kind: str) -> tuple[str | None, dict[str, int]] | None:
-    """Path of a quantizer and its settings; no path for fp32, None where there is none."""
-    if form.family == "float" and form.element_bits == 32:
+#: Path of a quantizer and its settings; no path for fp32.
+_Brevitas: TypeAlias = "tuple[str | None, dict[str, int]]"
+
+
+def _brevitas(form: Format, kind: str) -> _Brevitas | None:
+    """Brevitas' quantizer of a format for ``Weight`` or ``Act``, None where there is none."""
+    found = _BREVITAS.get(form.family)
+    return found(form, kind) if found else None
+
+
+def _brevitas_integer(form: Format, kind: str) -> _Brevitas | None:
+    if form.zero_point or not form.signed or form.granularity == "group":
+        return None
+    scope = "PerChannel" if form.granularity == "channel" and kind == "Weight" else "PerTensor"
+    return f"brevitas.quant.scaled_int.Int8{kind}{scope}Float", {"bit_width": form.element_bits}
+
+
+def _brevitas_fixed(form: Format, kind: str) -> _Brevitas | None:
+    return f"brevitas.quant.fixed_point.Int8{kind}PerTensorFixedPoint", {"bit_width": form.element_bits}
+
+
+def _brevitas_float(form: Format, kind: str) -> _Brevitas | None:
+    if form.element_bits == 32:
         return None, {}
-    if form.family == "int" and not form.zero_point and form.signed:
-        scope = "PerChannel" if form.granularity == "channel" and kind == "Weight" else "PerTensor"
-        return f"brevitas.quant.scaled_int.Int8{kind}{scope}Float", {"bit_width": form.element_bits}
-    if form.family == "fixed" and form.signed:
-        return f"brevitas.quant.fixed_point.Int8{kind}PerTensorFixedPoint", {"bit_width": form.element_bits}
-    widths = {"exponent_bit_width": form.exponent_bits, "mantissa_bit_width": form.mantissa_bits}
-    if form.family == "float":
-        return f"brevitas.quant.float.Fp8e4m3{kind}PerTensorFloat", {"bit_width": form.element_bits, **widths}
-    if form.family in ("mxint", "mxfp"):
-        base = f"MXInt8{kind}" if form.family == "mxint" else f"MXFloat8e4m3{kind}"
-        settings = {"bit_width": form.element_bits, "group_size": form.group_elements}
-        return f"brevitas.quant.mx_quant_ocp.{base}", settings | (widths if form.family == "mxfp" else {})
-    if form.family in ("binary", "ternary"):
-        return f"brevitas.quant.{form.family}.Signed{form.family.title()}{kind}PerTensorConst", {}
-    return None
+    settings = {"bit_width": form.element_bits, **_fields(form)}
+    return f"brevitas.quant.float.Fp8e4m3{kind}PerTensorFloat", settings
+
+
+def _brevitas_mx_integer(form: Format, kind: str) -> _Brevitas | None:
+    return f"brevitas.quant.mx_quant_ocp.MXInt8{kind}", {"bit_width": 8, "group_size": form.group_elements}
+
+
+def _brevitas_mx_float(form: Format, kind: str) -> _Brevitas | None:
+    settings = {"bit_width": form.element_bits, "group_size": form.group_elements, **_fields(form)}
+    return f"brevitas.quant.mx_quant_ocp.MXFloat8e4m3{kind}", settings
+
+
+def _brevitas_signs(form: Format, kind: str) -> _Brevitas | None:
+    return f"brevitas.quant.{form.family}.Signed{form.family.title()}{kind}PerTensorConst", {}
+
+
+def _fields(form: Format) -> dict[str, int]:
+    return {"exponent_bit_width": form.exponent_bits, "mantissa_bit_width": form.mantissa_bits}
+
+
+#: By family of formats; what is not here Brevitas does not have.
+_BREVITAS: dict[str, Callable[[Format, str], _Brevitas | None]] = {
+    "int": _brevitas_integer,
+    "fixed": _brevitas_fixed,
+    "float": _brevitas_float,
+    "mxint": _brevitas_mx_integer,
+    "mxfp": _brevitas_mx_float,
+    "binary": _brevitas_signs,
+    "ternary": _brevitas_signs,
+}
 
 
 def hawq_text(design: Design) -> str:

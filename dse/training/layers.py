@@ -18,9 +18,6 @@ from torch.nn import functional
 from dse.precision.formats.properties import Format
 from dse.training.torch_quantize import quantize, quantize_blocks
 
-#: Families whose groups lie in the matrix that the product sees; an MLS group is a plane.
-_GROUPED = frozenset({"bfp", "mxint", "mxfp", "vsq", "actnn"})
-
 
 @dataclass(frozen=True, eq=False)
 class BlockMap:
@@ -100,11 +97,11 @@ def store(x: Tensor, stored: Stored, operand: str, pictures: bool, generator: to
     if isinstance(stored, BlockMap):
         return quantize_blocks(matrix, stored.widths, stored.block, generator).reshape(x.shape)
     channel = (0 if operand == "weight" else 1) if pictures else (-2 if operand == "weight" else -1)
-    if stored.family == "mls":
+    if stored.granularity == "plane":
         planes = pictures and x.shape[-2:] != (1, 1)
         view, group = (x, tuple(x.shape[-2:])) if planes else (matrix, (1, matrix.shape[-1]))
         return quantize(view, replace(stored, group=group), generator, check=False).reshape(x.shape)
-    if stored.family in _GROUPED or stored.granularity == "group":
+    if stored.granularity == "group":
         channel = channel if matrix.ndim == x.ndim or pictures else -1
         return quantize(matrix, stored, generator, channel_axis=channel, check=False).reshape(x.shape)
     return quantize(x, stored, generator, channel_axis=channel, check=False)

@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from dse.errors import InputError
+from dse.precision.formats.floats import S2FP8_TOP
+from dse.precision.formats.groups import SHARED_EXPONENT
+from dse.precision.formats.integers import TERNARY_THRESHOLD
+from dse.precision.formats.model import FAMILIES, FloatArray
 from dse.precision.formats.properties import Format, dynamic_range, largest_code, parse_format
-from dse.precision.formats.quantize import S2FP8_TOP, SHARED_EXPONENT, TERNARY_THRESHOLD
 
 #: Rounds values on a grid of step 1.
 Rounder: TypeAlias = Callable[[Tensor], Tensor]
@@ -51,7 +55,8 @@ def quantize(
         return x
     if check and not torch.isfinite(x.abs().amax()):
         raise InputError("quantize", ["expected finite values, got NaN or infinity"])
-    return _QUANTIZERS[form.family](x, form, rounder(generator), axes, channel_axis)
+    quantizer = QUANTIZERS.get(form.family, _by_reference)
+    return quantizer(x, form, rounder(generator), axes, channel_axis)
 
 
 def quantize_blocks(x: Tensor, widths: Tensor, block: tuple[int, int], generator: torch.Generator | None) -> Tensor:
@@ -168,10 +173,15 @@ def _block(x: Tensor, form: Format, rounding: Rounder, axes: tuple[int, int], _c
 
 def _microscaled(x: Tensor, form: Format, rounding: Rounder, axes: tuple[int, int], _channel: int | None) -> Tensor:
     grouped, back = in_groups(x, form.group, axes)
-    emax = form.emax if form.family == "mxfp" else 0
-    scale = power_of_two((floor_log2(_largest(grouped)) - emax).clamp(*SHARED_EXPONENT), x.dtype)
-    if form.family == "mxfp":
-        return back(_as_float(grouped / scale, form, rounding) * scale)
+    scale = power_of_two((floor_log2(_largest(grouped)) - form.emax).clamp(*SHARED_EXPONENT), x.dtype)
+    return back(_as_float(grouped / scale, form, rounding) * scale)
+
+
+def _microscaled_integer(
+    x: Tensor, form: Format, rounding: Rounder, axes: tuple[int, int], _channel: int | None
+) -> Tensor:
+    grouped, back = in_groups(x, form.group, axes)
+    scale = power_of_two(floor_log2(_largest(grouped)).clamp(*SHARED_EXPONENT), x.dtype)
     step, top = scale * dynamic_range(form).smallest, float(largest_code(form))
     return back(rounding(grouped / step).clamp(-top, top) * step)
 
@@ -229,7 +239,7 @@ def _signs(x: Tensor, form: Format, _rounding: Rounder, _axes: tuple[int, int], 
     over = _other_axes(x, channel)
     magnitude = x.abs()
     mean = magnitude.mean(dim=over, keepdim=True) if over else magnitude
-    if form.family == "binary":
+    if form.element_bits == 1:
         return torch.where(x < 0.0, -mean, mean)
     kept = magnitude > TERNARY_THRESHOLD * mean
     if not over:
@@ -248,11 +258,25 @@ def _ranged(x: Tensor, form: Format, rounding: Rounder, axes: tuple[int, int], _
     return back(codes / _as_float(per_unit, bf16, torch.round) + _as_float(low, bf16, torch.round))
 
 
-_QUANTIZERS: dict[str, Callable[[Tensor, Format, Rounder, tuple[int, int], int | None], Tensor]] = {
+def _by_reference(x: Tensor, form: Format, rounding: Rounder, axes: tuple[int, int], channel: int | None) -> Tensor:
+    """The numpy quantizer of a family without an entry in :data:`QUANTIZERS`: slower, on the processor."""
+
+    def rounded(values: FloatArray) -> FloatArray:
+        return np.asarray(rounding(torch.from_numpy(np.ascontiguousarray(values))).numpy(), dtype=np.float64)
+
+    values = x.detach().cpu().numpy().astype(np.float64)
+    result = FAMILIES[form.family].quantizer(values, form, rounded, axes, channel)
+    return torch.from_numpy(np.ascontiguousarray(result)).to(x)
+
+
+Quantizer: TypeAlias = Callable[[Tensor, Format, Rounder, tuple[int, int], "int | None"], Tensor]
+
+#: By family; a family that is not here is rounded by its reference quantizer.
+QUANTIZERS: dict[str, Quantizer] = {
     "int": _integer,
     "fixed": _fixed,
     "bfp": _block,
-    "mxint": _microscaled,
+    "mxint": _microscaled_integer,
     "mxfp": _microscaled,
     "float": lambda x, form, rounding, _axes, _channel: _as_float(x, form, rounding),
     "mls": _multi_level,

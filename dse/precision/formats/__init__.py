@@ -1,20 +1,23 @@
 """Number formats: names, what an element costs to store and to multiply, its range, and reference quantizers."""
 
-from dse.precision.formats.model import Format
-from dse.precision.formats.names import format_problem, parse_format
+from dse.precision.formats.model import FAMILIES, DynamicRange, Family, Format, Spelling
+from dse.precision.formats.names import format_problem, parse_format, register
 from dse.precision.formats.properties import (
-    DynamicRange,
     accumulator_bits,
     dynamic_range,
     exponent_bits,
     largest_code,
     multiplier_bits,
+    significant_bits,
     stored_bits,
 )
 
 __all__ = [
+    "FAMILIES",
     "DynamicRange",
+    "Family",
     "Format",
+    "Spelling",
     "accumulator_bits",
     "dynamic_range",
     "exponent_bits",
@@ -22,5 +25,7 @@ __all__ = [
     "largest_code",
     "multiplier_bits",
     "parse_format",
+    "register",
+    "significant_bits",
     "stored_bits",
 ]

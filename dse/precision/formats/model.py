@@ -1,11 +1,24 @@
-"""The dataclass of a number format."""
+"""The records of a number format and of a family of formats, and the table of families that everybody reads.
+
+A family is one :class:`Family`: how its formats are written, what their elements are to a multiplier and an accumulator, how they
+are rounded, and which converter writes them. Nothing else in the program asks which family a format belongs to. The families that
+come with the program are in :mod:`~dse.precision.formats.integers`, :mod:`~dse.precision.formats.floats` and
+:mod:`~dse.precision.formats.blocks`; :func:`dse.precision.formats.names.register` adds one from outside.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeAlias
 
-#: Families whose multiplier is a floating-point one, beside the MX floats.
-FLOAT_FAMILIES = frozenset({"float", "s2fp8", "actnn"})
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray: TypeAlias = NDArray[np.float64]
+#: Rounds values on a grid of step 1.
+Rounder: TypeAlias = Callable[[FloatArray], FloatArray]
 
 
 @dataclass(frozen=True)
@@ -17,7 +30,7 @@ class Format:
     name
         Canonical name.
     family
-        ``int fixed bfp mxint mxfp float mls vsq s2fp8 binary ternary actnn``.
+        Name of its :class:`Family`: a key of :data:`FAMILIES`.
     element_bits
         Bits of one element as stored, with its sign, without scales.
     exponent_bits, mantissa_bits
@@ -31,7 +44,8 @@ class Format:
     group
         (rows, columns) that share a scale; (0, 0) for a scale whose group follows the tensor's shape, see ``granularity``.
     granularity
-        ``none`` (no scale), ``tensor``, ``channel`` or ``group``.
+        What shares a scale: ``none`` (no scale), ``tensor``, ``channel``, ``plane`` (of a filter or a feature map; ``group`` where
+        the tensor's shape is not known) or ``group``.
     scale_bits
         Side data of one group: scales, exponents, zero points.
     specials
@@ -60,12 +74,12 @@ class Format:
     @property
     def is_float(self) -> bool:
         """Whether the multiplier is a floating-point one (MX floats included)."""
-        return self.family in FLOAT_FAMILIES or self.family == "mxfp"
+        return FAMILIES[self.family].floating
 
     @property
     def stash_only(self) -> bool:
         """Whether the format only stores: it is unpacked before any arithmetic."""
-        return self.family == "actnn"
+        return FAMILIES[self.family].stash_only
 
     @property
     def group_elements(self) -> int:
@@ -85,3 +99,87 @@ class Format:
     @property
     def _bias(self) -> int:
         return (1 << (self.exponent_bits - 1)) - 1
+
+
+class DynamicRange(NamedTuple):
+    """Positive values of one element, in units of its scale (integers: of one step)."""
+
+    largest: float
+    smallest_normal: float
+    smallest: float
+
+
+#: Values on the grid of a format: (x, form, rounder, axes of a group's rows and columns, axis with a scale per index or None).
+Quantizer: TypeAlias = Callable[[FloatArray, Format, Rounder, tuple[int, int], "int | None"], FloatArray]
+
+
+class Spelling(NamedTuple):
+    """One way of writing formats of a family.
+
+    Attributes
+    ----------
+    pattern
+        Regular expression of what stands before a colon, lower case.
+    build
+        The format of a match and of what stands after the colon ("" for nothing); None where that is no format.
+    """
+
+    pattern: str
+    build: Callable[[re.Match[str], str], Format | None]
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family of number formats: everything that the program knows of it.
+
+    Attributes
+    ----------
+    name
+        Key in :data:`FAMILIES`.
+    spellings
+        How its formats are written.
+    known
+        What the error for an unknown name lists, such as ``bfp2 ... bfp16``.
+    near
+        Names that a slip of the pen is compared with.
+    quantizer
+        The reference quantizer, on float64; the torch one is in :mod:`dse.training.torch_quantize` where there is a faster one.
+    values
+        Largest, smallest normal and smallest positive element.
+    multiplier_bits
+        Width of the integer multiplier that an element needs, or of a float's significand with its hidden bit.
+    largest_code
+        Largest magnitude of the integer that a multiplier sees; of a float, its largest value in units of its smallest one, as an
+        exact integer: what an accumulator must hold follows from it.
+    significant_bits
+        Relative precision as bits of an integer of the same rounding error; what measured profiles of integers stand for.
+    floating
+        Whether every element carries an exponent of its own into the multiplier.
+    converter
+        What writes a tensor in the format: a key of :data:`dse.cost.side.CONVERTERS`, where it has its price.
+    ranges
+        Reductions over a tensor (largest magnitude, smallest value) that its scales need before it is converted.
+    unpacked
+        Name of the format that elements are unpacked to before arithmetic; "" if they are multiplied as they are.
+    stash_only
+        Whether the format only stores what is kept for the backward passes.
+    """
+
+    name: str
+    spellings: tuple[Spelling, ...]
+    known: tuple[str, ...]
+    quantizer: Quantizer = field(repr=False)
+    values: Callable[[Format], DynamicRange]
+    multiplier_bits: Callable[[Format], int]
+    largest_code: Callable[[Format], int]
+    significant_bits: Callable[[Format], int]
+    converter: str
+    near: tuple[str, ...] = ()
+    floating: bool = False
+    ranges: Callable[[Format], int] = lambda form: 0
+    unpacked: str = ""
+    stash_only: bool = False
+
+
+#: Families by name, in the order in which names are listed and tried.
+FAMILIES: dict[str, Family] = {}

@@ -6,33 +6,26 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 from dse.errors import InputError
-from dse.precision.formats.model import Format
-from dse.precision.formats.names import KNOWN, format_problem, parse_format
+from dse.precision.formats.model import FAMILIES, DynamicRange, Family, Format
+from dse.precision.formats.names import format_problem, parse_format
 
 __all__ = [
-    "KNOWN",
     "DynamicRange",
     "Format",
     "accumulator_bits",
     "dynamic_range",
     "exponent_bits",
+    "family_of",
     "format_problem",
     "largest_code",
     "multiplier_bits",
     "parse_format",
+    "significant_bits",
     "stored_bits",
+    "unpacked",
 ]
-
-
-class DynamicRange(NamedTuple):
-    """Positive values of one element, in units of its scale (integers: of one step)."""
-
-    largest: float
-    smallest_normal: float
-    smallest: float
 
 
 def stored_bits(form: Format, group_elements: float | None = None) -> float:
@@ -52,7 +45,7 @@ def stored_bits(form: Format, group_elements: float | None = None) -> float:
     """
     if form.granularity == "none":
         return float(form.element_bits)
-    follows_shape = form.granularity in ("tensor", "channel") or form.family == "mls"
+    follows_shape = form.granularity in ("tensor", "channel", "plane")
     elements: float = form.group_elements
     if follows_shape and group_elements is not None:
         elements = group_elements
@@ -69,18 +62,14 @@ def multiplier_bits(form: Format) -> int:
     >>> [multiplier_bits(parse_format(name)) for name in ("int8", "fp8_e4m3", "mls_e2m4", "bfp4")]
     [8, 4, 7, 4]
     """
-    if form.family in ("s2fp8", "actnn"):
-        return 24
-    if form.is_float:
-        return form.mantissa_bits + 1
-    if form.family == "mls":
-        return form.mantissa_bits + (1 << form.exponent_bits) - 1
-    return form.element_bits
+    form = unpacked(form)
+    return family_of(form).multiplier_bits(form)
 
 
 def exponent_bits(form: Format) -> int:
     """Exponent width that the arithmetic adds per product: of the element for floats, else 0."""
-    return 8 if form.family in ("s2fp8", "actnn") else form.exponent_bits if form.is_float else 0
+    form = unpacked(form)
+    return form.exponent_bits if form.is_float else 0
 
 
 def dynamic_range(form: Format) -> DynamicRange:
@@ -89,37 +78,35 @@ def dynamic_range(form: Format) -> DynamicRange:
     >>> dynamic_range(parse_format("fp8_e4m3"))
     DynamicRange(largest=448.0, smallest_normal=0.015625, smallest=0.001953125)
     """
-    if form.family == "s2fp8":
-        form = parse_format("fp8_e5m2")
-    if form.is_float and form.family != "actnn":
-        fraction = 2.0 - 2.0**-form.mantissa_bits
-        if form.specials == "nan":
-            fraction -= 2.0**-form.mantissa_bits
-        return DynamicRange(fraction * 2.0**form.emax, 2.0**form.emin, 2.0 ** (form.emin - form.mantissa_bits))
-    if form.family == "mls":
-        top = (2 ** (form.mantissa_bits + 1) - 1) << ((1 << form.exponent_bits) - 2)
-        return DynamicRange(float(top), float(1 << form.mantissa_bits), 1.0)
-    if form.family == "mxint":  # implied scale 2^-(b-2): the leading digit is the unit
-        unit = 2.0 ** -(form.element_bits - 2)
-        return DynamicRange(2.0 - unit, 1.0, unit)
-    if form.family == "fixed":
-        step = 2.0**-form.fraction_bits
-        return DynamicRange((2 ** (form.element_bits - 1) - 1) * step, step, step)
-    return DynamicRange(float(largest_code(form)), 1.0, 1.0)
+    return family_of(form).values(form)
 
 
 def largest_code(form: Format) -> int:
-    """Largest magnitude of the integer code that a multiplier sees.
+    """Largest magnitude of the integer code that a multiplier sees; of a float, its largest value in units of its smallest.
 
     A symmetric code leaves its most negative value unused; codes with a zero point and two's complement fixed point use it.
     """
-    if form.family in ("binary", "ternary"):
-        return 1
-    if form.family == "mls":
-        return int(dynamic_range(form).largest)
-    if form.family == "fixed" or (form.zero_point and form.signed):
-        return int(2 ** (form.element_bits - 1))
-    return int(2 ** (form.element_bits - 1) - 1) if form.signed else int(2**form.element_bits - 1)
+    return family_of(form).largest_code(form)
+
+
+def significant_bits(form: Format) -> int:
+    """Relative precision of an element, as the width of a signed integer that rounds no better.
+
+    >>> [significant_bits(parse_format(name)) for name in ("int8", "bf16", "mls_e2m4")]
+    [8, 8, 5]
+    """
+    return family_of(form).significant_bits(form)
+
+
+def family_of(form: Format) -> Family:
+    """The record of a format's family."""
+    return FAMILIES[form.family]
+
+
+def unpacked(form: Format) -> Format:
+    """The format that an element has when it is multiplied: its own, but for formats that only store."""
+    name = family_of(form).unpacked
+    return parse_format(name) if name else form
 
 
 def accumulator_bits(form_a: Format, form_b: Format, products: int, risk: float = 0.0) -> int:
@@ -156,13 +143,4 @@ def accumulator_bits(form_a: Format, form_b: Format, products: int, risk: float 
 
 def _largest_product(form_a: Format, form_b: Format) -> int:
     """Largest product in units of the smallest one, as an exact integer."""
-    result = 1
-    for form in (form_a, form_b):
-        if form.family in ("s2fp8", "actnn"):
-            form = parse_format("fp32")
-        if form.is_float:
-            significand = (1 << (form.mantissa_bits + 1)) - (2 if form.specials == "nan" else 1)
-            result *= significand << (form.emax - form.emin)
-        else:
-            result *= largest_code(form)
-    return result
+    return largest_code(unpacked(form_a)) * largest_code(unpacked(form_b))

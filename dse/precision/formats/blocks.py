@@ -1,0 +1,183 @@
+"""Families whose blocks of elements share a scale that is a power of two, or nearly: bfp, mxint, mxfp, mls.
+
+Sources: OCP Microscaling Formats (MX) 1.0, whose rule is shared scale 2^(floor(log2(max |x|)) - emax_elem), then elements rounded
+to nearest even and saturated; DYNASTY arXiv 2210.17047 (4x4 blocks, 8-bit exponent); MLS arXiv 2006.02804 (its structure, from
+the abstract; the text was not at hand, so the nine bits of a group scale, eight of exponent and one of mantissa, are an
+assumption).
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from dse.precision.formats.floats import as_float, float_code, float_values, named_float, significand_bits
+from dse.precision.formats.groups import (
+    SHARED_EXPONENT,
+    floor_log2,
+    group_text,
+    in_groups,
+    largest_of_group,
+    nonzero,
+    on_float_grid,
+    read_group,
+)
+from dse.precision.formats.integers import element_width, integer_code, integer_values
+from dse.precision.formats.model import DynamicRange, Family, FloatArray, Format, Rounder, Spelling
+
+_MX_FLOATS = ("mxfp8_e4m3", "mxfp8_e5m2", "mxfp6_e2m3", "mxfp6_e3m2", "mxfp4_e2m1")
+
+
+def _block(match: re.Match[str], option: str) -> Format | None:
+    bits, group = int(match[1]), read_group(option or "4x4")
+    if not 2 <= bits <= 24 or group is None:
+        return None
+    name = f"bfp{bits}" + (f":{group_text(group)}" if group != (4, 4) else "")
+    return Format(name, "bfp", bits, group=group, granularity="group", scale_bits=8)
+
+
+def quantize_block(
+    x: FloatArray, form: Format, rounder: Rounder, axes: tuple[int, int], _channel_axis: int | None
+) -> FloatArray:
+    """Block floating point: max |x| < 2^e, step 2^(e - b + 1)."""
+    grouped, back = in_groups(x, form.group, axes)
+    exponent = np.clip(floor_log2(largest_of_group(grouped)) + 1, *SHARED_EXPONENT)
+    step, top = np.ldexp(1.0, exponent - form.element_bits + 1), integer_code(form)
+    return back(np.clip(rounder(grouped / step), -top, top) * step)
+
+
+BFP = Family(
+    name="bfp",
+    spellings=(Spelling(r"bfp([0-9]{1,2})", _block),),
+    known=("bfp2 ... bfp16",),
+    near=tuple(f"bfp{bits}" for bits in range(2, 17)),
+    quantizer=quantize_block,
+    values=integer_values,
+    multiplier_bits=element_width,
+    largest_code=integer_code,
+    significant_bits=element_width,
+    converter="block",
+)
+
+
+def _mxint(match: re.Match[str], option: str) -> Format | None:
+    group = read_group(option or "32")
+    if group is None:
+        return None
+    return Format(match[0] + _mx_suffix(group), "mxint", 8, group=group, granularity="group", scale_bits=8)
+
+
+def _mxfp(match: re.Match[str], option: str) -> Format | None:
+    group = read_group(option or "32")
+    if group is None or match[0] not in _MX_FLOATS:
+        return None
+    element = named_float(match[0].removeprefix("mx"))
+    return Format(
+        match[0] + _mx_suffix(group), "mxfp", element.element_bits, element.exponent_bits, element.mantissa_bits,
+        group=group, granularity="group", scale_bits=8, specials=element.specials,
+    )  # fmt: skip
+
+
+def _mx_suffix(group: tuple[int, int]) -> str:
+    return f":{group_text(group)}" if group != (1, 32) else ""
+
+
+def _mxint_values(form: Format) -> DynamicRange:
+    unit = 2.0 ** -(form.element_bits - 2)  # implied scale 2^-(b-2): the leading digit is the unit
+    return DynamicRange(2.0 - unit, 1.0, unit)
+
+
+def quantize_mxint(
+    x: FloatArray, form: Format, rounder: Rounder, axes: tuple[int, int], _channel_axis: int | None
+) -> FloatArray:
+    """OCP MXINT8: E8M0 scale of the largest magnitude; the element has emax 0 and a step of 2^-6."""
+    grouped, back = in_groups(x, form.group, axes)
+    scale = np.ldexp(1.0, np.clip(floor_log2(largest_of_group(grouped)), *SHARED_EXPONENT))
+    step, top = scale * _mxint_values(form).smallest, integer_code(form)
+    return back(np.clip(rounder(grouped / step), -top, top) * step)
+
+
+def quantize_mxfp(
+    x: FloatArray, form: Format, rounder: Rounder, axes: tuple[int, int], _channel_axis: int | None
+) -> FloatArray:
+    """OCP MX floats: E8M0 scale from the largest magnitude, then elements."""
+    grouped, back = in_groups(x, form.group, axes)
+    scale = np.ldexp(1.0, np.clip(floor_log2(largest_of_group(grouped)) - form.emax, *SHARED_EXPONENT))
+    return back(as_float(grouped / scale, form, rounder) * scale)
+
+
+MXINT = Family(
+    name="mxint",
+    spellings=(Spelling("mxint8", _mxint),),
+    known=("mxint8",),
+    near=("mxint8",),
+    quantizer=quantize_mxint,
+    values=_mxint_values,
+    multiplier_bits=element_width,
+    largest_code=integer_code,
+    significant_bits=element_width,
+    converter="block",
+)
+MXFP = Family(
+    name="mxfp",
+    spellings=(Spelling(r"mxfp[468]_e[0-9]m[0-9]", _mxfp),),
+    known=_MX_FLOATS,
+    near=_MX_FLOATS,
+    quantizer=quantize_mxfp,
+    values=float_values,
+    multiplier_bits=significand_bits,
+    largest_code=float_code,
+    significant_bits=significand_bits,
+    floating=True,
+    converter="block",
+)
+
+
+def _mls(match: re.Match[str], option: str) -> Format | None:
+    exponent, mantissa, group = int(match[1]), int(match[2]), read_group(option or "3x3")
+    if not 1 <= exponent <= 4 or not 0 <= mantissa <= 8 or group is None:
+        return None
+    name = match[0] + (f":{group_text(group)}" if group != (3, 3) else "")
+    return Format(
+        name, "mls", 1 + exponent + mantissa, exponent, mantissa, group=group, granularity="plane", scale_bits=9
+    )
+
+
+def _mls_width(form: Format) -> int:
+    """w = M + 2^E - 1: the element as an integer (arXiv 2006.02804, derived)."""
+    return form.mantissa_bits + (1 << form.exponent_bits) - 1
+
+
+def _mls_code(form: Format) -> int:
+    return ((1 << (form.mantissa_bits + 1)) - 1) << ((1 << form.exponent_bits) - 2)
+
+
+def quantize_multi_level(
+    x: FloatArray, form: Format, rounder: Rounder, axes: tuple[int, int], _channel_axis: int | None
+) -> FloatArray:
+    """MLS: sign x tensor scale (max |x|) x group scale <8, 1>, rounded up, x unsigned <E, M> element in units of 2^-w."""
+    tensor_scale = float(nonzero(np.abs(x).max()))
+    grouped, back = in_groups(x / tensor_scale, form.group, axes)
+    mantissa, exponent = np.frexp(largest_of_group(grouped))
+    # <8, 1>: 1 or 1.5 times a power of two, the next one up, so that no element is above one
+    ceiling = np.where(mantissa <= 0.5, 0.5, np.where(mantissa <= 0.75, 0.75, 1.0))
+    group_scale = np.ldexp(ceiling, np.maximum(exponent, -255))
+    width = _mls_width(form)
+    units = np.ldexp(grouped / group_scale, width)
+    codes = on_float_grid(units, form.mantissa_bits, form.mantissa_bits, _mls_code(form), rounder)
+    return back(np.ldexp(codes, -width) * group_scale) * tensor_scale
+
+
+MLS = Family(
+    name="mls",
+    spellings=(Spelling(r"mls_e([0-9])m([0-9])", _mls),),
+    known=("mls_e2m1", "mls_e2m4"),
+    near=("mls_e2m1", "mls_e2m4"),
+    quantizer=quantize_multi_level,
+    values=lambda form: DynamicRange(float(_mls_code(form)), float(1 << form.mantissa_bits), 1.0),
+    multiplier_bits=_mls_width,
+    largest_code=_mls_code,
+    significant_bits=significand_bits,
+    converter="block",
+)

@@ -1,0 +1,140 @@
+"""Families of floats, an exponent in every element: float and s2fp8.
+
+Sources: OCP 8-bit Floating Point (OFP8) 1.0; OCP Microscaling Formats (MX) 1.0 for elements below eight bits; S2FP8, Cambier et
+al., ICLR 2020.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from dse.precision.formats.groups import on_float_grid
+from dse.precision.formats.model import DynamicRange, Family, FloatArray, Format, Rounder, Spelling
+
+#: S2FP8 (Cambier et al., ICLR 2020) stretches the largest magnitude to 2^15, the top binade of E5M2.
+S2FP8_TOP = 15.0
+
+#: (bits, exponent bits, explicit mantissa bits)
+_NAMED = {
+    "fp32": (32, 8, 23),
+    "tf32": (32, 8, 10),  # kept in a 32-bit word
+    "bf16": (16, 8, 7),
+    "fp16": (16, 5, 10),
+}
+_PATTERN = r"fp32|tf32|bf16|fp16|fp([0-9]{1,2})_e([0-9])m([0-9]{1,2})"
+
+
+def named_float(name: str) -> Format:
+    """The float of a name, such as ``fp8_e4m3``.
+
+    Raises
+    ------
+    ValueError
+        It is none.
+    """
+    match = re.fullmatch(_PATTERN, name)
+    form = _float(match, "") if match else None
+    if form is None:
+        raise ValueError(f"{name} is no float")
+    return form
+
+
+def _float(match: re.Match[str], option: str) -> Format | None:
+    if match[0] in _NAMED:
+        bits, exponent, mantissa = _NAMED[match[0]]
+    else:
+        bits, exponent, mantissa = int(match[1]), int(match[2]), int(match[3])
+        if bits != 1 + exponent + mantissa or not 1 <= exponent <= 8 or mantissa > 23:
+            return None
+    if option:
+        return None
+    # OFP8: E4M3 keeps only one NaN mantissa; the MX elements below eight bits have neither NaN nor infinity.
+    specials = "nan" if match[0] == "fp8_e4m3" else "none" if bits < 8 or exponent == 1 else "ieee"
+    return Format(match[0], "float", bits, exponent, mantissa, specials=specials)
+
+
+def float_values(form: Format) -> DynamicRange:
+    """Floats with subnormals."""
+    fraction = 2.0 - 2.0**-form.mantissa_bits
+    if form.specials == "nan":
+        fraction -= 2.0**-form.mantissa_bits
+    return DynamicRange(fraction * 2.0**form.emax, 2.0**form.emin, 2.0 ** (form.emin - form.mantissa_bits))
+
+
+def float_code(form: Format) -> int:
+    """Largest value in units of the smallest subnormal (Kulisch's fixed-point view of a float)."""
+    significand = (1 << (form.mantissa_bits + 1)) - (2 if form.specials == "nan" else 1)
+    return significand << (form.emax - form.emin)
+
+
+def significand_bits(form: Format) -> int:
+    """The explicit mantissa and the hidden bit."""
+    return form.mantissa_bits + 1
+
+
+def as_float(x: FloatArray, form: Format, rounder: Rounder) -> FloatArray:
+    """Values on the grid of a float, without any scale."""
+    return on_float_grid(x, form.mantissa_bits, form.emin, float_values(form).largest, rounder)
+
+
+FLOAT = Family(
+    name="float",
+    spellings=(Spelling(_PATTERN, _float),),
+    known=("fp32", "tf32", "bf16", "fp16", "fp8_e5m2", "fp8_e4m3"),
+    near=("fp32", "tf32", "bf16", "fp16", "fp8_e4m3", "fp8_e5m2", "fp4_e2m1"),
+    quantizer=lambda x, form, rounder, _axes, _channel: as_float(x, form, rounder),
+    values=float_values,
+    multiplier_bits=significand_bits,
+    largest_code=float_code,
+    significant_bits=significand_bits,
+    floating=True,
+    converter="float",
+)
+
+
+def quantize_shifted_and_squeezed(
+    x: FloatArray, _form: Format, rounder: Rounder, _axes: tuple[int, int], _channel_axis: int | None
+) -> FloatArray:
+    """S2FP8: E5M2 of 2^beta |x|^alpha, alpha = 15 / (m - mu), beta = -alpha mu; mu, m mean and maximum of log2 |x|."""
+    magnitude = np.abs(x)
+    logs = np.log2(magnitude[magnitude > 0.0])
+    if not logs.size:
+        return x
+    mean, top = float(logs.mean()), float(logs.max())
+    alpha = S2FP8_TOP / (top - mean) if top > mean else 1.0
+    squeezed = np.where(
+        magnitude > 0.0, np.exp2(alpha * (np.log2(np.where(magnitude > 0.0, magnitude, 1.0)) - mean)), 0.0
+    )
+    stored = as_float(squeezed, named_float("fp8_e5m2"), rounder)
+    logs_back = np.log2(np.where(stored > 0.0, stored, 1.0)) / alpha + mean
+    return np.asarray(np.where(stored > 0.0, np.copysign(np.exp2(logs_back), x), 0.0))
+
+
+#: Its power 1/alpha leaves every narrower grid, so that it is multiplied in FP32. The range is reduced twice: mean and largest of
+#: the logarithms.
+S2FP8 = Family(
+    name="s2fp8",
+    spellings=(
+        Spelling(
+            "s2fp8",
+            lambda _match, option: (
+                None
+                if option
+                else Format("s2fp8", "s2fp8", 8, 5, 2, granularity="tensor", scale_bits=64, specials="ieee")
+            ),
+        ),
+    ),
+    known=("s2fp8",),
+    near=("s2fp8",),
+    quantizer=quantize_shifted_and_squeezed,
+    values=float_values,
+    multiplier_bits=significand_bits,
+    largest_code=float_code,
+    significant_bits=significand_bits,
+    floating=True,
+    converter="scale",
+    ranges=lambda form: 2,
+    unpacked="fp32",
+)
