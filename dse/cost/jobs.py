@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dse.hardware.arrays import HardwareArrays
+from dse.hardware.elements import element_family
 from dse.hardware.model import Hardware, Memory, ProcessingElement
 from dse.hardware.pe import Mode, mac_energy_pj, multiplies, pe_mode, waiting_shares
 from dse.mapping.best.candidates import Options
@@ -328,7 +329,7 @@ def waiting(pe: ProcessingElement, jobs: Jobs, wanted: Ints, mode: Mode) -> Floa
     can always give them.
     """
     shares = jobs.shares[wanted]
-    if pe.family not in ("bit_serial", "bit_serial_2d") or shares.shape[1] == 1:
+    if not element_family(pe.family).waits or shares.shape[1] == 1:
         return shares
     run = jobs.run_elements[wanted]
     blocks = np.where(run > 0, -(-pe.block // np.maximum(run, 1)), 1)

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from dse.cost.side import FLEXIBLE_FAMILIES, convert_cell_pj
+from dse.cost.side import convert_cell_pj
 from dse.hardware.arrays import HardwareArrays
+from dse.hardware.elements import element_family
 from dse.hardware.model import Hardware
 from dse.hardware.side_costs import reconfiguration, vector_op_pj
 from dse.hardware.technology import energy_scale
@@ -75,7 +76,7 @@ def change_costs(network: Network, hardware: Hardware, arrays: HardwareArrays, s
         "quantize": convert * energy_scale(arrays.node_nm) * 1e-12,
     }
     cycles = (read + written) / arrays.bandwidth_bits_per_cycle[:, dram]
-    if hardware.pe.family in FLEXIBLE_FAMILIES:
+    if element_family(hardware.pe.family).reconfigures:
         sides = (arrays.axis_size[:, 0], arrays.axis_size[:, 1:].prod(axis=1))
         setup = reconfiguration(*sides, arrays.node_nm)
         energy["reconfigure"] = changes * setup.energy_pj * 1e-12

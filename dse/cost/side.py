@@ -29,6 +29,7 @@ import numpy.typing as npt
 
 from dse.hardware.arithmetic import int_add_pj
 from dse.hardware.arrays import HardwareArrays
+from dse.hardware.elements import element_family
 from dse.hardware.model import Hardware
 from dse.hardware.side_costs import (
     block_analytics_pj,
@@ -60,8 +61,6 @@ WIDE_BITS = 32
 RANDOM_BITS = 16
 #: Operands that are rounded stochastically: errors, as in DoReFa (arXiv 1606.06160) and LUQ (arXiv 2112.10769).
 STOCHASTIC = ("error",)
-#: Families of processing elements that run in more than one width mode.
-FLEXIBLE_FAMILIES = ("composable", "bit_serial", "bit_serial_2d", "bfp", "multi_mode")
 
 
 @dataclass(frozen=True)
@@ -179,7 +178,7 @@ def side_costs(
                 averages = map_updates * np.array([_average_bits(cells[l], int(count)) for l, _, count in kept])
                 read[i, at, passes] += averages
                 written[i, at, passes] += averages
-    if hardware.pe.family in FLEXIBLE_FAMILIES:
+    if element_family(hardware.pe.family).reconfigures:
         for l, layer in enumerate(layers):
             for pass_ in layer.passes if training else ("forward",):
                 if layer.has_macs:

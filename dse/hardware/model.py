@@ -15,7 +15,6 @@ from dse.errors import InputError, Problem
 from dse.yaml_input import suggest
 
 ROLES = ("weight", "activation", "accumulator")
-PE_FAMILIES = ("fixed", "composable", "bit_serial", "bit_serial_2d", "bfp", "mls", "float", "multi_mode")
 MEMORY_KINDS = ("register", "sram", "dram")
 #: Numbers of a memory that may vary.
 MEMORY_NUMBERS = (
@@ -69,7 +68,7 @@ class ProcessingElement:
     Attributes
     ----------
     family
-        One of :data:`PE_FAMILIES`; :mod:`dse.hardware.pe` has throughput, energy and area of each.
+        Name of a record of :mod:`dse.hardware.elements`, which has throughput, energy and area of each family.
     max_weight_bits, max_activation_bits, min_bits
         Widths of the multiplier in one step, and the smallest width that gains anything.
     accumulator_bits

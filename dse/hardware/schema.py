@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic_core import PydanticCustomError
 
+from dse.hardware.elements import FAMILIES
 from dse.hardware.model import MEMORY_NUMBERS, ROLES, TOP_NUMBERS
 from dse.hardware.prices import DRAM_PJ_PER_BIT, LARGEST_SRAM_BITS
 from dse.hardware.technology import LARGEST_NODE_NM, SMALLEST_NODE_NM
@@ -133,11 +135,30 @@ class ModeFile(Strict):
     macs_per_cycle: _Positive
 
 
+def _known_family(name: str) -> str:
+    if name not in FAMILIES:
+        expected = ", ".join(f"'{known}'" for known in FAMILIES)
+        raise PydanticCustomError("enum", "unknown family of elements", {"expected": expected})
+    return name
+
+
+#: Keys of ``pe`` that mean something for every family; the others are listed by :attr:`ElementFamily.keys`.
+ELEMENT_KEYS = (
+    "source",
+    "family",
+    "max_weight_bits",
+    "max_activation_bits",
+    "accumulator_bits",
+    "energy_pj_per_mac",
+    "area_um2",
+)
+
+
 class ElementFile(Strict):
     """The processing element; its widths are single values, because a table of designs shares one element."""
 
     source: Text
-    family: Literal["fixed", "composable", "bit_serial", "bit_serial_2d", "bfp", "mls", "float", "multi_mode"]
+    family: Annotated[str, AfterValidator(_known_family), Field(json_schema_extra={"enum": list(FAMILIES)})]
     max_weight_bits: Width = 8
     max_activation_bits: Width = 8
     min_bits: Width = 2
@@ -280,20 +301,20 @@ def _check_mapping(file: HardwareFile) -> list[tuple[Key, str]]:
 
 def _check_element(file: HardwareFile) -> list[tuple[Key, str]]:
     pe = file.pe
+    family = FAMILIES[pe.family]
     problems: list[tuple[Key, str]] = []
-    if (pe.family == "multi_mode") != bool(pe.modes):
-        problems.append((("pe", "modes"), "needed for multi_mode, and for no other family"))
-    if pe.family in ("float", "mls"):
-        for name in ("significand_bits", "exponent_bits"):
-            if getattr(pe, name) == 0:
-                problems.append((("pe", name), f"missing; a {pe.family} element needs it"))
+    for name in sorted(pe.model_fields_set - set(ELEMENT_KEYS) - set(family.keys)):
+        problems.append((("pe", name), f"unused: a {family.name} element has no such property; remove the key"))
+    for name in family.needed:
+        if not getattr(pe, name):
+            problems.append((("pe", name), f"missing; a {family.name} element needs it"))
     if pe.min_bits > min(pe.max_weight_bits, pe.max_activation_bits):
         problems.append((("pe", "min_bits"), f"expected at most the maximum widths, got {pe.min_bits}"))
-    if pe.family == "composable":
+    if family.powers_of_two:
         for name in ("max_weight_bits", "max_activation_bits", "min_bits"):
             value = getattr(pe, name)
             if value & (value - 1):
-                problems.append((("pe", name), f"expected a power of two for a composable element, got {value}"))
+                problems.append((("pe", name), f"expected a power of two for a {family.name} element, got {value}"))
     return problems
 
 

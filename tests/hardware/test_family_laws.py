@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dse.hardware import hardware_arrays, load_hardware
-from dse.hardware.model import PE_FAMILIES, ProcessingElement
+from dse.hardware.elements import FAMILIES
+from dse.hardware.model import ProcessingElement
 from dse.hardware.pe import mac_energy_pj, pe_area_mm2, pe_leakage_w, pe_mode
 from dse.shipped import shipped_folder
 
@@ -15,7 +16,7 @@ FLEXIBLE = ("composable", "bit_serial", "bit_serial_2d", "bfp", "multi_mode")
 
 
 @st.composite
-def elements(draw, families=PE_FAMILIES):
+def elements(draw, families=tuple(FAMILIES)):
     """Elements as the loader admits them."""
     family = draw(st.sampled_from(families))
     most = draw(st.sampled_from([4, 8, 16, 32]))

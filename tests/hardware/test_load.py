@@ -6,8 +6,8 @@ import pytest
 
 from dse.errors import InputError
 from dse.hardware import grid_size, hardware_arrays, load_hardware
+from dse.hardware.elements import FAMILIES
 from dse.hardware.load import hardware_from_document
-from dse.hardware.model import PE_FAMILIES
 from dse.shipped import shipped_names
 from dse.yaml_input import parse_yaml
 
@@ -115,7 +115,7 @@ def test_all_problems_at_once_with_lines():
             "1.0e+9",
         ),
         ("family: composable", "family: composable, max_weight_bits: 6", "pe.max_weight_bits", "power of two"),
-        ("family: composable", "family: multi_mode", "pe.modes", "needed for multi_mode"),
+        ("family: composable", "family: multi_mode", "pe.modes", "a multi_mode element needs it"),
         ("family: composable", "family: float", "pe.significand_bits", "float element needs it"),
         ("name: small", "name: small\nname: two", "name", "duplicate key"),
         ("[weight]", "[weight, weigth]", "memories.register.holds[1]", "expected one of"),
@@ -152,7 +152,7 @@ def test_shipped_files(name):
     assert 20 < len(hardware.description) < 160
     assert "\n" not in hardware.description
     assert all(len(source) > 15 for source in hardware.sources.values())
-    assert hardware.pe.family in PE_FAMILIES
+    assert hardware.pe.family in FAMILIES
     arrays = hardware_arrays(hardware)
     for prices in (arrays.read_pj_per_bit, arrays.write_pj_per_bit, arrays.bandwidth_bits_per_cycle):
         assert (prices > 0).all()

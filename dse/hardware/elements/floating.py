@@ -1,0 +1,70 @@
+"""Elements that multiply floating-point numbers, or add integers inside a group and floats between groups."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dse.hardware.arithmetic import extrapolated, float_add_pj, float_multiply_pj, int_add_pj, int_multiply_pj, shift_pj
+from dse.hardware.elements.family import ElementFamily, Extrapolated, Floats, Ints, Mode, never
+from dse.hardware.elements.parallel import one_mac_per_cycle
+from dse.hardware.model import ProcessingElement
+from dse.hardware.units_45nm import Law
+
+
+def float_energy(pe: ProcessingElement, w: Ints, a: Ints, mode: Mode, accumulator_bits: Floats) -> Floats:
+    """A multiplication of the significands and an addition as wide as the accumulator (Horowitz, ISSCC 2014)."""
+    bits = pe.significand_bits + pe.exponent_bits
+    product = float_multiply_pj(pe.significand_bits)
+    return np.asarray(product + float_add_pj(np.maximum(accumulator_bits, bits)) + 0.0 * mode.step_cycles)
+
+
+def mls_energy(pe: ProcessingElement, w: Ints, a: Ints, mode: Mode, accumulator_bits: Floats) -> Floats:
+    """MLS (Zhong et al., arXiv 2006.02804): an integer MAC with a shift by the element's exponent, a float addition per group."""
+    core = pe.significand_bits
+    reach = 2 * ((1 << pe.exponent_bits) - 1)
+    total = 2 * core + reach + np.ceil(np.log2(pe.block))
+    inside = int_multiply_pj(core, core) + int_add_pj(pe.exponent_bits) + shift_pj(total, reach) + int_add_pj(total)
+    return np.asarray(inside + float_add_pj(32) / pe.block + 0.0 * mode.step_cycles)
+
+
+def float_unit(pe: ProcessingElement, law: Law) -> float:
+    """The integer unit of the significand, with twice its full width for shifting and normalizing: an assumption."""
+    core = pe.significand_bits
+    return float(law.unit(core, core) + law.unit(0, 2 * (core + pe.exponent_bits)) - law.unit(0, 0))
+
+
+def _outside(pe: ProcessingElement) -> bool:
+    return not 2 <= pe.significand_bits <= 16
+
+
+def _float_range(pe: ProcessingElement) -> Extrapolated:
+    widest = max(pe.significand_bits + pe.exponent_bits, pe.accumulator_bits)
+    energy = extrapolated("float_multiply", pe.significand_bits) or extrapolated("float_add", widest)
+    return Extrapolated(energy, _outside(pe))
+
+
+FLOAT = ElementFamily(
+    name="float",
+    summary="floating-point multiply and add; narrower significands gain nothing",
+    source="operations of Horowitz, ISSCC 2014",
+    mode=one_mac_per_cycle,
+    energy_pj_45nm=float_energy,
+    unit=float_unit,
+    extrapolated=_float_range,
+    takes_floats=lambda pe: True,
+    takes_integers=False,
+    keys=("significand_bits", "exponent_bits"),
+    needed=("significand_bits", "exponent_bits"),
+)
+MLS = ElementFamily(
+    name="mls",
+    summary="integer multiply-accumulate inside a group, a floating-point addition per group of block elements",
+    source="MLS, Zhong et al., arXiv 2006.02804, TCAD 2022",
+    mode=one_mac_per_cycle,
+    energy_pj_45nm=mls_energy,
+    unit=float_unit,
+    extrapolated=lambda pe: Extrapolated(extrapolated("int_multiply", pe.significand_bits), _outside(pe)),
+    takes_floats=never,
+    keys=("block", "significand_bits", "exponent_bits"),
+    needed=("significand_bits", "exponent_bits"),
+)

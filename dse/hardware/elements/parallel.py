@@ -1,0 +1,166 @@
+"""Elements that take both operands at once: fixed, composable, block floating point, and multi-mode.
+
+Energies and areas rest on the synthesis rows of Bit Fusion (:mod:`dse.hardware.units_45nm`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dse.hardware.arithmetic import int_add_pj, shift_pj
+from dse.hardware.elements.family import (
+    ElementFamily,
+    Extrapolated,
+    Floats,
+    Ints,
+    Mode,
+    fits,
+    levels,
+    never,
+    parts,
+    power_of_two,
+    synthesized,
+)
+from dse.hardware.model import ProcessingElement
+from dse.hardware.units_45nm import ENERGY_PJ, Law
+
+
+def one_mac_per_cycle(pe: ProcessingElement, w: Ints, a: Ints) -> Mode:
+    """One MAC per step at every width up to the maximum."""
+    ones = np.ones(w.shape, np.int64)
+    return Mode(ones, ones.astype(np.float64), fits(pe, w, a))
+
+
+def composable_mode(pe: ProcessingElement, w: Ints, a: Ints) -> Mode:
+    """Bit Fusion's array of small multipliers that fuse (Sharma et al., ISCA 2018).
+
+    Lanes = floor(max_w / w2) floor(max_a / a2), w2 and a2 the next powers of two and at least ``min_bits``: 3 bits cost 4. Operands
+    up to twice the maximum take 2 or 4 steps.
+    """
+    w2, a2 = power_of_two(np.maximum(w, pe.min_bits)), power_of_two(np.maximum(a, pe.min_bits))
+    lanes = np.maximum(pe.max_weight_bits // w2, 1) * np.maximum(pe.max_activation_bits // a2, 1)
+    steps = parts(w, pe.max_weight_bits) * parts(a, pe.max_activation_bits)
+    return Mode(lanes, steps.astype(np.float64), fits(pe, w, a, 2))
+
+
+def bfp_mode(pe: ProcessingElement, w: Ints, a: Ints) -> Mode:
+    """Integer mantissas of any number of ``min_bits`` slices (FlexBlock, FAST): an element takes ``block`` pairs at a time.
+
+    The rate is (max_w max_a) / (w a) of its slices even where the widths are no powers of two.
+    """
+    slices = parts(w, pe.min_bits) * parts(a, pe.min_bits)
+    whole = parts(pe.max_weight_bits, pe.min_bits) * parts(pe.max_activation_bits, pe.min_bits)
+    steps = np.maximum(np.ceil(pe.block * slices / whole), 1.0)
+    return Mode(np.full(w.shape, pe.block, np.int64), steps, fits(pe, w, a, 2))
+
+
+def multi_mode_mode(pe: ProcessingElement, w: Ints, a: Ints) -> Mode:
+    """The fastest listed pair of widths that is wide enough for both operands."""
+    rate = np.zeros(w.shape)
+    for mode_w, mode_a, macs in pe.modes:
+        rate = np.maximum(rate, np.where((w <= mode_w) & (a <= mode_a), macs, 0.0))
+    lanes = np.maximum(np.ceil(rate), 1.0)
+    return Mode(lanes.astype(np.int64), lanes / np.where(rate > 0, rate, 1.0), rate > 0)
+
+
+def product_pj(pe: ProcessingElement) -> Floats:
+    """Energy per cycle of the synthesized unit of full width."""
+    return np.asarray(ENERGY_PJ.unit(pe.max_weight_bits, pe.max_activation_bits))
+
+
+def wide_sum_pj(pe: ProcessingElement, accumulator_bits: Floats) -> Floats:
+    """Adder bits beyond those of the product, which the synthesized unit contains."""
+    return int_add_pj(np.maximum(accumulator_bits - pe.max_weight_bits - pe.max_activation_bits, 0.0))
+
+
+def fixed_energy(pe: ProcessingElement, w: Ints, a: Ints, mode: Mode, accumulator_bits: Floats) -> Floats:
+    """The full unit, whatever the operands."""
+    return np.asarray(product_pj(pe) + wide_sum_pj(pe, accumulator_bits) + 0.0 * mode.step_cycles)
+
+
+def fused_energy(pe: ProcessingElement, w: Ints, a: Ints, mode: Mode, accumulator_bits: Floats) -> Floats:
+    """The fusing unit's energy per cycle, shared by the MACs of a cycle."""
+    steps = mode.step_cycles / mode.lanes
+    unit = product_pj(pe) * ENERGY_PJ.factor(levels(pe)) + wide_sum_pj(pe, accumulator_bits)
+    return np.asarray(unit * steps * _widest_rate(pe))
+
+
+def bfp_energy(pe: ProcessingElement, w: Ints, a: Ints, mode: Mode, accumulator_bits: Floats) -> Floats:
+    """The fusing unit, and per block an exponent addition, a shift and a sum."""
+    per_block = int_add_pj(8.0) + shift_pj(accumulator_bits, accumulator_bits) + int_add_pj(accumulator_bits)
+    return fused_energy(pe, w, a, mode, accumulator_bits) + per_block / pe.block
+
+
+def fixed_unit(pe: ProcessingElement, law: Law) -> float:
+    """The synthesized unit of full width."""
+    return float(law.unit(pe.max_weight_bits, pe.max_activation_bits))
+
+
+def fused_unit(pe: ProcessingElement, law: Law) -> float:
+    """The synthesized unit of full width with the factor of its levels of fusion."""
+    return float(law.unit(pe.max_weight_bits, pe.max_activation_bits) * law.factor(levels(pe)) * _widest_rate(pe))
+
+
+def _widest_rate(pe: ProcessingElement) -> float:
+    """MACs per cycle of a multi-mode element in its widest mode: it is as large as so many units of that width."""
+    return max(pe.modes, key=lambda mode: mode[0] * mode[1])[2] if pe.modes else 1.0
+
+
+def _fixed_range(pe: ProcessingElement) -> Extrapolated:
+    outside = not synthesized(pe)
+    return Extrapolated(outside, outside)
+
+
+def _fused_range(pe: ProcessingElement) -> Extrapolated:
+    outside = not synthesized(pe) or levels(pe) > 3
+    return Extrapolated(outside, outside)
+
+
+FIXED = ElementFamily(
+    name="fixed",
+    summary="one MAC per step at every width up to the maximum; nothing is gained below it, nothing wider is supported",
+    source="synthesized units of Bit Fusion, ISCA 2018",
+    mode=one_mac_per_cycle,
+    energy_pj_45nm=fixed_energy,
+    unit=fixed_unit,
+    extrapolated=_fixed_range,
+    takes_floats=never,
+)
+COMPOSABLE = ElementFamily(
+    name="composable",
+    summary="small multipliers that fuse: lanes = floor(max_w / w) floor(max_a / a) with widths rounded up to powers of two",
+    source="Bit Fusion, Sharma et al., ISCA 2018",
+    mode=composable_mode,
+    energy_pj_45nm=fused_energy,
+    unit=fused_unit,
+    extrapolated=_fused_range,
+    takes_floats=never,
+    reconfigures=True,
+    keys=("min_bits",),
+    powers_of_two=True,
+)
+BFP = ElementFamily(
+    name="bfp",
+    summary="block floating point: integer mantissas in slices of min_bits, an exponent addition, a shift and a sum per block",
+    source="FlexBlock, Noh et al., IEEE TC 2023; FAST, Zhang et al., HPCA 2022",
+    mode=bfp_mode,
+    energy_pj_45nm=bfp_energy,
+    unit=fused_unit,
+    extrapolated=_fused_range,
+    takes_floats=never,
+    reconfigures=True,
+    keys=("min_bits", "block"),
+)
+MULTI_MODE = ElementFamily(
+    name="multi_mode",
+    summary="a list of supported pairs of widths with their MACs per cycle; other widths use the fastest mode that is wide enough",
+    source="Brain-TTA, MX accelerators: see hwmodels/",
+    mode=multi_mode_mode,
+    energy_pj_45nm=fused_energy,
+    unit=fused_unit,
+    extrapolated=_fused_range,
+    takes_floats=lambda pe: pe.significand_bits > 0,
+    reconfigures=True,
+    keys=("modes", "significand_bits", "exponent_bits", "min_bits", "block"),
+    needed=("modes",),
+)
