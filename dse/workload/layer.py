@@ -17,6 +17,17 @@ MAC_KINDS = ("conv", "fc", "matmul")
 VECTOR_KINDS = (
     "norm", "layernorm", "activation", "pool", "resize", "add", "multiply", "softmax", "loss", "embedding",
 )  # fmt: skip
+#: What layers without MACs compute, by what their backward pass reads: the slope follows from the sign of the result, from the
+#: result, or only from the input (:mod:`dse.workload.vector`).
+FUNCTIONS_OF_SIGN = ("relu", "relu6", "leaky_relu", "hardtanh", "hardsigmoid", "clip")
+FUNCTIONS_OF_OUTPUT = ("sigmoid", "tanh", "exp", "elu", "softplus", "sqrt", "rsqrt", "reciprocal")
+FUNCTIONS_OF_INPUT = ("gelu", "silu", "hardswish", "mish", "erf", "log", "power", "prelu", "scale", "sine")
+#: Gates of recurrent layers: how many of them each value of the state has.
+GATES = {"lstm": 4, "gru": 3, "rnn": 1}
+FUNCTIONS = (
+    *FUNCTIONS_OF_SIGN, *FUNCTIONS_OF_OUTPUT, *FUNCTIONS_OF_INPUT, *GATES,
+    "abs", "select", "linear", "rope", "step", "max", "average",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -76,11 +87,15 @@ class Layer:
     repeats
         How often the nest runs one after the other for one sample, with the same weights (time steps of a recurrent layer).
     function
-        Of an ``activation``: what it computes, such as ``relu`` or ``gelu``, on which depends what its backward pass needs.
-        ``rope`` turns queries and keys; ``lstm``, ``gru`` and ``rnn`` are the gates of a recurrent layer with its states, where G
-        counts the gates' values. Empty: not known.
+        Of an ``activation``, a ``pool`` or a ``multiply``: what it computes, one of :data:`FUNCTIONS`, on which depends what its
+        backward pass needs. ``rope`` turns queries and keys; ``lstm``, ``gru`` and ``rnn`` are the gates of a recurrent layer with
+        its states, where G counts the gates' values. Empty: not known; taken as a ReLU, the largest of a window, a product.
     folded
         The third axis of a convolution over three; see :class:`Folded` and :func:`dse.workload.fold.with_axes`.
+    reads, reads_second
+        Names of the layers whose results it reads, an empty name for an input of the network; of a sum or product of two
+        tensors the first operand's and the second one's (several where they are joined channel by channel). A recurrent layer
+        reads the state of the time step before, which a later layer makes. Both empty: not said, taken as the layer before it.
     """
 
     name: str
@@ -107,6 +122,8 @@ class Layer:
     repeats: int = 1
     function: str = ""
     folded: Folded | None = None
+    reads: tuple[str, ...] = ()
+    reads_second: tuple[str, ...] = ()
 
     @property
     def has_macs(self) -> bool:
@@ -178,7 +195,9 @@ class Layer:
 
     @property
     def output_elements(self) -> int:
-        """Elements of the output activation per sample."""
+        """Elements of the output activation per sample; of gates, those of the state."""
+        if self.function in GATES:
+            return self.repeats * self.N * self.G * self.K * self.P * self.Q // GATES[self.function]
         if self.transposed:
             return self._unfolded(self.N * self.G * self.C) * self.input_hw[0] * self.input_hw[1]
         return self.repeats * self.N * self.G * self.K * self.P * self.Q

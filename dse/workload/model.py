@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from dse.workload.layer import DIMS, MAC_KINDS, PASSES, VECTOR_KINDS, Folded, Layer
+from dse.workload.layer import DIMS, FUNCTIONS, GATES, MAC_KINDS, PASSES, VECTOR_KINDS, Folded, Layer
 
-__all__ = ["DIMS", "MAC_KINDS", "OPTIMIZERS", "PASSES", "VECTOR_KINDS", "Folded", "Layer", "Network"]
+__all__ = [
+    "DIMS", "FUNCTIONS", "GATES", "MAC_KINDS", "OPTIMIZERS", "PASSES", "VECTOR_KINDS", "Folded", "Layer", "Network",
+]  # fmt: skip
 
 OPTIMIZERS = ("sgd", "momentum", "adam", "adamw")
 

@@ -58,6 +58,8 @@ class Builder:
         self.outputs: dict[str, Tensor] = {}
         #: (experts, experts per token) inside of a mixture.
         self.mixture: tuple[int, int] | None = None
+        #: Producers of tensors that are joined channel by channel.
+        self.joined: dict[str, tuple[str, ...]] = {}
         self.adapted: set[str] = set()
 
     def run(self) -> None:
@@ -89,7 +91,17 @@ class Builder:
             layer, faults = layer_of_entry(entry)
             for fault in faults:
                 self.problem(("nests", index, fault.key), fault.message)
-            self.add(layer, Tensor(layer.tie, 1, 1, 1), ("nests", index))
+            if layer.name in self.names:
+                self.problem(("nests", index), f"a layer named '{layer.name}' exists already")
+            # A recurrent layer reads the state of the time step before, which a later layer makes.
+            known = self.names if layer.repeats == 1 else {other.name for other in entries}
+            for key in ("reads", "reads_second"):
+                for number, name in enumerate(getattr(layer, key)):
+                    if name and name not in known:
+                        message = f"no earlier layer named '{name}'{suggest(name, known)}"
+                        self.problem(("nests", index, key, number), message)
+            self.names.add(layer.name)
+            self.layers.append((layer, layer.tie))
 
     def problem(self, path: Key, message: str) -> None:
         self.problems.append(self.document.problem(path, message))
@@ -167,12 +179,26 @@ class Builder:
             self.problem(path, f"missing 'name'; op {operation.op} needs one")
         return f"{prefix}{operation.name}"
 
-    def add(self, layer: Layer, reads: Tensor, path: Key) -> Layer:
+    def add(self, layer: Layer, reads: Tensor, path: Key, second: Tensor | None = None) -> Layer:
+        """Add a layer that reads a tensor, or two."""
         if layer.name in self.names:
             self.problem(path, f"a layer named '{layer.name}' exists already")
         self.names.add(layer.name)
+        layer = replace(
+            layer, reads=self.producers(reads), reads_second=() if second is None else self.producers(second)
+        )
         self.layers.append((layer, reads.producer))
         return layer
+
+    def producers(self, tensor: Tensor) -> tuple[str, ...]:
+        """Names of the layers that made a tensor; an empty one for an input of the network."""
+        return self.joined.get(tensor.producer, (tensor.producer,))
+
+    def join(self, *producers: str) -> str:
+        """The producer of tensors that stand side by side in one."""
+        name = "+".join(producers)
+        self.joined[name] = tuple(part for one in producers for part in self.joined.get(one, (one,)))
+        return name
 
     def _input(self, operation: Operation, tensor: Tensor, prefix: str, scope: Mapping[str, int], path: Key) -> Tensor:
         """A second input of the network."""
@@ -200,10 +226,10 @@ class Builder:
         path: Key,
         bias: bool = False,
         frozen: bool = False,
-        reads: Tensor | None = None,
+        second: Tensor | None = None,
         function: str = "",
     ) -> Layer:
-        """A layer without MACs over all elements of a tensor."""
+        """A layer without MACs over all elements of a tensor, or of two."""
         layer = Layer(
             name=name,
             kind=kind,
@@ -216,7 +242,7 @@ class Builder:
             passes=vector_passes(tensor),
             function=function,
         )
-        return self.add(layer, reads or tensor, path)
+        return self.add(layer, tensor, path, second)
 
     def frozen(self, operation: Operation) -> bool:
         """Whether a layer's own parameters are not trained."""
@@ -273,7 +299,7 @@ class Builder:
             return main
         kind = "add" if operation.op == "residual" else "multiply"
         both = replace(main, learns=main.learns or short.learns)
-        layer = self.vector(f"{prefix}{operation.name or kind}", kind, both, path)
+        layer = self.vector(f"{prefix}{operation.name or kind}", kind, both, path, second=short)
         return replace(both, producer=layer.name)
 
     def _concat(self, operation: Operation, tensor: Tensor, prefix: str, scope: Mapping[str, int], path: Key) -> Tensor:
@@ -288,7 +314,7 @@ class Builder:
             shapes = ", ".join(f"{end.H}x{end.W}" for end in ends)
             self.problem(path, f"branches of different size cannot be joined: {shapes}")
         return Tensor(
-            "+".join(end.producer for end in ends),
+            self.join(*(end.producer for end in ends)),
             sum(end.C for end in ends),
             ends[0].H,
             ends[0].W,

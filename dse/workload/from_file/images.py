@@ -103,6 +103,7 @@ def pool(
         S=rows,
         stride=(stride, stride),
         input_hw=(tensor.H, tensor.W),
+        function="max",
         passes=vector_passes(tensor),
     )
     builder.add(layer, tensor, path)
@@ -120,6 +121,7 @@ def global_pool(
         R=tensor.H,
         S=tensor.W,
         input_hw=(tensor.H, tensor.W),
+        function="average",
         passes=vector_passes(tensor),
     )
     builder.add(layer, tensor, path)

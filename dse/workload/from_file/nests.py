@@ -12,8 +12,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from dse.workload.model import DIMS, MAC_KINDS, PASSES, Folded, Layer, Network
-from dse.yaml_input import yaml_word
+from dse.workload.model import DIMS, FUNCTIONS, MAC_KINDS, PASSES, Folded, Layer, Network
+from dse.yaml_input import suggest, yaml_word
 
 Bound = Annotated[int, Field(ge=1, le=2**31)]
 Pair = Bound | Annotated[list[Bound], Field(min_length=2, max_length=2)]
@@ -63,6 +63,8 @@ class NestEntry(BaseModel):
     function: str = ""
     folded: FoldedEntry | None = None
     tie: str = ""
+    reads: list[str] = []
+    reads_second: list[str] = []
     passes: list[Literal["forward", "backward_data", "backward_weight"]] | None = None
 
 
@@ -99,8 +101,12 @@ def layer_of_entry(entry: NestEntry) -> tuple[Layer, list[Fault]]:
         faults.append(
             Fault("experts", f"expected an fc layer with at least G = {entry.G} experts, got {entry.experts}")
         )
-    if entry.function and entry.kind != "activation":
-        faults.append(Fault("function", f"only an activation computes a function, got a {entry.kind}"))
+    if entry.function and entry.kind not in ("activation", "pool", "multiply"):
+        faults.append(Fault("function", f"only an activation, a pool or a multiply has one, got a {entry.kind}"))
+    elif entry.function and entry.function not in FUNCTIONS:
+        faults.append(Fault("function", f"unknown function '{entry.function}'{suggest(entry.function, FUNCTIONS)}"))
+    if entry.reads_second and not entry.reads:
+        faults.append(Fault("reads_second", "goes with 'reads', which names the first operand"))
     folded = None if entry.folded is None else Folded(entry.folded.input, entry.folded.output, entry.folded.taps)
     if folded is not None and (entry.kind != "conv" or entry.N % folded.output or entry.C % folded.taps):
         faults.append(
@@ -118,7 +124,7 @@ def layer_of_entry(entry: NestEntry) -> tuple[Layer, list[Fault]]:
         stride=_pair(entry.stride), dilation=_pair(entry.dilation), input_hw=_pair(entry.input),
         bias=entry.bias, passes=ordered, tie=entry.tie, transposed=entry.transposed, frozen=entry.frozen,
         shared=entry.shared, cached=entry.cached, experts=entry.experts, repeats=entry.repeats,
-        function=entry.function, folded=folded,
+        function=entry.function, folded=folded, reads=tuple(entry.reads), reads_second=tuple(entry.reads_second),
     )  # fmt: skip
     return layer, faults
 
@@ -164,6 +170,8 @@ def _entry(layer: Layer) -> list[tuple[str, str]]:
         result.append(("folded", f"{{{sizes}}}"))
     if layer.tie:
         result.append(("tie", yaml_word(layer.tie)))
+    names = (("reads", layer.reads), ("reads_second", layer.reads_second))
+    result += [(key, f"[{', '.join(map(yaml_word, read))}]") for key, read in names if read]
     if layer.passes != usual_passes(layer.kind):
         result.append(("passes", f"[{', '.join(layer.passes)}]"))
     return result

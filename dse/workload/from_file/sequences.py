@@ -62,7 +62,8 @@ def projection(
     up = replace(down, name=f"{name}.lora_B", C=lora.rank, K=outputs, passes=PASSES)
     builder.add(up, middle, path)
     both = replace(made, learns=True)
-    return replace(both, producer=builder.vector(f"{name}.lora_add", "add", both, path).name)
+    added = replace(both, producer=up.name)
+    return replace(both, producer=builder.vector(f"{name}.lora_add", "add", both, path, second=added).name)
 
 
 def embedding(builder: Builder, operation: Operation, tensor: Tensor, prefix: str, scope: Scope, path: Key) -> Tensor:
@@ -79,7 +80,8 @@ def embedding(builder: Builder, operation: Operation, tensor: Tensor, prefix: st
         shared=operation.shared,
         passes=("forward",) if frozen else ("forward", "backward_data"),
     )
-    builder.add(layer, tensor, path)
+    # What it looks up are indices, an input of the network whatever flows here.
+    builder.add(layer, replace(tensor, producer=""), path)
     return Tensor(layer.name, width, tensor.pixels, 1, not frozen)
 
 
@@ -120,7 +122,8 @@ def attention(builder: Builder, operation: Operation, tensor: Tensor, prefix: st
         return tensor
     if operation.rope:
         turned = replace(query, C=(heads + pairs) * width, learns=query.learns or key.learns)
-        builder.vector(f"{name}.rope", "activation", turned, path, function="rope")
+        rope = builder.vector(f"{name}.rope", "activation", turned, path, second=key, function="rope")
+        query, key = replace(query, producer=rope.name), replace(key, producer=rope.name)
     rows, columns = tensor.pixels, past + other.pixels
     data, second = ("backward_data",), ("backward_weight",)
     scores = Layer(
@@ -133,7 +136,7 @@ def attention(builder: Builder, operation: Operation, tensor: Tensor, prefix: st
         cached=past > 0,
         passes=("forward", *data * query.learns, *second * key.learns),
     )
-    builder.add(scores, query, path)
+    builder.add(scores, query, path, key)
     learns = query.learns or key.learns
     soft = Layer(
         name=f"{name}.softmax",
@@ -155,7 +158,7 @@ def attention(builder: Builder, operation: Operation, tensor: Tensor, prefix: st
         cached=past > 0,
         passes=("forward", *data * learns, *second * value.learns),
     )
-    builder.add(context, Tensor(soft.name, heads, rows, columns), path)
+    builder.add(context, Tensor(soft.name, heads, rows, columns), path, value)
     joined = Tensor(context.name, heads * width, tensor.H, tensor.W, learns or value.learns)
     return projection(builder, operation, f"{name}.{operation.out or 'o_proj'}", joined, tensor.C, path)
 
@@ -172,7 +175,7 @@ def mixture(builder: Builder, operation: Operation, tensor: Tensor, prefix: str,
         builder.problem(path, "a mixture of experts inside of another one")
         return tensor
     router = projection(builder, operation, f"{name}.{operation.out or 'gate'}", tensor, experts, path)
-    builder.vector(f"{name}.softmax", "softmax", router, path)
+    shares = replace(router, producer=builder.vector(f"{name}.softmax", "softmax", router, path).name)
     sent = replace(tensor, H=tensor.pixels * active, W=1, learns=tensor.learns or router.learns)
     builder.mixture = (experts, active)
     made = builder.all(operation.main, sent, f"{name}.", scope, (*path, "main"))
@@ -180,7 +183,7 @@ def mixture(builder: Builder, operation: Operation, tensor: Tensor, prefix: str,
     if made.H != sent.H:
         builder.problem((*path, "main"), "experts must keep the number of tokens")
         return tensor
-    layer = builder.vector(f"{name}.add", "multiply", made, path)
+    layer = builder.vector(f"{name}.add", "multiply", made, path, second=shares)
     return replace(made, producer=layer.name, H=tensor.H, W=tensor.W)
 
 
@@ -207,9 +210,11 @@ def recurrent(builder: Builder, operation: Operation, tensor: Tensor, prefix: st
         builder.add(first, tensor, path)
         again = tuple(pass_ for pass_ in PASSES if pass_ in passes or (pass_ == "backward_data" and learns))
         step = replace(first, name=f"{own}.recurrent", N=1, C=hidden, repeats=tensor.pixels, passes=again)
-        builder.add(step, made, path)
-        builder.vector(f"{own}.gates", "activation", made, path, function=operation.op)
-        tensor = Tensor(step.name, hidden, tensor.H, tensor.W, learns)
+        # What the gates make of the sums of a time step is the state, which the next one reads.
+        state, sums = Tensor(f"{own}.gates", hidden, tensor.H, tensor.W, learns), replace(made, producer=step.name)
+        builder.add(step, state, path)
+        builder.vector(state.producer, "activation", made, path, second=sums, function=operation.op)
+        builder.outputs[step.name] = tensor = state
     return tensor
 
 
@@ -228,7 +233,10 @@ def add_tokens(builder: Builder, operation: Operation, tensor: Tensor, prefix: s
         passes=vector_passes(replace(learned, learns=not builder.frozen(operation))),
     )
     builder.add(layer, Tensor("", 1, 1, 1), path)
-    return replace(tensor, H=tensor.pixels + operation.count, W=1, learns=builder.learns(operation, tensor))
+    whole = builder.join(tensor.producer, layer.name)
+    return replace(
+        tensor, producer=whole, H=tensor.pixels + operation.count, W=1, learns=builder.learns(operation, tensor)
+    )
 
 
 def last_tokens(builder: Builder, operation: Operation, tensor: Tensor, prefix: str, scope: Scope, path: Key) -> Tensor:

@@ -43,12 +43,19 @@ class Flow:
         Tensors that depend on an input.
     errors
         Tensors whose error some parameter before them needs.
+    sources
+        Names of the layers that made a tensor; an empty name stands for an input of the model.
     """
 
     graph: OnnxGraph
     batch: int
     dynamic: set[str] = field(default_factory=set)
     errors: set[str] = field(default_factory=set)
+    sources: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def made_by(self, *tensors: str) -> tuple[str, ...]:
+        """Names of the layers that made tensors, each once."""
+        return tuple(dict.fromkeys(name for tensor in tensors for name in self.sources.get(tensor, ())))
 
     def shape(self, name: str) -> Shape:
         """Shape of a tensor.

@@ -103,6 +103,7 @@ def import_onnx(
     samples = _samples(graph)
     flow = Flow(graph, samples)
     flow.dynamic |= set(graph.inputs)
+    flow.sources |= dict.fromkeys(graph.inputs, ("",))
     layers, skipped = _walk(flow, names, source)
     layers = _tied(graph, layers)
     total = sum(layer.macs for layer, _ in layers)
@@ -168,12 +169,17 @@ def _walk(flow: Flow, names: Mapping[str, str], source: str) -> tuple[list[tuple
         flow.dynamic.update(name for name in node.output if name)
         biased = with_bias(flow, node, products)
         if biased is not None:
-            layers[:] = [(biased, maker) if layer.name == biased.name else (layer, maker) for layer, maker in layers]
+            layers[:] = [
+                (replace(layer, bias=True) if layer.name == biased.name else layer, maker) for layer, maker in layers
+            ]
+            flow.sources |= dict.fromkeys(node.output, (biased.name,))
             flow.errors.update(node.output)
             continue
         if node.op_type in SAME and node.input[0] in products and node.output:
             products[node.output[0]] = products[node.input[0]]
-        layers += [(layer, node) for layer in learned_tables(flow, node, initializers, tables, scores)]
+        learned = learned_tables(flow, node, initializers, tables, scores)
+        layers += [(layer, node) for layer in learned]
+        flow.sources |= {layer.name: (layer.name,) for layer in learned}
         name = names.get(node.output[0], node.name) if node.output else node.name
         made: list[Layer] = []
         missed = 0.0 if node.op_type in MOVING else float("nan")
@@ -202,8 +208,24 @@ def _walk(flow: Flow, names: Mapping[str, str], source: str) -> tuple[list[tuple
         trained = any(layer.parameters or layer.shared for layer in made) or node.op_type in LEARNED
         if trained or any(tensor in flow.errors for tensor in node.input):
             flow.errors.update(tensor for tensor in node.output if tensor)
+        made = _wired(flow, node, made)
+        makes = (made[-1].name,) if made else flow.made_by(*node.input)
+        flow.sources |= {tensor: makes for tensor in node.output if tensor}
         layers += [(layer, node) for layer in made]
     return layers, skipped
+
+
+def _wired(flow: Flow, node: Any, made: list[Layer]) -> list[Layer]:
+    """Layers of a node with the layers that they read: their own, or the operands of the node, then one another."""
+    operands = [names for tensor in node.input if (names := flow.made_by(tensor))]
+    result: list[Layer] = []
+    for layer in made:
+        if not layer.reads and (result or operands):
+            reads = (result[-1].name,) if result else operands.pop(0)
+            pair = layer.kind in ("matmul", "add", "multiply", "activation") and bool(operands)
+            layer = replace(layer, reads=reads, reads_second=operands.pop(0) if pair else ())
+        result.append(layer)
+    return result
 
 
 def _stand_in(onnx: Any, node: Any, known: Mapping[str, Shape]) -> tuple[list[Any], list[Any]] | None:

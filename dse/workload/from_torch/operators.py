@@ -41,6 +41,8 @@ _SUMS, _ELEMENTWISE = ("add", "add_", "sub"), ("mul", "mul_", "div")
 def forward(torch: Any, tape: Tape, operator: str, args: Sequence[Any], made: Any) -> None:
     """Record what an operator of the forward pass is."""
     outputs, inputs = leaves(torch, made), leaves(torch, args)
+    tape.latest = None
+    before = [source for tensor in inputs for source in tape.sources.get(storage(tensor), ())]
     if outputs and any(storage(tensor) in tape.learns for tensor in inputs):
         tape.learns.update(storage(tensor) for tensor in outputs)
     if operator in _NO_LAYER:
@@ -52,6 +54,8 @@ def forward(torch: Any, tape: Tape, operator: str, args: Sequence[Any], made: An
     else:
         _vector(tape, operator, args, outputs, [item for item in inputs if item.is_floating_point()])
         tape.derive(inputs, outputs)
+    sources = list(dict.fromkeys(before)) if tape.latest is None else [tape.latest]
+    tape.sources |= {storage(tensor): sources for tensor in outputs} if sources else {}
 
 
 def backward(tape: Tape, operator: str, args: Sequence[Any], made: Any, recomputing: bool) -> None:
@@ -139,6 +143,7 @@ def _vector(tape: Tape, operator: str, args: Sequence[Any], outputs: Sequence[An
     learns = storage(outputs[0]) in tape.learns
     if operator == "embedding":
         _table(tape, args[0], tape.per_sample(args[1].numel()))
+        tape.joins(tape.records[-1], args[1])
         return
     if operator in _NORMS:
         _norm(tape, _NORMS[operator], args, outputs[0], inputs, learns)
@@ -164,7 +169,24 @@ def _vector(tape: Tape, operator: str, args: Sequence[Any], outputs: Sequence[An
         kind = "add" if operator in _SUMS else "multiply"
     else:
         return
-    tape.add_vector(_sized(tape, kind, operator, args, outputs[0], inputs), learns)
+    layer = replace(_sized(tape, kind, operator, args, outputs[0], inputs), function=_function(operator, kind))
+    made_by = [item for item in inputs if tape.sources.get(storage(item))]
+    tape.add_vector(layer, learns, *made_by[: 2 if kind in ("add", "multiply") else 1])
+
+
+#: Functions by operator, as :data:`dse.workload.model.FUNCTIONS` calls them.
+_FUNCTIONS = {
+    "hardtanh": "hardtanh", "clamp_min": "relu", "clamp": "clip", "pow": "power", "_prelu_kernel": "prelu",
+    "max_pool2d_with_indices": "max", "amax": "max", "avg_pool2d": "average", "_adaptive_avg_pool2d": "average", "mean": "average",
+}  # fmt: skip
+
+
+def _function(operator: str, kind: str) -> str:
+    """What an operator computes, as far as its backward pass depends on it."""
+    if kind == "activation" or kind == "pool":
+        name = operator.removesuffix("_")
+        return _FUNCTIONS.get(name, name)
+    return ""
 
 
 def _bias(tape: Tape, inputs: Sequence[Any]) -> bool:
@@ -176,6 +198,7 @@ def _bias(tape: Tape, inputs: Sequence[Any]) -> bool:
     if vector.shape[0] != product.layer.K:
         return False
     product.layer = replace(product.layer, bias=True)
+    tape.latest = product
     return True
 
 
@@ -193,6 +216,7 @@ def _table(tape: Tape, table: Any, rows: int | None) -> None:
     )  # fmt: skip
     passes = {"forward", *["backward_data"] * trained}
     tape.records.append(Record(layer, read=0, weight=storage(table), passes=passes))
+    tape.sources[storage(table)] = [tape.records[-1]]
 
 
 def _norm(tape: Tape, kind: str, args: Sequence[Any], made: Any, inputs: Sequence[Any], learns: bool) -> None:
@@ -213,7 +237,7 @@ def _norm(tape: Tape, kind: str, args: Sequence[Any], made: Any, inputs: Sequenc
         bias=kind == "layernorm" and len(weights) > 1, shared=not owned,
         frozen=bool(weights) and storage(weights[0]) not in tape.trained,
     )  # fmt: skip
-    tape.add_vector(layer, learns)
+    tape.add_vector(layer, learns, inputs[0])
 
 
 def _sized(tape: Tape, kind: str, operator: str, args: Sequence[Any], made: Any, inputs: Sequence[Any]) -> Layer:

@@ -37,9 +37,12 @@ class Run:
     again: bool = False
 
 
-@dataclass
+@dataclass(eq=False)
 class Record:
-    """A layer with its runs; a layer without MACs has its passes instead."""
+    """A layer with its runs; a layer without MACs has its passes instead.
+
+    ``reads`` and ``reads_second`` are the records that made its operands, None for an input of the model.
+    """
 
     layer: Layer
     module: str = ""
@@ -47,6 +50,8 @@ class Record:
     weight: int = 0
     runs: list[Run] = field(default_factory=list)
     passes: set[str] = field(default_factory=lambda: {"forward"})
+    reads: list[Record | None] = field(default_factory=list)
+    reads_second: list[Record | None] = field(default_factory=list)
 
 
 @dataclass
@@ -75,6 +80,10 @@ class Tape:
         Runs by the storage of an operand.
     modules
         (path, module) of those that run, the innermost last.
+    sources
+        By storage, the records that made it; None for an input of the model.
+    latest
+        The record of the operator that runs, None while it has none.
     held
         All tensors: storages are told apart by address, so none may be freed while the model runs.
     forward
@@ -94,6 +103,8 @@ class Tape:
     runs: dict[int, list[Run]] = field(default_factory=dict)
     names: dict[str, int] = field(default_factory=dict)
     modules: list[tuple[str, Any]] = field(default_factory=list)
+    sources: dict[int, list[Record | None]] = field(default_factory=dict)
+    latest: Record | None = None
     held: list[Any] = field(default_factory=list)
     forward: bool = True
     recomputes: bool = False
@@ -165,10 +176,12 @@ class Tape:
                 # Without data torch takes it apart; with data, inputs of all time steps are multiplied at once.
                 record.layer = replace(record.layer, N=record.layer.N + layer.N)
                 record.runs.append(run)
+                self.joins(record, read)
                 return
             if same == layer:
                 record.layer = replace(record.layer, repeats=record.layer.repeats + 1)
                 record.runs.append(run)
+                self.joins(record, read)
                 return
         name = layer.name
         if learned:
@@ -178,8 +191,17 @@ class Tape:
         record = Record(replace(layer, name=name), read=storage(read), weight=place, runs=[run])
         self.records.append(record)
         self.made[storage(made)] = record
+        self.joins(record, read, None if learned else weight)
 
-    def add_vector(self, layer: Layer, learns: bool) -> None:
+    def joins(self, record: Record, first: Any, second: Any = None) -> None:
+        """Note the records that made the operands of the operator that runs, which belongs to a record."""
+        self.latest = record
+        for place, tensor in ((record.reads, first), (record.reads_second, second)):
+            for source in self.sources.get(storage(tensor), ()) if tensor is not None else ():
+                if source not in place and source is not record:
+                    place.append(source)
+
+    def add_vector(self, layer: Layer, learns: bool, first: Any = None, second: Any = None) -> None:
         """Record a layer without MACs; those of a recurrent module run in every time step."""
         passes = {"forward", *["backward_data"] * learns}
         path = self.modules[-1][0] if self.modules else ""
@@ -187,8 +209,10 @@ class Tape:
             for record in self.records:
                 if record.module == path and replace(record.layer, name=layer.name, repeats=1) == layer:
                     record.layer = replace(record.layer, repeats=record.layer.repeats + 1)
+                    self.joins(record, first, second)
                     return
         self.records.append(Record(replace(layer, name=self.own_name(layer.name)), module=path, passes=passes))
+        self.joins(self.records[-1], first, second)
 
     def in_recurrent(self) -> bool:
         """Whether a module runs that repeats itself in every time step."""

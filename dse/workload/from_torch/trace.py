@@ -14,7 +14,7 @@ from typing import Any
 
 from dse.errors import InputError
 from dse.workload.from_torch.operators import backward, forward
-from dse.workload.from_torch.tape import Tape, leaves, storage
+from dse.workload.from_torch.tape import Record, Tape, leaves, storage
 from dse.workload.model import PASSES, Layer, Network
 
 
@@ -118,7 +118,9 @@ def _tape(model: Any, state: Mapping[str, Any], samples: int, tensors: Sequence[
         names[storage(tensor)] = (*names.get(storage(tensor), ()), key)
     sizes = {storage(tensor): (storage(tensor), int(tensor.numel())) for tensor in state.values()}
     trained = {storage(tensor) for tensor in state.values() if tensor.requires_grad}
-    return Tape(samples, names, sizes, trained, learns=set(trained), held=[*state.values(), *tensors])
+    sources: dict[int, list[Record | None]] = {storage(tensor): [None] for tensor in tensors}
+    held = [*state.values(), *tensors]
+    return Tape(samples, names, sizes, trained, learns=set(trained), sources=sources, held=held)
 
 
 def _samples(
@@ -204,5 +206,9 @@ def _layers(tape: Tape, training: bool) -> tuple[Layer, ...]:
         layer = replace(record.layer, passes=passes)
         if layer.has_macs and readers[record.read] > 1:
             layer = replace(layer, tie=f"input of {first.setdefault(record.read, layer.name)}")
-        result.append(layer)
+        reads, second = (
+            tuple(dict.fromkeys("" if source is None else source.layer.name for source in sources))
+            for sources in (record.reads, record.reads_second)
+        )
+        result.append(replace(layer, reads=reads or second, reads_second=second if reads else ()))
     return tuple(result)

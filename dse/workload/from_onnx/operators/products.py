@@ -169,9 +169,12 @@ def recurrent(flow: Flow, node: Any, name: str) -> list[Layer]:
         Layer(name=f"{name}.input", kind="fc", N=samples * steps, K=directions * gates, C=read[2], bias=bias, passes=passes),
         Layer(
             name=f"{name}.recurrent", kind="fc", N=samples, G=directions, K=gates, C=hidden, bias=bias, repeats=steps,
-            passes=("forward", "backward_data", *weight),
+            passes=("forward", "backward_data", *weight), reads=(f"{name}.gates",),
         ),
-        Layer(name=f"{name}.gates", kind="activation", G=directions * gates, P=samples * steps, input_hw=(samples * steps, 1)),
+        Layer(
+            name=f"{name}.gates", kind="activation", G=directions * gates, P=samples * steps, input_hw=(samples * steps, 1),
+            function=node.op_type.lower(), reads=(f"{name}.input",), reads_second=(f"{name}.recurrent",),
+        ),
     ]  # fmt: skip
 
 
@@ -208,8 +211,17 @@ def attention_layers(
     context = ("forward", *both * (q or k), *("backward_weight",) * v)
     soft = ("forward", *both * (q or k))
     groups = samples * pairs
+    if learned:
+        queries = keys = values = (f"{name}.in_proj",)
+    else:
+        queries, keys, values = (flow.made_by(*node.input[place : place + 1]) for place in range(3))
+    # One tensor may hold queries, keys and values.
+    keys, values = keys or queries, values or keys or queries
     return [
-        Layer(name=f"{name}.scores", kind="matmul", N=runs, G=groups, K=columns, C=inner, passes=scores, cached=cached),
+        Layer(
+            name=f"{name}.scores", kind="matmul", N=runs, G=groups, K=columns, C=inner, passes=scores, cached=cached,
+            reads=queries, reads_second=keys,
+        ),
         Layer(
             name=f"{name}.softmax",
             kind="softmax",
@@ -218,11 +230,13 @@ def attention_layers(
             Q=columns,
             input_hw=(rows, columns),
             passes=soft,
+            reads=(f"{name}.scores",),
         ),
         Layer(
-            name=f"{name}.context", kind="matmul", N=runs, G=groups, K=width, C=columns, passes=context, cached=cached
+            name=f"{name}.context", kind="matmul", N=runs, G=groups, K=width, C=columns, passes=context, cached=cached,
+            reads=(f"{name}.softmax",), reads_second=values,
         ),
-    ]
+    ]  # fmt: skip
 
 
 def _linear(
