@@ -211,10 +211,8 @@ def attention_layers(
     context = ("forward", *both * (q or k), *("backward_weight",) * v)
     soft = ("forward", *both * (q or k))
     groups = samples * pairs
-    if learned:
-        queries = keys = values = (f"{name}.in_proj",)
-    else:
-        queries, keys, values = (flow.made_by(*node.input[place : place + 1]) for place in range(3))
+    names = [f"{name}.in_proj"] if learned else []
+    queries, keys, values = (tuple(names) or flow.made_by(*node.input[place : place + 1]) for place in range(3))
     # One tensor may hold queries, keys and values.
     keys, values = keys or queries, values or keys or queries
     return [
