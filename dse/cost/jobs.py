@@ -21,11 +21,13 @@ import numpy.typing as npt
 
 from dse.hardware.arrays import HardwareArrays
 from dse.hardware.elements import element_family
-from dse.hardware.model import Hardware, Memory, ProcessingElement
-from dse.hardware.pe import Mode, mac_energy_pj, multiplies, pe_mode, waiting_shares
+from dse.hardware.model import ARITHMETIC, Hardware, Memory, ProcessingElement
+from dse.hardware.pe import Mode, mac_energy_pj, pe_mode, waiting_shares
+from dse.hardware.takes import element_in_words, multiplies, operands_in_words
 from dse.mapping.best.candidates import Options
 from dse.mapping.best.engine import Points, Scores, Table, build_table, score
 from dse.mapping.nest import ROLES, ArrayShape, Axis, Nest, Storage
+from dse.precision.formats.properties import Format, arithmetic, element_exponent_bits, multiplier_bits, parse_format
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -37,6 +39,11 @@ LEAK_COMPONENT = "leakage"
 #: Tile vectors per direction (N P Q, K, C R S) and spatial unrollings that the mapper enumerates per nest.
 MAX_TILES = (8, 5, 6)
 MAX_UNROLLINGS = 1
+#: Formats that a message names where an element takes them, widest first.
+_EXAMPLES = (
+    *("int16", "int8", "int4", "int2", "mxint8", "fp32", "tf32", "fp16", "bf16", "fp8_e4m3", "fp8_e5m2"),
+    *("mxfp8_e4m3", "mxfp4_e2m1", "mls_e2m4", "mls_e2m1"),
+)
 
 
 @dataclass(frozen=True)
@@ -54,8 +61,8 @@ class Jobs:
         block-wise tensor the mean over its blocks, with their map.
     multiplier_bits
         (U, Q, 2) integer widths that the multiplier sees in the two roles.
-    floating
-        (U, Q) whether the formats are floating point, element by element.
+    arithmetic, exponent_bits
+        (U, Q, 2) place of what multiplies the elements in :data:`dse.hardware.model.ARITHMETIC`, and the exponent that they carry.
     shares
         (U, Q) share of the MACs that run at each pair; rows sum to 1.
     run_elements
@@ -66,7 +73,8 @@ class Jobs:
     nest: Ints
     stored_bits: Floats
     multiplier_bits: Ints
-    floating: npt.NDArray[np.bool_]
+    arithmetic: Ints
+    exponent_bits: Ints
     shares: Floats
     run_elements: Ints
 
@@ -217,18 +225,31 @@ def narrowest(hardware: Hardware, memory: Memory) -> float:
 def _unsupported(hardware: Hardware, jobs: Jobs) -> npt.NDArray[np.bool_]:
     """(U, Q) pairs of widths that a job needs and the processing element lacks."""
     mode = pe_mode(hardware.pe, jobs.multiplier_bits[..., 0], jobs.multiplier_bits[..., 1])
-    return np.asarray((jobs.shares > 0) & ~(mode.supported & multiplies(hardware.pe, jobs.floating)))
+    takes = multiplies(hardware.pe, jobs.multiplier_bits, jobs.arithmetic, jobs.exponent_bits)
+    return np.asarray((jobs.shares > 0) & ~(mode.supported & takes))
 
 
 def unusable(hardware: Hardware, jobs: Jobs, wanted: Ints) -> str:
-    """Which widths of some jobs the processing element does not multiply, one sentence; "" if it multiplies all."""
+    """Which operands of some jobs the processing element does not multiply, one sentence; "" if it multiplies all."""
     wrong = _unsupported(hardware, jobs)[wanted]
     if not wrong.any():
         return ""
     u, q = np.argwhere(wrong)[0]
-    w, a = jobs.multiplier_bits[wanted[u], q]
-    kind = "floating-point significands" if jobs.floating[wanted[u], q] else "integers"
-    return f"processing element: {hardware.pe.family} of {hardware.name} does not multiply {kind} of {w} and {a} bits"
+    job = wanted[u]
+    asked = operands_in_words(jobs.multiplier_bits[job, q], jobs.arithmetic[job, q], jobs.exponent_bits[job, q])
+    takes = ", ".join(name for name in _EXAMPLES if takes_format(hardware.pe, parse_format(name)))
+    return (
+        f"processing element: {hardware.name} does not multiply {asked}; its {hardware.pe.family} elements multiply "
+        f"{element_in_words(hardware.pe)}" + (f" (such as {takes})" if takes else "")
+    )
+
+
+def takes_format(pe: ProcessingElement, form: Format) -> bool:
+    """Whether an element multiplies two operands of a format."""
+    bits = multiplier_bits(form)
+    kind = ARITHMETIC.index(arithmetic(form))
+    each = (np.full(2, bits), np.full(2, kind), np.full(2, element_exponent_bits(form)))
+    return bool(pe_mode(pe, bits, bits).supported & multiplies(pe, *each))
 
 
 @dataclass(frozen=True)

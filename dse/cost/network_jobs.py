@@ -17,14 +17,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from dse.cost.jobs import Jobs
+from dse.hardware.model import ARITHMETIC
 from dse.mapping.nest import Nest
-from dse.precision.formats.properties import multiplier_bits
+from dse.precision.formats.properties import Format, arithmetic, element_exponent_bits, multiplier_bits
 from dse.precision.plans.cells import OPERANDS, Cell, Histogram, formats_of
 from dse.precision.plans.plan import Plan
 from dse.workload.model import PASSES, Layer, Network
@@ -48,12 +50,19 @@ ROLES_OF_MATMUL = {
 }
 
 
-class Pair(NamedTuple):
-    """Widths that meet in a MAC: of the weight role, of the activation role, whether they are floats; and their share."""
+class Seen(NamedTuple):
+    """What a multiplier sees of an operand: its width, the place of its arithmetic in ``ARITHMETIC``, its own exponent's width."""
 
-    weight_bits: int
-    activation_bits: int
-    floating: bool
+    bits: int
+    arithmetic: int
+    exponent_bits: int
+
+
+class Pair(NamedTuple):
+    """Operands that meet in a MAC, in the weight role and in the activation role, and their share of the MACs."""
+
+    weight: Seen
+    activation: Seen
     share: float
 
 
@@ -118,8 +127,8 @@ def network_jobs(network: Network, plans: Sequence[Plan], mode: str = "training"
     mixed = {i: _pairs_of_plan(plan, layers, at) for i, plan in enumerate(plans) if plan.is_blockwise}
     most = max((len(pairs) for table in mixed.values() for pairs in table.values()), default=1)
     stored = np.zeros((*shape, 3))
-    multiplier = np.zeros((*shape, most, 2), np.int64)
-    floating = np.zeros((*shape, most), bool)
+    # Of each pair and operand the places of Seen: width, arithmetic, exponent.
+    sight = np.zeros((*shape, most, 2, len(Seen._fields)), np.int64)
     shares = np.zeros((*shape, most))
     run = np.zeros(shape, np.int64)
     for i, plan in enumerate(plans):
@@ -129,37 +138,36 @@ def network_jobs(network: Network, plans: Sequence[Plan], mode: str = "training"
             for (l, p), pairs in mixed[i].items():
                 # Empty places repeat the first pair at share 0.
                 filled = pairs + [pairs[0]._replace(share=0.0)] * (most - len(pairs))
-                multiplier[i, l, p] = [(pair.weight_bits, pair.activation_bits) for pair in filled]
-                floating[i, l, p] = [pair.floating for pair in filled]
+                sight[i, l, p] = [(pair.weight, pair.activation) for pair in filled]
                 shares[i, l, p] = [pair.share for pair in filled]
                 run[i, l, p] = _run_elements(plan, at[l], roles_of(layers[l], PASSES[p]))
         else:
             seen = [_seen(operand) for operand in OPERANDS]
-            widths = np.array([plan.multiplier_bits(operand)[at] for operand in seen])
-            floats = np.array([[_is_float(plan.cells(operand)[row]) for row in at] for operand in seen])
-            both = (roles[..., :2], np.arange(len(layers))[:, None, None])
-            multiplier[i] = widths[both][..., None, :]
-            floating[i] = floats[both].any(axis=-1)[..., None]
+            cells = [plan.cells(operand) for operand in seen]
+            each = np.array([[_seen_of_cell(row[place]) for place in at] for row in cells])
+            sight[i] = each[roles[..., :2], np.arange(len(layers))[:, None, None]][..., None, :, :]
             shares[i, ..., 0] = 1.0
     runs = np.broadcast_to(nest >= 0, shape)
     index = np.broadcast_to(nest, shape)[runs]
-    flat = (multiplier[runs].reshape(len(index), -1), floating[runs], shares[runs], run[runs])
+    flat = (sight[runs].reshape(len(index), -1), shares[runs], run[runs])
     rows = np.column_stack([index, stored[runs], *flat])
     distinct, inverse = np.unique(rows, axis=0, return_inverse=True)
     job = np.full(shape, -1, np.int64)
     job[runs] = inverse.reshape(-1)
-    cut = np.cumsum([1, 3, 2 * most, most, most])
-    nest_column, bits_columns, width_columns, float_columns, share_columns, run_column = np.split(distinct, cut, axis=1)
+    cut = np.cumsum([1, 3, sight[0, 0, 0].size, most])
+    nest_column, bits_columns, sight_columns, share_columns, run_column = np.split(distinct, cut, axis=1)
+    found = sight_columns.astype(np.int64).reshape(-1, most, 2, len(Seen._fields))
     jobs = Jobs(
         tuple(nests),
         nest_column[:, 0].astype(np.int64),
         bits_columns.copy(),
-        width_columns.astype(np.int64).reshape(-1, most, 2),
-        float_columns > 0,
+        found[..., 0],
+        found[..., 1],
+        found[..., 2],
         share_columns.copy(),
         run_column[:, 0].astype(np.int64),
     )
-    product = (shares * multiplier[..., 0] * multiplier[..., 1]).sum(axis=-1)
+    product = (shares * sight[..., 0, 0] * sight[..., 1, 0]).sum(axis=-1)
     return NetworkJobs(jobs, job, np.where(runs, macs * product, 0.0), macs)
 
 
@@ -173,10 +181,9 @@ def _pairs_of_plan(plan: Plan, layers: Sequence[Layer], at: Sequence[int]) -> di
             if (first, second) not in known:
                 known[first, second] = plan.pairs(first, second)
             pairs = known[first, second]
-            merged: dict[tuple[int, int, bool], float] = {}
+            merged: dict[tuple[Seen, Seen], float] = {}
             for i, j in np.argwhere(pairs.shares[at[l]] > 0.0).tolist():
-                one, other = pairs.first[i], pairs.second[j]
-                key = (multiplier_bits(one), multiplier_bits(other), one.is_float or other.is_float)
+                key = (_seen_of_format(pairs.first[i]), _seen_of_format(pairs.second[j]))
                 merged[key] = merged.get(key, 0.0) + float(pairs.shares[at[l], i, j])
             result[l, p] = [Pair(*key, share) for key, share in sorted(merged.items())]
     return result
@@ -193,6 +200,12 @@ def _seen(operand: str) -> str:
     return "activation" if operand == "stash" else operand
 
 
-def _is_float(cell: Cell) -> bool:
-    """Whether every element carries its own exponent; block formats share one and multiply integers."""
-    return any(form.is_float for form in formats_of(cell))
+@cache
+def _seen_of_format(form: Format) -> Seen:
+    return Seen(multiplier_bits(form), ARITHMETIC.index(arithmetic(form)), element_exponent_bits(form))
+
+
+def _seen_of_cell(cell: Cell) -> Seen:
+    """What the multiplier sees of a cell of a plan without histograms."""
+    forms = formats_of(cell)
+    return _seen_of_format(forms[0]) if forms else Seen(0, 0, 0)

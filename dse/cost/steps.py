@@ -14,7 +14,7 @@ from dse.cost.network_jobs import network_jobs
 from dse.cost.side import SIDE_COMPONENTS, STEP_PASSES, STOCHASTIC, SideCosts, side_costs
 from dse.cost.vector import COMPONENTS, VectorCosts, optimizer_costs, vector_costs
 from dse.hardware.arrays import HardwareArrays
-from dse.hardware.model import Hardware
+from dse.hardware.model import ARITHMETIC, Hardware
 from dse.hardware.pe import pe_mode
 from dse.precision.plans.plan import Plan
 from dse.workload.model import PASSES, Network
@@ -92,6 +92,7 @@ def step_costs(
     macs = [index for index, layer in enumerate(network.layers) if layer.has_macs]
     others = [index for index, layer in enumerate(network.layers) if not layer.has_macs]
     shape = (len(arrays), len(plans), len(network.layers), len(STEP_PASSES))
+    whole = (work.jobs.arithmetic != ARITHMETIC.index("float")).all(axis=-1)
     result = StepCosts(
         rows=tuple(layer.name for layer in network.layers),
         energy_j=np.zeros(shape),
@@ -105,7 +106,7 @@ def step_costs(
         macs=np.zeros(shape[2:]),
         limit=jobs.limit,
         side=side_costs(network, hardware, arrays, plans, mode, stochastic, map_updates),
-        notes=_rounded(hardware, work.jobs.multiplier_bits[~work.jobs.floating & (work.jobs.shares > 0)]),
+        notes=_rounded(hardware, work.jobs.multiplier_bits[whole & (work.jobs.shares > 0)]),
     )
     seconds = 1.0 / arrays.clock_hz[:, None, None, None]
     most = len(PASSES)

@@ -21,7 +21,6 @@ __all__ = [
     "Mode",
     "levels",
     "mac_energy_pj",
-    "multiplies",
     "pe_area_mm2",
     "pe_extrapolated",
     "pe_leakage_w",
@@ -31,7 +30,6 @@ __all__ = [
 ]
 
 Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
 
 
 def pe_mode(pe: ProcessingElement, weight_bits: npt.ArrayLike, activation_bits: npt.ArrayLike) -> Mode:
@@ -51,12 +49,6 @@ def pe_mode(pe: ProcessingElement, weight_bits: npt.ArrayLike, activation_bits: 
     positive = (w >= 1) & (a >= 1)
     mode = element_family(pe.family).mode(pe, np.maximum(w, 1), np.maximum(a, 1))
     return Mode(mode.lanes, mode.step_cycles, positive & mode.supported)
-
-
-def multiplies(pe: ProcessingElement, floating: npt.ArrayLike) -> Bools:
-    """Whether an element multiplies operands of a kind: floating point (True) or integers and shared-exponent mantissas (False)."""
-    wanted, family = np.asarray(floating, np.bool_), element_family(pe.family)
-    return np.where(wanted, family.takes_floats(pe), family.takes_integers)
 
 
 def waiting_shares(step_cycles: npt.ArrayLike, shares: npt.ArrayLike, blocks: npt.ArrayLike) -> Floats:

@@ -308,6 +308,9 @@ def _check_element(file: HardwareFile) -> list[tuple[Key, str]]:
     for name in family.needed:
         if not getattr(pe, name):
             problems.append((("pe", name), f"missing; a {family.name} element needs it"))
+    if not family.needed.count("significand_bits") and bool(pe.significand_bits) != bool(pe.exponent_bits):
+        message = "floats need both: give significand_bits (with the hidden bit) and exponent_bits, or neither"
+        problems.append((("pe", "significand_bits" if pe.significand_bits else "exponent_bits"), message))
     if pe.min_bits > min(pe.max_weight_bits, pe.max_activation_bits):
         problems.append((("pe", "min_bits"), f"expected at most the maximum widths, got {pe.min_bits}"))
     if family.powers_of_two:

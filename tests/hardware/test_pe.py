@@ -5,12 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dse.hardware import load_hardware
 from dse.hardware.model import ProcessingElement
 from dse.hardware.pe import (
     levels,
     mac_energy_pj,
-    multiplies,
     pe_area_mm2,
     pe_leakage_w,
     pe_mode,
@@ -190,9 +188,3 @@ def test_powers_and_levels():
     assert power_of_two(np.arange(1, 10)).tolist() == [1, 2, 4, 4, 8, 8, 8, 8, 16]
     assert levels(FAMILIES["composable"]) == 2
     assert levels(FAMILIES["multi_mode"]) == 3
-
-
-def test_kinds_of_operands():
-    assert multiplies(FAMILIES["float"], [True, False]).tolist() == [True, False]
-    assert multiplies(FAMILIES["composable"], [True, False]).tolist() == [False, True]
-    assert multiplies(load_hardware("mx_trainer").pe, [True, False]).all()

@@ -55,7 +55,11 @@ class ElementFamily:
     extrapolated
         What lies outside the sources' ranges.
     takes_floats, takes_integers
-        Whether an element multiplies floating-point operands, and integers or shared-exponent mantissas.
+        Whether an element multiplies floating-point operands, and integers or shared-exponent mantissas; see
+        :mod:`dse.hardware.takes`.
+    by_significand
+        Integers and MLS elements have to fit ``significand_bits`` and ``exponent_bits``, as floats always have to; else MLS
+        elements are multiplied as the integers that they stand for.
     waits
         Lanes add in one tree, so that all wait for the widest block of a map of widths.
     reconfigures
@@ -77,6 +81,7 @@ class ElementFamily:
     extrapolated: Callable[[ProcessingElement], Extrapolated]
     takes_floats: Callable[[ProcessingElement], bool]
     takes_integers: bool = True
+    by_significand: bool = False
     waits: bool = False
     reconfigures: bool = False
     keys: tuple[str, ...] = ()

@@ -65,6 +65,7 @@ MLS = ElementFamily(
     unit=float_unit,
     extrapolated=lambda pe: Extrapolated(extrapolated("int_multiply", pe.significand_bits), _outside(pe)),
     takes_floats=never,
+    by_significand=True,
     keys=("block", "significand_bits", "exponent_bits"),
     needed=("significand_bits", "exponent_bits"),
 )

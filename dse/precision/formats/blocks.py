@@ -129,7 +129,7 @@ MXFP = Family(
     multiplier_bits=significand_bits,
     largest_code=float_code,
     significant_bits=significand_bits,
-    floating=True,
+    arithmetic="float",
     converter="block",
 )
 
@@ -171,6 +171,7 @@ def quantize_multi_level(
 
 MLS = Family(
     name="mls",
+    arithmetic="mls",
     spellings=(Spelling(r"mls_e([0-9])m([0-9])", _mls),),
     known=("mls_e2m1", "mls_e2m4"),
     near=("mls_e2m1", "mls_e2m4"),

@@ -89,7 +89,7 @@ FLOAT = Family(
     multiplier_bits=significand_bits,
     largest_code=float_code,
     significant_bits=significand_bits,
-    floating=True,
+    arithmetic="float",
     converter="float",
 )
 
@@ -133,7 +133,7 @@ S2FP8 = Family(
     multiplier_bits=significand_bits,
     largest_code=float_code,
     significant_bits=significand_bits,
-    floating=True,
+    arithmetic="float",
     converter="scale",
     ranges=lambda form: 2,
     unpacked="fp32",

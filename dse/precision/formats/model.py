@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 FloatArray: TypeAlias = NDArray[np.float64]
 #: Rounds values on a grid of step 1.
 Rounder: TypeAlias = Callable[[FloatArray], FloatArray]
+#: What multiplies an element: integers (also mantissas whose block shares an exponent), MLS elements (arXiv 2006.02804: a small
+#: exponent each, added up as integers), or floats, which carry their exponent into every product.
+ARITHMETIC = ("integer", "mls", "float")
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class Format:
     @property
     def is_float(self) -> bool:
         """Whether the multiplier is a floating-point one (MX floats included)."""
-        return FAMILIES[self.family].floating
+        return FAMILIES[self.family].arithmetic == "float"
 
     @property
     def stash_only(self) -> bool:
@@ -153,8 +156,8 @@ class Family:
         exact integer: what an accumulator must hold follows from it.
     significant_bits
         Relative precision as bits of an integer of the same rounding error; what measured profiles of integers stand for.
-    floating
-        Whether every element carries an exponent of its own into the multiplier.
+    arithmetic
+        What multiplies the elements: a word of :data:`ARITHMETIC`.
     converter
         What writes a tensor in the format: a key of :data:`dse.cost.side.CONVERTERS`, where it has its price.
     ranges
@@ -175,7 +178,7 @@ class Family:
     significant_bits: Callable[[Format], int]
     converter: str
     near: tuple[str, ...] = ()
-    floating: bool = False
+    arithmetic: str = "integer"
     ranges: Callable[[Format], int] = lambda form: 0
     unpacked: str = ""
     stash_only: bool = False

@@ -15,7 +15,9 @@ __all__ = [
     "DynamicRange",
     "Format",
     "accumulator_bits",
+    "arithmetic",
     "dynamic_range",
+    "element_exponent_bits",
     "exponent_bits",
     "family_of",
     "format_problem",
@@ -70,6 +72,21 @@ def exponent_bits(form: Format) -> int:
     """Exponent width that the arithmetic adds per product: of the element for floats, else 0."""
     form = unpacked(form)
     return form.exponent_bits if form.is_float else 0
+
+
+def element_exponent_bits(form: Format) -> int:
+    """Width of the exponent that an element carries into its multiplier: of floats and of MLS elements, else 0."""
+    form = unpacked(form)
+    return form.exponent_bits if arithmetic(form) != "integer" else 0
+
+
+def arithmetic(form: Format) -> str:
+    """What multiplies an element: a word of :data:`dse.precision.formats.model.ARITHMETIC`.
+
+    >>> [arithmetic(parse_format(name)) for name in ("int8", "bfp4", "mls_e2m4", "mxfp4_e2m1", "bf16")]
+    ['integer', 'integer', 'mls', 'float', 'float']
+    """
+    return family_of(unpacked(form)).arithmetic
 
 
 def dynamic_range(form: Format) -> DynamicRange:
