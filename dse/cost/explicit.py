@@ -29,7 +29,7 @@ from dse.cost.jobs import (
     waiting,
 )
 from dse.cost.mapping_checks import on_hardware
-from dse.cost.network_jobs import nest_of, network_jobs, passes_of, roles_of
+from dse.cost.network_jobs import LayerRun, NetworkJobs, layer_runs, network_jobs, roles_of
 from dse.errors import InputError, Problem
 from dse.hardware.arrays import HardwareArrays, hardware_arrays
 from dse.hardware.model import Hardware
@@ -41,7 +41,7 @@ from dse.mapping.explicit.mapping import DIMS, Mapping
 from dse.mapping.explicit.text import format_mapping, load_mapping, write_mappings
 from dse.mapping.nest import ROLES, Nest
 from dse.precision.plans.plan import Plan
-from dse.workload.model import PASSES, Layer, Network
+from dse.workload.model import Network
 from dse.yaml_input import suggest
 
 Floats = NDArray[np.float64]
@@ -87,12 +87,13 @@ class MappingCosts:
     Attributes
     ----------
     layers
-        One row per (layer, pass): ``layer, pass, macs, pes, compute_cycles, <memory>_cycles ..., cycles, bound, fill_cycles,
-        drain_cycles, total_cycles, latency_s, mac_pj, <memory>_pj ..., leakage_pj, energy_pj, mapping``. ``cycles`` is what
-        :func:`dse.evaluate` calls the time of a pass; ``total_cycles`` adds filling and draining the memories, which that leaves
-        out. ``latency_s`` is of ``cycles``.
+        One row per nest: ``layer, pass, nest`` (its number among those of the pass; mixtures and attention windows have several),
+        ``times`` (how often it runs), and of one run of it ``macs, pes, compute_cycles, <memory>_cycles ..., cycles, bound,
+        fill_cycles, drain_cycles, total_cycles, latency_s, mac_pj, <memory>_pj ..., leakage_pj, energy_pj, mapping``. ``cycles``
+        is what :func:`dse.evaluate` calls the time of a pass; ``total_cycles`` adds filling and draining the memories, which that
+        leaves out. ``latency_s`` is of ``cycles``.
     counts
-        One row per (layer, pass, memory, role): the operand, elements of the largest tile and the bits that it takes in one
+        One row per (layer, pass, nest, memory, role): the operand, elements of the largest tile and the bits that it takes in one
         instance, instances in use, elements by side (:data:`SIDES`), bits moved, and their energy.
     """
 
@@ -107,17 +108,20 @@ class MappingCosts:
         }
 
 
-def mapping_names(network: Network, mode: str = "training") -> dict[str, tuple[Layer, str]]:
-    """What a mapping file may name: ``LAYER.PASS`` for each pass that runs, and ``LAYER`` for its forward pass."""
-    names = {f"{layer.name}.{p}": (layer, p) for layer in network.mac_layers for p in passes_of(layer, mode)}
-    return names | {layer.name: (layer, "forward") for layer in network.mac_layers}
+def mapping_names(network: Network, work: NetworkJobs) -> dict[str, LayerRun]:
+    """What a mapping file may name: ``LAYER.PASS`` for each pass that runs (``LAYER.PASS.2`` for the second nest of a pass that has
+    several), and ``LAYER`` for its forward pass."""
+    runs = layer_runs(network, work)
+    first = {run.layer.name: run for run in runs if run.pass_ == "forward" and run.place == 0}
+    return {run.name: run for run in runs} | first
 
 
 def evaluate_mapping_file(
     network: Network, hardware: Hardware, plan: Plan, path: str | Path, mode: str = "training"
 ) -> MappingCosts:
     """:func:`evaluate_mappings` of a file (:mod:`dse.mapping.explicit.text`)."""
-    return evaluate_mappings(network, hardware, plan, load_mapping(path, mapping_names(network, mode)), mode)
+    names = mapping_names(network, network_jobs(network, [plan], mode, hardware.causal_skip))
+    return evaluate_mappings(network, hardware, plan, load_mapping(path, names), mode)
 
 
 def save_best_mappings(
@@ -154,46 +158,41 @@ def evaluate_mappings(
         Every layer that does not exist, and every mapping that is none of its layer, does not suit the hardware (memories, axes and
         the dims that an axis takes, capacities with the shortfall in bits), or meets widths that the elements do not multiply.
     """
-    known = mapping_names(network, mode)
     arrays = hardware_arrays(hardware, None)
     source = next((mapping.source for mapping in mappings.values()), "mappings")
     if plan.layers != tuple(layer.name for layer in network.layers):
         raise InputError("plan", [f"is of network {plan.network}; {network.name} has other layers"])
-    work = network_jobs(network, [plan], mode)
-    order = [layer.name for layer in network.mac_layers]
+    work = network_jobs(network, [plan], mode, hardware.causal_skip)
+    known = mapping_names(network, work)
     problems: list[Problem] = []
-    found: dict[tuple[str, str], tuple[Mapping, int]] = {}
+    found: dict[LayerRun, Mapping] = {}
     for name, mapping in mappings.items():
         if name not in known:
             problems.append(Problem(name, f"no layer has this name{suggest(name, known)}"))
             continue
-        layer, pass_ = known[name]
-        if (layer.name, pass_) in found:
-            problems.append(Problem(name, f"the {pass_} pass of this layer has two mappings; keep one"))
+        run = known[name]
+        if run in found:
+            problems.append(Problem(name, f"the {run.pass_} pass of this layer has two mappings; keep one"))
             continue
-        job = int(work.job[0, order.index(layer.name), PASSES.index(pass_)])
-        placed, wrong = on_hardware(mapping, nest_of(layer, pass_, network.batch), hardware, arrays, work.jobs, job)
+        nest = work.jobs.nests[int(work.jobs.nest[run.job])]
+        found[run], wrong = on_hardware(mapping, nest, hardware, arrays, work.jobs, run.job)
         problems += [Problem(f"{name}.{p.where}" if p.where else name, p.message) for p in wrong]
-        found[layer.name, pass_] = (placed, job)
     if problems:
         raise InputError(source, problems)
-    ordered = [key for layer in network.mac_layers for p in PASSES if (key := (layer.name, p)) in found]
     rows, counts = [], []
-    for key in ordered:
-        row, traffic = _cost(*found[key], hardware, arrays, work.jobs, conventions)
-        operands = roles_of(known[key[0]][0], key[1])
-        rows.append({"layer": key[0], "pass": key[1], **row})
-        counts += [
-            {"layer": key[0], "pass": key[1], **entry, "operand": operands[ROLES.index(entry["role"])]}
-            for entry in traffic
-        ]
+    for run in (run for run in layer_runs(network, work) if run in found):
+        row, traffic = _cost(found[run], run.job, hardware, arrays, work.jobs, conventions)
+        operands = roles_of(run.layer, run.pass_)
+        of: dict[str, Any] = {"layer": run.layer.name, "pass": run.pass_, "nest": run.place + 1}
+        rows.append({**of, "times": run.times, **row})
+        counts += [{**of, **entry, "operand": operands[ROLES.index(entry["role"])]} for entry in traffic]
     return MappingCosts(pd.DataFrame(rows), pd.DataFrame(counts))
 
 
 def best_mappings(
     network: Network, hardware: Hardware, plan: Plan, mode: str = "training", objective: str = "edp"
 ) -> dict[str, Mapping]:
-    """The mapping that :func:`dse.evaluate` chooses for each pass of each layer with MACs, by ``LAYER.PASS``.
+    """The mapping that :func:`dse.evaluate` chooses for each pass of each layer with MACs, by the names of :func:`mapping_names`.
 
     Raises
     ------
@@ -201,20 +200,18 @@ def best_mappings(
         The network does not run on the hardware, with the limit that fails.
     """
     arrays = hardware_arrays(hardware, None)
-    work = network_jobs(network, [plan], mode)
+    work = network_jobs(network, [plan], mode, hardware.causal_skip)
     costs = cost_jobs(hardware, arrays, work.jobs, objective)
     if costs.limit[0]:
         raise InputError(hardware.name, [f"{network.name} is infeasible: {costs.limit[0]}"])
     options = table_options(hardware)
     result = {}
-    for l, layer in enumerate(network.mac_layers):
-        for pass_ in passes_of(layer, mode):
-            job = int(work.job[0, l, PASSES.index(pass_)])
-            nest = work.jobs.nests[int(work.jobs.nest[job])]
-            table = build_table(nest, array_shape(hardware, arrays.axis_size[0], nest.pass_), options=options)
-            mapping = table.explicit(int(costs.candidate[0, job]))
-            dram = replace(mapping.levels[-1], name=hardware.memories[-1].name)
-            result[f"{layer.name}.{pass_}"] = replace(mapping, levels=(*mapping.levels[:-1], dram))
+    for run in layer_runs(network, work):
+        nest = work.jobs.nests[int(work.jobs.nest[run.job])]
+        table = build_table(nest, array_shape(hardware, arrays.axis_size[0], nest.pass_), options=options)
+        mapping = table.explicit(int(costs.candidate[0, run.job]))
+        dram = replace(mapping.levels[-1], name=hardware.memories[-1].name)
+        result[run.name] = replace(mapping, levels=(*mapping.levels[:-1], dram))
     return result
 
 
@@ -228,12 +225,12 @@ def _cost(
     counts = counts_of_batch(batch, conventions)
     elided = counts_of_batch(batch, replace(conventions, first_partial_sum="elided"))
     mode = pe_mode(hardware.pe, jobs.multiplier_bits[one, :, 0], jobs.multiplier_bits[one, :, 1])
-    zeros = inserted_zeros(hardware, nest)
+    kept = float(jobs.kept[job])
+    run = inserted_zeros(hardware, nest) * kept
     other, reduced, packed = _steps(mapping, nest, hardware, arrays, temporal_steps(batch)[0])
     lanes = mode.lanes[0].astype(np.float64)
     compute = (
-        float((waiting(hardware.pe, jobs, one, mode) * mode.step_cycles * other * np.ceil(reduced / lanes)).sum())
-        * zeros
+        float((waiting(hardware.pe, jobs, one, mode) * mode.step_cycles * other * np.ceil(reduced / lanes)).sum()) * run
     )
     share = float((jobs.shares[job] / lanes).sum())
     names = [memory.name for memory in hardware.memories]
@@ -262,8 +259,9 @@ def _cost(
     cycles = float(busy.max() if hardware.overlap else busy.sum())
     fill, drain = _ends(mapping, memory_of, counts, jobs.stored_bits[job], hardware, width)
     leak = float(arrays.leakage_w[0] / arrays.clock_hz[0] * 1e12) * cycles
-    mac = float(mac_pj(hardware, arrays.node_nm[:1], jobs, one)[0, 0]) * math.prod(nest.dims) * zeros
-    row: dict[str, Any] = {"macs": math.prod(nest.dims), "pes": mapping.spatial_instances, "compute_cycles": compute}
+    mac = float(mac_pj(hardware, arrays.node_nm[:1], jobs, one)[0, 0]) * math.prod(nest.dims) * run
+    macs = math.prod(nest.dims) * kept if kept < 1 else math.prod(nest.dims)
+    row: dict[str, Any] = {"macs": macs, "pes": mapping.spatial_instances, "compute_cycles": compute}
     row |= {f"{name}_cycles": float(x) for name, x in zip(names, busy[1:], strict=True)}
     row |= {
         "cycles": cycles,

@@ -67,6 +67,9 @@ class Jobs:
         (U, Q) share of the MACs that run at each pair; rows sum to 1.
     run_elements
         (U,) elements along the reduction that surely have one width: of a block of the map; 0 without a map.
+    kept
+        (U,) share of the MACs that run: below 1 where the hardware leaves out what a causal mask makes zero. Their steps, energy
+        and accesses next to the MACs shrink by it; tiles and their traffic stay those of the whole product.
     """
 
     nests: tuple[Nest, ...]
@@ -77,6 +80,7 @@ class Jobs:
     exponent_bits: Ints
     shares: Floats
     run_elements: Ints
+    kept: Floats
 
 
 @dataclass(frozen=True)
@@ -295,6 +299,8 @@ def _points(
         if role == "accumulator" and link == "mac":
             # Lanes of one element add their products before the register sees them.
             shares[:, c] = (pairs / lanes).sum(axis=1)
+        if link == "mac":
+            shares[:, c] *= jobs.kept[wanted]
     bits = bits * shares
     price = np.where(write, arrays.write_pj_per_bit[rows][:, memory], arrays.read_pj_per_bit[rows][:, memory])
     energy = (price[:, None, :] * bits[None]).reshape(d * u, -1)
@@ -302,9 +308,9 @@ def _points(
     cycles = np.zeros((d, u, memories, len(table.columns)))
     for c, m in enumerate(memory):
         cycles[:, :, m, c] = bits[None, :, c] / width[:, None, m]
-    zeros = inserted_zeros(hardware, table.nest)
+    run = inserted_zeros(hardware, table.nest) * jobs.kept[wanted]
     per_mac = mac_pj(hardware, arrays.node_nm[rows], jobs, wanted)
-    mac_energy = (np.broadcast_to(per_mac, (d, u)) * (table.macs * zeros)).reshape(-1)
+    mac_energy = (np.broadcast_to(per_mac, (d, u)) * (table.macs * run)).reshape(-1)
     leak = np.repeat(arrays.leakage_w[rows] / arrays.clock_hz[rows] * 1e12, u)
     slot_memory = np.array([slot.storage for slot in table.slots], np.int64)
     slot_bits = (
@@ -313,7 +319,7 @@ def _points(
     points = Points(
         energy_per_column=energy,
         base_energy=mac_energy,
-        step_cycles=np.tile(waiting(hardware.pe, jobs, wanted, mode) * mode.step_cycles[wanted] * zeros, (d, 1)),
+        step_cycles=np.tile(waiting(hardware.pe, jobs, wanted, mode) * mode.step_cycles[wanted] * run[:, None], (d, 1)),
         lanes=np.tile(lanes, (d, 1)),
         cycles_per_element=cycles.reshape(d * u, memories, -1),
         bits_per_slot=np.tile(slot_bits, (d, 1)),

@@ -11,6 +11,9 @@ of its backward passes read an error and the other activation from the stash and
 every sample has its own second operand. A cached one (a KV cache) is read in the stash format.
 
 A transposed convolution runs the nest of the convolution that it mirrors: its forward pass is that one's backward_data.
+
+A pass is one nest or several, each of which runs a number of times (:meth:`dse.workload.Layer.nests`): experts, attention windows.
+Multiply-accumulates and BitOps are the sums over these nests, so that what is shown is what is priced.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +33,7 @@ from dse.mapping.nest import Nest
 from dse.precision.formats.properties import Format, arithmetic, element_exponent_bits, multiplier_bits
 from dse.precision.plans.cells import OPERANDS, Cell, Histogram, formats_of
 from dse.precision.plans.plan import Plan
+from dse.workload.bounds import check_sizes
 from dse.workload.model import PASSES, Layer, Network
 
 Ints = npt.NDArray[np.int64]
@@ -75,7 +80,9 @@ class NetworkJobs:
     jobs
         The distinct jobs (U of them).
     job
-        (plans, layers, passes) index into the jobs; -1 where a layer lacks the pass.
+        (plans, layers, passes, nests) index into the jobs; -1 where a layer lacks the pass, or a pass that nest.
+    times
+        (layers, passes, nests) how often each nest of a pass runs; 0 where there is none.
     bitops
         (plans, layers, passes) multiplier widths of both operands times MACs, for the whole batch.
     macs
@@ -84,6 +91,7 @@ class NetworkJobs:
 
     jobs: Jobs
     job: Ints
+    times: Floats
     bitops: Floats
     macs: Floats
 
@@ -96,11 +104,40 @@ def roles_of(layer: Layer, pass_: str) -> tuple[str, str, str]:
     return (second, first, result) if layer.transposed and pass_ == "backward_weight" else (first, second, result)
 
 
-def nest_of(layer: Layer, pass_: str, batch: int) -> Nest:
-    """The loop nest of a layer in a pass for a whole batch."""
+def nests_of(layer: Layer, pass_: str, batch: int) -> list[tuple[Nest, float]]:
+    """The loop nests of a layer in a pass for a whole batch, and how often each runs."""
     mirrored = {"forward": "backward_data", "backward_data": "forward"}
     nest_pass = mirrored.get(pass_, pass_) if layer.transposed else pass_
-    return Nest(layer.batch_dims(pass_, batch), nest_pass, layer.stride, layer.dilation)
+    return [(Nest(dims, nest_pass, layer.stride, layer.dilation), times) for dims, times in layer.nests(pass_, batch)]
+
+
+def nest_of(layer: Layer, pass_: str, batch: int) -> Nest:
+    """The first nest of a layer in a pass for a whole batch: its only one, but for experts and attention windows."""
+    return nests_of(layer, pass_, batch)[0][0]
+
+
+class LayerRun(NamedTuple):
+    """One nest of a pass of a layer: its place among those of the pass, its job, and how often it runs."""
+
+    layer: Layer
+    pass_: str
+    place: int
+    job: int
+    times: float
+
+    @property
+    def name(self) -> str:
+        """``LAYER.PASS``, and from a pass's second nest on ``LAYER.PASS.2`` and so on."""
+        return f"{self.layer.name}.{self.pass_}" + (f".{self.place + 1}" if self.place else "")
+
+
+def layer_runs(network: Network, work: NetworkJobs, plan: int = 0) -> list[LayerRun]:
+    """All nests of a step under a plan, in the network's order."""
+    layers = network.mac_layers
+    return [
+        LayerRun(layers[l], PASSES[p], j, int(work.job[plan, l, p, j]), float(work.times[l, p, j]))
+        for l, p, j in np.argwhere(work.job[plan] >= 0).tolist()
+    ]
 
 
 def passes_of(layer: Layer, mode: str) -> tuple[str, ...]:
@@ -108,19 +145,42 @@ def passes_of(layer: Layer, mode: str) -> tuple[str, ...]:
     return layer.passes if mode == "training" else ("forward",)
 
 
-def network_jobs(network: Network, plans: Sequence[Plan], mode: str = "training") -> NetworkJobs:
-    """Distinct jobs of a network's MAC layers under plans (at least one)."""
+def network_jobs(
+    network: Network, plans: Sequence[Plan], mode: str = "training", causal_skip: bool = False
+) -> NetworkJobs:
+    """Distinct jobs of a network's MAC layers under plans (at least one).
+
+    Parameters
+    ----------
+    causal_skip
+        Whether the hardware leaves out products that a causal mask makes zero; see :attr:`dse.hardware.model.Hardware.causal_skip`.
+
+    Raises
+    ------
+    InputError
+        A layer that is too large for the integers of mapping tables at this batch (:mod:`dse.workload.bounds`).
+    """
+    check_sizes(network.name, network.layers, network.batch)
     layers = network.mac_layers
     at = [index for index, layer in enumerate(network.layers) if layer.has_macs]
     shape = (len(plans), len(layers), len(PASSES))
     nests: dict[Nest, int] = {}
-    nest = np.full(shape[1:], -1, np.int64)
+    runs_of = {
+        (l, PASSES.index(pass_)): nests_of(layer, pass_, network.batch)
+        for l, layer in enumerate(layers)
+        for pass_ in passes_of(layer, mode)
+    }
+    parts = max((len(runs) for runs in runs_of.values()), default=1)
+    nest = np.full((*shape[1:], parts), -1, np.int64)
+    times = np.zeros((*shape[1:], parts))
     macs = np.zeros(shape[1:])
-    for l, layer in enumerate(layers):
-        for pass_ in passes_of(layer, mode):
-            p = PASSES.index(pass_)
-            nest[l, p] = nests.setdefault(nest_of(layer, pass_, network.batch), len(nests))
-            macs[l, p] = float(layer.macs) * network.batch
+    kept = np.ones(shape[1:])
+    for (l, p), runs in runs_of.items():
+        kept[l, p] = layers[l].causal_share if causal_skip else 1.0
+        for j, (item, count) in enumerate(runs):
+            nest[l, p, j] = nests.setdefault(item, len(nests))
+            times[l, p, j] = count
+            macs[l, p] += prod(item.dims) * count * kept[l, p]
     roles = np.array(
         [[[OPERANDS.index(name) for name in roles_of(layer, pass_)] for pass_ in PASSES] for layer in layers]
     ).reshape(len(layers), len(PASSES), 3)
@@ -147,15 +207,16 @@ def network_jobs(network: Network, plans: Sequence[Plan], mode: str = "training"
             each = np.array([[_seen_of_cell(row[place]) for place in at] for row in cells])
             sight[i] = each[roles[..., :2], np.arange(len(layers))[:, None, None]][..., None, :, :]
             shares[i, ..., 0] = 1.0
-    runs = np.broadcast_to(nest >= 0, shape)
-    index = np.broadcast_to(nest, shape)[runs]
-    flat = (sight[runs].reshape(len(index), -1), shares[runs], run[runs])
-    rows = np.column_stack([index, stored[runs], *flat])
+    at_run = np.nonzero(np.broadcast_to(nest >= 0, (len(plans), *nest.shape)))
+    of_pass, i_l_p = at_run[1:], at_run[:3]
+    flat = (sight[i_l_p].reshape(len(at_run[0]), -1), shares[i_l_p], run[i_l_p])
+    rows = np.column_stack([nest[of_pass], stored[i_l_p], *flat, kept[of_pass[:2]]])
     distinct, inverse = np.unique(rows, axis=0, return_inverse=True)
-    job = np.full(shape, -1, np.int64)
-    job[runs] = inverse.reshape(-1)
-    cut = np.cumsum([1, 3, sight[0, 0, 0].size, most])
-    nest_column, bits_columns, sight_columns, share_columns, run_column = np.split(distinct, cut, axis=1)
+    job = np.full((len(plans), *nest.shape), -1, np.int64)
+    job[at_run] = inverse.reshape(-1)
+    cut = np.cumsum([1, 3, sight[0, 0, 0].size, most, 1])
+    columns = np.split(distinct, cut, axis=1)
+    nest_column, bits_columns, sight_columns, share_columns, run_column, kept_column = columns
     found = sight_columns.astype(np.int64).reshape(-1, most, 2, len(Seen._fields))
     jobs = Jobs(
         tuple(nests),
@@ -166,9 +227,10 @@ def network_jobs(network: Network, plans: Sequence[Plan], mode: str = "training"
         found[..., 2],
         share_columns.copy(),
         run_column[:, 0].astype(np.int64),
+        kept_column[:, 0].copy(),
     )
     product = (shares * sight[..., 0, 0] * sight[..., 1, 0]).sum(axis=-1)
-    return NetworkJobs(jobs, job, np.where(runs, macs * product, 0.0), macs)
+    return NetworkJobs(jobs, job, times, macs * product, macs)
 
 
 def _pairs_of_plan(plan: Plan, layers: Sequence[Layer], at: Sequence[int]) -> dict[tuple[int, int], list[Pair]]:

@@ -83,7 +83,7 @@ def step_costs(
     map_updates: float = 0.0,
 ) -> StepCosts:
     """Costs of one step by layer and pass, on D designs under I plans; see :func:`dse.evaluate` for the options."""
-    work = network_jobs(network, plans, mode)
+    work = network_jobs(network, plans, mode, hardware.causal_skip)
     jobs = cost_jobs(hardware, arrays, work.jobs, mapping_objective)
     runs = work.job >= 0
     picked = np.where(runs, work.job, 0)
@@ -110,11 +110,22 @@ def step_costs(
     )
     seconds = 1.0 / arrays.clock_hz[:, None, None, None]
     most = len(PASSES)
-    result.energy_j[:, :, macs, :most] = np.where(runs, jobs.energy_pj[:, picked], 0.0) * 1e-12
-    result.latency_s[:, :, macs, :most] = np.where(runs, jobs.cycles[:, picked], 0.0) * seconds
-    result.components_j[:, :, macs, :most, :-1] = np.where(runs[..., None], jobs.components_pj[:, picked], 0.0) * 1e-12
-    result.bound[:, :, macs, :most] = np.where(runs, jobs.bound[:, picked], -1)
-    result.dram_bits[:, :, macs, :most] = np.where(runs, jobs.traffic_bits[:, picked, -1], 0.0)
+
+    def of_pass(values: Floats) -> Floats:
+        """(D, I, layers, passes) sums over the nests of a pass of (D, U) values of jobs."""
+        return np.asarray((np.where(runs, values[:, picked], 0.0) * work.times).sum(axis=-1))
+
+    result.energy_j[:, :, macs, :most] = of_pass(jobs.energy_pj) * 1e-12
+    result.latency_s[:, :, macs, :most] = of_pass(jobs.cycles) * seconds
+    for c in range(len(jobs.components)):
+        result.components_j[..., c][:, :, macs, :most] = of_pass(jobs.components_pj[..., c]) * 1e-12
+    # What bounds the longest of a pass's nests.
+    longest = (np.where(runs, jobs.cycles[:, picked], -1.0) * np.where(runs, work.times, 1.0)).argmax(axis=-1)[
+        ..., None
+    ]
+    bounds = np.take_along_axis(np.where(runs, jobs.bound[:, picked], -1), longest, axis=-1)[..., 0]
+    result.bound[:, :, macs, :most] = bounds
+    result.dram_bits[:, :, macs, :most] = of_pass(jobs.traffic_bits[..., -1])
     result.bitops[:, macs, :most] = work.bitops
     result.macs[macs, :most] = work.macs
     _add(result, hardware, vector_costs(network, hardware, arrays, plans, mode), others, slice(0, most), seconds)

@@ -74,7 +74,7 @@ def crosscheck(folder: Path, design: str, python: str = sys.executable, timeout_
     answers = iter(_ask(cases, python, timeout_s))
     rows = []
     for run, members in zip(firsts, alike.values(), strict=True):
-        row: dict[str, Any] = {"layer": run.layer.name, "pass": run.pass_, "times": len(members)}
+        row: dict[str, Any] = {"layer": run.layer.name, "pass": run.pass_, "times": sum(r.times for r in members)}
         note = _why_not(run)
         answer = {} if note else next(answers)
         rows.append(row | _compared(run, what.hardware, arrays, answer) | {"note": note or answer.get("error", "")})
@@ -186,7 +186,7 @@ def crosscheck_table(table: pd.DataFrame) -> Table:
         view.add_row(
             escape(row["layer"]),
             row["pass"],
-            str(row["times"]),
+            f"{row['times']:g}",
             format_value(row["energy_j"], "J", 4),
             format_value(row["zigzag_energy_j"], "J", 4) if known else "",
             change(row, "counting_j", "energy_j"),
@@ -203,7 +203,7 @@ def crosscheck_table(table: pd.DataFrame) -> Table:
 def crosscheck_summary(table: pd.DataFrame) -> list[str]:
     """What a person reads below the table: totals of the compared passes, and the share of each cause."""
     known = table[table["zigzag_energy_j"].notna()]
-    left = int(table.loc[table["zigzag_energy_j"].isna(), "times"].sum())
+    left = float(table.loc[table["zigzag_energy_j"].isna(), "times"].sum())
     lines = []
     if len(known):
         times = known["times"].to_numpy(dtype=float)
@@ -213,7 +213,7 @@ def crosscheck_summary(table: pd.DataFrame) -> list[str]:
 
         energy, cycles = "energy_j", "cycles"
         lines += [
-            f"energy of {int(times.sum())} passes: ZigZag {share('zigzag_energy_j', energy) - 1.0:+.2%} against ours; "
+            f"energy of {times.sum():g} passes: ZigZag {share('zigzag_energy_j', energy) - 1.0:+.2%} against ours; "
             f"its counting of partial sums and of strided windows {share('counting_j', energy):+.2%}, "
             f"tiles that it keeps elsewhere {share('tiles_j', energy):+.2%}",
             f"cycles: ZigZag {share('zigzag_cycles', cycles) - 1.0:+.2%} against ours; "
@@ -221,7 +221,7 @@ def crosscheck_summary(table: pd.DataFrame) -> list[str]:
             f"its stalls, first fill and last drain {share('fill_cycles', cycles):+.2%}",
         ]
     if left:
-        lines.append(f"{left} passes are not compared; the table says why")
+        lines.append(f"{left:g} passes are not compared; the table says why")
     return [
         *lines,
         "both: leakage, layers without MACs, the optimizer and what precision itself costs are not in this comparison",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dse.cost.jobs import array_shape, cost_jobs, table_options
-from dse.cost.network_jobs import network_jobs, passes_of
+from dse.cost.network_jobs import layer_runs, network_jobs
 from dse.errors import InputError
 from dse.export.design import Design
 from dse.hardware.arrays import HardwareArrays, hardware_arrays
@@ -15,15 +15,16 @@ from dse.mapping.best.engine import build_table
 from dse.mapping.explicit.mapping import Mapping
 from dse.mapping.nest import Nest
 from dse.workload import Layer
-from dse.workload.model import PASSES
 
 
 @dataclass(frozen=True)
 class Run:
-    """One pass of one layer under its best mapping.
+    """One nest of a pass of one layer under its best mapping.
 
     Attributes
     ----------
+    place, times
+        Which of the nests of the pass it is, and how often it runs; all figures are of one run.
     nest, mapping
         The loop nest of the whole batch, and its loops and levels.
     stored_bits
@@ -42,6 +43,8 @@ class Run:
 
     layer: Layer
     pass_: str
+    place: int
+    times: float
     nest: Nest
     mapping: Mapping
     stored_bits: tuple[float, float, float]
@@ -54,8 +57,8 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Layer and pass."""
-        return f"{self.layer.name}.{self.pass_}"
+        """Layer and pass, and from a pass's second nest on its number."""
+        return f"{self.layer.name}.{self.pass_}" + (f".{self.place + 1}" if self.place else "")
 
 
 def best_mappings(design: Design) -> tuple[HardwareArrays, list[Run]]:
@@ -67,40 +70,38 @@ def best_mappings(design: Design) -> tuple[HardwareArrays, list[Run]]:
         The design is infeasible.
     """
     arrays = hardware_arrays(design.hardware, None)
-    work = network_jobs(design.network, [design.plan], design.mode)
+    work = network_jobs(design.network, [design.plan], design.mode, design.hardware.causal_skip)
     costs = cost_jobs(design.hardware, arrays, work.jobs)
     if costs.limit[0]:
         raise InputError(design.name, [f"is infeasible: {costs.limit[0]}"])
     options = table_options(design.hardware)
     memories = len(design.hardware.memories)
     runs = []
-    for l, layer in enumerate(design.network.mac_layers):
-        for pass_ in passes_of(layer, design.mode):
-            job = int(work.job[0, l, PASSES.index(pass_)])
-            if job < 0:
-                continue
-            nest = work.jobs.nests[int(work.jobs.nest[job])]
-            table = build_table(nest, array_shape(design.hardware, arrays.axis_size[0], pass_), options=options)
-            index = int(costs.candidate[0, job])
-            parts = costs.components_pj[0, job]
-            bits = work.jobs.stored_bits[job]
-            steps = float(table.steps_other[index] * table.steps_reduction[index])
-            pairs = steps / float(costs.cycles[0, job])
-            runs.append(
-                Run(
-                    layer,
-                    pass_,
-                    nest,
-                    table.explicit(index),
-                    (float(bits[0]), float(bits[1]), float(bits[2])),
-                    float(costs.energy_pj[0, job]),
-                    float(costs.cycles[0, job]),
-                    float(parts[0]),
-                    tuple(float(x) for x in parts[1 : 1 + memories]),
-                    steps,
-                    pairs if costs.bound[0, job] == 0 else max(pairs, 1.0),
-                )
+    for layer, pass_, place, job, times in layer_runs(design.network, work):
+        nest = work.jobs.nests[int(work.jobs.nest[job])]
+        table = build_table(nest, array_shape(design.hardware, arrays.axis_size[0], nest.pass_), options=options)
+        index = int(costs.candidate[0, job])
+        parts = costs.components_pj[0, job]
+        bits = work.jobs.stored_bits[job]
+        steps = float(table.steps_other[index] * table.steps_reduction[index])
+        pairs = steps / float(costs.cycles[0, job])
+        runs.append(
+            Run(
+                layer,
+                pass_,
+                place,
+                times,
+                nest,
+                table.explicit(index),
+                (float(bits[0]), float(bits[1]), float(bits[2])),
+                float(costs.energy_pj[0, job]),
+                float(costs.cycles[0, job]),
+                float(parts[0]),
+                tuple(float(x) for x in parts[1 : 1 + memories]),
+                steps,
+                pairs if costs.bound[0, job] == 0 else max(pairs, 1.0),
             )
+        )
     return arrays, runs
 
 

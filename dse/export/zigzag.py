@@ -62,16 +62,16 @@ def zigzag_files(design: Design) -> dict[str, str]:
 def expressible(run: Run) -> bool:
     """Whether ZigZag has an equation for a pass: all but backward_data through a window."""
     r, s = run.nest.dims[6:]
-    return run.pass_ != "backward_data" or (r == s == 1 and run.nest.stride == (1, 1))
+    return run.nest.pass_ != "backward_data" or (r == s == 1 and run.nest.stride == (1, 1))
 
 
 def workload(runs: Sequence[Run], hardware: Hardware) -> list[dict[str, Any]]:
     """Layers in ZigZag's form, each independent of the others."""
     layers = []
     for number, run in enumerate(runs):
-        w, i, o = (_index(dims, run) for dims in _TENSORS[run.pass_])
+        w, i, o = (_index(dims, run) for dims in _TENSORS[run.nest.pass_])
         (sp, sq), (dr, ds) = run.nest.stride, run.nest.dilation
-        windowed = "H" in "".join(_TENSORS[run.pass_])
+        windowed = "H" in "".join(_TENSORS[run.nest.pass_])
         weight, activation, result = (whole_bits(bits) for bits in run.stored_bits)
         layers.append(
             {
@@ -96,7 +96,7 @@ def workload(runs: Sequence[Run], hardware: Hardware) -> list[dict[str, Any]]:
 
 def _sizes(run: Run) -> dict[str, int]:
     """Loop bounds of the dims that the equation has; 0 for the others."""
-    used = "".join(_TENSORS[run.pass_]).replace("H", "PR").replace("W", "QS")
+    used = "".join(_TENSORS[run.nest.pass_]).replace("H", "PR").replace("W", "QS")
     return {dim: size if dim in used else 0 for dim, size in zip(DIMS, run.nest.dims, strict=True)}
 
 

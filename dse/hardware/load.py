@@ -63,6 +63,7 @@ def hardware_from_document(document: Document) -> Hardware:
         pe=_element(file),
         memories=_memories(file, default, tuple(axis.name for axis in axes)),
         zero_skip=file.zero_skip,
+        causal_skip=file.causal_skip,
         overlap=file.overlap,
         modelled_leakage=file.modelled_leakage,
         stationary=file.mapping.stationary or "",

@@ -159,6 +159,9 @@ class Hardware:
         Elements per cycle of the unit for layers without MACs and for the optimizer.
     zero_skip
         Skips the zeros that a stride > 1 inserts in the backward passes; if false they are multiplied.
+    causal_skip
+        Leaves out the products of attention that a causal mask makes zero, one by one: their steps, MAC energy and accesses next to
+        the MACs, an upper bound of what skipping whole tiles saves. If false all are multiplied, as dense matrix engines do.
     overlap
         Double-buffered: a pass takes its slowest part; if false the parts add up.
     area_overhead
@@ -189,6 +192,7 @@ class Hardware:
     memories: tuple[Memory, ...]
     vector_lanes: int = 64
     zero_skip: bool = True
+    causal_skip: bool = False
     overlap: bool = True
     area_overhead: float = 0.0
     idle_w: float = 0.0

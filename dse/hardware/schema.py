@@ -219,6 +219,7 @@ class HardwareFile(Strict):
     mapping: MappingFile = MappingFile()
     vector_lanes: Side = 64
     zero_skip: bool = True
+    causal_skip: bool = False
     overlap: bool = True
     area_overhead: Amount = 0.0
     idle_w: Amount = 0.0

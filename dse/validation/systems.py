@@ -105,8 +105,10 @@ def cost_per_mac(
     macs = float(work.macs.sum())
     found = []
     for plan in range(len(widths)):
-        runs = work.job[plan][work.job[plan] >= 0]
-        picojoules, cycles = float(costs.energy_pj[0, runs].sum()), float(costs.cycles[0, runs].sum())
+        runs = work.job[plan] >= 0
+        jobs_run, times = work.job[plan][runs], work.times[runs]
+        picojoules = float((costs.energy_pj[0, jobs_run] * times).sum())
+        cycles = float((costs.cycles[0, jobs_run] * times).sum())
         f = float(work.bitops[plan].sum()) / macs / 1024.0
         found.append((f, picojoules / macs, cycles / macs / hardware.clock_hz * 1e12))
     return found

@@ -9,10 +9,13 @@ traffic and vector operations.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
+from math import expm1, floor, log1p, prod
+from typing import NamedTuple
 
 DIMS = ("N", "G", "K", "C", "P", "Q", "R", "S")
 PASSES = ("forward", "backward_data", "backward_weight")
+#: How tokens choose experts; see :class:`Layer`.
+ROUTINGS = ("uniform", "worst")
 MAC_KINDS = ("conv", "fc", "matmul")
 VECTOR_KINDS = (
     "norm", "layernorm", "activation", "pool", "resize", "add", "multiply", "softmax", "loss", "embedding",
@@ -28,6 +31,52 @@ FUNCTIONS = (
     *FUNCTIONS_OF_SIGN, *FUNCTIONS_OF_OUTPUT, *FUNCTIONS_OF_INPUT, *GATES,
     "abs", "select", "linear", "rope", "step", "max", "average",
 )  # fmt: skip
+
+Dims = tuple[int, int, int, int, int, int, int, int]
+
+
+class NestRun(NamedTuple):
+    """Bounds of a nest in the order of :data:`DIMS`, and how often it runs; a share where chance decides between nests."""
+
+    dims: Dims
+    times: float = 1.0
+
+
+@dataclass(frozen=True)
+class Mask:
+    """Which keys the queries of an attention product meet.
+
+    Attributes
+    ----------
+    dim
+        The loop dim that counts keys: ``K`` of the scores, ``C`` of the context.
+    queries
+        Of one head and sample; they are the last ones of the keys where the mask is causal.
+    window
+        Keys that a query meets at most: of a causal mask itself and those before it. 0: all.
+    causal
+        Whether no query meets a key after its own. Dense hardware multiplies with those too and throws the products away.
+    """
+
+    dim: str
+    queries: int
+    window: int = 0
+    causal: bool = False
+
+    def met(self, keys: int) -> int:
+        """Keys that a query meets at most, of so many."""
+        return min(self.window, keys) if self.window else keys
+
+    def causal_share(self, keys: int) -> float:
+        """Share of the dense products that a causal mask leaves: query i of q meets ``keys - q + i`` keys, or its window."""
+        if not self.causal:
+            return 1.0
+        most, past = self.met(keys), keys - self.queries
+        growing = min(
+            max(most - past, 0), self.queries
+        )  # queries that meet fewer keys than the last one, and the first that does not
+        met = growing * past + growing * (growing + 1) // 2 + (self.queries - growing) * most
+        return met / (self.queries * most)
 
 
 @dataclass(frozen=True)
@@ -83,7 +132,14 @@ class Layer:
     cached
         A matmul whose ``W`` comes from memory, kept from earlier steps (a KV cache); it is stored in the stash format.
     experts
-        Of a mixture of experts, of which every token takes a few: ``G`` experts run for one sample, this many hold parameters.
+        Of a mixture of experts: so many hold parameters, and each of the ``N`` tokens takes ``G`` different ones. 0: no mixture.
+    routing
+        How tokens choose experts. ``uniform``: each token any ``G`` of them with equal chance, whatever the others take, so that of
+        T tokens a mean of ``experts * (1 - (1 - G / experts)^T)`` distinct experts is hit (each is missed by a token with the
+        chance ``1 - G / experts``). ``worst``: as many distinct ones as there can be, ``min(experts, T * G)``. Tokens spread evenly
+        over the experts that are hit.
+    mask
+        Of a product of attention: which keys its queries meet. None: all.
     repeats
         How often the nest runs one after the other for one sample, with the same weights (time steps of a recurrent layer).
     function
@@ -119,6 +175,8 @@ class Layer:
     shared: bool = False
     cached: bool = False
     experts: int = 0
+    routing: str = "uniform"
+    mask: Mask | None = None
     repeats: int = 1
     function: str = ""
     folded: Folded | None = None
@@ -130,32 +188,70 @@ class Layer:
         return self.kind in MAC_KINDS
 
     @property
-    def dims(self) -> tuple[int, int, int, int, int, int, int, int]:
+    def dims(self) -> Dims:
         """Loop bounds in the order of :data:`DIMS`."""
         return (self.N, self.G, self.K, self.C, self.P, self.Q, self.R, self.S)
 
     @property
     def macs(self) -> int:
         """Multiply-accumulates of the forward pass per sample; 0 for a vector layer."""
-        return self.repeats * prod(self.dims) if self.has_macs else 0
+        return self.repeats * prod(self._met_dims) if self.has_macs else 0
 
-    def batch_dims(self, pass_: str, batch: int) -> tuple[int, int, int, int, int, int, int, int]:
-        """Loop bounds of a pass for a whole batch, in the order of :data:`DIMS`.
+    @property
+    def causal_share(self) -> float:
+        """Share of the products that hardware runs which leaves out those that a causal mask makes zero."""
+        return 1.0 if self.mask is None else self.mask.causal_share(self.K if self.mask.dim == "K" else self.C)
 
-        The batch multiplies N. Each sample of a product of two activations has its own ``W``, so there it multiplies G. Tokens
-        of more samples spread over more experts, until all of them run. Time steps depend on each other, so each reads its
-        weights again, as a group does; the gradient of the weights is computed for all of them at once.
+    def nests(self, pass_: str, batch: int) -> tuple[NestRun, ...]:
+        """The nests of a pass for a whole batch; their multiply-accumulates sum to those of the layer.
+
+        The batch multiplies N. Each sample of a product of two activations has its own ``W``, so there it multiplies G. Tokens of a
+        mixture spread over the experts that they hit, some of which take one token more than others (two nests); between two
+        whole numbers of experts chance decides (two times two). Queries with a window go in blocks that meet a window's keys each,
+        as many blocks as there are windows of keys, so that every key is read about once. Time steps depend on each other, so
+        each reads its weights again, as a group does; the gradient of the weights is computed for all of them at once.
         """
-        n, g, k, c, p, q, r, s = self.dims
+        n, g, k, c, p, q, r, s = self._met_dims
         if self.kind == "matmul":
             g *= batch
         elif self.experts:
-            running = min(self.experts, g * batch)
-            n, g = -(-n * g * batch // running), running
+            return tuple(
+                NestRun((tokens, experts, k, c, p, q, r, s), chance)
+                for count, chance in self._experts_hit(n * batch)
+                for tokens, experts in _even(n * g * batch, count)
+            )
         else:
             n *= batch
+        if self.mask is not None and self.mask.window:
+            keys = self.K if self.mask.dim == "K" else self.C
+            blocks = min(max(round(keys / self.mask.met(keys)), 1), self.mask.queries)
+            heads = n // self.mask.queries
+            rows = _even(self.mask.queries, blocks)
+            return tuple(NestRun((heads * each, g * count, k, c, p, q, r, s)) for each, count in rows)
         if self.repeats > 1:
             n, g = (n * self.repeats, g) if pass_ == "backward_weight" else (n, g * self.repeats)
+        return (NestRun((n, g, k, c, p, q, r, s)),)
+
+    def _experts_hit(self, tokens: int) -> list[tuple[int, float]]:
+        """Numbers of distinct experts that so many tokens hit, with the chance of each; their mean is the expected number."""
+        most = min(self.experts, tokens * self.G)
+        if self.routing == "worst" or self.experts == self.G:
+            return [(most, 1.0)]
+        hit = -self.experts * expm1(tokens * log1p(-self.G / self.experts))
+        if abs(hit - round(hit)) < 1e-9 * self.experts:
+            return [(round(hit), 1.0)]
+        return [(floor(hit), 1.0 - hit % 1.0), (floor(hit) + 1, hit % 1.0)]
+
+    def batch_dims(self, pass_: str, batch: int) -> Dims:
+        """Bounds of the first nest of a pass for a whole batch: the only one, but for experts and windows; see :meth:`nests`."""
+        return self.nests(pass_, batch)[0].dims
+
+    @property
+    def _met_dims(self) -> Dims:
+        """Loop bounds with the keys that a query meets for all keys."""
+        n, g, k, c, p, q, r, s = self.dims
+        if self.mask is not None:
+            k, c = (self.mask.met(k), c) if self.mask.dim == "K" else (k, self.mask.met(c))
         return (n, g, k, c, p, q, r, s)
 
     @property
@@ -190,7 +286,7 @@ class Layer:
         """Elements of the input activation per sample, without padding (of one operand, for a sum or product of two)."""
         if self.transposed:
             return self.N * self.G * self.K * self.P * self.Q
-        channels = self.G * self.C if self.has_macs else self.G * self.K
+        channels = self.G * self._met_dims[3] if self.has_macs else self.G * self.K
         return self.repeats * self._unfolded(self.N * channels) * self.input_hw[0] * self.input_hw[1]
 
     @property
@@ -200,7 +296,7 @@ class Layer:
             return self.repeats * self.N * self.G * self.K * self.P * self.Q // GATES[self.function]
         if self.transposed:
             return self._unfolded(self.N * self.G * self.C) * self.input_hw[0] * self.input_hw[1]
-        return self.repeats * self.N * self.G * self.K * self.P * self.Q
+        return self.repeats * self.N * self.G * self._met_dims[2] * self.P * self.Q
 
     @property
     def _taps(self) -> int:
@@ -211,3 +307,13 @@ class Layer:
         if self.folded is None:
             return positions
         return positions // (self.folded.output * self.folded.taps) * self.folded.input
+
+
+def _even(items: int, places: int) -> list[tuple[int, int]]:
+    """Items spread evenly over places: (items in each, so many places), the fuller places last.
+
+    >>> _even(10, 4)
+    [(2, 2), (3, 2)]
+    """
+    each, more = divmod(items, places)
+    return [(size, count) for size, count in ((each, places - more), (each + 1, more)) if count and size]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from dse.workload.layer import DIMS, FUNCTIONS, GATES, MAC_KINDS, PASSES, VECTOR_KINDS, Folded, Layer
+from dse.workload.layer import DIMS, FUNCTIONS, GATES, MAC_KINDS, PASSES, VECTOR_KINDS, Folded, Layer, Mask
 
 __all__ = [
-    "DIMS", "FUNCTIONS", "GATES", "MAC_KINDS", "OPTIMIZERS", "PASSES", "VECTOR_KINDS", "Folded", "Layer", "Network",
+    "DIMS", "FUNCTIONS", "GATES", "MAC_KINDS", "OPTIMIZERS", "PASSES", "VECTOR_KINDS", "Folded", "Layer", "Mask", "Network",
 ]  # fmt: skip
 
 OPTIMIZERS = ("sgd", "momentum", "adam", "adamw")

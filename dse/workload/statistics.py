@@ -17,7 +17,8 @@ def network_statistics(network: Network) -> pd.DataFrame:
         ``layer, kind, shape, passes, macs`` (forward), ``training_macs`` (all passes), ``parameters, trained_parameters,
         input_elements, output_elements, stash_elements`` (of layers that read the same tensor only the first keeps it) and
         ``intensity``: forward MACs per element of input, weights (or second operand) and output, each moved once; the most that
-        any memory hierarchy can reach without fusing layers. A recurrent layer moves its weights in every step. 0 without MACs.
+        any memory hierarchy can reach without fusing layers. A recurrent layer moves its weights in every step, a mixture of
+        experts those of the experts that its tokens hit, in the mean. 0 without MACs.
     """
     seen: set[str] = set()
     rows = []
@@ -49,9 +50,11 @@ def _row(layer: Layer, batch: int) -> dict[str, object]:
     }
 
 
-def _weights_read(layer: Layer, batch: int) -> int:
+def _weights_read(layer: Layer, batch: int) -> float:
     """Elements of the weight, or of the second activation, that a forward pass of the batch reads at least once."""
     if layer.kind == "matmul":
         return layer.second_elements * batch
-    _, groups, outputs, inner, _, _, rows, columns = layer.batch_dims("forward", batch)
-    return groups * outputs * inner * rows * columns
+    return sum(
+        times * groups * outputs * inner * rows * columns
+        for (_, groups, outputs, inner, _, _, rows, columns), times in layer.nests("forward", batch)
+    )

@@ -122,7 +122,7 @@ def test_best_mapping_read_back_costs_what_the_search_says(net, tmp_path, hardwa
     order = [layer.name for layer in net.mac_layers]
     place = [(order.index(l), PASSES.index(p)) for l, p in zip(got["layer"], got["pass"], strict=True)]
     assert len(place) == (work.job[0] >= 0).sum() == 11
-    jobs = [int(work.job[0, l, p]) for l, p in place]
+    jobs = [int(work.job[0, l, p, 0]) for l, p in place]
     np.testing.assert_allclose(got["energy_pj"], costs.energy_pj[0, jobs], rtol=1e-12)
     np.testing.assert_allclose(got["cycles"], costs.cycles[0, jobs], rtol=1e-12)
     for k, name in enumerate(costs.components):

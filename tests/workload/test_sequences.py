@@ -87,15 +87,13 @@ def test_mixture_of_experts():
     moe = "  - op: moe\n    name: m\n    experts: 8\n    active: 2\n    main: [{op: linear, name: up, K: 64, then: [silu]}, {op: linear, name: down, K: 32}]"
     net = network(TOKENS + "layers:\n" + EMBED + moe)
     up = named(net)["m.up"]
-    assert (up.experts, up.G, up.N) == (8, 8, 3)
+    assert (up.experts, up.G, up.N) == (8, 2, 12)
     assert up.macs == 12 * 2 * 32 * 64
     assert up.parameters == 8 * 32 * 64
     assert named(net)["m.gate"].K == 8
     one = network(HEAD + "input: {tokens: 1}\nlayers:\n" + EMBED + moe)
     up = named(one)["m.up"]
-    # One token takes two experts; the tokens of more samples take more, until all eight run.
     assert (up.G, up.N, up.parameters) == (2, 1, 8 * 32 * 64)
-    assert [up.batch_dims("forward", batch)[:2] for batch in (1, 3, 4, 16)] == [(1, 2), (1, 6), (1, 8), (4, 8)]
 
 
 def test_adapters_freeze_all_else():

@@ -84,6 +84,7 @@ def limit_tables(
     error_widths: Sequence[int],
     groups: Sequence[Sequence[int]],
     mode: str,
+    causal_skip: bool = False,
 ) -> dict[str, Floats]:
     """Model size, memory and BitOps of every choice of every group.
 
@@ -103,7 +104,7 @@ def limit_tables(
     parameters = np.array([layer.parameters for layer in network.layers], dtype=np.float64)
     elements = np.array([layer.input_elements + layer.output_elements for layer in network.layers], dtype=np.float64)
     size, memory, working, bitops = (np.zeros((len(plans), len(groups))) for _ in range(4))
-    work = network_jobs(network, plans, mode)
+    work = network_jobs(network, plans, mode, causal_skip)
     macs = member[[index for index, layer in enumerate(network.layers) if layer.has_macs]]
     for i, plan in enumerate(plans):
         weight = parameters * plan.stored_bits("weight")

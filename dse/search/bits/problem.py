@@ -163,7 +163,7 @@ def make_problem(
         raise InputError("--weights", [f"expected one positive number per network ({len(names)}), got {list(factors)}"])
     assert mode in MODES
     subjects = tuple(
-        _bit_problem(network, profile, wanted, limit_pp, robust, mode)
+        _bit_problem(network, profile, wanted, limit_pp, robust, mode, hardware.causal_skip)
         for network, profile in zip(networks, profiles, strict=True)
     )
     return SearchProblem(
@@ -183,7 +183,13 @@ def make_problem(
 
 
 def _bit_problem(
-    network: Network, profile: Profile, widths: list[int], limit_pp: float, robust: bool, mode: str
+    network: Network,
+    profile: Profile,
+    widths: list[int],
+    limit_pp: float,
+    robust: bool,
+    mode: str,
+    causal_skip: bool,
 ) -> BitProblem:
     choices = tuple((w, w) for w in widths) if profile.tied else tuple(product(widths, widths))
     names = [layer.name for layer in network.mac_layers]
@@ -213,7 +219,7 @@ def _bit_problem(
         kept=kept,
         score=score,
         score_limit=limits,
-        tables=limit_tables(network, choices, errors, groups, mode),
+        tables=limit_tables(network, choices, errors, groups, mode, causal_skip),
     )
 
 

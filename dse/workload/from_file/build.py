@@ -44,6 +44,15 @@ class Tensor:
         return self.H * self.W
 
 
+@dataclass(frozen=True)
+class Mixture:
+    """A mixture of experts: how many there are, how many of them a token takes, and how tokens choose them."""
+
+    experts: int
+    active: int
+    routing: str
+
+
 class Builder:
     """The state of one walk; see the module."""
 
@@ -56,8 +65,8 @@ class Builder:
         self.names: set[str] = set()
         #: Outputs of layers, for those who come back to them.
         self.outputs: dict[str, Tensor] = {}
-        #: (experts, experts per token) inside of a mixture.
-        self.mixture: tuple[int, int] | None = None
+        #: Inside of a mixture.
+        self.mixture: Mixture | None = None
         #: Producers of tensors that are joined channel by channel.
         self.joined: dict[str, tuple[str, ...]] = {}
         self.adapted: set[str] = set()

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from dse.workload.model import DIMS, FUNCTIONS, MAC_KINDS, PASSES, Folded, Layer, Network
+from dse.workload.model import DIMS, FUNCTIONS, MAC_KINDS, PASSES, Folded, Layer, Mask, Network
 from dse.yaml_input import suggest, yaml_word
 
 Bound = Annotated[int, Field(ge=1, le=2**31)]
@@ -30,6 +30,17 @@ class FoldedEntry(BaseModel):
     input: Bound
     output: Bound
     taps: Bound
+
+
+class MaskEntry(BaseModel):
+    """Which keys the queries of an attention product meet; see :class:`dse.workload.layer.Mask`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    dim: Literal["K", "C"]
+    queries: Bound
+    window: Annotated[int, Field(ge=0, le=2**31)] = 0
+    causal: bool = False
 
 
 class NestEntry(BaseModel):
@@ -59,9 +70,11 @@ class NestEntry(BaseModel):
     shared: bool = False
     cached: bool = False
     experts: Annotated[int, Field(ge=0, le=2**31)] = 0
+    routing: Literal["uniform", "worst"] = "uniform"
     repeats: Bound = 1
     function: str = ""
     folded: FoldedEntry | None = None
+    mask: MaskEntry | None = None
     tie: str = ""
     reads: list[str] = []
     reads_second: list[str] = []
@@ -117,16 +130,34 @@ def layer_of_entry(entry: NestEntry) -> tuple[Layer, list[Fault]]:
             )
         )
         folded = None
+    mask = None if entry.mask is None else Mask(**entry.mask.model_dump())
+    if mask is not None and (wrong := _mask_fault(entry, mask)):
+        faults.append(Fault("mask", wrong))
+        mask = None
     ordered = tuple(pass_ for pass_ in PASSES if pass_ in passes)
     layer = Layer(
         name=entry.name, kind=entry.kind,
         N=entry.N, G=entry.G, K=entry.K, C=entry.C, P=entry.P, Q=entry.Q, R=entry.R, S=entry.S,
         stride=_pair(entry.stride), dilation=_pair(entry.dilation), input_hw=_pair(entry.input),
         bias=entry.bias, passes=ordered, tie=entry.tie, transposed=entry.transposed, frozen=entry.frozen,
-        shared=entry.shared, cached=entry.cached, experts=entry.experts, repeats=entry.repeats,
-        function=entry.function, folded=folded, reads=tuple(entry.reads), reads_second=tuple(entry.reads_second),
+        shared=entry.shared, cached=entry.cached, experts=entry.experts, routing=entry.routing, repeats=entry.repeats,
+        function=entry.function, folded=folded, mask=mask, reads=tuple(entry.reads), reads_second=tuple(entry.reads_second),
     )  # fmt: skip
     return layer, faults
+
+
+def _mask_fault(entry: NestEntry, mask: Mask) -> str:
+    """What is wrong with a mask, or nothing."""
+    keys = entry.K if mask.dim == "K" else entry.C
+    if entry.kind != "matmul":
+        return f"only a matmul has one, got a {entry.kind}"
+    if entry.N % mask.queries:
+        return f"expected queries that divide N (queries times heads per key), got {mask.queries} of {entry.N}"
+    if mask.causal and mask.queries > keys:
+        return f"a causal mask needs a key for each of the {mask.queries} queries, got {mask.dim} {keys}"
+    if not mask.causal and not mask.window:
+        return "expected a window, or causal: true"
+    return ""
 
 
 def network_text(network: Network, comment: str = "") -> str:
@@ -161,13 +192,17 @@ def _entry(layer: Layer) -> list[tuple[str, str]]:
         if prod(pair) != 1
     ]
     result += [(flag, "true") for flag in _FLAGS if getattr(layer, flag)]
-    result += [(key, str(value)) for key, value in (("experts", layer.experts),) if value]
+    result += [("experts", str(layer.experts))] * (layer.experts > 0) + [("routing", layer.routing)] * (
+        layer.routing != "uniform"
+    )
     result += [(key, str(value)) for key, value in (("repeats", layer.repeats),) if value != 1]
     if layer.function:
         result.append(("function", yaml_word(layer.function)))
-    if layer.folded is not None:
-        sizes = ", ".join(f"{field.name}: {getattr(layer.folded, field.name)}" for field in fields(Folded))
-        result.append(("folded", f"{{{sizes}}}"))
+    for key, record in (("folded", layer.folded), ("mask", layer.mask)):
+        if record is not None:
+            values = ((field, getattr(record, field.name)) for field in fields(record))
+            given = [f"{field.name}: {_word(value)}" for field, value in values if value != field.default]
+            result.append((key, f"{{{', '.join(given)}}}"))
     if layer.tie:
         result.append(("tie", yaml_word(layer.tie)))
     names = (("reads", layer.reads), ("reads_second", layer.reads_second))
@@ -175,6 +210,10 @@ def _entry(layer: Layer) -> list[tuple[str, str]]:
     if layer.passes != usual_passes(layer.kind):
         result.append(("passes", f"[{', '.join(layer.passes)}]"))
     return result
+
+
+def _word(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _pair(value: int | list[int]) -> tuple[int, int]:

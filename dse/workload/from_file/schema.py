@@ -64,11 +64,14 @@ class Operation(_Strict):
     kv_heads: PositiveValue | None = None
     head_dim: PositiveValue | None = None
     past: Value = 0
+    window: PositiveValue | None = None
+    causal: bool = False
     rope: bool = False
     project: Annotated[list[Text], Field(min_length=1, max_length=3)] | None = None
     out: Text | None = None
     experts: PositiveValue | None = None
     active: PositiveValue = 1
+    routing: Literal["uniform", "worst"] = "uniform"
     then: list[
         Literal[
             "norm", "layernorm", "rmsnorm", "groupnorm", "relu", "gelu", "silu", "hardswish", "sigmoid", "tanh",

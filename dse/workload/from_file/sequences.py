@@ -1,8 +1,8 @@
 """Operations on sequences: linear layers over tokens, embeddings, attention, mixtures of experts, recurrent layers.
 
 Tokens are the height of a feature map of width 1. Attention counts whole matrices of scores, also under a causal mask, as dense
-kernels compute them. ``past`` tokens come from a cache that the step before wrote (decode); without them all keys and values are
-made in the step (prefill, training).
+kernels compute them; only hardware with ``causal_skip`` leaves out what the mask makes zero. ``past`` tokens come from a cache that
+the step before wrote (decode); without them all keys and values are made in the step (prefill, training).
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from dse.workload.from_file.build import Builder, Maker, Tensor, vector_passes
+from dse.workload.from_file.build import Builder, Maker, Mixture, Tensor, vector_passes
 from dse.workload.from_file.schema import Operation
-from dse.workload.model import PASSES, Layer
+from dse.workload.model import PASSES, Layer, Mask
 from dse.yaml_input import Key
 
 Scope = Mapping[str, int]
@@ -31,23 +31,23 @@ def projection(
     builder: Builder, operation: Operation, name: str, tensor: Tensor, outputs: int, path: Key, bias: bool | None = None
 ) -> Tensor:
     """A linear layer, with adapters beside it where the file asks for them (LoRA): W x + B A x, of which A and B are trained."""
-    runs, groups, experts = tensor.pixels, 1, 0
-    if builder.mixture is not None:
-        experts = builder.mixture[0]
-        groups = min(experts, runs)
-        runs = -(-runs // groups)
+    mixture = builder.mixture
+    active = 1 if mixture is None else mixture.active
+    if tensor.pixels % active:
+        builder.problem(path, f"the {tensor.pixels} tokens here are no whole number for each of {active} experts")
     layer = Layer(
         name=name,
         kind="fc",
-        N=runs,
-        G=groups,
+        N=-(-tensor.pixels // active),
+        G=active,
         K=outputs,
         C=tensor.C,
         bias=operation.bias if bias is None else bias,
         passes=builder.passes(operation, tensor),
         frozen=builder.frozen(operation),
         shared=operation.shared,
-        experts=experts,
+        experts=0 if mixture is None else mixture.experts,
+        routing="uniform" if mixture is None else mixture.routing,
     )
     builder.add(layer, tensor, path)
     made = Tensor(name, outputs, tensor.H, tensor.W, builder.learns(operation, tensor))
@@ -88,6 +88,9 @@ def embedding(builder: Builder, operation: Operation, tensor: Tensor, prefix: st
 def attention(builder: Builder, operation: Operation, tensor: Tensor, prefix: str, scope: Scope, path: Key) -> Tensor:
     """Projections, scores, softmax, context and output projection; ``kv_heads`` below ``heads`` is grouped-query attention.
 
+    With ``window`` a query meets so many keys at most (under a causal mask its own and those before). ``causal: true`` says that it
+    meets no key after its own, which hardware with ``causal_skip`` makes use of.
+
     With ``of`` keys and values are made of the output of an earlier layer (cross attention). ``project`` names the linear layers
     of query, key and value, or the one that makes all three.
     """
@@ -99,6 +102,7 @@ def attention(builder: Builder, operation: Operation, tensor: Tensor, prefix: st
         else builder.number(operation, "head_dim", scope, path, 1)
     )
     past = builder.number(operation, "past", scope, path, 0)
+    window = 0 if operation.window is None else builder.number(operation, "window", scope, path, 1)
     name = builder.name(operation, prefix, path)
     if heads % pairs:
         builder.problem((*path, "kv_heads"), f"{pairs} does not divide {heads} heads")
@@ -124,7 +128,13 @@ def attention(builder: Builder, operation: Operation, tensor: Tensor, prefix: st
         turned = replace(query, C=(heads + pairs) * width, learns=query.learns or key.learns)
         rope = builder.vector(f"{name}.rope", "activation", turned, path, second=key, function="rope")
         query, key = replace(query, producer=rope.name), replace(key, producer=rope.name)
-    rows, columns = tensor.pixels, past + other.pixels
+    if operation.causal and operation.of is not None:
+        builder.problem((*path, "causal"), "a causal mask is over the tokens themselves; it goes without 'of'")
+    # Keys that leave the window before the first query are not read; those kept of the cache are the others.
+    rows, columns = tensor.pixels, (min(past, window - 1) if window else past) + other.pixels
+    narrow = window if window < columns else 0
+    mask = Mask("K", rows, narrow, operation.causal) if narrow or operation.causal else None
+    met = narrow or columns
     data, second = ("backward_data",), ("backward_weight",)
     scores = Layer(
         name=f"{name}.scores",
@@ -134,6 +144,7 @@ def attention(builder: Builder, operation: Operation, tensor: Tensor, prefix: st
         K=columns,
         C=width,
         cached=past > 0,
+        mask=mask,
         passes=("forward", *data * query.learns, *second * key.learns),
     )
     builder.add(scores, query, path, key)
@@ -143,11 +154,11 @@ def attention(builder: Builder, operation: Operation, tensor: Tensor, prefix: st
         kind="softmax",
         G=heads,
         P=rows,
-        Q=columns,
-        input_hw=(rows, columns),
+        Q=met,
+        input_hw=(rows, met),
         passes=("forward", *data * learns),
     )
-    builder.add(soft, Tensor(scores.name, heads, rows, columns), path)
+    builder.add(soft, Tensor(scores.name, heads, rows, met), path)
     context = Layer(
         name=f"{name}.context",
         kind="matmul",
@@ -156,15 +167,20 @@ def attention(builder: Builder, operation: Operation, tensor: Tensor, prefix: st
         K=width,
         C=columns,
         cached=past > 0,
+        mask=None if mask is None else replace(mask, dim="C"),
         passes=("forward", *data * learns, *second * value.learns),
     )
-    builder.add(context, Tensor(soft.name, heads, rows, columns), path, value)
+    builder.add(context, Tensor(soft.name, heads, rows, met), path, value)
     joined = Tensor(context.name, heads * width, tensor.H, tensor.W, learns or value.learns)
     return projection(builder, operation, f"{name}.{operation.out or 'o_proj'}", joined, tensor.C, path)
 
 
 def mixture(builder: Builder, operation: Operation, tensor: Tensor, prefix: str, scope: Scope, path: Key) -> Tensor:
-    """A router sends every token to ``active`` of ``experts`` copies of ``main``, evenly; their results are summed."""
+    """A router sends every token to ``active`` of ``experts`` copies of ``main``; their results are summed.
+
+    ``routing`` says how tokens choose, see :class:`dse.workload.Layer`. Experts that every token takes (shared experts) are a
+    branch of their own: a ``residual`` with the ``moe`` in ``main`` and them in ``shortcut``.
+    """
     experts = builder.number(operation, "experts", scope, path, 1)
     active = builder.number(operation, "active", scope, path, 1)
     name = builder.name(operation, prefix, path)
@@ -177,7 +193,7 @@ def mixture(builder: Builder, operation: Operation, tensor: Tensor, prefix: str,
     router = projection(builder, operation, f"{name}.{operation.out or 'gate'}", tensor, experts, path)
     shares = replace(router, producer=builder.vector(f"{name}.softmax", "softmax", router, path).name)
     sent = replace(tensor, H=tensor.pixels * active, W=1, learns=tensor.learns or router.learns)
-    builder.mixture = (experts, active)
+    builder.mixture = Mixture(experts, active, operation.routing)
     made = builder.all(operation.main, sent, f"{name}.", scope, (*path, "main"))
     builder.mixture = None
     if made.H != sent.H:
