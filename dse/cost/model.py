@@ -14,10 +14,11 @@ LEFT_OUT = (
     "misses and page policy are inside the price per bit.",
     "Latency is the slowest of compute and of each memory's traffic when double-buffered; contention between them is not "
     "simulated.",
-    "Sparsity is not exploited, except for the zeros that a stride inserts in the backward passes (zero_skip) and, on hardware that "
-    "says so, the products that a causal mask makes zero (causal_skip: one by one, an upper bound for hardware that skips tiles).",
-    "Tokens choose their experts independently and with equal chance, and spread evenly over those that are hit; the worst case is an "
-    "option of the network (routing). Blocks of queries that share an attention window read every key once.",
+    "Sparsity is not exploited, except for the zeros that a stride inserts in the backward passes (zero_skip) and, on hardware "
+    "that says so, the products that a causal mask makes zero (causal_skip: one by one, an upper bound for hardware that skips "
+    "tiles).",
+    "Tokens choose their experts independently and with equal chance, and spread evenly over those that are hit; the worst case is "
+    "an option of the network (routing). Blocks of queries that share an attention window read every key once.",
     "A convolution over three axes runs on a nest with two window axes: products and weights are exact, its input is read once per "
     "tap of the folded axis.",
     "One accelerator: no data-parallel communication between several.",
