@@ -28,8 +28,8 @@ from dse.cost.jobs import (
     table_options,
     waiting,
 )
-from dse.cost.mapping_checks import on_hardware
-from dse.cost.network_jobs import LayerRun, NetworkJobs, layer_runs, network_jobs, roles_of
+from dse.cost.mapping_checks import above_array, finished_only, on_hardware
+from dse.cost.network_jobs import LayerRun, NetworkJobs, check_mode, layer_runs, network_jobs, roles_of
 from dse.errors import InputError, Problem
 from dse.hardware.arrays import HardwareArrays, hardware_arrays
 from dse.hardware.model import Hardware
@@ -158,6 +158,7 @@ def evaluate_mappings(
         Every layer that does not exist, and every mapping that is none of its layer, does not suit the hardware (memories, axes and
         the dims that an axis takes, capacities with the shortfall in bits), or meets widths that the elements do not multiply.
     """
+    check_mode(hardware, mode)
     arrays = hardware_arrays(hardware, None)
     source = next((mapping.source for mapping in mappings.values()), "mappings")
     if plan.layers != tuple(layer.name for layer in network.layers):
@@ -199,6 +200,7 @@ def best_mappings(
     InputError
         The network does not run on the hardware, with the limit that fails.
     """
+    check_mode(hardware, mode)
     arrays = hardware_arrays(hardware, None)
     work = network_jobs(network, [plan], mode, hardware.causal_skip)
     costs = cost_jobs(hardware, arrays, work.jobs, objective)
@@ -223,7 +225,7 @@ def _cost(
     one = np.array([job])
     batch = batch_of([mapping], [nest])
     counts = counts_of_batch(batch, conventions)
-    elided = counts_of_batch(batch, replace(conventions, first_partial_sum="elided"))
+    elided = counts_of_batch(batch, replace(conventions, first_partial_sum="elided", drain="counted"))
     mode = pe_mode(hardware.pe, jobs.multiplier_bits[one, :, 0], jobs.multiplier_bits[one, :, 1])
     kept = float(jobs.kept[job])
     run = inserted_zeros(hardware, nest) * kept
@@ -249,6 +251,8 @@ def _cost(
             bits[m], energy[m] = bits[m] + moved.sum(), energy[m] + spent
             tile = int(counts.tile[0, level, r])
             kept = float(kept_bits(hardware, m, role, jobs.stored_bits[one])[0])
+            if r == 2 and finished_only(mapping, hardware, elided)[level]:
+                kept = float(jobs.stored_bits[job, 2])
             entries.append(
                 {"memory": names[m], "role": role, "operand": "", "tile_elements": tile, "tile_bits": tile * kept,
                  "instances": int(counts.instances[0, level, r])}
@@ -257,7 +261,7 @@ def _cost(
             )  # fmt: skip
     busy = np.array([compute, *(bits / width)])
     cycles = float(busy.max() if hardware.overlap else busy.sum())
-    fill, drain = _ends(mapping, memory_of, counts, jobs.stored_bits[job], hardware, width)
+    fill, drain = _ends(mapping, memory_of, elided, jobs.stored_bits[job], hardware, width)
     leak = float(arrays.leakage_w[0] / arrays.clock_hz[0] * 1e12) * cycles
     mac = float(mac_pj(hardware, arrays.node_nm[:1], jobs, one)[0, 0]) * math.prod(nest.dims) * run
     macs = math.prod(nest.dims) * kept if kept < 1 else math.prod(nest.dims)
@@ -305,11 +309,7 @@ def _traffic(
     share: float,
     packed: float,
 ) -> Floats:
-    """(level, role, side) bits: partial sums at the accumulator's width, finished results in DRAM at their own.
-
-    A shared memory above the array hands finished results to DRAM at their own width too; one in the array, at the accumulator's.
-    """
-    every = {axis.name for axis in hardware.axes}
+    """(level, role, side) bits: partial sums at the accumulator's width, finished results as :func:`finished` says."""
     partial = float(hardware.pe.accumulator_bits)
     moved = counts_array(counts)[0].astype(np.float64)
     first = counts_array(elided)[0].astype(np.float64)
@@ -319,14 +319,13 @@ def _traffic(
     reads, writes = moved[holders[0], 2, :2]
     accumulated = np.round(writes * packed)
     result[holders[0], 2, :2] = np.array([max(accumulated - (writes - reads), 0.0), accumulated]) * share * partial
-    top = holders[-1]
-    if top == len(mapping.levels) - 1 and len(holders) > 1:
-        done = first[top, 2, 1] - first[top, 2, 0]
-        result[top, 2, 1] -= done * (partial - stored_bits[2])
-        below = holders[-2]
-        if every <= set(mapping.levels[below].shared_along or ()):
-            handed = first[below, 2, 3] - first[below, 2, 2]
-            result[below, 2, 3] -= handed * (partial - stored_bits[2])
+    saved = partial - stored_bits[2]
+    for below, above in itertools.pairwise(holders):
+        converted = above_array(hardware, mapping.levels[below])
+        if converted or above == len(mapping.levels) - 1:
+            result[above, 2, 1] -= (first[above, 2, 1] - first[above, 2, 0]) * saved
+        if converted and moved[below, 2, 3] > 0:
+            result[below, 2, 3] -= (first[below, 2, 3] - first[below, 2, 2]) * saved
     return np.asarray(result)
 
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from dse.errors import InputError
 from dse.hardware.arrays import HardwareArrays
 from dse.hardware.elements import element_family
 from dse.hardware.model import ARITHMETIC, Hardware, Memory, ProcessingElement
@@ -130,6 +131,16 @@ def role_memories(hardware: Hardware, role: str) -> tuple[int | None, int | None
     return (inner[0] if inner else None, outer[0] if outer else None, len(hardware.memories) - 1)
 
 
+def is_deep(hardware: Hardware) -> bool:
+    """Whether a role lies in more than one private or more than one shared memory on the chip."""
+    names = {axis.name for axis in hardware.axes}
+    for role in ROLES:
+        shared = [names <= set(memory.shared_along) for memory in hardware.memories[:-1] if role in memory.roles]
+        if sum(shared) > 1 or len(shared) - sum(shared) > 1:
+            return True
+    return False
+
+
 def array_shape(hardware: Hardware, axis_size: Sequence[int] | Ints, pass_: str) -> ArrayShape:
     """What the mapper needs to know of a design in a pass: axes and on-chip memories without sizes and prices."""
     axes = tuple(
@@ -150,6 +161,8 @@ def cost_jobs(hardware: Hardware, arrays: HardwareArrays, jobs: Jobs, objective:
     objective
         What the mapping is chosen by: ``energy``, ``latency`` or ``edp``.
     """
+    if is_deep(hardware):
+        raise InputError(hardware.name, ["an operand lies in several private or several shared memories; give its mappings"])
     designs, count = len(arrays), len(jobs.nest)
     components = (MAC_COMPONENT, *(memory.name for memory in hardware.memories), LEAK_COMPONENT)
     costs = JobCosts(

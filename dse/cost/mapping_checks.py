@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from dse.cost.jobs import Jobs, kept_bits, unusable
 from dse.errors import Problem
 from dse.hardware.arrays import HardwareArrays
 from dse.hardware.model import Hardware
+from dse.mapping.explicit.counts import ENGINE, Counts, counts_of
 from dse.mapping.explicit.mapping import Level, Mapping, mapping_problems, tile_elements
 from dse.mapping.nest import ROLES, Nest
 from dse.yaml_input import suggest
@@ -76,12 +78,33 @@ def _shortfalls(
     """Memories whose tiles do not fit, with the shortfall."""
     problems = []
     names = [memory.name for memory in hardware.memories]
+    finished = finished_only(mapping, hardware, counts_of(mapping, nest, ENGINE))
     for i, level in enumerate(mapping.levels[:-1]):
         m = names.index(level.name)
         bits = [float(kept_bits(hardware, m, role, stored_bits[None])[0]) for role in ROLES]
+        if finished[i]:
+            bits[2] = float(stored_bits[2])
         needed = sum(tile_elements(mapping, nest, i, r) * bits[r] for r in range(3))
         short = needed - float(arrays.size_bits[0, m])
         if short > 0:
             text = f"the tiles in '{level.name}' need {needed:,.0f} bits, {short:,.0f} more than it has; cut lower"
             problems.append(Problem(f"levels[{i}]", text))
     return problems
+
+
+def above_array(hardware: Hardware, level: Level) -> bool:
+    """Whether a level stands above the whole array, where results are converted: it hands them outwards at their own width."""
+    return {axis.name for axis in hardware.axes} <= set(level.shared_along or ())
+
+
+def finished_only(mapping: Mapping, hardware: Hardware, elided: Counts) -> list[bool]:
+    """By level, whether it gets nothing but finished, converted results and keeps them at their own width.
+
+    That is a memory outside of one that stands above the array (:func:`above_array`) and to which no partial sum goes.
+    ``elided`` are counts without the first read of a partial sum.
+    """
+    result = [False] * len(mapping.levels)
+    holders = [i for i, level in enumerate(mapping.levels) if level.cuts[2] is not None]
+    for below, above in itertools.pairwise(holders):
+        result[above] = above_array(hardware, mapping.levels[below]) and int(elided.reads_to_child[0, above, 2]) == 0
+    return result

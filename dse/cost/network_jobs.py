@@ -28,7 +28,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dse.cost.jobs import Jobs
-from dse.hardware.model import ARITHMETIC
+from dse.errors import InputError
+from dse.hardware.model import ARITHMETIC, Hardware
 from dse.mapping.nest import Nest
 from dse.precision.formats.properties import Format, arithmetic, element_exponent_bits, multiplier_bits
 from dse.precision.plans.cells import OPERANDS, Cell, Histogram, formats_of
@@ -138,6 +139,13 @@ def layer_runs(network: Network, work: NetworkJobs, plan: int = 0) -> list[Layer
         LayerRun(layers[l], PASSES[p], j, int(work.job[plan, l, p, j]), float(work.times[l, p, j]))
         for l, p, j in np.argwhere(work.job[plan] >= 0).tolist()
     ]
+
+
+def check_mode(hardware: Hardware, mode: str) -> None:
+    """Raise InputError where a hardware does not run a mode."""
+    if mode == "training" and hardware.inference_only:
+        text = "runs inference only: its axes give no dims of the backward passes; ask for inference (--mode inference)"
+        raise InputError(hardware.name, [text])
 
 
 def passes_of(layer: Layer, mode: str) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from dse.cost.jobs import cost_jobs
 from dse.cost.memory import recomputed
-from dse.cost.network_jobs import network_jobs
+from dse.cost.network_jobs import check_mode, network_jobs
 from dse.cost.side import SIDE_COMPONENTS, STEP_PASSES, STOCHASTIC, SideCosts, side_costs
 from dse.cost.vector import COMPONENTS, VectorCosts, optimizer_costs, vector_costs
 from dse.hardware.arrays import HardwareArrays
@@ -83,6 +83,7 @@ def step_costs(
     map_updates: float = 0.0,
 ) -> StepCosts:
     """Costs of one step by layer and pass, on D designs under I plans; see :func:`dse.evaluate` for the options."""
+    check_mode(hardware, mode)
     work = network_jobs(network, plans, mode, hardware.causal_skip)
     jobs = cost_jobs(hardware, arrays, work.jobs, mapping_objective)
     runs = work.job >= 0

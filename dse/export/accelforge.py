@@ -149,42 +149,47 @@ def workload(run: Run) -> dict[str, Any]:
 
 
 def mapping(run: Run, hardware: Hardware) -> dict[str, Any]:
-    """Loops and storages from DRAM to the MAC; spatial loops stand right above the first memory that is not shared by all PEs."""
+    """Loops and storages from DRAM to the MAC; the loops of an axis stand right above the first memory not shared along it."""
     names = tensor_names(run)
-    axes = {axis.name for axis in hardware.axes}
     known = {memory.name: memory for memory in hardware.memories}
-    holders: list[tuple[int, bool, _Tagged]] = []
+    holders: list[tuple[int, tuple[str, ...], _Tagged]] = []
     for level in reversed(run.mapping.levels):
         # The mapper calls the last memory DRAM, whatever its name in the file.
         memory = known.get(level.name, hardware.memories[-1])
         for role, cut in enumerate(level.cuts):
             if cut is not None:
-                shared = axes <= set(memory.shared_along)
-                holders.append((cut, shared, _Tagged("Storage", tensors=[names[role]], component=memory.name)))
+                holders.append((cut, memory.shared_along, _Tagged("Storage", tensors=[names[role]], component=memory.name)))
     loops = run.mapping.loops
-    border = max((cut for cut, shared, _ in holders if not shared), default=0)
-    within = [n for n, loop in enumerate(loops) if loop.axis is None and n < border]
-    array = [n for n, loop in enumerate(loops) if loop.axis is not None]
-    outside = [n for n, loop in enumerate(loops) if loop.axis is None and n >= border]
+    # Of an axis, the temporal loops inside of the largest tile of a memory that is private along it stand below its own.
+    border = {
+        axis.name: max((cut for cut, shared, _ in holders if axis.name not in shared), default=0) for axis in hardware.axes
+    }
+    order = sorted(border, key=lambda axis: border[axis])
+    sequence: list[int] = []
+    temporal = [n for n, loop in enumerate(loops) if loop.axis is None]
+    for axis in order:
+        sequence += [n for n in temporal if n < border[axis] and n not in sequence]
+        sequence += [n for n, loop in enumerate(loops) if loop.axis == axis]
+    sequence += [n for n in temporal if n not in sequence]
     tile = dict.fromkeys(DIMS, 1)
     nodes_of: dict[int, _Tagged] = {}
-    for n in (*within, *array, *outside):
+    for n in sequence:
         loop = loops[n]
         values = {"rank_variable": loop.dim.lower(), "tile_shape": tile[loop.dim]}
         place = {} if loop.axis is None else {"name": loop.axis, "component": f"{loop.axis}_of_array"}
         nodes_of[n] = _Tagged("Temporal" if loop.axis is None else "Spatial", **values, **place)
         tile[loop.dim] *= loop.extent
-    unrolled = [nodes_of[n] for n in reversed(array)]
+    unrolled = {axis: [nodes_of[n] for n in reversed(sequence) if loops[n].axis == axis] for axis in reversed(order)}
     nodes: list[_Tagged] = []
     for position in range(len(loops), -1, -1):
         for _, shared, node in (holder for holder in holders if holder[0] == position):
-            if not shared:
-                nodes += unrolled
-                unrolled = []
+            for axis in [axis for axis in unrolled if axis not in shared]:
+                nodes += unrolled.pop(axis)
             nodes.append(node)
         if position and loops[position - 1].axis is None:
             nodes.append(nodes_of[position - 1])
-    nodes += unrolled
+    for rest in unrolled.values():
+        nodes += rest
     return {"nodes": [*nodes, _Tagged("Compute", einsum=_einsum(run), component="mac")]}
 
 

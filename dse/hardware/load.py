@@ -15,13 +15,13 @@ from dse.hardware.model import (
     ProcessingElement,
     with_values,
 )
-from dse.hardware.schema import HardwareFile, Range, Values, check, numbers
+from dse.hardware.schema import AxisFile, HardwareFile, Range, Values, check, numbers
 from dse.shipped import find_file
 from dse.yaml_input import Document, load_yaml, validate
 
 __all__ = ["hardware_from_document", "load_hardware", "with_values"]
 
-PASSES = ("forward", "backward_data", "backward_weight")
+_MIRRORED = {"K": "C", "C": "K"}
 
 
 def load_hardware(name_or_path: str | Path) -> Hardware:
@@ -52,14 +52,14 @@ def hardware_from_document(document: Document) -> Hardware:
         else:
             default[name] = given
     axes = tuple(
-        Axis(key, int(default[f"array.{key}"]), {pass_: tuple(getattr(axis, pass_)) for pass_ in PASSES}, axis.flatten)
-        for key, axis in file.array.axes.items()
+        Axis(key, int(default[f"array.{key}"]), _dims(axis), axis.flatten) for key, axis in file.array.axes.items()
     )
     return Hardware(
         name=file.name,
         description=file.description.strip(),
         sources=_sources(file),
         axes=axes,
+        inference_only=all(axis.backward_data is None for axis in file.array.axes.values()),
         pe=_element(file),
         memories=_memories(file, default, tuple(axis.name for axis in axes)),
         zero_skip=file.zero_skip,
@@ -73,6 +73,16 @@ def hardware_from_document(document: Document) -> Hardware:
         options=dict(file.options),
         **{name: default[name] for name in TOP_NUMBERS},
     )
+
+
+def _dims(axis: AxisFile) -> dict[str, tuple[str, ...]]:
+    """Dims by pass. Without backward passes a transposed convolution still runs as the backward_data of its mirror image: K and C
+    change places, and R and S, whose sums are different elements, are left out."""
+    forward = tuple(axis.forward)
+    if axis.backward_data is None or axis.backward_weight is None:
+        mirrored = tuple(_MIRRORED.get(dim, dim) for dim in forward if dim not in "RS")
+        return {"forward": forward, "backward_data": mirrored, "backward_weight": ()}
+    return {"forward": forward, "backward_data": tuple(axis.backward_data), "backward_weight": tuple(axis.backward_weight)}
 
 
 def _memories(file: HardwareFile, default: dict[str, Any], axes: tuple[str, ...]) -> tuple[Memory, ...]:

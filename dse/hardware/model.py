@@ -106,13 +106,16 @@ class ProcessingElement:
 class Memory:
     """One memory, from the registers next to the MAC (first) to DRAM (last, unlimited, holds every role).
 
+    A role may lie in any number of memories, each shared along at least the axes of the one inside it.
+
     Attributes
     ----------
     roles
         Operand roles held: of weight, activation, accumulator. In the backward passes tensors take these roles as
         :mod:`dse.mapping.nest` says.
     shared_along
-        Axes along which all PEs share one instance; all axes for a buffer, none for a register file in each PE.
+        Axes along which all PEs share one instance; all axes for a buffer, none for a register file in each PE, those of a
+        cluster for the buffer of one.
     size_bits
         Capacity of one instance (infinite for DRAM).
     bandwidth_bits_per_cycle
@@ -173,6 +176,8 @@ class Hardware:
         reported with the leakage, since both flow with time. 0: left out, as no source gives it.
     modelled_leakage
         Whether the model's leakage of elements and memories is added to ``idle_w``; false where that is measured.
+    inference_only
+        The file gives no dims of the backward passes, so that it does not train.
     stationary, tiles
         What the mapper may not choose: the role whose operand is held innermost ("": any), and (dim, sizes) that a dim may have
         inside a memory.
@@ -198,6 +203,7 @@ class Hardware:
     idle_w: float = 0.0
     clock_pj_per_cycle: float = 0.0
     modelled_leakage: bool = True
+    inference_only: bool = False
     stationary: str = ""
     tiles: tuple[tuple[str, tuple[int, ...]], ...] = ()
     space: tuple[Parameter, ...] = ()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
@@ -16,6 +17,8 @@ from dse.yaml_input import Key, suggest
 
 T = TypeVar("T", bound=float)
 MOST_VALUES = 10_000
+MOST_AXES = 8
+BACKWARD = ("backward_data", "backward_weight")
 
 
 class Strict(BaseModel):
@@ -111,12 +114,15 @@ Width = Annotated[int, Field(ge=1, le=64)]
 
 
 class AxisFile(Strict):
-    """One axis: its size, and the loop dims that may be unrolled along it in each pass."""
+    """One axis: its size, and the loop dims that may be unrolled along it in each pass.
+
+    A chip that runs inference only gives no dims of the backward passes, on any axis.
+    """
 
     size: Side
     forward: Dims
-    backward_data: Dims
-    backward_weight: Dims
+    backward_data: Dims | None = None
+    backward_weight: Dims | None = None
     flatten: bool = False
 
 
@@ -124,7 +130,7 @@ class ArrayFile(Strict):
     """Axes by name."""
 
     source: Text
-    axes: Annotated[dict[Name, AxisFile], Field(min_length=1, max_length=4)]
+    axes: Annotated[dict[Name, AxisFile], Field(min_length=1, max_length=MOST_AXES)]
 
 
 class ModeFile(Strict):
@@ -173,7 +179,12 @@ class ElementFile(Strict):
 
 
 class MemoryFile(Strict):
-    """One memory; they are listed from the inside to the outside, DRAM last."""
+    """One memory; they are listed from the inside to the outside, DRAM last.
+
+    ``shared_along`` names the axes whose elements use one instance together: none for registers of each element, the axes of a
+    cluster for its buffer, all of them (the default) for a memory of the whole chip. An operand passes from DRAM through all
+    memories that hold it, each shared along at least the axes of the one inside it; there may be any number of them.
+    """
 
     source: Text
     kind: Literal["register", "sram", "dram"]
@@ -249,12 +260,25 @@ def check(file: HardwareFile) -> list[tuple[Key, str]]:
             problems.append((path, wrong))
         elif isinstance(given, Values | Range) and float(given.default) not in given.listed():
             problems.append(((*path, "default"), f"expected one of the values, got {given.default:g}"))
-    return problems + _check_memories(file) + _check_element(file) + _check_mapping(file)
+    return problems + _check_passes(file) + _check_memories(file) + _check_element(file) + _check_mapping(file)
+
+
+def _check_passes(file: HardwareFile) -> list[tuple[Key, str]]:
+    """Either every axis says what it may unroll in the backward passes, or none does (inference only)."""
+    given = [getattr(axis, pass_) for axis in file.array.axes.values() for pass_ in BACKWARD]
+    if all(dims is None for dims in given):
+        return []
+    return [
+        (("array", "axes", key, pass_), "missing; give it for every axis, or for none if the chip runs inference only")
+        for key, axis in file.array.axes.items()
+        for pass_ in BACKWARD
+        if getattr(axis, pass_) is None
+    ]
 
 
 def _check_memories(file: HardwareFile) -> list[tuple[Key, str]]:
     problems: list[tuple[Key, str]] = []
-    axes, names = set(file.array.axes), list(file.memories)
+    axes, names = list(file.array.axes), list(file.memories)
     last = file.memories[names[-1]]
     if last.kind != "dram" or set(last.holds) != set(ROLES):
         problems.append((("memories", names[-1]), "expected the last memory to be of kind dram and to hold every role"))
@@ -279,16 +303,14 @@ def _check_memories(file: HardwareFile) -> list[tuple[Key, str]]:
                     problems.append(((*here, "shared_along", index), f"no axis '{axis}'{suggest(axis, axes)}"))
     for role in ROLES:
         chip = [key for key in names[:-1] if role in file.memories[key].holds]
-        shared = [key for key in chip if _shared(file.memories[key], axes)]
-        private = [key for key in chip if key not in shared]
-        for group, kind in ((shared, "shared by all axes"), (private, "not shared by all axes")):
-            if len(group) > 1:
-                message = f"second memory that holds the {role} and is {kind}, after '{group[0]}'; fold them into one"
-                problems.append((("memories", group[1]), message))
-        if shared and private and names.index(shared[0]) < names.index(private[-1]):
-            problems.append(
-                (("memories", private[-1]), f"has to come before '{shared[0]}': memories go from inside to outside")
-            )
+        for inner, outer in itertools.pairwise(chip):
+            lost = [axis for axis in _shared(file.memories[inner], axes) if axis not in _shared(file.memories[outer], axes)]
+            if lost:
+                message = (
+                    f"holds the {role} outside of '{inner}' but is not shared along {', '.join(lost)} as that one is; "
+                    f"memories go from the inside to the outside, each shared along at least the axes of those inside it"
+                )
+                problems.append((("memories", outer), message))
     return problems
 
 
@@ -326,5 +348,6 @@ def _largest(given: Any) -> float:
     return max(given.listed(), default=0.0) if isinstance(given, Values | Range) else float(given)
 
 
-def _shared(memory: MemoryFile, axes: set[str]) -> bool:
-    return memory.shared_along == "all" or axes <= set(memory.shared_along)
+def _shared(memory: MemoryFile, axes: Sequence[str]) -> list[str]:
+    """Axes of the array along which a memory is shared."""
+    return [axis for axis in axes if memory.shared_along == "all" or axis in memory.shared_along]

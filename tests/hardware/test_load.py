@@ -129,15 +129,29 @@ def test_one_thing_wrong(old, new, where, message):
     assert found[where][1] is not None
 
 
-def test_a_role_has_one_private_and_one_shared_memory():
-    second = "  second: {source: a test, kind: sram, size_bits: 65536}\n"
-    found = problems(GOOD.replace("  dram:", second + "  dram:"))
-    assert (
-        "second memory that holds the weight and is shared by all axes, after 'buffer'" in found["memories.second"][0]
+def test_a_role_lies_in_any_number_of_memories_each_shared_along_more():
+    more = (
+        "  cluster: {source: a test, kind: sram, size_bits: 4096, shared_along: [rows]}\n"
+        "  second: {source: a test, kind: sram, size_bits: 1_048_576}\n"
     )
+    hardware = load(GOOD.replace("  buffer:", more + "  buffer:"))
+    assert [memory.shared_along for memory in hardware.memories[:3]] == [(), ("rows",), ("rows", "cols")]
+    assert hardware_arrays(hardware).instances[0].tolist() == [32, 4, 1, 1, 1]
+    found = problems(GOOD.replace("  dram:", more + "  dram:"))
+    assert "'buffer' but is not shared along cols" in found["memories.cluster"][0]
     lines = GOOD.splitlines()
     lines[-3], lines[-2] = lines[-2], lines[-3]
-    assert "has to come before 'buffer'" in problems("\n".join(lines))["memories.register"][0]
+    assert "holds the weight outside of 'buffer'" in problems("\n".join(lines))["memories.register"][0]
+
+
+def test_a_chip_that_runs_inference_only_gives_no_backward_dims():
+    text = GOOD.replace(", backward_data: [K], backward_weight: [N]", "").replace(", backward_data: [C], backward_weight: [K]", "")
+    hardware = load(text)
+    assert hardware.inference_only
+    assert hardware.axes[0].dims == {"forward": ("C",), "backward_data": ("K",), "backward_weight": ()}
+    assert not load(GOOD).inference_only
+    found = problems(GOOD.replace(", backward_data: [K], backward_weight: [N]", ", backward_weight: [N]"))
+    assert "for none if the chip runs inference only" in found["array.axes.rows.backward_data"][0]
 
 
 def test_unknown_name_is_suggested():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from dse.mapping.explicit.counts import Conventions, batch_of, counts_of, counts_of_batch
@@ -23,6 +23,7 @@ def conventions(draw):
         halo=draw(st.sampled_from(["none", "innermost", "full"])),
         spatial_halo=draw(st.sampled_from(["union", "identical"])),
         multicast=draw(st.sampled_from(["source", "receiver"])),
+        drain=draw(st.sampled_from(["counted", "free"])),
     )
 
 
@@ -65,6 +66,44 @@ def cases(draw, ragged=False):
     return Mapping(tuple(loops), levels), nest
 
 
+@st.composite
+def hierarchies(draw):
+    """A tiny layer on up to four on-chip levels: private, shared within clusters (y inside z), or by all; bypass and uneven cuts."""
+    loops = []
+    for axis in draw(st.permutations(["x", "y", "z"])):
+        for dim in draw(st.lists(st.sampled_from("NGKCPQRS"), max_size=2)):
+            loops.append(Loop(dim, draw(st.sampled_from([2, 3])), axis))
+    for _ in range(draw(st.integers(1, 4))):
+        loops.append(Loop(draw(st.sampled_from("NGKCPQRS")), draw(st.sampled_from([2, 3]))))
+    loops = draw(st.permutations(loops))[:6]
+    covered = dict.fromkeys(DIMS, 1)
+    for loop in loops:
+        covered[loop.dim] *= loop.extent
+    shared = [draw(st.sampled_from([(), ("x",), ("x", "y"), ("x", "y", "z")])) for _ in range(draw(st.integers(1, 4)))]
+    levels = []
+    lowest = [0, 0, 0]
+    for i, along in enumerate(sorted(shared, key=len)):
+        cuts = []
+        for role in range(3):
+            cut = draw(st.integers(lowest[role], len(loops)))
+            held = draw(st.sampled_from([True, True, False]))
+            lowest[role] = cut if held else lowest[role]
+            cuts.append(cut if held else None)
+        levels.append(Level(f"m{i}", (cuts[0], cuts[1], cuts[2]), along))
+    n = len(loops)
+    levels.append(Level("dram", (n, n, n), ("x", "y", "z")))
+    nest = Nest(
+        tuple(covered[d] for d in DIMS),
+        draw(st.sampled_from(["forward", "backward_data", "backward_weight"])),
+        (draw(st.integers(1, 3)), draw(st.integers(1, 3))),
+        (draw(st.integers(1, 2)), draw(st.integers(1, 2))),
+        draw(st.booleans()),
+    )
+    mapping = Mapping(tuple(loops), tuple(levels))
+    assume(not mapping_problems(mapping, nest))
+    return mapping, nest
+
+
 def compare(several, how):
     counts = counts_of_batch(batch_of([m for m, _ in several], [n for _, n in several]), how)
     for i, (mapping, nest) in enumerate(several):
@@ -78,6 +117,12 @@ def compare(several, how):
 @settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(cases(), min_size=8, max_size=8), conventions())
 def test_counts_equal_2000_nests_that_are_run(several, how):
+    compare(several, how)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(hierarchies(), min_size=4, max_size=4), conventions())
+def test_counts_equal_nests_on_clusters_and_four_levels_that_are_run(several, how):
     compare(several, how)
 
 
@@ -100,6 +145,15 @@ def test_a_batch_counts_each_mapping_as_if_alone(several, how):
         alone = counts_of(mapping, nest, how)
         for name in (*FIELDS, "tile", "instances"):
             assert getattr(together, name)[i, : len(mapping.levels)].tolist() == getattr(alone, name)[0].tolist()
+
+
+def test_rows_of_a_window_stand_side_by_side():
+    """A PE that holds rows 0 and 2 would have a bounding box that is none of its tiles."""
+    nest = Nest((1, 1, 1, 1, 4, 1, 3, 1))
+    levels = (Level("register", (0, 3, 0), ()), Level("dram", (3, 3, 3), ("x",)))
+    apart = Mapping((Loop("P", 2, "x"), Loop("P", 2), Loop("R", 3)), levels)
+    assert "holds activation rows apart: move P2@x outside" in " ".join(map(str, mapping_problems(apart, nest)))
+    assert mapping_problems(Mapping((Loop("P", 2), Loop("P", 2, "x"), Loop("R", 3)), levels), nest) == []
 
 
 def test_what_does_not_cover_the_layer_is_named():

@@ -24,6 +24,8 @@ halo
 spatial_halo
     "union" (default): neighbours of a sliding window read the bounding box of their union once. "identical": only PEs with
     the same tile share a read (Timeloop).
+drain
+    "counted" (default): reading a tile of partial sums out to the level above is an access. "free": it is none (Timeloop).
 multicast
     "source" (default): one read serves all PEs that need the element. "receiver": one read per PE.
 
@@ -65,10 +67,11 @@ class Conventions:
     halo: Literal["none", "innermost", "full"] = "innermost"
     spatial_halo: Literal["union", "identical"] = "union"
     multicast: Literal["source", "receiver"] = "source"
+    drain: Literal["counted", "free"] = "counted"
 
 
 DEFAULT = Conventions()
-TIMELOOP = Conventions(spatial_halo="identical")
+TIMELOOP = Conventions(spatial_halo="identical", drain="free")
 ZIGZAG = Conventions(first_partial_sum="counted", register_reads="per_change", halo="none")
 ACCELFORGE = Conventions(halo="none")
 #: What the best-mapping engine counts.
@@ -480,11 +483,12 @@ def _link(
     zero = np.zeros_like(sent)
     if not accumulates:
         return sent, zero, received, zero
+    drained = received if conventions.drain == "counted" else zero
     if conventions.first_partial_sum == "counted":
-        return sent, sent, received, received
+        return sent, sent, received, drained
     seen_by_child = _distinct(loops, tensor, child, alone)
     seen_by_parent = _distinct(loops, tensor, child, unite)
-    return sent - seen_by_parent, sent, received - seen_by_child, received
+    return sent - seen_by_parent, sent, received - seen_by_child, drained
 
 
 def counts_of(mapping: Mapping, nest: Nest, conventions: Conventions = DEFAULT) -> Counts:

@@ -132,7 +132,27 @@ def mapping_problems(mapping: Mapping, nest: Nest, axes: dict[str, int] | None =
                     f"extents of {dim} multiply to {covered[dim]}, the layer has {bound}; add a loop over {dim}",
                 )
             )
-    return problems + _level_problems(mapping)
+    return problems + _level_problems(mapping) + _windows_apart(mapping, nest)
+
+
+def _windows_apart(mapping: Mapping, nest: Nest) -> list[Problem]:
+    """Tiles of a sliding window whose rows or columns do not stand side by side: their bounding box would not be what they hold."""
+    role = nest.tensors.index("X")
+    problems: list[Problem] = []
+    for dim in "PQRS":
+        loops = [(i, x) for i, x in enumerate(mapping.loops) if x.dim == dim and x.extent > 1]
+        for level, entry in enumerate(mapping.levels):
+            tile = mapping.inside(level, role)
+            if tile is None:
+                continue
+            outside = next((n for n, (i, _) in enumerate(loops) if not tile[i]), len(loops))
+            if any(tile[i] for i, _ in loops[outside:]):
+                first = loops[outside][1]
+                text = f"{dim}{first.extent}" + (f"@{first.axis}" if first.axis else "")
+                where = f"levels[{level}].{ROLES[role]}"
+                message = f"{entry.name!r} holds {ROLES[role]} rows apart: move {text} outside of its other loops of {dim}"
+                problems.append(Problem(where, message))
+    return problems
 
 
 def _level_problems(mapping: Mapping) -> list[Problem]:

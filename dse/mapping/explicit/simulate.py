@@ -77,18 +77,17 @@ def _watch(
     extents = _extents(mapping, nest)
     n = len(extents)
     unit, lengths, inner = [], dict.fromkeys(DIMS, 1), dict.fromkeys(DIMS, 1)
-    for loop, extent, held in zip(mapping.loops, extents, tile, strict=True):
+    neighbours = {d: [0] for d in DIMS}
+    for loop, extent, held, merged in zip(mapping.loops, extents, tile, unite, strict=True):
         unit.append(inner[loop.dim])
         inner[loop.dim] *= extent
-        if held:
+        if held and unit[-1] == lengths[loop.dim] and neighbours[loop.dim] == [0]:
             lengths[loop.dim] *= extent
+        elif held or merged:
+            neighbours[loop.dim] = [b + i * unit[-1] for b in neighbours[loop.dim] for i in range(extent)]
     bound = dict(zip(DIMS, nest.dims, strict=True))
     temporal = [j for j in range(n - 1, -1, -1) if mapping.loops[j].axis is None]  # outer to inner
     spatial = [j for j in range(n) if mapping.loops[j].axis is not None and not tile[j] and not unite[j]]
-    neighbours = {d: [0] for d in DIMS}
-    for j, loop in enumerate(mapping.loops):
-        if unite[j]:
-            neighbours[loop.dim] = [b + i * unit[j] for b in neighbours[loop.dim] for i in range(extents[j])]
     holders: dict[tuple[int, ...], _Holder] = {}
     boxes: dict[tuple[int, ...], Box] = {}
     fetched = first = 0
@@ -128,7 +127,10 @@ def _watch(
 def _box(
     tensor: str, nest: Nest, base: dict[str, int], lengths: dict[str, int], neighbours: dict[str, list[int]]
 ) -> Box:
-    """Elements of a tensor that the tiles at a base index and its neighbours need, clipped to the layer."""
+    """Elements of a tensor that the tiles at a base index and its neighbours need, clipped to the layer.
+
+    A tile whose loops do not stand side by side (a PE deals its elements one by one) is a run of indices at several places.
+    """
     bound = dict(zip(DIMS, nest.dims, strict=True))
     ranges = {
         d: [(base[d] + n, min(base[d] + n + lengths[d], bound[d])) for n in neighbours[d] if base[d] + n < bound[d]]
@@ -184,7 +186,7 @@ def simulate(mapping: Mapping, nest: Nest, conventions: Conventions = DEFAULT) -
                 elided = conventions.first_partial_sum == "elided"
                 here.reads_to_child -= sent.first_touched if elided else 0
                 if child is not None:
-                    result[child][role].reads_to_parent = received.fetched
+                    result[child][role].reads_to_parent = received.fetched if conventions.drain == "counted" else 0
                     result[child][role].writes_from_parent = received.fetched - (
                         received.first_touched if elided else 0
                     )
