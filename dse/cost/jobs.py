@@ -162,7 +162,9 @@ def cost_jobs(hardware: Hardware, arrays: HardwareArrays, jobs: Jobs, objective:
         What the mapping is chosen by: ``energy``, ``latency`` or ``edp``.
     """
     if is_deep(hardware):
-        raise InputError(hardware.name, ["an operand lies in several private or several shared memories; give its mappings"])
+        raise InputError(
+            hardware.name, ["an operand lies in several private or several shared memories; give its mappings"]
+        )
     designs, count = len(arrays), len(jobs.nest)
     components = (MAC_COMPONENT, *(memory.name for memory in hardware.memories), LEAK_COMPONENT)
     costs = JobCosts(

@@ -158,11 +158,14 @@ def mapping(run: Run, hardware: Hardware) -> dict[str, Any]:
         memory = known.get(level.name, hardware.memories[-1])
         for role, cut in enumerate(level.cuts):
             if cut is not None:
-                holders.append((cut, memory.shared_along, _Tagged("Storage", tensors=[names[role]], component=memory.name)))
+                holders.append(
+                    (cut, memory.shared_along, _Tagged("Storage", tensors=[names[role]], component=memory.name))
+                )
     loops = run.mapping.loops
     # Of an axis, the temporal loops inside of the largest tile of a memory that is private along it stand below its own.
     border = {
-        axis.name: max((cut for cut, shared, _ in holders if axis.name not in shared), default=0) for axis in hardware.axes
+        axis.name: max((cut for cut, shared, _ in holders if axis.name not in shared), default=0)
+        for axis in hardware.axes
     }
     order = sorted(border, key=lambda axis: border[axis])
     sequence: list[int] = []

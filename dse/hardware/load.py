@@ -82,7 +82,11 @@ def _dims(axis: AxisFile) -> dict[str, tuple[str, ...]]:
     if axis.backward_data is None or axis.backward_weight is None:
         mirrored = tuple(_MIRRORED.get(dim, dim) for dim in forward if dim not in "RS")
         return {"forward": forward, "backward_data": mirrored, "backward_weight": ()}
-    return {"forward": forward, "backward_data": tuple(axis.backward_data), "backward_weight": tuple(axis.backward_weight)}
+    return {
+        "forward": forward,
+        "backward_data": tuple(axis.backward_data),
+        "backward_weight": tuple(axis.backward_weight),
+    }
 
 
 def _memories(file: HardwareFile, default: dict[str, Any], axes: tuple[str, ...]) -> tuple[Memory, ...]:

@@ -304,7 +304,9 @@ def _check_memories(file: HardwareFile) -> list[tuple[Key, str]]:
     for role in ROLES:
         chip = [key for key in names[:-1] if role in file.memories[key].holds]
         for inner, outer in itertools.pairwise(chip):
-            lost = [axis for axis in _shared(file.memories[inner], axes) if axis not in _shared(file.memories[outer], axes)]
+            lost = [
+                axis for axis in _shared(file.memories[inner], axes) if axis not in _shared(file.memories[outer], axes)
+            ]
             if lost:
                 message = (
                     f"holds the {role} outside of '{inner}' but is not shared along {', '.join(lost)} as that one is; "

@@ -150,7 +150,9 @@ def _windows_apart(mapping: Mapping, nest: Nest) -> list[Problem]:
                 first = loops[outside][1]
                 text = f"{dim}{first.extent}" + (f"@{first.axis}" if first.axis else "")
                 where = f"levels[{level}].{ROLES[role]}"
-                message = f"{entry.name!r} holds {ROLES[role]} rows apart: move {text} outside of its other loops of {dim}"
+                message = (
+                    f"{entry.name!r} holds {ROLES[role]} rows apart: move {text} outside of its other loops of {dim}"
+                )
                 problems.append(Problem(where, message))
     return problems
 
