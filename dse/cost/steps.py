@@ -129,10 +129,10 @@ def step_costs(
     result.dram_bits[:, :, macs, :most] = of_pass(jobs.traffic_bits[..., -1])
     result.bitops[:, macs, :most] = work.bitops
     result.macs[macs, :most] = work.macs
-    _add(result, hardware, vector_costs(network, hardware, arrays, plans, mode), others, slice(0, most), seconds)
+    _add(result, vector_costs(network, hardware, arrays, plans, mode), others, slice(0, most), seconds)
     if mode == "training":
         every = list(range(len(network.layers)))
-        _add(result, hardware, optimizer_costs(network, hardware, arrays, plans), every, slice(most, most + 1), seconds)
+        _add(result, optimizer_costs(network, hardware, arrays, plans), every, slice(most, most + 1), seconds)
     _add_side(result, arrays, len(memories) - 1)
     if recompute and mode == "training":
         again = np.flatnonzero(recomputed(network.layers))
@@ -174,25 +174,29 @@ def _rounded(hardware: Hardware, pairs: npt.NDArray[np.int64]) -> tuple[str, ...
     return (f"{hardware.name}: {', '.join(steps)} (time and MAC energy; storage keeps its own width)",) if steps else ()
 
 
-def _add(
-    result: StepCosts, hardware: Hardware, costs: VectorCosts, rows: list[int], passes: slice, seconds: Floats
-) -> None:
+def _add(result: StepCosts, costs: VectorCosts, rows: list[int], passes: slice, seconds: Floats) -> None:
     """Add vector work to the rows of a step."""
-    memories = [memory.name for memory in hardware.memories]
-    names = {"vector": "vector", "leakage": "leakage", "dram": memories[-1], "buffer": _buffer(hardware) or "vector"}
+    memories = len(result.bounds) - 2
+    vector = result.components.index("vector")
     result.energy_j[:, :, rows, passes] += costs.energy_pj * 1e-12
     result.latency_s[:, :, rows, passes] += costs.cycles * seconds
     for k, component in enumerate(COMPONENTS):
-        column = result.components.index(names[component])
-        part = result.components_j[..., column]
-        part[:, :, rows, passes] += costs.components_pj[..., k] * 1e-12
-    bound = np.where(costs.bound == 1, len(memories), len(memories) + 1)
+        part = costs.components_pj[..., k] * 1e-12
+        if component == "buffer":
+            # Each design's own; what passes through no memory belongs to the vector unit.
+            columns = np.where(costs.buffer >= 0, 1 + costs.buffer, vector)
+            for column in np.unique(columns):
+                at = np.ix_(
+                    np.flatnonzero(columns == column),
+                    range(part.shape[1]),
+                    rows,
+                    range(*passes.indices(len(STEP_PASSES))),
+                )
+                result.components_j[..., column][at] += part[columns == column]
+            continue
+        column = result.components.index(result.bounds[memories] if component == "dram" else component)
+        target = result.components_j[..., column]
+        target[:, :, rows, passes] += part
+    bound = np.where(costs.bound == 1, memories, memories + 1)
     result.bound[:, :, rows, passes] = np.where(costs.cycles > 0, bound, result.bound[:, :, rows, passes])
     result.dram_bits[:, :, rows, passes] += costs.dram_bits[None]
-
-
-def _buffer(hardware: Hardware) -> str | None:
-    """Name of the shared on-chip memory that vector work passes through (the largest by default values)."""
-    names = {axis.name for axis in hardware.axes}
-    shared = [memory for memory in hardware.memories[:-1] if names <= set(memory.shared_along)]
-    return max(shared, key=lambda memory: memory.size_bits).name if shared else None

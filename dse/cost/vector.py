@@ -43,6 +43,8 @@ class VectorCosts:
         (I, V, P)
     bound
         (D, I, V, P) whether DRAM (1) or the lanes (0) decide the time.
+    buffer
+        (D,) index of the on-chip memory that the work passes through; -1 where there is none.
     """
 
     energy_pj: Floats
@@ -50,6 +52,7 @@ class VectorCosts:
     components_pj: Floats
     dram_bits: Floats
     bound: npt.NDArray[np.int64]
+    buffer: npt.NDArray[np.int64]
 
 
 def vector_costs(
@@ -107,19 +110,15 @@ def _priced(
     hardware: Hardware, arrays: HardwareArrays, read: Floats, written: Floats, operations: Floats, op_pj: Floats
 ) -> VectorCosts:
     dram = len(hardware.memories) - 1
-    names = {axis.name for axis in hardware.axes}
-    shared = [m for m, memory in enumerate(hardware.memories[:-1]) if names <= set(memory.shared_along)]
-    # Vector work passes through the largest shared memory on the chip, once in and once out.
-    size = arrays.size_bits[:, shared].max(axis=0) if shared else np.zeros(0)
-    buffer = shared[int(np.argmax(size))] if shared else None
+    buffer = shared_buffer(hardware, arrays)
     shape = (len(arrays), 1, 1, 1)
     bits = read + written
     memory_pj = arrays.read_pj_per_bit[:, dram].reshape(shape) * read[None]
     memory_pj = memory_pj + arrays.write_pj_per_bit[:, dram].reshape(shape) * written[None]
-    through = np.zeros_like(memory_pj)
-    if buffer is not None:
-        both = arrays.read_pj_per_bit[:, buffer] + arrays.write_pj_per_bit[:, buffer]
-        through = both.reshape(shape) * bits[None]
+    # Vector work passes through the shared memory once in and once out.
+    rows = np.arange(len(arrays))
+    both = np.where(buffer >= 0, arrays.read_pj_per_bit[rows, buffer] + arrays.write_pj_per_bit[rows, buffer], 0.0)
+    through = both.reshape(shape) * bits[None]
     lanes_cycles = operations[None, None] / arrays.vector_lanes.reshape(shape)
     dram_cycles = bits[None] / arrays.bandwidth_bits_per_cycle[:, dram].reshape(shape)
     cycles = np.maximum(lanes_cycles, dram_cycles)
@@ -127,4 +126,13 @@ def _priced(
     leak = cycles * (arrays.leakage_w / arrays.clock_hz * 1e12).reshape(shape)
     parts = np.stack([compute, through, memory_pj, leak], axis=-1)
     bound = (dram_cycles >= lanes_cycles).astype(np.int64)
-    return VectorCosts(parts.sum(axis=-1), cycles, parts, bits, np.broadcast_to(bound, cycles.shape))
+    return VectorCosts(parts.sum(axis=-1), cycles, parts, bits, np.broadcast_to(bound, cycles.shape), buffer)
+
+
+def shared_buffer(hardware: Hardware, arrays: HardwareArrays) -> npt.NDArray[np.int64]:
+    """(D,) index of each design's largest memory that the whole array shares, the innermost of equal ones; -1 without one."""
+    names = {axis.name for axis in hardware.axes}
+    shared = [m for m, memory in enumerate(hardware.memories[:-1]) if names <= set(memory.shared_along)]
+    if not shared:
+        return np.full(len(arrays), -1, np.int64)
+    return np.asarray(shared, np.int64)[arrays.size_bits[:, shared].argmax(axis=1)]
