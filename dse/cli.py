@@ -213,6 +213,9 @@ def evaluate(
         str | None, typer.Option(help="training or inference; default: training, or that of --design.")
     ] = None,
     batch: Annotated[int | None, typer.Option(help="Samples per step; default: the workload's.")] = None,
+    accumulate: Annotated[
+        int | None, typer.Option(help="Passes of the batch before one update of the weights; default: the workload's.")
+    ] = None,
     recompute: Annotated[
         bool, typer.Option("--recompute", help="Keep inputs of segments only; run their forward passes again.")
     ] = False,
@@ -260,7 +263,9 @@ def evaluate(
                 (print if isinstance(part, str) else _console().print)(part)
             return
         save_best_mappings(network, machine, bits, str(save_mapping), mode)
-    cost = run_evaluate(network, machine, what, mode=mode, recompute=recompute, map_updates=map_updates)
+    cost = run_evaluate(
+        network, machine, what, mode=mode, recompute=recompute, accumulate=accumulate, map_updates=map_updates
+    )
     again = [] if given is None else [given.verdict(cost.as_dict()["total"][0])]
     if as_json:
         print(json.dumps({**cost.as_dict(), "notes": [*cost.notes, *again]}, indent=1, allow_nan=False))

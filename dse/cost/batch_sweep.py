@@ -24,7 +24,7 @@ def batch_sweep(
     Parameters
     ----------
     batches
-        Samples per step, at least one, integers >= 1.
+        Samples per pass, at least one, integers >= 1; a step has as many passes as the network accumulates.
     mode
         ``training`` or ``inference``.
 
@@ -49,13 +49,14 @@ def batch_sweep(
         total, layers = cost.total.iloc[0], cost.layers
         if not total["feasible"]:
             raise InputError(f"{network.name} on {hardware.name}, batch {batch}", [str(total["limit"])])
+        samples = batch * (network.accumulate if mode == "training" else 1)
         by_dram = layers.loc[layers["bound"] == hardware.memories[-1].name, "latency_s"].sum()
         rows.append(
             {
                 "batch": batch,
                 "latency_s": total["latency_s"],
-                "samples_per_s": batch / total["latency_s"],
-                "energy_j_per_sample": total["energy_j"] / batch,
+                "samples_per_s": samples / total["latency_s"],
+                "energy_j_per_sample": total["energy_j"] / samples,
                 "dram_bound": by_dram / total["latency_s"],
             }
         )

@@ -8,7 +8,7 @@ itself costs is in :mod:`dse.cost.side`, the memory footprint in :mod:`dse.cost.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -141,6 +141,7 @@ def evaluate(
     labels: Sequence[str] | None = None,
     stochastic: Sequence[str] = STOCHASTIC,
     recompute: bool = False,
+    accumulate: int | None = None,
     map_updates: float = 0.0,
     overhead: Overhead | None = None,
 ) -> Cost:
@@ -166,6 +167,9 @@ def evaluate(
         Operands that training rounds stochastically; the energy of it is ``rounding_j``.
     recompute
         Keep only the inputs of segments and run the forward pass of all segments but the last again (:mod:`dse.cost.memory`).
+    accumulate
+        Passes of a batch whose gradients are summed before the optimizer updates once, in a step of as many batches; default: the
+        network's.
     map_updates
         How often per step block-wise tensors find new widths: 0 for a map that is given, 1 for online analytics in every step.
     overhead
@@ -180,6 +184,12 @@ def evaluate(
     for name, value, known in choices + tuple(("stochastic", operand, OPERANDS) for operand in stochastic):
         if value not in known:
             raise InputError(name, [f"'{value}' is unknown{suggest(value, known)}"])
+    if accumulate is not None:
+        if accumulate < 1:
+            raise InputError("accumulate", [f"expected an integer >= 1, got {accumulate}"])
+        if accumulate > 1 and mode != "training":
+            raise InputError("accumulate", ["goes with training; inference has no gradients"])
+        network = replace(network, accumulate=accumulate)
     plans, names, weights, phases = _plans(network, plan)
     if labels is not None:
         if len(labels) != len(names):

@@ -15,6 +15,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from dse.precision.plans.plan import Plan
 from dse.workload.model import Layer, Network
@@ -47,8 +48,7 @@ def footprint(network: Network, plan: Plan, mode: str = "training", recompute: b
     if mode != "training":
         return result
     trained = np.array([layer.trained_parameters for layer in network.layers], dtype=np.float64)
-    own = np.array([a != b for a, b in zip(plan.cells("master"), plan.cells("weight"), strict=True)])
-    result["master"] = float((trained * bits["master"] * own).sum())
+    result["master"] = float((trained * bits["master"] * has_master(plan)).sum())
     result["gradients"] = float((trained * bits["gradient"]).sum())
     result["optimizer"] = float((trained * bits["optimizer"]).sum()) * optimizer_work(network.optimizer).states
     kept = stash_bits(network, plan)
@@ -60,6 +60,11 @@ def footprint(network: Network, plan: Plan, mode: str = "training", recompute: b
     else:
         result["stash"] = sum(kept)
     return result
+
+
+def has_master(plan: Plan) -> npt.NDArray[np.bool_]:
+    """(layers,) whether the optimizer updates a copy of its own, in another format than the weight's."""
+    return np.array([a != b for a, b in zip(plan.cells("master"), plan.cells("weight"), strict=True)])
 
 
 def stash_bits(network: Network, plan: Plan) -> list[float]:

@@ -147,7 +147,7 @@ def side_costs(
     amount = np.zeros((len(SIDE_COMPONENTS), *shape))
     read, written = np.zeros(shape), np.zeros(shape)
     lists = [written_tensors(layer, network.batch, training) for layer in layers]
-    known: dict[tuple[Cell, bool], Floats] = {}
+    known: dict[tuple[Cell, bool, float], Floats] = {}
     for operand in OPERANDS_WRITTEN:
         items = [
             (l, STEP_PASSES.index(item.pass_), item.elements)
@@ -156,6 +156,8 @@ def side_costs(
             if item.operand == operand
         ]
         random = training and operand in stochastic
+        # Weights are written once per step, the rest in each of its passes.
+        updates = map_updates if operand == "weight" or not training else map_updates / network.accumulate
         for i, plan in enumerate(plans):
             cells = plan.cells(operand)
             if operand == "stash":
@@ -168,14 +170,14 @@ def side_costs(
                 continue
             at, passes, elements = (np.array(column) for column in zip(*kept, strict=True))
             for cell in set(cells):
-                if (cell, random) not in known:
-                    known[cell, random] = _element_pj(cell, training, random, map_updates)
-            price = np.array([known[cells[l], random] for l in at])
+                if (cell, random, updates) not in known:
+                    known[cell, random, updates] = _element_pj(cell, training, random, updates)
+            price = np.array([known[cells[l], random, updates] for l in at])
             amount[:4, i, at, passes] += elements * 1e-12 * price.T
             if operand == "stash":
                 written[i, at, passes] += elements * plan.stored_bits("stash")[at]
-            elif training and plan.is_blockwise and map_updates > 0:
-                averages = map_updates * np.array([_average_bits(cells[l], int(count)) for l, _, count in kept])
+            elif training and plan.is_blockwise and updates > 0:
+                averages = updates * np.array([_average_bits(cells[l], int(count)) for l, _, count in kept])
                 read[i, at, passes] += averages
                 written[i, at, passes] += averages
     if element_family(hardware.pe.family).reconfigures:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -82,7 +83,10 @@ def step_costs(
     recompute: bool = False,
     map_updates: float = 0.0,
 ) -> StepCosts:
-    """Costs of one step by layer and pass, on D designs under I plans; see :func:`dse.evaluate` for the options."""
+    """Costs of one step by layer and pass, on D designs under I plans; see :func:`dse.evaluate` for the options.
+
+    In training the passes run as often as the network accumulates gradients, the optimizer once.
+    """
     check_mode(hardware, mode)
     work = network_jobs(network, plans, mode, hardware.causal_skip)
     jobs = cost_jobs(hardware, arrays, work.jobs, mapping_objective)
@@ -134,13 +138,26 @@ def step_costs(
         every = list(range(len(network.layers)))
         _add(result, optimizer_costs(network, hardware, arrays, plans), every, slice(most, most + 1), seconds)
     _add_side(result, arrays, len(memories) - 1)
+    if mode == "training":
+        _repeat(result, slice(None), slice(0, most), network.accumulate)
     if recompute and mode == "training":
         again = np.flatnonzero(recomputed(network.layers))
-        for values in (result.energy_j, result.latency_s, result.dram_bits, result.bitops, result.side.amount_j):
-            values[..., again, 0] *= 2.0
-        result.components_j[:, :, again, 0] *= 2.0
-        result.macs[again, 0] *= 2.0
+        _repeat(result, again, 0, 2)
     return result
+
+
+def _repeat(result: StepCosts, rows: Any, passes: Any, times: int) -> None:
+    """Passes of some rows run several times."""
+    for values in (
+        result.energy_j,
+        result.latency_s,
+        result.dram_bits,
+        result.bitops,
+        result.side.amount_j,
+        result.macs,
+    ):
+        values[..., rows, passes] *= times
+    result.components_j[:, :, rows, passes] *= times
 
 
 def _add_side(result: StepCosts, arrays: HardwareArrays, dram: int) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from dse.cost.memory import has_master
 from dse.hardware.arrays import HardwareArrays
 from dse.hardware.model import Hardware
 from dse.hardware.side_costs import optimizer_pj, vector_op_pj
@@ -85,16 +86,18 @@ def vector_costs(
 def optimizer_costs(network: Network, hardware: Hardware, arrays: HardwareArrays, plans: Sequence[Plan]) -> VectorCosts:
     """Cost of the optimizer for every layer, in the network's order, as one pass (P = 1).
 
-    Master weights and states are read and written, gradients read, and the weights written in the format of the next step.
+    Master weights and states are read and written, gradients read, and the weights written in the format of the next step; a master
+    copy in that format is the weight itself and is written once.
     """
     work = optimizer_work(network.optimizer)
     parameters = np.array([layer.trained_parameters for layer in network.layers], dtype=np.float64)
     read = np.zeros((len(plans), len(parameters), 1))
     written = np.zeros_like(read)
     for i, plan in enumerate(plans):
-        kept = plan.stored_bits("master") + work.states * plan.stored_bits("optimizer")
-        read[i, :, 0] = parameters * (kept + plan.stored_bits("gradient"))
-        written[i, :, 0] = parameters * (kept + plan.stored_bits("weight"))
+        states = work.states * plan.stored_bits("optimizer")
+        master = plan.stored_bits("master") * has_master(plan)
+        read[i, :, 0] = parameters * (plan.stored_bits("master") + states + plan.stored_bits("gradient"))
+        written[i, :, 0] = parameters * (master + states + plan.stored_bits("weight"))
     operations = (parameters * work.operations)[:, None]
     return _priced(
         hardware,

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dse.cost.choices import group_of_layers
-from dse.cost.memory import stash_bits
+from dse.cost.memory import has_master, stash_bits
 from dse.cost.network_jobs import network_jobs
 from dse.errors import InputError, Problem
 from dse.precision import Plan
@@ -102,6 +102,7 @@ def limit_tables(
     member = np.array(group_of_layers(network, groups))
     shape = (len(error_widths), len(choices), len(groups))
     parameters = np.array([layer.parameters for layer in network.layers], dtype=np.float64)
+    trained = np.array([layer.trained_parameters for layer in network.layers], dtype=np.float64)
     elements = np.array([layer.input_elements + layer.output_elements for layer in network.layers], dtype=np.float64)
     size, memory, working, bitops = (np.zeros((len(plans), len(groups))) for _ in range(4))
     work = network_jobs(network, plans, mode, causal_skip)
@@ -114,8 +115,8 @@ def limit_tables(
         np.add.at(bitops[i], macs, work.bitops[i].sum(axis=-1))
         if mode == "training":
             states = optimizer_work(network.optimizer).states * plan.stored_bits("optimizer")
-            own = np.array([a != b for a, b in zip(plan.cells("master"), plan.cells("weight"), strict=True)])
-            kept = parameters * (own * plan.stored_bits("master") + plan.stored_bits("gradient") + states)
+            own = has_master(plan) * plan.stored_bits("master")
+            kept = trained * (own + plan.stored_bits("gradient") + states)
             np.add.at(memory[i], member, kept + np.array(stash_bits(network, plan)))
     named = {"model_size": size, "memory": memory, "working": working, "bitops": bitops}
     return {name: np.moveaxis(table.reshape(shape), 1, 2) for name, table in named.items()}

@@ -167,7 +167,7 @@ def about(problem: SearchProblem, command: str) -> dict[str, Any]:
     workloads = [_workload(subject.network) for subject in problem.subjects]
     profiles = [_profile(subject.profile) for subject in problem.subjects]
     names = [str(item["name"]) for item in workloads]
-    steps = " and ".join(f"{subject.network.batch} samples" for subject in problem.subjects)
+    steps = " and ".join(f"{_samples(subject.network, problem.mode)} samples" for subject in problem.subjects)
     what = "step" if len(names) == 1 else "one step of each workload," if not problem.worst_case else "slowest step,"
     return {
         "name": " + ".join(names),
@@ -198,12 +198,18 @@ def about(problem: SearchProblem, command: str) -> dict[str, Any]:
     }
 
 
+def _samples(network: Network, mode: str) -> int:
+    """Samples of a step."""
+    return network.batch * (network.accumulate if mode == "training" else 1)
+
+
 def _workload(network: Network) -> dict[str, Any]:
     return {
         "name": network.name,
         "path": _place(network.path, "workloads"),
         "source": network.source,
         "batch": network.batch,
+        "accumulate": network.accumulate,
         "samples": network.samples,
         "epochs": network.epochs,
         "optimizer": network.optimizer,
