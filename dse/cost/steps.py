@@ -194,26 +194,17 @@ def _rounded(hardware: Hardware, pairs: npt.NDArray[np.int64]) -> tuple[str, ...
 def _add(result: StepCosts, costs: VectorCosts, rows: list[int], passes: slice, seconds: Floats) -> None:
     """Add vector work to the rows of a step."""
     memories = len(result.bounds) - 2
-    vector = result.components.index("vector")
     result.energy_j[:, :, rows, passes] += costs.energy_pj * 1e-12
     result.latency_s[:, :, rows, passes] += costs.cycles * seconds
+    column = {name: np.array([result.components.index(name)]) for name in ("vector", "leakage")}
+    column["dram"] = np.array([result.components.index(result.bounds[memories])])
+    # Each design's own buffer; what passes through no memory belongs to the vector unit.
+    column["buffer"] = np.where(costs.buffer >= 0, 1 + costs.buffer, column["vector"])
     for k, component in enumerate(COMPONENTS):
-        part = costs.components_pj[..., k] * 1e-12
-        if component == "buffer":
-            # Each design's own; what passes through no memory belongs to the vector unit.
-            columns = np.where(costs.buffer >= 0, 1 + costs.buffer, vector)
-            for column in np.unique(columns):
-                at = np.ix_(
-                    np.flatnonzero(columns == column),
-                    range(part.shape[1]),
-                    rows,
-                    range(*passes.indices(len(STEP_PASSES))),
-                )
-                result.components_j[..., column][at] += part[columns == column]
-            continue
-        column = result.components.index(result.bounds[memories] if component == "dram" else component)
-        target = result.components_j[..., column]
-        target[:, :, rows, passes] += part
+        for place in np.unique(column[component]):
+            here = (column[component] == place)[:, None, None, None]
+            target = result.components_j[..., place]
+            target[:, :, rows, passes] += np.where(here, costs.components_pj[..., k], 0.0) * 1e-12
     bound = np.where(costs.bound == 1, memories, memories + 1)
     result.bound[:, :, rows, passes] = np.where(costs.cycles > 0, bound, result.bound[:, :, rows, passes])
     result.dram_bits[:, :, rows, passes] += costs.dram_bits[None]

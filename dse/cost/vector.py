@@ -138,4 +138,5 @@ def shared_buffer(hardware: Hardware, arrays: HardwareArrays) -> npt.NDArray[np.
     shared = [m for m, memory in enumerate(hardware.memories[:-1]) if names <= set(memory.shared_along)]
     if not shared:
         return np.full(len(arrays), -1, np.int64)
-    return np.asarray(shared, np.int64)[arrays.size_bits[:, shared].argmax(axis=1)]
+    largest = arrays.size_bits[:, shared].argmax(axis=1)
+    return np.take(np.array(shared, np.int64), largest)
