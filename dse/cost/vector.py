@@ -138,5 +138,4 @@ def shared_buffer(hardware: Hardware, arrays: HardwareArrays) -> npt.NDArray[np.
     shared = [m for m, memory in enumerate(hardware.memories[:-1]) if names <= set(memory.shared_along)]
     if not shared:
         return np.full(len(arrays), -1, np.int64)
-    largest = arrays.size_bits[:, shared].argmax(axis=1)
-    return np.take(np.array(shared, np.int64), largest)
+    return np.asarray(np.array(shared, np.int64)[arrays.size_bits[:, shared].argmax(axis=1)])
