@@ -1,6 +1,6 @@
 """The command line: the only module that prints or exits. Heavy imports happen inside the verbs, so that --help is quick.
 
-Exit codes: 0 done, 1 the program failed (a bug: please report it), 2 an input is wrong, 130 stopped by Ctrl-C.
+Exit codes: 0 done, 1 the program failed (a bug: please report it), 2 an input is wrong, 3 nothing feasible, 130 stopped by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dse.errors import InputError
+from dse.errors import InputError, NothingFeasible
 
 if TYPE_CHECKING:
     from dse.search import Run
@@ -29,7 +29,8 @@ app = typer.Typer(
     help="Explore the design space of low-precision neural-network training and inference accelerators.\n\n"
     "Example: dse explore workloads/imagenet_resnet.yaml",
     epilog="Exit codes: 0 done; 1 the program failed, which is a bug; 2 an input is wrong, every problem is named and nothing is "
-    "written; 130 stopped by Ctrl-C, and --resume goes on.",
+    "written; 3 nothing feasible: no design that was asked for keeps its limits, the limit and the shortfall are named; "
+    "130 stopped by Ctrl-C, and --resume goes on.",
 )
 
 
@@ -267,15 +268,20 @@ def evaluate(
         network, machine, what, mode=mode, recompute=recompute, accumulate=accumulate, map_updates=map_updates
     )
     again = [] if given is None else [given.verdict(cost.as_dict()["total"][0])]
+    feasible = bool(cost.total["feasible"].all())
     if as_json:
         print(json.dumps({**cost.as_dict(), "notes": [*cost.notes, *again]}, indent=1, allow_nan=False))
-    else:
+    if not feasible:
+        first = cost.total.iloc[0]
+        raise NothingFeasible(
+            f"{network.name} on {machine.name}, {first['plan']}, {mode}", [f"infeasible: {first['limit']}"]
+        )
+    if not as_json:
         from dse.report.tables import cost_tables, pass_table, phase_table
 
         for table in cost_tables(cost.total, cost.layers):
             _console().print(table)
-        if cost.total["feasible"].all():
-            _console().print(pass_table(cost.layers))
+        _console().print(pass_table(cost.layers))
         if len(cost.phases):
             _console().print(phase_table(cost.phases))
         for sentence in (*cost.notes, *again):
@@ -527,9 +533,13 @@ def sweep(
     network = load_workload(workload)
     table = batch_sweep(network, load_hardware(hardware), _plan(Plan, plan, network), read_batches(batches), mode)
     if as_json:
-        print(json.dumps(table.to_dict("records"), indent=1))
+        records = table.astype(object).where(table.notna(), None).to_dict("records")
+        print(json.dumps(records, indent=1, allow_nan=False))
     else:
-        _console().print(frame_table(f"{workload} on {hardware}, {plan}, {mode}", table))
+        shown = table.drop(columns=["feasible", "limit"])
+        _console().print(frame_table(f"{workload} on {hardware}, {plan}, {mode}", shown))
+        for row in table[~table["feasible"]].itertuples():
+            _console().print(f"batch {row.batch} is infeasible: {row.limit}", soft_wrap=True)
 
 
 @app.command(epilog="Example: dse report reports/imagenet_resnet-2026-01-31-0 --figures pdf --tables latex")
@@ -698,7 +708,7 @@ def main() -> None:
         app(standalone_mode=True)
     except InputError as error:
         print(error, file=sys.stderr)
-        sys.exit(2)
+        sys.exit(3 if isinstance(error, NothingFeasible) else 2)
     except BrokenPipeError:
         sys.exit(0)
 

@@ -1,4 +1,4 @@
-"""The one exception that a user of the program can cause."""
+"""The exceptions that a user of the program can cause: a wrong input, and a right one that nothing can satisfy."""
 
 from __future__ import annotations
 
@@ -55,3 +55,7 @@ class InputError(ValueError):
 
     def __reduce__(self) -> tuple[type[InputError], tuple[str, tuple[Problem, ...]]]:
         return (InputError, (self.source, self.problems))
+
+
+class NothingFeasible(InputError):
+    """Every input is right, but no design that was asked for keeps its limits; each problem says which limit and by how much."""

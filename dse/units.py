@@ -89,12 +89,15 @@ QUANTITIES = (
     Quantity("macs", "MACs", "MAC", 0.0, INFINITY, "Multiply-accumulates of all passes for the whole batch."),
     Quantity(
         "bitops",
+        "Bit operations",
         "BitOps",
-        "",
         0.0,
         INFINITY,
         "MACs times the widths of both operands of each pass, as the literature counts them.",
     ),
+    Quantity("samples_per_s", "Rate", "samples/s", 0.0, INFINITY, "Samples of all steps over their time."),
+    Quantity("energy_j_per_sample", "Energy per sample", "J", 0.0, INFINITY, "Energy of a step over its samples."),
+    Quantity("dram_bound", "Time bound by DRAM", "", 0.0, 1.0, "Share of the time that DRAM traffic decides."),
     Quantity("dram_bits", "DRAM traffic", "bits", 0.0, INFINITY, "Bits read from and written to DRAM."),
     Quantity(
         "peak_memory_bits",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from dse.cost import evaluate
-from dse.errors import InputError
+from dse.errors import InputError, NothingFeasible, Problem
 from dse.hardware.model import Hardware
 from dse.precision import Plan
 from dse.workload.model import Network
@@ -33,12 +33,15 @@ def batch_sweep(
     DataFrame
         One row per batch: ``batch, latency_s`` (of a step), ``samples_per_s, energy_j_per_sample, dram_bound`` (share of the
         time that DRAM decides), ``setting``: ``latency`` for the shortest step, ``throughput`` for the smallest batch that
-        reaches :data:`SATURATED` of the highest rate among the batches, both if they are one.
+        reaches :data:`SATURATED` of the highest rate among the batches, both if they are one; ``feasible, limit``: figures of
+        an infeasible batch are NaN, and the limit says why.
 
     Raises
     ------
     InputError
-        A batch below 1, or a design that cannot run the plan.
+        A batch below 1.
+    NothingFeasible
+        The design cannot run the plan at any of the batches.
     """
     wanted = sorted(set(batches))
     if not wanted or wanted[0] < 1:
@@ -47,8 +50,6 @@ def batch_sweep(
     for batch in wanted:
         cost = evaluate(network.with_batch(batch), hardware, plan, mode=mode)
         total, layers = cost.total.iloc[0], cost.layers
-        if not total["feasible"]:
-            raise InputError(f"{network.name} on {hardware.name}, batch {batch}", [str(total["limit"])])
         samples = batch * (network.accumulate if mode == "training" else 1)
         by_dram = layers.loc[layers["bound"] == hardware.memories[-1].name, "latency_s"].sum()
         rows.append(
@@ -58,12 +59,18 @@ def batch_sweep(
                 "samples_per_s": samples / total["latency_s"],
                 "energy_j_per_sample": total["energy_j"] / samples,
                 "dram_bound": by_dram / total["latency_s"],
+                "setting": "",
+                "feasible": bool(total["feasible"]),
+                "limit": str(total["limit"]),
             }
         )
     table = pd.DataFrame(rows)
+    if not table["feasible"].any():
+        first = table.groupby("limit", sort=False)["batch"].min()
+        problems = [Problem(f"batch {batch}", f"infeasible: {limit}") for limit, batch in first.items()]
+        raise NothingFeasible(f"{network.name} on {hardware.name}, {plan.label}, {mode}", problems)
     shortest = table["latency_s"].idxmin()
     full = table.index[table["samples_per_s"] >= SATURATED * table["samples_per_s"].max()][0]
-    table["setting"] = ""
     table.loc[shortest, "setting"] = "latency"
     table.loc[full, "setting"] = "latency, throughput" if full == shortest else "throughput"
     return table

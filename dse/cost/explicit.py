@@ -30,7 +30,7 @@ from dse.cost.jobs import (
 )
 from dse.cost.mapping_checks import above_array, finished_only, on_hardware
 from dse.cost.network_jobs import LayerRun, NetworkJobs, check_mode, layer_runs, network_jobs, roles_of
-from dse.errors import InputError, Problem
+from dse.errors import InputError, NothingFeasible, Problem
 from dse.hardware.arrays import HardwareArrays, hardware_arrays
 from dse.hardware.model import Hardware
 from dse.hardware.pe import pe_mode
@@ -197,7 +197,7 @@ def best_mappings(
 
     Raises
     ------
-    InputError
+    NothingFeasible
         The network does not run on the hardware, with the limit that fails.
     """
     check_mode(hardware, mode)
@@ -205,7 +205,9 @@ def best_mappings(
     work = network_jobs(network, [plan], mode, hardware.causal_skip)
     costs = cost_jobs(hardware, arrays, work.jobs, objective)
     if costs.limit[0]:
-        raise InputError(hardware.name, [f"{network.name} is infeasible: {costs.limit[0]}"])
+        raise NothingFeasible(
+            f"{network.name} on {hardware.name}, {plan.label}, {mode}", [f"infeasible: {costs.limit[0]}"]
+        )
     options = table_options(hardware)
     result = {}
     for run in layer_runs(network, work):

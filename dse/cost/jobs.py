@@ -40,11 +40,12 @@ LEAK_COMPONENT = "leakage"
 #: Tile vectors per direction (N P Q, K, C R S) and spatial unrollings that the mapper enumerates per nest.
 MAX_TILES = (8, 5, 6)
 MAX_UNROLLINGS = 1
-#: Formats that a message names where an element takes them, widest first.
+#: Formats that a message names where an element takes them, and how many of them.
 _EXAMPLES = (
     *("int16", "int8", "int4", "int2", "mxint8", "fp32", "tf32", "fp16", "bf16", "fp8_e4m3", "fp8_e5m2"),
     *("mxfp8_e4m3", "mxfp4_e2m1", "mls_e2m4", "mls_e2m1"),
 )
+MOST_EXAMPLES = 7
 
 
 @dataclass(frozen=True)
@@ -256,7 +257,7 @@ def unusable(hardware: Hardware, jobs: Jobs, wanted: Ints) -> str:
     u, q = np.argwhere(wrong)[0]
     job = wanted[u]
     asked = operands_in_words(jobs.multiplier_bits[job, q], jobs.arithmetic[job, q], jobs.exponent_bits[job, q])
-    takes = ", ".join(name for name in _EXAMPLES if takes_format(hardware.pe, parse_format(name)))
+    takes = ", ".join([name for name in _EXAMPLES if takes_format(hardware.pe, parse_format(name))][:MOST_EXAMPLES])
     return (
         f"processing element: {hardware.name} does not multiply {asked}; its {hardware.pe.family} elements multiply "
         f"{element_in_words(hardware.pe)}" + (f" (such as {takes})" if takes else "")

@@ -6,6 +6,8 @@ from typing import Any
 
 import pandas as pd
 
+from dse.report.quantities import format_value, quantity
+
 #: Bars that the terminal shows per layer.
 BAR = "█"
 BAR_WIDTH = 24
@@ -37,14 +39,12 @@ def network_tables(name: str, layers: pd.DataFrame, every: bool = False) -> list
 
     with_macs = layers["macs"] > 0
     totals = Table("quantity", "value", title=f"{name}")
+    forward, training = layers["macs"].sum(), layers["training_macs"].sum()
     for label, value in (
         ("layers with MACs", f"{int(with_macs.sum())}"),
         ("layers without", f"{int((~with_macs).sum())}"),
-        ("forward MACs of the batch", _si(layers["macs"].sum())),
-        (
-            "training MACs",
-            f"{_si(layers['training_macs'].sum())} ({layers['training_macs'].sum() / layers['macs'].sum():.3f} x forward)",
-        ),
+        ("forward MACs of the batch", format_value(forward, "MAC", 4)),
+        ("training MACs", f"{format_value(training, 'MAC', 4)} ({training / forward:.3f} x forward)"),
         ("parameters", _si(layers["parameters"].sum())),
         ("trained parameters", _si(layers["trained_parameters"].sum())),
         ("stash, elements", _si(layers["stash_elements"].sum())),
@@ -71,7 +71,7 @@ def network_tables(name: str, layers: pd.DataFrame, every: bool = False) -> list
             escape(str(row["layer"])),
             str(row["kind"]),
             str(row["shape"]),
-            _si(row["macs"]),
+            format_value(row["macs"], "MAC", 4),
             f"{share:6.2%} {bar}",
             _si(row["parameters"]),
             _si(row["stash_elements"]),
@@ -81,12 +81,18 @@ def network_tables(name: str, layers: pd.DataFrame, every: bool = False) -> list
 
 
 def frame_table(title: str, frame: pd.DataFrame) -> Any:
-    """Any small table for a terminal; numbers with four digits."""
+    """Any small table for a terminal: labels and units of :mod:`dse.units`, numbers with four digits."""
     from rich.table import Table
 
-    table = Table(*[str(column) for column in frame.columns], title=title)
+    what = [quantity(str(column), {}) for column in frame.columns]
+    table = Table(title=title)
+    for item, column in zip(what, frame.columns, strict=True):
+        table.add_column(item.label, justify="right" if frame[column].dtype.kind in "if" else "left")
     for row in frame.itertuples(index=False):
-        table.add_row(*[f"{value:.4g}" if isinstance(value, float) else str(value) for value in row])
+        cells = zip(row, what, strict=True)
+        table.add_row(
+            *[format_value(cell, item.unit, 4) if isinstance(cell, float) else str(cell) for cell, item in cells]
+        )
     return table
 
 

@@ -204,15 +204,20 @@ def _limits(run: RunData) -> str:
     rows = [
         [
             str(item.get("limit", "")),
-            format_value(item.get("bound"), digits=5),
-            str(item.get("quantity") or ""),
+            _bound(item),
             f"{float(item.get('share_of_front_bound') or 0.0):.0%}",
             str(item.get("infeasible_trials", "")),
         ]
         for item in listed(run.info, "limits")
     ]
-    titles = ["limit", "bound", "unit", "binds, of the front", "trials that broke it"]
-    return html_table(titles, rows, "Hard limits", (1, 3, 4), title="Hard limits") if rows else ""
+    titles = ["limit", "bound", "binds, of the front", "trials that broke it"]
+    return html_table(titles, rows, "Hard limits", (1, 2, 3), title="Hard limits") if rows else ""
+
+
+def _bound(item: Mapping[str, Any]) -> str:
+    """A limit's bound with its unit; ``quantity`` is a column, or a unit by itself."""
+    name = str(item.get("quantity") or "")
+    return format_value(item.get("bound"), quantity(name, {}).unit or name, 5)
 
 
 def _sensitivity(run: RunData) -> str:

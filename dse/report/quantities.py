@@ -75,6 +75,7 @@ def quantity(name: str, info: Mapping[str, Any]) -> Quantity:
     # Parameters of hardware are named by their place in its file: memories.buffer.size_bits is the buffer size.
     plain = stem.removeprefix("memories.").replace(".", " ").replace("_", " ")
     label, meaning = (known.label, known.meaning) if known else (plain, "")
+    unit = known.unit if known and name != "accuracy_drop_pp" else unit
     return Quantity(
         name, str(entry.get("label") or label), str(entry.get("unit") or unit), str(entry.get("meaning") or meaning)
     )

@@ -234,8 +234,9 @@ def cost_tables(total: pd.DataFrame, layers: pd.DataFrame) -> tuple[Table, Table
         if name in ("limit", "price_extrapolated") and not any(bool(value) for value in values):
             continue
         what = quantity(name, {})
-        unit = {"macs": "MAC", "bitops": "BitOps", "dram_bits": "bits"}.get(name, what.unit)
-        cells = [str(value) if isinstance(value, (bool, str)) else format_value(value, unit, 4) for value in values]
+        cells = [
+            str(value) if isinstance(value, (bool, str)) else format_value(value, what.unit, 4) for value in values
+        ]
         totals.add_row(escape(what.label), *(escape(cell) for cell in cells))
     return totals, _layer_table(layers)
 
@@ -269,7 +270,7 @@ def _layer_table(layers: pd.DataFrame) -> Table:
 def pass_table(layers: pd.DataFrame) -> Table:
     """Time, energy, average power and BitOps of each pass, over all layers of the first design and plan."""
     table = Table(title="Per pass")
-    for title in ("pass", "latency", "energy", "power", "BitOps"):
+    for title in ("pass", "latency", "energy", "power", "bit operations"):
         table.add_column(title, justify="left" if title == "pass" else "right")
     first = layers[(layers["design"] == layers["design"].min()) & (layers["plan"] == layers["plan"].iloc[0])]
     # The first layer has no backward_data: the order of appearance is not that of a step.
@@ -281,7 +282,7 @@ def pass_table(layers: pd.DataFrame) -> Table:
             (latency, "s"),
             (energy, "J"),
             (energy / latency if latency > 0 else 0.0, "W"),
-            (rows["bitops"].sum(), ""),
+            (rows["bitops"].sum(), "BitOps"),
         )
         table.add_row(escape(str(name)), *(format_value(value, unit) for value, unit in values))
     return table

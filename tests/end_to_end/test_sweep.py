@@ -29,7 +29,7 @@ def test_the_command():
     arguments = ["sweep", "cifar_alexnet", "--batches", "1,2", "--mode", "inference"]
     rows = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).output)
     assert [row["batch"] for row in rows] == [1, 2]
-    assert "samples_per_s" in CliRunner().invoke(app, arguments).output
+    assert "samples/s" in CliRunner().invoke(app, arguments).output
     with pytest.raises(InputError, match="expected integers"):
         CliRunner().invoke(app, ["sweep", "cifar_alexnet", "--batches", "1,x"], catch_exceptions=False)
     with pytest.raises(InputError, match="integers >= 1"):

@@ -95,7 +95,7 @@ def test_totals_by_pass_in_the_order_of_a_step():
     text = shown(pass_table(pd.DataFrame(rows + other)))
     cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines() if line.startswith("│")]
     assert [row[0] for row in cells] == ["forward", "backward_data", "backward_weight"]
-    assert cells[0][1:] == ["4.00 s", "4.00 J", "1.00 W", "16.0"]
+    assert cells[0][1:] == ["4.00 s", "4.00 J", "1.00 W", "16.0 BitOps"]
 
 
 def test_hypervolume_of_a_front_known_by_hand():
