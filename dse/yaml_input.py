@@ -168,6 +168,25 @@ def validate(
     return result
 
 
+def unused_keys(section: BaseModel, used: Iterable[str], owner: str, path: Key) -> list[tuple[Key, str]]:
+    """Keys of a section that were given and mean nothing for what it describes: path and message of each.
+
+    Parameters
+    ----------
+    used
+        The keys that mean something, beside those that every such section must have.
+    owner
+        What the section describes, such as ``op linear``.
+    """
+    known = set(used)
+    given = [
+        key
+        for key, field in type(section).model_fields.items()
+        if key in section.model_fields_set and key not in known and not field.is_required()
+    ]
+    return [((*path, key), f"{owner} does not use this key; it uses {', '.join(sorted(known))}") for key in given]
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
     """``"; did you mean 'x'?"`` if a known name is near, else the known names if they are few."""
     names = sorted(known)

@@ -111,7 +111,8 @@ class Layer:
         neighbour in inference; a ``layernorm`` (also RMS, group and instance norm) has those of its sample and does not.
     N, G, K, C, P, Q, R, S
         Loop bounds, integers >= 1. ``K`` and ``C`` are per group. Vector layers have ``C = 1``; a depthwise
-        operation such as pooling has its channels in ``G``.
+        operation such as pooling has its channels in ``G``. An ``embedding`` sums ``R`` rows of its table of ``C`` for each of its
+        ``N`` results.
     stride, dilation
         (vertical, horizontal), integers >= 1.
     input_hw

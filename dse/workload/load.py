@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dse.shipped import find_file
-from dse.workload.from_file.build import MAKERS, MAX_MACS, Builder
+from dse.workload.from_file.build import MAKERS, Builder
 from dse.workload.from_file.expressions import evaluate_expression
 from dse.workload.from_file.images import IMAGE_MAKERS
 from dse.workload.from_file.schema import WorkloadFile, one_form
@@ -19,7 +19,7 @@ from dse.workload.from_file.sequences import SEQUENCE_MAKERS
 from dse.workload.model import OPTIMIZERS, Layer, Network
 from dse.yaml_input import Document, load_yaml, validate
 
-__all__ = ["MAX_MACS", "evaluate_expression", "load_workload", "network_from_document"]
+__all__ = ["evaluate_expression", "load_workload", "network_from_document"]
 
 
 def load_workload(name_or_path: str | Path) -> Network:

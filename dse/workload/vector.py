@@ -64,6 +64,9 @@ def vector_work(layer: Layer, pass_: str, training: bool) -> Work:
         read, written = layer.input_elements, layer.output_elements
         return Work(read, written, window) if pass_ == "forward" else Work(written, read, window)
     n = float(layer.output_elements)
+    if layer.kind == "embedding" and layer.R > 1:
+        # Rows of a bag are read and added up; in the backward pass each of them gets the sum's error.
+        return Work(layer.R * n, n, (layer.R - 1) * n) if pass_ == "forward" else Work(n, layer.R * n, layer.R * n)
     per_element = (_FORWARD if pass_ == "forward" else _BACKWARD)[layer.kind]
     return Work(*(count * n for count in per_element))
 

@@ -110,7 +110,7 @@ def test_work_of_layers_without_macs():
             "layers: [{op: residual, main: [{op: conv, name: a, K: 4}], shortcut: []}]",
             "the branches of a residual end in 4x8x8 and 3x8x8",
         ),
-        ("layers: [{op: fc, name: a, K: 2000000000}, {op: fc, name: b, K: 2000000000}]", "expected at most 2^50"),
+        ("layers: [{op: fc, name: a, K: 2000000000}, {op: fc, name: b, K: 2000000000}]", "expected at most 2^61"),
         ("layers: [{op: conv, name: a, K: 99999999999999999}]", "expected at most 1e15"),
         ("layers: [{op: conv, name: a, K: 'K*2'}]", "'K' is no parameter here"),
         ("layers: [{op: conv, name: a, K: '__import__(1)'}]", "expected an integer or + - * //"),

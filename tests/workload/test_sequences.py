@@ -195,11 +195,11 @@ layers:
             "expected forward and each other pass at most once",
         ),
         (HEAD + "nests: [{name: a, kind: fc}, {name: a, kind: fc}]", "a layer named 'a' exists already"),
-        (HEAD + "nests: [{name: a, kind: fc, transposed: true}]", "only a conv can be transposed"),
-        (HEAD + "nests: [{name: a, kind: fc, G: 4, experts: 2}]", "at least G = 4 experts"),
+        (HEAD + "nests: [{name: a, kind: fc, transposed: true}]", "transposed (line 6): a fc layer does not use this key"),
+        (HEAD + "nests: [{name: a, kind: fc, G: 4, experts: 2}]", "expected at least the G = 4 that a token takes, got 2"),
         (HEAD + "nests: [{name: a, kind: fc, frozen: true}]", "a frozen layer has no backward_weight"),
         (HEAD + "nests: [{name: a, kind: pool}]", "the network is empty"),
-        (HEAD + "nests: [{name: a, kind: fc, K: 2000000000, C: 2000000000}]", "expected at most 2^50"),
+        (HEAD + "nests: [{name: a, kind: fc, K: 2000000000, C: 2000000000}]", "expected at most 2^61"),
     ],
 )
 def test_input_errors(text, message):

@@ -9,14 +9,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from dse.errors import InputError, Problem
+from dse.workload.bounds import MAX_BOUND, MAX_LAYERS, size_fault, total_fault
 from dse.workload.from_file.expressions import evaluate_expression
+from dse.workload.from_file.keys import unused
 from dse.workload.from_file.nests import NestEntry, layer_of_entry
 from dse.workload.from_file.schema import ACTIVATIONS, SAMPLE_NORMS, Operation, WorkloadFile, calls
 from dse.workload.model import PASSES, Layer
 from dse.yaml_input import Document, Key, suggest
 
-#: More multiply-accumulates per sample than any network has; beyond it integers would overflow in the tables.
-MAX_MACS = 2**50
+#: Most blocks inside of each other.
+MAX_DEPTH = 50
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,8 @@ class Tensor:
     ----------
     producer
         Name of the layer that made it; the network's input has none.
-    C, H, W
-        Channels, height and width; tokens of a sequence are the height.
+    C, H, W, D
+        Channels, height, width and depth; tokens of a sequence are the height.
     learns
         Whether something is trained before it, so that its error is needed.
     """
@@ -38,10 +40,29 @@ class Tensor:
     H: int
     W: int
     learns: bool = False
+    D: int = 1
 
     @property
     def pixels(self) -> int:
-        return self.H * self.W
+        return self.D * self.H * self.W
+
+    @property
+    def shape(self) -> str:
+        """Sizes for messages; a depth only where there is one."""
+        return "x".join(map(str, (self.C, *[self.D] * (self.D > 1), self.H, self.W)))
+
+    def size(self, axis: str) -> int:
+        """Size along D, H or W."""
+        return {"D": self.D, "H": self.H, "W": self.W}[axis]
+
+    def sized(self, sizes: Mapping[str, int]) -> Tensor:
+        """The same tensor with other sizes along some of D, H and W."""
+        of = {axis: sizes.get(axis, self.size(axis)) for axis in "DHW"}
+        return replace(self, D=of["D"], H=of["H"], W=of["W"])
+
+    def as_tokens(self, count: int) -> Tensor:
+        """A sequence of so many tokens with the same features."""
+        return replace(self, D=1, H=count, W=1)
 
 
 @dataclass(frozen=True)
@@ -70,6 +91,9 @@ class Builder:
         #: Producers of tensors that are joined channel by channel.
         self.joined: dict[str, tuple[str, ...]] = {}
         self.adapted: set[str] = set()
+        #: Operations so far, and blocks that the one at hand is inside of.
+        self.steps = 0
+        self.depth = 0
 
     def run(self) -> None:
         shape, where = self.file.input, "layers" if self.file.nests is None else "nests"
@@ -79,23 +103,24 @@ class Builder:
         elif not self.problems:
             assert shape is not None
             assert self.file.layers is not None
-            start = Tensor("", shape.C, shape.tokens or shape.H or 1, shape.W or 1)
+            self.problems += [self.document.problem(path, message) for path, message in unused(self.file)]
+            start = Tensor("", shape.C, shape.tokens or shape.H or 1, shape.W or 1, D=shape.D or 1)
             self.all(self.file.layers, start, "", {}, ("layers",))
             missing = sorted(set(self.file.lora.layers) - self.adapted) if self.file.lora is not None else []
             if missing:
                 self.problem(("lora", "layers"), f"no linear layer is called {', '.join(missing)}")
-        macs = sum(layer.macs for layer, _ in self.layers)
-        if not self.problems and not macs:
-            self.problems.append(self.document.problem((where,), "no layer multiplies; the network is empty"))
-        if macs > MAX_MACS:
-            self.problems.append(
-                self.document.problem((where,), f"{macs:.3g} multiply-accumulates per sample; expected at most 2^50")
-            )
+        layers = [layer for layer, _ in self.layers]
+        if not self.problems and not any(layer.has_macs for layer in layers):
+            self.problem((where,), "no layer multiplies; the network is empty")
+        if not self.problems and (wrong := total_fault(layers, self.file.batch)):
+            self.problem((where,), wrong)
         if self.problems:
             unique = list({str(problem): problem for problem in self.problems}.values())
             raise InputError(self.document.source, unique)
 
     def _nests(self, entries: list[NestEntry]) -> None:
+        self.problems += [self.document.problem(path, message) for path, message in unused(self.file)]
+        every = {entry.name for entry in entries}
         for index, entry in enumerate(entries):
             layer, faults = layer_of_entry(entry)
             for fault in faults:
@@ -103,12 +128,14 @@ class Builder:
             if layer.name in self.names:
                 self.problem(("nests", index), f"a layer named '{layer.name}' exists already")
             # A recurrent layer reads the state of the time step before, which a later layer makes.
-            known = self.names if layer.repeats == 1 else {other.name for other in entries}
+            known = self.names if layer.repeats == 1 else every
             for key in ("reads", "reads_second"):
                 for number, name in enumerate(getattr(layer, key)):
                     if name and name not in known:
                         message = f"no earlier layer named '{name}'{suggest(name, known)}"
                         self.problem(("nests", index, key, number), message)
+            if not faults and (wrong := size_fault(layer, self.file.batch)):
+                self.problem(("nests", index), wrong)
             self.names.add(layer.name)
             self.layers.append((layer, layer.tie))
 
@@ -138,12 +165,20 @@ class Builder:
         return tensor
 
     def _one(self, operation: Operation, tensor: Tensor, prefix: str, scope: Mapping[str, int], path: Key) -> Tensor:
+        self.step(path)
         made = self.makers[operation.op](self, operation, tensor, prefix, scope, path)
         for follower in operation.then:
             made = self.apply(follower, f"{made.producer}.{follower}", made, path)
         if made.producer:
             self.outputs[made.producer] = made
         return made
+
+    def step(self, path: Key) -> None:
+        """Count an operation, or a layer of one that makes several; a file that unrolls without end ends here."""
+        self.steps += 1
+        if self.steps > MAX_LAYERS:
+            self.problem(path, f"here the file unrolls to more than {MAX_LAYERS} operations, which is the limit")
+            raise InputError(self.document.source, self.problems)
 
     def apply(self, op: str, name: str, tensor: Tensor, path: Key, frozen: bool = False) -> Tensor:
         """A norm or an element-wise function of what a layer made."""
@@ -162,24 +197,49 @@ class Builder:
         return replace(tensor, producer=layer.name, learns=tensor.learns or (learned and not frozen))
 
     def number(self, operation: Operation, key: str, scope: Mapping[str, int], path: Key, least: int) -> int:
+        """What a key of an operation is, in numbers."""
         given = getattr(operation, key)
         if given is None:
             self.problem((*path, key), f"missing; op {operation.op} needs it")
             return 1
-        value = given
-        if isinstance(given, str):
-            try:
-                value = evaluate_expression(given, scope)
-            except ValueError as error:
-                self.problem((*path, key), str(error))
-                return 1
-        if value < least:
+        return self._integer(given, scope, (*path, key), least)
+
+    def numbers(
+        self,
+        operation: Operation,
+        key: str,
+        axes: int,
+        scope: Mapping[str, int],
+        path: Key,
+        least: int,
+        ends: bool = False,
+    ) -> list[int]:
+        """A key that may have one number for every axis; with ``ends`` those of the beginnings and then of the ends."""
+        given = getattr(operation, key)
+        counts = (axes, 2 * axes) if ends else (axes,)
+        if not isinstance(given, list):
+            return [self.number(operation, key, scope, path, least)] * counts[-1]
+        if len(given) not in counts:
+            wanted = " or ".join(map(str, (1, *counts) if axes > 1 else counts))
             self.problem(
-                (*path, key),
-                f"expected an integer >= {least}, got {given!r} = {value}"
-                if given != value
-                else f"expected an integer >= {least}, got {value}",
+                (*path, key), f"expected {wanted} numbers for the {axes} axes of op {operation.op}, got {len(given)}"
             )
+            return [least] * counts[-1]
+        values = [self._integer(item, scope, (*path, key, index), least) for index, item in enumerate(given)]
+        return values * (counts[-1] // len(values))
+
+    def _integer(self, given: int | str, scope: Mapping[str, int], path: Key, least: int) -> int:
+        value = given
+        if isinstance(value, str):
+            try:
+                value = evaluate_expression(value, scope)
+            except ValueError as error:
+                self.problem(path, str(error))
+                return max(least, 1)
+        shown = f"{given!r} = {value:.3g}" if given != value and value > MAX_BOUND else f"{given!r} = {value}"
+        if not least <= value <= MAX_BOUND + 1:
+            rule = f"expected an integer >= {least}" if value < least else "expected at most 2^31"
+            self.problem(path, f"{rule}, got {value if given == value else shown}")
             return max(least, 1)
         return int(value)
 
@@ -192,6 +252,8 @@ class Builder:
         """Add a layer that reads a tensor, or two."""
         if layer.name in self.names:
             self.problem(path, f"a layer named '{layer.name}' exists already")
+        if wrong := size_fault(layer, self.file.batch):
+            self.problem(path, wrong)
         self.names.add(layer.name)
         layer = replace(
             layer, reads=self.producers(reads), reads_second=() if second is None else self.producers(second)
@@ -211,8 +273,8 @@ class Builder:
 
     def _input(self, operation: Operation, tensor: Tensor, prefix: str, scope: Mapping[str, int], path: Key) -> Tensor:
         """A second input of the network."""
-        channels, height, width = (self.number(operation, key, scope, path, 1) for key in ("C", "H", "W"))
-        return Tensor("", channels, height, width)
+        channels, depth, height, width = (self.number(operation, key, scope, path, 1) for key in ("C", "D", "H", "W"))
+        return Tensor("", channels, height, width, D=depth)
 
     def _from(self, operation: Operation, tensor: Tensor, prefix: str, scope: Mapping[str, int], path: Key) -> Tensor:
         """The output of an earlier layer."""
@@ -243,9 +305,9 @@ class Builder:
             name=name,
             kind=kind,
             G=tensor.C,
-            P=tensor.H,
+            P=tensor.D * tensor.H,
             Q=tensor.W,
-            input_hw=(tensor.H, tensor.W),
+            input_hw=(tensor.D * tensor.H, tensor.W),
             bias=bias,
             frozen=frozen,
             passes=vector_passes(tensor),
@@ -287,6 +349,10 @@ class Builder:
                 self.problem((*path, "arguments", key), str(error))
                 return tensor
         name = self.name(operation, prefix, path)
+        if self.depth >= MAX_DEPTH:
+            self.problem(path, f"blocks inside of blocks more than {MAX_DEPTH} deep, which is the limit")
+            return tensor
+        self.depth += 1
         for number in range(operation.first, operation.first + operation.count):
             inside = "" if name == f"{prefix}." else name.replace("{i}", str(number)) + "."
             where: Key = ("blocks", operation.of or "", "layers")
@@ -294,17 +360,15 @@ class Builder:
             tensor = self.all(block.layers, tensor, inside, values, where)
             if len(self.problems) > before:
                 break
+        self.depth -= 1
         return tensor
 
     def _join(self, operation: Operation, tensor: Tensor, prefix: str, scope: Mapping[str, int], path: Key) -> Tensor:
         """Sum or product of two branches; the shortcut may be one value per channel."""
         main = self.all(operation.main, tensor, prefix, scope, (*path, "main"))
         short = self.all(operation.shortcut, tensor, prefix, scope, (*path, "shortcut"))
-        if main.C != short.C or (short.H, short.W) not in ((main.H, main.W), (1, 1)):
-            self.problem(
-                path,
-                f"the branches of a {operation.op} end in {main.C}x{main.H}x{main.W} and {short.C}x{short.H}x{short.W}",
-            )
+        if main.C != short.C or (short.D, short.H, short.W) not in ((main.D, main.H, main.W), (1, 1, 1)):
+            self.problem(path, f"the branches of a {operation.op} end in {main.shape} and {short.shape}")
             return main
         kind = "add" if operation.op == "residual" else "multiply"
         both = replace(main, learns=main.learns or short.learns)
@@ -319,16 +383,12 @@ class Builder:
         if not ends:
             self.problem((*path, "branches"), "missing; op concat needs at least one branch")
             return tensor
-        if len({(end.H, end.W) for end in ends}) > 1:
-            shapes = ", ".join(f"{end.H}x{end.W}" for end in ends)
+        if len({(end.D, end.H, end.W) for end in ends}) > 1:
+            shapes = ", ".join(end.shape for end in ends)
             self.problem(path, f"branches of different size cannot be joined: {shapes}")
-        return Tensor(
-            self.join(*(end.producer for end in ends)),
-            sum(end.C for end in ends),
-            ends[0].H,
-            ends[0].W,
-            any(end.learns for end in ends),
-        )
+        learns = any(end.learns for end in ends)
+        joined = self.join(*(end.producer for end in ends))
+        return replace(ends[0], producer=joined, C=sum(end.C for end in ends), learns=learns)
 
 
 def vector_passes(tensor: Tensor) -> tuple[str, ...]:

@@ -50,7 +50,7 @@ def projection(
         routing="uniform" if mixture is None else mixture.routing,
     )
     builder.add(layer, tensor, path)
-    made = Tensor(name, outputs, tensor.H, tensor.W, builder.learns(operation, tensor))
+    made = replace(tensor, producer=name, C=outputs, learns=builder.learns(operation, tensor))
     lora = builder.file.lora
     if lora is None or name.rpartition(".")[2] not in lora.layers:
         return made
@@ -58,7 +58,7 @@ def projection(
     down = replace(layer, name=f"{name}.lora_A", K=lora.rank, bias=False, frozen=False, shared=False)
     down = replace(down, passes=tuple(p for p in PASSES if p != "backward_data" or tensor.learns))
     builder.add(down, tensor, path)
-    middle = Tensor(down.name, lora.rank, tensor.H, tensor.W, True)
+    middle = replace(tensor, producer=down.name, C=lora.rank, learns=True)
     up = replace(down, name=f"{name}.lora_B", C=lora.rank, K=outputs, passes=PASSES)
     builder.add(up, middle, path)
     both = replace(made, learns=True)
@@ -67,22 +67,27 @@ def projection(
 
 
 def embedding(builder: Builder, operation: Operation, tensor: Tensor, prefix: str, scope: Scope, path: Key) -> Tensor:
-    """One row of a table per token."""
+    """One row of a table per token, or the sum of the rows of ``bag`` tokens (the tables of recommendation models)."""
+    bag = builder.number(operation, "bag", scope, path, 1)
+    if tensor.pixels % bag:
+        builder.problem((*path, "bag"), f"{bag} does not divide the {tensor.pixels} tokens")
+    tokens = max(tensor.pixels // bag, 1)
     rows, width = builder.number(operation, "rows", scope, path, 1), builder.number(operation, "K", scope, path, 1)
     frozen = builder.frozen(operation)
     layer = Layer(
         name=builder.name(operation, prefix, path),
         kind="embedding",
-        N=tensor.pixels,
+        N=tokens,
         K=width,
         C=rows,
+        R=bag,
         frozen=frozen,
         shared=operation.shared,
         passes=("forward",) if frozen else ("forward", "backward_data"),
     )
     # What it looks up are indices, an input of the network whatever flows here.
     builder.add(layer, replace(tensor, producer=""), path)
-    return Tensor(layer.name, width, tensor.pixels, 1, not frozen)
+    return Tensor(layer.name, width, tokens, 1, not frozen)
 
 
 def attention(builder: Builder, operation: Operation, tensor: Tensor, prefix: str, scope: Scope, path: Key) -> Tensor:
@@ -171,7 +176,7 @@ def attention(builder: Builder, operation: Operation, tensor: Tensor, prefix: st
         passes=("forward", *data * learns, *second * value.learns),
     )
     builder.add(context, Tensor(soft.name, heads, rows, met), path, value)
-    joined = Tensor(context.name, heads * width, tensor.H, tensor.W, learns or value.learns)
+    joined = replace(tensor, producer=context.name, C=heads * width, learns=learns or value.learns)
     return projection(builder, operation, f"{name}.{operation.out or 'o_proj'}", joined, tensor.C, path)
 
 
@@ -192,15 +197,15 @@ def mixture(builder: Builder, operation: Operation, tensor: Tensor, prefix: str,
         return tensor
     router = projection(builder, operation, f"{name}.{operation.out or 'gate'}", tensor, experts, path)
     shares = replace(router, producer=builder.vector(f"{name}.softmax", "softmax", router, path).name)
-    sent = replace(tensor, H=tensor.pixels * active, W=1, learns=tensor.learns or router.learns)
+    sent = replace(tensor.as_tokens(tensor.pixels * active), learns=tensor.learns or router.learns)
     builder.mixture = Mixture(experts, active, operation.routing)
     made = builder.all(operation.main, sent, f"{name}.", scope, (*path, "main"))
     builder.mixture = None
-    if made.H != sent.H:
+    if made.pixels != sent.pixels:
         builder.problem((*path, "main"), "experts must keep the number of tokens")
         return tensor
     layer = builder.vector(f"{name}.add", "multiply", made, path, second=shares)
-    return replace(made, producer=layer.name, H=tensor.H, W=tensor.W)
+    return replace(made, producer=layer.name, D=tensor.D, H=tensor.H, W=tensor.W)
 
 
 def recurrent(builder: Builder, operation: Operation, tensor: Tensor, prefix: str, scope: Scope, path: Key) -> Tensor:
@@ -209,10 +214,11 @@ def recurrent(builder: Builder, operation: Operation, tensor: Tensor, prefix: st
     gates = GATES[operation.op] * hidden
     name = builder.name(operation, prefix, path)
     for number in range(operation.count):
+        builder.step(path)
         own = f"{name}.{number}" if operation.count > 1 else name
         passes, frozen = builder.passes(operation, tensor), builder.frozen(operation)
         learns = builder.learns(operation, tensor)
-        made = Tensor(f"{own}.input", gates, tensor.H, tensor.W, learns)
+        made = replace(tensor, producer=f"{own}.input", C=gates, learns=learns)
         first = Layer(
             name=made.producer,
             kind="fc",
@@ -227,7 +233,8 @@ def recurrent(builder: Builder, operation: Operation, tensor: Tensor, prefix: st
         again = tuple(pass_ for pass_ in PASSES if pass_ in passes or (pass_ == "backward_data" and learns))
         step = replace(first, name=f"{own}.recurrent", N=1, C=hidden, repeats=tensor.pixels, passes=again)
         # What the gates make of the sums of a time step is the state, which the next one reads.
-        state, sums = Tensor(f"{own}.gates", hidden, tensor.H, tensor.W, learns), replace(made, producer=step.name)
+        state = replace(made, producer=f"{own}.gates", C=hidden)
+        sums = replace(made, producer=step.name)
         builder.add(step, state, path)
         builder.vector(state.producer, "activation", made, path, second=sums, function=operation.op)
         builder.outputs[step.name] = tensor = state
@@ -237,8 +244,8 @@ def recurrent(builder: Builder, operation: Operation, tensor: Tensor, prefix: st
 def add_tokens(builder: Builder, operation: Operation, tensor: Tensor, prefix: str, scope: Scope, path: Key) -> Tensor:
     """Pixels as tokens, after ``count`` learned ones (a class token); without a name they are only counted as tokens."""
     if operation.name is None:
-        return replace(tensor, H=tensor.pixels, W=1)
-    learned = replace(tensor, H=operation.count, W=1)
+        return tensor.as_tokens(tensor.pixels)
+    learned = tensor.as_tokens(operation.count)
     layer = Layer(
         name=builder.name(operation, prefix, path),
         kind="embedding",
@@ -257,7 +264,11 @@ def add_tokens(builder: Builder, operation: Operation, tensor: Tensor, prefix: s
 
 def last_tokens(builder: Builder, operation: Operation, tensor: Tensor, prefix: str, scope: Scope, path: Key) -> Tensor:
     """``count`` of the tokens (the class token, or the last one of a prompt)."""
-    return replace(tensor, H=min(operation.count, tensor.pixels), W=1)
+    if operation.count > tensor.pixels:
+        builder.problem(
+            (*path, "count"), f"expected at most the {tensor.pixels} tokens that there are, got {operation.count}"
+        )
+    return tensor.as_tokens(min(operation.count, tensor.pixels))
 
 
 #: Makers of the operations of this module.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dse.errors import InputError, Problem
-from dse.workload.from_file.build import MAX_MACS
+from dse.workload.bounds import check_sizes
 from dse.workload.from_onnx.branches import inline_branches
 from dse.workload.from_onnx.flow import Flow, Unknown, Unsupported, attributes
 from dse.workload.from_onnx.formats import SAME, formats_of_layers
@@ -109,8 +109,7 @@ def import_onnx(
     total = sum(layer.macs for layer, _ in layers)
     if not total:
         raise InputError(source, ["has no layer with multiply-accumulates; the network would be empty"])
-    if total > MAX_MACS:
-        raise InputError(source, [f"has {total:.3g} multiply-accumulates per sample; expected at most 2^50"])
+    check_sizes(source, [layer for layer, _ in layers], batch or samples)
     network = Network(
         name=name or Path(source).stem,
         source=f"imported from {Path(source).name}"
