@@ -17,6 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from dse.cost.storage import storage_of
 from dse.precision.plans.plan import Plan
 from dse.workload.model import Layer, Network
 from dse.workload.vector import optimizer_work, stash_elements
@@ -35,7 +36,8 @@ def footprint(network: Network, plan: Plan, mode: str = "training", recompute: b
     recompute
         Keep the inputs of segments only and run the forward pass of a segment again before its backward passes.
     """
-    bits = {name: plan.stored_bits(name) for name in ("weight", "master", "gradient", "optimizer", "activation")}
+    storage = storage_of(network)
+    bits = {name: storage.bits(plan, name) for name in ("weight", "master", "gradient", "optimizer", "activation")}
     parameters = np.array([layer.parameters for layer in network.layers], dtype=np.float64)
     activation = [float(width) for width in bits["activation"]]
     held = [
@@ -69,7 +71,7 @@ def has_master(plan: Plan) -> npt.NDArray[np.bool_]:
 
 def stash_bits(network: Network, plan: Plan) -> list[float]:
     """Bits that each layer keeps for the backward passes of a batch; tensors that tied layers share count for the first."""
-    widths = plan.stored_bits("stash")
+    widths = storage_of(network).bits(plan, "stash", "backward_weight")
     seen: set[str] = set()
     result = []
     for layer, width in zip(network.layers, widths, strict=True):

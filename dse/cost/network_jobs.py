@@ -28,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dse.cost.jobs import Jobs
+from dse.cost.storage import storage_of
 from dse.errors import InputError
 from dse.hardware.model import ARITHMETIC, Hardware
 from dse.mapping.nest import Nest
@@ -102,6 +103,26 @@ def roles_of(layer: Layer, pass_: str) -> tuple[str, str, str]:
     first, second, result = (ROLES_OF_MATMUL if layer.kind == "matmul" else ROLES_OF_PASS)[pass_]
     if layer.cached and pass_ == "forward":
         first = "stash"
+    return (second, first, result) if layer.transposed and pass_ == "backward_weight" else (first, second, result)
+
+
+#: Tensors in the weight role, in the activation role, and of the result (:mod:`dse.cost.storage`), each with the pass along whose
+#: reduction its groups lie: who reads a result says how it is written.
+TENSORS_OF_PASS = {
+    "forward": (("weight", "forward"), ("input", "forward"), ("result", "forward")),
+    "backward_data": (("weight", "backward_data"), ("output", "backward_data"), ("input", "forward")),
+    "backward_weight": (("output", "backward_weight"), ("input", "backward_weight"), ("weight", "forward")),
+}
+TENSORS_OF_MATMUL = {
+    "forward": (("second", "forward"), ("input", "forward"), ("result", "forward")),
+    "backward_data": (("second", "backward_data"), ("output", "backward_data"), ("input", "forward")),
+    "backward_weight": (("output", "backward_weight"), ("input", "backward_weight"), ("second", "forward")),
+}
+
+
+def tensors_of(layer: Layer, pass_: str) -> tuple[tuple[str, str], tuple[str, str], tuple[str, str]]:
+    """Tensor and pass of what :func:`roles_of` gives the operands of."""
+    first, second, result = (TENSORS_OF_MATMUL if layer.kind == "matmul" else TENSORS_OF_PASS)[pass_]
     return (second, first, result) if layer.transposed and pass_ == "backward_weight" else (first, second, result)
 
 
@@ -192,6 +213,20 @@ def network_jobs(
     roles = np.array(
         [[[OPERANDS.index(name) for name in roles_of(layer, pass_)] for pass_ in PASSES] for layer in layers]
     ).reshape(len(layers), len(PASSES), 3)
+    kinds: dict[tuple[str, str, str], int] = {}
+    tensors = np.array(
+        [
+            [
+                [
+                    kinds.setdefault((operand, *place), len(kinds))
+                    for operand, place in zip(roles_of(layer, pass_), tensors_of(layer, pass_), strict=True)
+                ]
+                for pass_ in PASSES
+            ]
+            for layer in layers
+        ]
+    ).reshape(len(layers), len(PASSES), 3)
+    storage = storage_of(network)
     mixed = {i: _pairs_of_plan(plan, layers, at) for i, plan in enumerate(plans) if plan.is_blockwise}
     most = max((len(pairs) for table in mixed.values() for pairs in table.values()), default=1)
     stored = np.zeros((*shape, 3))
@@ -200,8 +235,8 @@ def network_jobs(
     shares = np.zeros((*shape, most))
     run = np.zeros(shape, np.int64)
     for i, plan in enumerate(plans):
-        bits = np.array([plan.stored_bits(operand)[at] for operand in OPERANDS])
-        stored[i] = bits[roles, np.arange(len(layers))[:, None, None]]
+        bits = np.array([storage.bits(plan, operand, pass_, tensor)[at] for operand, tensor, pass_ in kinds])
+        stored[i] = bits[tensors, np.arange(len(layers))[:, None, None]]
         if i in mixed:
             for (l, p), pairs in mixed[i].items():
                 # Empty places repeat the first pair at share 0.

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dse.cost.side import convert_cell_pj
+from dse.cost.storage import storage_of
 from dse.hardware.arrays import HardwareArrays
 from dse.hardware.elements import element_family
 from dse.hardware.model import Hardware
@@ -62,11 +63,12 @@ def change_costs(network: Network, hardware: Hardware, arrays: HardwareArrays, s
     """All changes of widths of a run."""
     parameters = np.array([layer.parameters for layer in network.layers], dtype=np.float64)
     changes, read, written, convert = 0, 0.0, 0.0, 0.0
+    storage = storage_of(network)
     for before, after, count in schedule.transitions(network):
         pairs = zip(before.cells("weight"), after.cells("weight"), strict=True)
         moved = parameters * np.array([old is not new and old != new for old, new in pairs])
-        read += count * float((moved * after.stored_bits("master")).sum())
-        written += count * float((moved * after.stored_bits("weight")).sum())
+        read += count * float((moved * storage.bits(after, "master")).sum())
+        written += count * float((moved * storage.bits(after, "weight")).sum())
         convert += count * float((moved * [convert_cell_pj(cell) for cell in after.cells("weight")]).sum())
         changes += count
     dram = len(hardware.memories) - 1

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from dse.cost.storage import storage_of
 from dse.hardware.arithmetic import int_add_pj
 from dse.hardware.arrays import HardwareArrays
 from dse.hardware.elements import element_family
@@ -146,6 +147,7 @@ def side_costs(
     shape = (len(plans), len(layers), len(STEP_PASSES))
     amount = np.zeros((len(SIDE_COMPONENTS), *shape))
     read, written = np.zeros(shape), np.zeros(shape)
+    storage = storage_of(network)
     lists = [written_tensors(layer, network.batch, training) for layer in layers]
     known: dict[tuple[Cell, bool, float], Floats] = {}
     for operand in OPERANDS_WRITTEN:
@@ -175,7 +177,7 @@ def side_costs(
             price = np.array([known[cells[l], random, updates] for l in at])
             amount[:4, i, at, passes] += elements * 1e-12 * price.T
             if operand == "stash":
-                written[i, at, passes] += elements * plan.stored_bits("stash")[at]
+                written[i, at, passes] += elements * storage.bits(plan, "stash", "backward_weight")[at]
             elif training and plan.is_blockwise and updates > 0:
                 averages = updates * np.array([_average_bits(cells[l], int(count)) for l, _, count in kept])
                 read[i, at, passes] += averages

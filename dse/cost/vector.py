@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dse.cost.memory import has_master
+from dse.cost.storage import storage_of
 from dse.hardware.arrays import HardwareArrays
 from dse.hardware.model import Hardware
 from dse.hardware.side_costs import optimizer_pj, vector_op_pj
@@ -69,9 +70,10 @@ def vector_costs(
     read = np.zeros((len(plans), len(layers), len(PASSES)))
     written = np.zeros_like(read)
     operations = np.zeros((len(layers), len(PASSES)))
+    storage = storage_of(network)
     for i, plan in enumerate(plans):
-        bits = {"forward": plan.stored_bits("activation"), "backward_data": plan.stored_bits("error")}
-        stash = plan.stored_bits("stash")
+        bits = {"forward": storage.bits(plan, "activation"), "backward_data": storage.bits(plan, "error")}
+        stash = storage.bits(plan, "stash")
         for v, (index, layer) in enumerate(layers):
             for pass_ in layer.passes if training else ("forward",):
                 p = PASSES.index(pass_)
@@ -93,11 +95,12 @@ def optimizer_costs(network: Network, hardware: Hardware, arrays: HardwareArrays
     parameters = np.array([layer.trained_parameters for layer in network.layers], dtype=np.float64)
     read = np.zeros((len(plans), len(parameters), 1))
     written = np.zeros_like(read)
+    storage = storage_of(network)
     for i, plan in enumerate(plans):
-        states = work.states * plan.stored_bits("optimizer")
-        master = plan.stored_bits("master") * has_master(plan)
-        read[i, :, 0] = parameters * (plan.stored_bits("master") + states + plan.stored_bits("gradient"))
-        written[i, :, 0] = parameters * (master + states + plan.stored_bits("weight"))
+        states = work.states * storage.bits(plan, "optimizer")
+        master = storage.bits(plan, "master") * has_master(plan)
+        read[i, :, 0] = parameters * (storage.bits(plan, "master") + states + storage.bits(plan, "gradient"))
+        written[i, :, 0] = parameters * (master + states + storage.bits(plan, "weight"))
     operations = (parameters * work.operations)[:, None]
     return _priced(
         hardware,

@@ -82,9 +82,10 @@ def as_matrix(x: Tensor, operand: str, pictures: bool) -> Tensor:
 def store(x: Tensor, stored: Stored, operand: str, pictures: bool, generator: torch.Generator | None = None) -> Tensor:
     """Round a tensor of a layer; to nearest without a generator.
 
-    Blocks of block floating point, MX, VS-Quant and ActNN lie in :func:`as_matrix`; a group of MLS is a plane of a filter or of
-    a feature map (arXiv 2006.02804 groups feature maps by sample and channel), and a row where there is no plane. Channels
-    are output channels of a weight, channels or features of an activation or error.
+    Blocks of block floating point, MX and VS-Quant lie in :func:`as_matrix`, their columns along the channels of a picture, which
+    the forward pass (of an error, backward_data) sums over; ActNN cuts each sample as it lies in memory. A group of MLS is a plane
+    of a filter or of a feature map (arXiv 2006.02804 groups feature maps by sample and channel), and a row where there is no
+    plane. Channels are output channels of a weight, channels or features of an activation or error.
 
     Parameters
     ----------
@@ -101,6 +102,11 @@ def store(x: Tensor, stored: Stored, operand: str, pictures: bool, generator: to
         planes = pictures and x.shape[-2:] != (1, 1)
         view, group = (x, tuple(x.shape[-2:])) if planes else (matrix, (1, matrix.shape[-1]))
         return quantize(view, replace(stored, group=group), generator, check=False).reshape(x.shape)
+    if stored.granularity == "flat":
+        return quantize(x.flatten(1 if operand != "weight" else 0), stored, generator, check=False).reshape(x.shape)
+    if stored.granularity == "group" and pictures and operand != "weight":
+        by_pixel = quantize(matrix.transpose(1, 2), stored, generator, channel_axis=-1, check=False)
+        return by_pixel.transpose(1, 2).reshape(x.shape)
     if stored.granularity == "group":
         channel = channel if matrix.ndim == x.ndim or pictures else -1
         return quantize(matrix, stored, generator, channel_axis=channel, check=False).reshape(x.shape)

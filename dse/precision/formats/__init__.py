@@ -11,12 +11,14 @@ from dse.precision.formats.properties import (
     significant_bits,
     stored_bits,
 )
+from dse.precision.formats.storage import Matrix, tensor_bits
 
 __all__ = [
     "FAMILIES",
     "DynamicRange",
     "Family",
     "Format",
+    "Matrix",
     "Spelling",
     "accumulator_bits",
     "dynamic_range",
@@ -28,4 +30,5 @@ __all__ = [
     "register",
     "significant_bits",
     "stored_bits",
+    "tensor_bits",
 ]

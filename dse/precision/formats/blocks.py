@@ -140,8 +140,9 @@ def _mls(match: re.Match[str], option: str) -> Format | None:
         return None
     name = match[0] + (f":{group_text(group)}" if group != (3, 3) else "")
     return Format(
-        name, "mls", 1 + exponent + mantissa, exponent, mantissa, group=group, granularity="plane", scale_bits=9
-    )
+        name, "mls", 1 + exponent + mantissa, exponent, mantissa, group=group, granularity="plane", scale_bits=9,
+        outer="tensor", outer_bits=32,
+    )  # fmt: skip
 
 
 def _mls_width(form: Format) -> int:

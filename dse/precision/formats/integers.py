@@ -140,7 +140,10 @@ def _vsq(match: re.Match[str], option: str) -> Format | None:
         return None
     plain = group_text(group) + (f"s{scale_bits}" if scale_bits != 6 else "")
     name = f"vsq{bits}" + (f":{plain}" if plain != "16" else "")
-    return Format(name, "vsq", bits, group=group, granularity="group", scale_bits=scale_bits)
+    return Format(
+        name, "vsq", bits, group=group, granularity="group", scale_bits=scale_bits, outer="channel",
+        outer_bits=SHAPE_SCALE_BITS,
+    )  # fmt: skip
 
 
 def quantize_vector_scaled(
@@ -217,7 +220,7 @@ def _stash(match: re.Match[str], option: str) -> Format | None:
     if not 1 <= bits <= 8 or group is None:
         return None
     name = match[0] + (f":{group_text(group)}" if group != (1, 256) else "")
-    return Format(name, "actnn", bits, signed=False, zero_point=True, group=group, granularity="group", scale_bits=32)
+    return Format(name, "actnn", bits, signed=False, zero_point=True, group=group, granularity="flat", scale_bits=32)
 
 
 def quantize_ranged(

@@ -47,10 +47,14 @@ class Format:
     group
         (rows, columns) that share a scale; (0, 0) for a scale whose group follows the tensor's shape, see ``granularity``.
     granularity
-        What shares a scale: ``none`` (no scale), ``tensor``, ``channel``, ``plane`` (of a filter or a feature map; ``group`` where
-        the tensor's shape is not known) or ``group``.
+        What shares a scale: ``none`` (no scale), ``tensor``, ``channel``, ``row`` (of the matrix that a product sees: a token, an
+        output channel of a weight), ``plane`` (of a filter or a feature map; ``group`` where the tensor's shape is not known),
+        ``group``, or ``flat`` (so many elements as they lie in memory, whatever their shape).
     scale_bits
         Side data of one group: scales, exponents, zero points.
+    outer, outer_bits
+        A second level of scales, for formats whose group scales are themselves scaled: what shares one (``none``, ``tensor`` or
+        ``channel``), and its bits.
     specials
         Top exponent of a float: ``ieee`` (infinities and NaN), ``nan`` (one NaN mantissa) or ``none`` (all finite).
     """
@@ -66,6 +70,8 @@ class Format:
     group: tuple[int, int] = (0, 0)
     granularity: str = "none"
     scale_bits: int = 0
+    outer: str = "none"
+    outer_bits: int = 0
     specials: str = "none"
 
     def __hash__(self) -> int:

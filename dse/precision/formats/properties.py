@@ -10,10 +10,12 @@ import math
 from dse.errors import InputError
 from dse.precision.formats.model import FAMILIES, DynamicRange, Family, Format
 from dse.precision.formats.names import format_problem, parse_format
+from dse.precision.formats.storage import Matrix, side_bits, tensor_bits
 
 __all__ = [
     "DynamicRange",
     "Format",
+    "Matrix",
     "accumulator_bits",
     "arithmetic",
     "dynamic_range",
@@ -26,28 +28,36 @@ __all__ = [
     "parse_format",
     "significant_bits",
     "stored_bits",
+    "tensor_bits",
     "unpacked",
 ]
 
 
-def stored_bits(form: Format, group_elements: float | None = None) -> float:
+def stored_bits(form: Format, group_elements: float | None = None, matrix: Matrix | None = None) -> float:
     """Bits of memory per element, side data included.
 
     Parameters
     ----------
+    matrix
+        The tensor as the pass that reads it sees it: groups and scales are counted as its shape cuts them. Without it groups are
+        whole, and scales of a whole tensor, channel or row are neglected.
     group_elements
         Elements that share one scale where that follows the tensor's shape: elements of the tensor (``int8``), of a
-        channel (``int8:channel``), of a feature map or filter plane (``mls``; replaces its group). None: large enough to
-        neglect the scale of ``tensor`` and ``channel`` formats.
+        channel (``int8:channel``), of a feature map or filter plane (``mls``; replaces its group); where only this number
+        is known.
 
     >>> stored_bits(parse_format("bfp4:4x4")), stored_bits(parse_format("mxfp4_e2m1"))
     (4.5, 4.25)
     >>> stored_bits(parse_format("int8:channel"), group_elements=64)
     8.5
+    >>> stored_bits(parse_format("mxfp8_e4m3"), matrix=Matrix(stack=1, rows=64, columns=40))
+    8.4
     """
+    if matrix is not None:
+        return form.element_bits + side_bits(form, matrix) / max(matrix.elements, 1)
     if form.granularity == "none":
         return float(form.element_bits)
-    follows_shape = form.granularity in ("tensor", "channel", "plane")
+    follows_shape = form.granularity in ("tensor", "channel", "row", "plane")
     elements: float = form.group_elements
     if follows_shape and group_elements is not None:
         elements = group_elements

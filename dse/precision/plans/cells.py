@@ -62,10 +62,14 @@ class Histogram:
         return sum(share > 0.0 for share in self.shares) > 1
 
     @property
+    def code_bits(self) -> int:
+        """Bits of one entry of the map that says which format a block has, among the formats in use."""
+        return math.ceil(math.log2(sum(share > 0.0 for share in self.shares)))
+
+    @property
     def map_bits(self) -> float:
-        """Bits per element of the map that says which format a block has: one code per block, among the formats in use."""
-        used = sum(share > 0.0 for share in self.shares)
-        return math.ceil(math.log2(used)) / (self.block[0] * self.block[1])
+        """Bits per element of the map, where blocks are whole."""
+        return self.code_bits / (self.block[0] * self.block[1])
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -21,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dse.errors import InputError, Problem
-from dse.precision.formats.properties import Format, multiplier_bits, stored_bits
+from dse.precision.formats.properties import Format, Matrix, multiplier_bits, stored_bits
+from dse.precision.formats.storage import moved_bits
 from dse.precision.plans.cells import MAC_OPERANDS, OPERANDS, Cell, Histogram, Joint, formats_of, joint_problem
 from dse.precision.plans.file import is_path, plan_text, read_plan, short_formats
 from dse.precision.plans.rules import DEFAULTS, Given, NamedNetwork, has_macs, read_cell, read_row
@@ -230,15 +232,25 @@ class Plan:
             return tuple(follow if cell is None else cell for cell, follow in zip(row, activation, strict=True))
         return row
 
-    def stored_bits(self, operand: str, group_elements: FloatArray | float | None = None) -> FloatArray:
+    def stored_bits(
+        self,
+        operand: str,
+        group_elements: FloatArray | float | None = None,
+        matrices: Sequence[Matrix] | None = None,
+    ) -> FloatArray:
         """Bits of memory per element, shape (layers,), with scales, exponents and bit-width maps; NaN if there is no format.
 
         Parameters
         ----------
+        matrices
+            The tensor of every layer as the pass that reads it sees it: scales and maps as its shape cuts them, but for a scale of
+            the whole tensor. The cost model has them from :mod:`dse.cost.storage`; without them groups are whole.
         group_elements
             Elements per scale where that follows the tensor's shape; see :func:`dse.precision.formats.properties.stored_bits`.
         """
         cells = self.cells(operand)
+        if matrices is not None:
+            return bits_of_cells(cells, tuple(matrices))
         if group_elements is None:
             known = {cell: _cell_bits(cell, None) for cell in set(cells)}
             return np.array([known[cell] for cell in cells])
@@ -397,6 +409,31 @@ def _operand(operand: str) -> int:
 
 def _element_bits(form: Format) -> int:
     return form.element_bits
+
+
+def bits_of_cells(cells: Sequence[Cell], matrices: tuple[Matrix, ...]) -> FloatArray:
+    """(layers,) bits per element of one cell and matrix per layer; see :func:`cell_bits`."""
+    different = set(cells)
+    if len(different) == 1:
+        return _column(cells[0], matrices).copy()
+    columns = {cell: _column(cell, matrices) for cell in different}
+    return np.array([columns[cell][layer] for layer, cell in enumerate(cells)])
+
+
+@lru_cache(maxsize=4096)
+def _column(cell: Cell, matrices: tuple[Matrix, ...]) -> FloatArray:
+    return np.array([cell_bits(cell, matrix) for matrix in matrices])
+
+
+@lru_cache(maxsize=65536)
+def cell_bits(cell: Cell, matrix: Matrix) -> float:
+    """Bits per element that move with a tensor in a cell's formats, scales and map as its shape cuts them; NaN without a format."""
+    if cell is None:
+        return float("nan")
+    if isinstance(cell, Format):
+        return moved_bits(cell, matrix)
+    mean = sum(moved_bits(form, matrix) * share for form, share in zip(cell.formats, cell.shares, strict=True))
+    return mean + cell.code_bits * matrix.groups(*cell.block) / max(matrix.elements, 1)
 
 
 def _cell_bits(cell: Cell, group_elements: float | None) -> float:

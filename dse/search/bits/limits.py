@@ -16,6 +16,7 @@ import numpy.typing as npt
 from dse.cost.choices import group_of_layers
 from dse.cost.memory import has_master, stash_bits
 from dse.cost.network_jobs import network_jobs
+from dse.cost.storage import storage_of
 from dse.errors import InputError, Problem
 from dse.precision import Plan
 from dse.workload.model import Network
@@ -105,18 +106,19 @@ def limit_tables(
     trained = np.array([layer.trained_parameters for layer in network.layers], dtype=np.float64)
     elements = np.array([layer.input_elements + layer.output_elements for layer in network.layers], dtype=np.float64)
     size, memory, working, bitops = (np.zeros((len(plans), len(groups))) for _ in range(4))
+    storage = storage_of(network)
     work = network_jobs(network, plans, mode, causal_skip)
     macs = member[[index for index, layer in enumerate(network.layers) if layer.has_macs]]
     for i, plan in enumerate(plans):
-        weight = parameters * plan.stored_bits("weight")
+        weight = parameters * storage.bits(plan, "weight")
         np.add.at(size[i], member, weight)
         np.add.at(memory[i], member, weight)
-        np.maximum.at(working[i], member, network.batch * elements * plan.stored_bits("activation"))
+        np.maximum.at(working[i], member, network.batch * elements * storage.bits(plan, "activation"))
         np.add.at(bitops[i], macs, work.bitops[i].sum(axis=-1))
         if mode == "training":
-            states = optimizer_work(network.optimizer).states * plan.stored_bits("optimizer")
-            own = has_master(plan) * plan.stored_bits("master")
-            kept = trained * (own + plan.stored_bits("gradient") + states)
+            states = optimizer_work(network.optimizer).states * storage.bits(plan, "optimizer")
+            own = has_master(plan) * storage.bits(plan, "master")
+            kept = trained * (own + storage.bits(plan, "gradient") + states)
             np.add.at(memory[i], member, kept + np.array(stash_bits(network, plan)))
     named = {"model_size": size, "memory": memory, "working": working, "bitops": bitops}
     return {name: np.moveaxis(table.reshape(shape), 1, 2) for name, table in named.items()}
