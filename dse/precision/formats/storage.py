@@ -47,7 +47,9 @@ class Matrix(NamedTuple):
 
 def side_bits(form: Format, matrix: Matrix) -> int:
     """Bits of scales, exponents and zero points of a whole tensor."""
-    return _scales(form, form.granularity, matrix) * form.scale_bits + _scales(form, form.outer, matrix) * form.outer_bits
+    return (
+        _scales(form, form.granularity, matrix) * form.scale_bits + _scales(form, form.outer, matrix) * form.outer_bits
+    )
 
 
 def moved_bits(form: Format, matrix: Matrix) -> float:
