@@ -335,6 +335,10 @@ def import_model(
     out: Annotated[Path, typer.Option("--out", "-o", help="The workload file to write.")],
     batch: Annotated[int | None, typer.Option(help="Samples per step; default: the model's.")] = None,
     dim: Annotated[list[str] | None, typer.Option(help="NAME=VALUE, the size of an open dimension; repeat.")] = None,
+    batch_dim: Annotated[
+        str | None,
+        typer.Option(help="Axis of the first input that is the batch, by number or name, or none; default: as it is used."),
+    ] = None,
     strip: Annotated[Path | None, typer.Option(help="Also write a copy of the model without its weights.")] = None,
     plan: Annotated[Path | None, typer.Option(help="Also write the formats of a quantized model as a plan.")] = None,
 ) -> None:
@@ -345,7 +349,7 @@ def import_model(
     from dse.workload.from_onnx.network import import_onnx, import_summary, plan_formats, read_dims
     from dse.workload.from_onnx.strip import strip_onnx
 
-    found = import_onnx(model, batch=batch, dims=read_dims(dim or []), name=out.stem)
+    found = import_onnx(model, batch=batch, dims=read_dims(dim or []), name=out.stem, batch_dim=batch_dim)
     formats = Plan.from_formats(found.network, plan_formats(found, str(model))) if plan is not None else None
     lines = import_summary(found)
     write_text(out, network_text(found.network, "\n".join(lines)))

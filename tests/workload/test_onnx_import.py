@@ -384,12 +384,12 @@ def test_quantized_model_gives_the_formats_of_its_layers(tmp_path):
 
 def test_operators_that_are_skipped_are_named_with_their_shares(tmp_path):
     nodes = [
-        helper.make_node("Conv", ["x", "w"], ["h"], name="volume"),
+        helper.make_node("Conv", ["x", "w"], ["h"], name="four axes"),
         helper.make_node("Flatten", ["h"], ["f"]),
         helper.make_node("Gemm", ["f", "g"], ["y"], name="head"),
     ]
-    weights = {"w": zeros(2, 1, 3, 3, 3), "g": zeros(16, 27)}
-    found = import_onnx(save(tmp_path / "m.onnx", nodes, {"x": [1, 1, 4, 4, 4]}, weights=weights))
+    weights = {"w": zeros(2, 1, 3, 3, 3, 1), "g": zeros(16, 27)}
+    found = import_onnx(save(tmp_path / "m.onnx", nodes, {"x": [1, 1, 4, 4, 4, 1]}, weights=weights))
     (skipped,) = found.skipped
     assert (skipped.operator, skipped.count) == ("Conv", 1)
     assert skipped.macs_share == pytest.approx(16 * 27 / (16 * 27 + 16 * 27))
@@ -464,7 +464,7 @@ def test_operators_of_onnxruntime_in_a_language_model(tmp_path):
     scores = layers["attn.scores"]
     assert (scores.G, scores.N, scores.K, scores.C, scores.cached) == (2, 6, 8, 16, True)
     assert (layers["n1"].kind, layers["n1.add"].kind) == ("layernorm", "add")
-    assert found.formats["qkv"] == ("int4:vector32", "fp32")
+    assert found.formats["qkv"] == ("int4:vector32s32", "fp32")
     assert not found.skipped
 
 

@@ -175,6 +175,19 @@ class Signal(nn.Module):
         return self.fc(F.avg_pool1d(self.norm(self.b(self.a(x))), 2).transpose(1, 2))
 
 
+class Volumes(nn.Module):
+    """Three spatial axes, whose strides and filters all differ."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.norm = nn.Conv3d(3, 8, (3, 2, 5), stride=(1, 2, 3), padding=1), nn.BatchNorm3d(8)
+        self.up, self.b = nn.ConvTranspose3d(8, 6, (2, 3, 1), 2, groups=2), nn.Conv3d(6, 4, (1, 3, 3), dilation=(1, 2, 1))
+
+    def forward(self, x):
+        x = self.up(F.max_pool3d(F.relu(self.norm(self.a(x))), 2))
+        return self.b(F.interpolate(F.avg_pool3d(x, (1, 2, 1)), scale_factor=2))
+
+
 CASES = {
     Convolutions: torch.zeros(2, 3, 40, 24),
     Decoder: torch.zeros(2, 9, 32),
@@ -188,6 +201,7 @@ CASES = {
     LastAxis: torch.zeros(2, 3, 32, 32),
     Instances: torch.zeros(2, 3, 16, 16),
     Signal: torch.zeros(2, 4, 100),
+    Volumes: torch.zeros(2, 3, 8, 20, 24),
 }
 
 
@@ -278,8 +292,6 @@ def test_the_result_does_not_depend_on_the_batch():
 def test_products_that_no_layer_describes_are_said():
     with pytest.raises(InputError, match="_trilinear"):
         dse.trace(nn.Sequential(Pairs()), torch.zeros(2, 8))
-    with pytest.raises(InputError, match="convolutions over 3 axes"):
-        dse.trace(nn.Conv3d(3, 4, 3), torch.zeros(1, 3, 8, 8, 8))
 
 
 class Pairs(nn.Module):

@@ -43,15 +43,17 @@ def _integer(match: re.Match[str], option: str) -> Format | None:
         return None
     point_bits = bits if asymmetric else 0
     group, granularity, scale_bits = (0, 0), option or "tensor", SHAPE_SCALE_BITS
+    suffix = ":channel" if option == "channel" else ""
     if option.startswith("vector"):
-        size = read_group(option.removeprefix("vector"))
-        if size is None:
-            return None
         # FP16: a single level of per-vector scales is kept in half precision; two levels are vsq.
-        group, granularity, scale_bits = size, "group", 16
+        shape, _, width = option.removeprefix("vector").partition("s")
+        size = read_group(shape)
+        if size is None or width not in ("", "8", "16", "32") or option.endswith("s"):
+            return None
+        group, granularity, scale_bits = size, "group", int(width or 16)
+        suffix = f":vector{group_text(group)}" + (f"s{scale_bits}" if scale_bits != 16 else "")
     elif granularity not in ("tensor", "channel"):
         return None
-    suffix = f":vector{group_text(group)}" if granularity == "group" else ":channel" if option == "channel" else ""
     return Format(
         f"{match[0]}{suffix}", "int", bits, signed=not unsigned, zero_point=asymmetric, group=group,
         granularity=granularity, scale_bits=scale_bits + point_bits,

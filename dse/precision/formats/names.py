@@ -6,7 +6,8 @@ A format is written as a name. The grammar, with ``B`` a number of bits and ``Hx
 =======================  ====================================================================================
 ``int8``                 signed integer, symmetric range, one FP32 scale per tensor; ``int2`` ... ``int32``
 ``int8a``, ``uint8``     signed or unsigned integer with a zero point (asymmetric)
-``int8:channel``         one FP32 scale per channel; ``int4:vector16``: one FP16 scale per 16 elements
+``int8:channel``         one FP32 scale per channel; ``int4:vector16``: one FP16 scale per 16 elements, ``int4:vector32s32``
+                         one of 32 bits (or 8) per 32; ``int4a:vector32`` with a zero point beside each scale
 ``fixed16_8``            two's complement fixed point <word length, fraction length>, scale 2^-8 (AdaPT's <WL, FL>)
 ``bfp4``, ``bfp6:1x16``  block floating point: B-bit signed mantissas, one 8-bit exponent per block (default 4x4)
 ``mxint8``, ``mxfp8_e4m3``, ``mxfp8_e5m2``, ``mxfp6_e2m3``, ``mxfp6_e3m2``, ``mxfp4_e2m1``

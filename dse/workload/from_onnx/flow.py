@@ -1,14 +1,19 @@
-"""What is known of an ONNX graph while its operators are walked in order, and how their shapes and attributes are read.
+"""What is known of an ONNX graph while its operators are walked in order, and how their shapes are read.
 
 H is always the third axis of a tensor and the first spatial entry of strides, dilations and kernels; W the last.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-from dse.workload.from_onnx.shapes import OnnxGraph, Shape
+from dse.workload.factors import Factor, Place, divided, locate
+from dse.workload.fold import WindowAxis
+from dse.workload.from_onnx.graph.nodes import attributes
+from dse.workload.from_onnx.graph.shapes import OnnxGraph, Shape
+from dse.workload.layer import Layer
 
 
 class Unknown(Exception):
@@ -29,6 +34,25 @@ class Unsupported(Exception):
         self.macs = macs
 
 
+class Made(NamedTuple):
+    """A layer of an operator.
+
+    Attributes
+    ----------
+    layer
+        The layer.
+    read, weight
+        Tensors that it multiplies, "" where they are inside of the operator; a layer without MACs has none.
+    channel
+        Axis of its output channels in the tensor that its operator makes, from the last one (-1); None where it is none of its own.
+    """
+
+    layer: Layer
+    read: str = ""
+    weight: str = ""
+    channel: int | None = None
+
+
 @dataclass
 class Flow:
     """What is known while the operators are walked in order.
@@ -39,19 +63,31 @@ class Flow:
         The graph with its shapes.
     batch
         Samples that the shapes hold.
+    samples
+        Where the samples stand in the tensors that they were followed to.
+    repeats
+        Repetitions that were followed to a tensor, as those of keys that several heads share.
     dynamic
         Tensors that depend on an input.
     errors
         Tensors whose error some parameter before them needs.
     sources
         Names of the layers that made a tensor; an empty name stands for an input of the model.
+    cached
+        Tensors that hold what earlier steps kept.
+    notes
+        What was assumed, one sentence each.
     """
 
     graph: OnnxGraph
     batch: int
+    samples: dict[str, Factor] = field(default_factory=dict)
+    repeats: dict[str, Factor] = field(default_factory=dict)
     dynamic: set[str] = field(default_factory=set)
     errors: set[str] = field(default_factory=set)
     sources: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    cached: set[str] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
 
     def made_by(self, *tensors: str) -> tuple[str, ...]:
         """Names of the layers that made tensors, each once."""
@@ -85,18 +121,40 @@ class Flow:
             if not unknown:
                 break
             last = unknown[0]
-        made = f"{makers[last].op_type} gives '{last}' no shape" if last in makers else f"'{last}' has no shape"
+        maker = makers.get(last)
+        if maker is not None and maker.domain not in ("", "ai.onnx"):
+            return f"{maker.op_type} of domain '{maker.domain}' makes '{last}'; its shape is not known here"
+        made = f"{maker.op_type} gives '{last}' no shape" if maker is not None else f"'{last}' has no shape"
         return f"{made} that can be inferred; give open dimensions with --dim, or export with fixed shapes"
 
-    def sample(self, name: str) -> Shape:
-        """Shape of one sample of a tensor: the leading axis without the batch."""
+    def place(self, name: str) -> Place | None:
+        """The axis of a tensor that holds the samples of the batch."""
+        if self.batch == 1:
+            return None
         shape = self.shape(name)
-        if shape and shape[0] % self.batch == 0:
-            return (shape[0] // self.batch, *shape[1:])
-        return shape
+        if name in self.samples:
+            return locate(shape, self.samples[name])
+        # It was not followed here, as behind an operator that is not known: the samples lead.
+        return Place(0) if shape and shape[0] % self.batch == 0 else None
+
+    def sample(self, name: str) -> Shape:
+        """Shape of one sample of a tensor."""
+        shape, place = self.shape(name), self.place(name)
+        return shape if place is None else divided(shape, place, self.batch)
+
+    def per_sample(self, count: int) -> int:
+        return count // self.batch if count % self.batch == 0 else count
 
     def is_constant(self, name: str) -> bool:
         return name not in self.dynamic
+
+    def repeated(self, name: str, axes: Sequence[int]) -> int:
+        """How often a tensor repeats what it holds along some of its axes."""
+        shape = self.shape(name)
+        if name not in self.repeats:
+            return 1
+        place = locate(shape, self.repeats[name])
+        return self.repeats[name].size if place is not None and place.axis in [axis % len(shape) for axis in axes] else 1
 
     def mac_passes(self, read: str, weight: str) -> tuple[str, ...]:
         """Passes of a layer that reads one tensor and multiplies it with another one."""
@@ -107,36 +165,13 @@ class Flow:
         return ("forward", *["backward_data"] * any(name in self.errors for name in node.input))
 
 
-def attributes(node: Any) -> dict[str, Any]:
-    """Integers, floats, strings and lists of integers of a node by name."""
-    values: dict[str, Any] = {}
-    for item in node.attribute:
-        if item.ints:
-            values[item.name] = [int(value) for value in item.ints]
-        elif item.type == 2 or item.HasField("i"):
-            values[item.name] = int(item.i)
-        elif item.HasField("f"):
-            values[item.name] = float(item.f)
-        elif item.HasField("s"):
-            values[item.name] = item.s.decode("utf-8", "replace")
-    return values
-
-
-def spatial(node: Any, key: str, axes: int) -> tuple[int, int]:
-    """(vertical, horizontal) entries of an attribute; a single axis is vertical."""
-    values = attributes(node).get(key, [1] * axes)
-    if not isinstance(values, list) or len(values) != axes or min(values) < 1:
-        raise Unknown(f"'{key}' is {values}; expected {axes} integers >= 1")
-    return (values[0], values[1] if axes == 2 else 1)
-
-
-def has_input(node: Any, place: int) -> bool:
-    return len(node.input) > place and bool(node.input[place])
-
-
-def last(shape: Shape) -> int:
-    return shape[3] if len(shape) == 4 else 1
-
-
-def per_sample(flow: Flow, rows: int) -> int:
-    return rows // flow.batch if rows % flow.batch == 0 else rows
+def windows(node: Any, inputs: Sequence[int], outputs: Sequence[int], taps: Sequence[int]) -> list[WindowAxis]:
+    """The axes over which a filter or a pool slides."""
+    flags = attributes(node)
+    steps = []
+    for key in ("strides", "dilations"):
+        values = flags.get(key) or [1] * len(taps)
+        if not isinstance(values, list) or len(values) != len(taps) or min(values) < 1:
+            raise Unknown(f"'{key}' is {values}; expected {len(taps)} integers >= 1")
+        steps.append(values)
+    return [WindowAxis(*sizes) for sizes in zip(inputs, outputs, taps, *steps, strict=True)]

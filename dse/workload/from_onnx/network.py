@@ -10,16 +10,19 @@ from typing import Any
 
 from dse.errors import InputError, Problem
 from dse.workload.bounds import check_sizes
-from dse.workload.from_onnx.branches import inline_branches
-from dse.workload.from_onnx.flow import Flow, Unknown, Unsupported, attributes
-from dse.workload.from_onnx.formats import SAME, formats_of_layers
+from dse.workload.from_onnx.flow import Flow, Made, Unknown, Unsupported
+from dse.workload.from_onnx.formats import quantizers
+from dse.workload.from_onnx.formats.operands import formats_of_layers, is_same
+from dse.workload.from_onnx.graph.branches import inline_branches
+from dse.workload.from_onnx.graph.nodes import MULTIPLYING
+from dse.workload.from_onnx.graph.read import bits_of_type, check_graph, onnx_library, read_model
+from dse.workload.from_onnx.graph.rewrite import rewrite
+from dse.workload.from_onnx.graph.shapes import OnnxGraph, Shape, resolve_shapes
 from dse.workload.from_onnx.names import layer_names
 from dse.workload.from_onnx.operators.contrib import CONTRIBUTED, is_contributed, stand_in
 from dse.workload.from_onnx.operators.learned import initializer_shapes, learned_tables, softmax_inputs, with_bias
-from dse.workload.from_onnx.operators.rewrite import rewrite
-from dse.workload.from_onnx.operators.table import FREE, HANDLERS, LEARNED, MOVING, MULTIPLYING
-from dse.workload.from_onnx.read import bits_of_type, check_graph, onnx_library, read_model
-from dse.workload.from_onnx.shapes import OnnxGraph, Shape, resolve_shapes
+from dse.workload.from_onnx.operators.table import FREE, HANDLERS, LEARNED, MOVING
+from dse.workload.from_onnx.samples import find_samples
 from dse.workload.model import Layer, Network
 
 #: Data types of indices and shapes (int32, int64, bool), and how many of them a shape has at most.
@@ -59,15 +62,23 @@ class Imported:
         Names of the number formats of (weight, activation) by layer with MACs; empty if nothing is quantized.
     skipped
         What makes no layer, the largest share first.
+    notes
+        What was assumed, one sentence each.
     """
 
     network: Network
     formats: Mapping[str, tuple[str, str]]
     skipped: tuple[Skipped, ...]
+    notes: tuple[str, ...] = ()
 
 
 def import_onnx(
-    path: str | Path, *, batch: int | None = None, dims: Mapping[str, int] | None = None, name: str | None = None
+    path: str | Path,
+    *,
+    batch: int | None = None,
+    dims: Mapping[str, int] | None = None,
+    name: str | None = None,
+    batch_dim: str | None = None,
 ) -> Imported:
     """Read an ONNX model; weights and external data are not loaded.
 
@@ -79,12 +90,15 @@ def import_onnx(
         Sizes of the dimensions that the model leaves open, by name.
     name
         Of the network; default: the file's without suffix.
+    batch_dim
+        The axis of the first input that is the batch, by number or name, or ``none`` for a model of one sample; default: see
+        :func:`dse.workload.from_onnx.samples.find_samples`.
 
     Raises
     ------
     InputError
-        onnx is not installed; everything that is wrong with the file, see :func:`dse.workload.from_onnx.read.read_model`; a layer
-        with MACs of unknown shape; no layer with MACs at all.
+        onnx is not installed; everything that is wrong with the file, see :mod:`dse.workload.from_onnx.graph.read`; a layer with
+        MACs of unknown shape; no layer with MACs at all.
     """
     source = str(path)
     if batch is not None and not 1 <= batch <= 2**31:
@@ -100,27 +114,27 @@ def import_onnx(
     }
     rewrite(onnx, model, names)
     graph = resolve_shapes(model, source, dims or {}, _stand_in)
-    samples = _samples(graph)
-    flow = Flow(graph, samples)
+    samples = find_samples(graph, batch_dim)
+    flow = Flow(graph, samples.count, samples.places, notes=list(samples.notes))
     flow.dynamic |= set(graph.inputs)
     flow.sources |= dict.fromkeys(graph.inputs, ("",))
     layers, skipped = _walk(flow, names, source)
-    layers = _tied(graph, layers)
-    total = sum(layer.macs for layer, _ in layers)
+    made = _tied(graph, layers)
+    total = sum(each.layer.macs for each in made)
     if not total:
         raise InputError(source, ["has no layer with multiply-accumulates; the network would be empty"])
-    check_sizes(source, [layer for layer, _ in layers], batch or samples)
+    check_sizes(source, [each.layer for each in made], batch or samples.count)
     network = Network(
         name=name or Path(source).stem,
         source=f"imported from {Path(source).name}"
         + (f", produced by {_plain(model.producer_name)}" if model.producer_name else ""),
-        layers=tuple(layer for layer, _ in layers),
-        batch=batch or samples,
-        samples=batch or samples,
+        layers=tuple(each.layer for each in made),
+        batch=batch or samples.count,
+        samples=batch or samples.count,
         epochs=1,
     )
-    formats = formats_of_layers(graph, layers)
-    return Imported(network, formats, _shares(graph, skipped, total))
+    formats = formats_of_layers(graph, made, flow.notes)
+    return Imported(network, formats, _shares(graph, skipped, total), tuple(dict.fromkeys(flow.notes)))
 
 
 def read_dims(options: Sequence[str]) -> dict[str, int]:
@@ -140,27 +154,13 @@ def read_dims(options: Sequence[str]) -> dict[str, int]:
     return result
 
 
-def _samples(graph: OnnxGraph) -> int:
-    """Samples that the first input holds: its leading axis, or the second one where a recurrent layer reads it step by step."""
-    if not graph.inputs:
-        return 1
-    first, shape = next(iter(graph.inputs.items()))
-    by_step = any(
-        node.op_type in ("LSTM", "GRU", "RNN") and node.input[0] == first and not attributes(node).get("layout", 0)
-        for node in graph.nodes
-        if node.input
-    )
-    axis = 1 if by_step else 0
-    return max(shape[axis], 1) if len(shape) > axis + 1 else 1
-
-
-def _walk(flow: Flow, names: Mapping[str, str], source: str) -> tuple[list[tuple[Layer, Any]], list[tuple[Any, float]]]:
+def _walk(flow: Flow, names: Mapping[str, str], source: str) -> tuple[list[tuple[Made, Any]], list[tuple[Any, float]]]:
     """Layers with their nodes, and the skipped nodes with their MACs (NaN if unknown)."""
-    layers: list[tuple[Layer, Any]] = []
+    layers: list[tuple[Made, Any]] = []
     skipped: list[tuple[Any, float]] = []
     makers = {output: node for node in flow.graph.nodes for output in node.output}
     tables: set[str] = set()
-    products: dict[str, Layer] = {}
+    products: dict[str, Made] = {}
     scores, initializers = softmax_inputs(flow), initializer_shapes(flow)
     for node in flow.graph.nodes:
         if not _runs(flow, node):
@@ -168,67 +168,100 @@ def _walk(flow: Flow, names: Mapping[str, str], source: str) -> tuple[list[tuple
         flow.dynamic.update(name for name in node.output if name)
         biased = with_bias(flow, node, products)
         if biased is not None:
-            layers[:] = [
-                (replace(layer, bias=True) if layer.name == biased.name else layer, maker) for layer, maker in layers
+            layers = [
+                (made._replace(layer=replace(made.layer, bias=True)) if made.layer.name == biased.layer.name else made, maker)
+                for made, maker in layers
             ]
-            flow.sources |= dict.fromkeys(node.output, (biased.name,))
+            flow.sources |= dict.fromkeys(node.output, (biased.layer.name,))
             flow.errors.update(node.output)
             continue
-        if node.op_type in SAME and node.input[0] in products and node.output:
+        converts = is_same(flow.graph, node)
+        if converts and node.output and node.input[0] in products:
             products[node.output[0]] = products[node.input[0]]
         learned = learned_tables(flow, node, initializers, tables, scores)
-        layers += [(layer, node) for layer in learned]
-        flow.sources |= {layer.name: (layer.name,) for layer in learned}
+        layers += [(made, node) for made in learned]
+        flow.sources |= {made.layer.name: (made.layer.name,) for made in learned}
         name = names.get(node.output[0], node.name) if node.output else node.name
-        made: list[Layer] = []
-        missed = 0.0 if node.op_type in MOVING else float("nan")
-        standard = node.domain in ("", "ai.onnx") or is_contributed(node)
-        handler = (CONTRIBUTED.get(node.op_type) if is_contributed(node) else None) or (
-            HANDLERS.get(node.op_type) if standard else None
-        )
-        if handler is not None:
-            try:
-                made = handler(flow, node, name)
-            except Unsupported as error:
-                missed = error.macs
-            except (Unknown, IndexError, KeyError, ValueError, TypeError, ZeroDivisionError) as error:
-                if node.op_type in MULTIPLYING or node.op_type in CONTRIBUTED:
-                    # What follows a tensor of unknown shape is unknown too: only the first one is news.
-                    told = str(error) if isinstance(error, Unknown) else "its inputs are not those of such an operator"
-                    raise InputError(source, [Problem(f"layer '{name}' ({node.op_type})", told)]) from None
-                missed = 0.0
-        if not made and node.op_type not in FREE and not _computes_shapes(flow.graph, node):
+        found, missed = ([], 0.0) if converts else _layers_of(flow, node, name, source)
+        if not found and not converts and node.op_type not in FREE and not _computes_shapes(flow.graph, node):
             skipped.append((node, missed))
-        if len(made) == 1 and made[0].kind in ("conv", "fc", "embedding"):
-            table = _table(flow, makers, node)
-            made = [replace(made[0], shared=table in tables)]
-            tables.add(table)
-            products[node.output[0]] = made[0]
-        trained = any(layer.parameters or layer.shared for layer in made) or node.op_type in LEARNED
+        found = [made._replace(layer=_owned(flow, makers, tables, made)) for made in found]
+        if len(found) == 1 and node.output:
+            products[node.output[0]] = found[0]
+        trained = any(made.layer.parameters or made.layer.shared for made in found) or node.op_type in LEARNED
         if trained or any(tensor in flow.errors for tensor in node.input):
             flow.errors.update(tensor for tensor in node.output if tensor)
-        made = _wired(flow, node, made)
-        makes = (made[-1].name,) if made else flow.made_by(*node.input)
+        found = _wired(flow, node, found)
+        makes = (found[-1].layer.name,) if found else flow.made_by(*node.input)
         flow.sources |= {tensor: makes for tensor in node.output if tensor}
-        layers += [(layer, node) for layer in made]
+        layers += [(made, node) for made in found]
     return layers, skipped
 
 
-def _wired(flow: Flow, node: Any, made: list[Layer]) -> list[Layer]:
-    """Layers of a node with the layers that they read: their own, or the operands of the node, then one another."""
+def _wired(flow: Flow, node: Any, found: list[Made]) -> list[Made]:
+    """Layers of a node with the layers that they read: those of their own operands, or of the node's, then one another."""
     operands = [names for tensor in node.input if (names := flow.made_by(tensor))]
-    result: list[Layer] = []
-    for layer in made:
-        if not layer.reads and (result or operands):
-            reads = (result[-1].name,) if result else operands.pop(0)
+    result: list[Made] = []
+    for made in found:
+        layer = made.layer
+        if layer.has_macs and made.read and not layer.reads:
+            second = flow.made_by(made.weight) if layer.kind == "matmul" else ()
+            layer = replace(layer, reads=flow.made_by(made.read) or second, reads_second=second)
+        elif not layer.reads and (result or operands):
+            reads = (result[-1].layer.name,) if result else operands.pop(0)
             pair = layer.kind in ("matmul", "add", "multiply", "activation") and bool(operands)
             layer = replace(layer, reads=reads, reads_second=operands.pop(0) if pair else ())
-        result.append(layer)
+        result.append(made._replace(layer=layer))
     return result
 
 
+def _layers_of(flow: Flow, node: Any, name: str, source: str) -> tuple[list[Made], float]:
+    """Layers of one node, and the MACs per sample that are missed where there are none.
+
+    Raises
+    ------
+    InputError
+        It multiplies, and its shapes are not known.
+    """
+    missed = 0.0 if node.op_type in MOVING else float("nan")
+    standard = node.domain in ("", "ai.onnx") or is_contributed(node)
+    handler = (CONTRIBUTED.get(node.op_type) if is_contributed(node) else None) or (
+        HANDLERS.get(node.op_type) if standard else None
+    )
+    if handler is None:
+        return [], missed
+    try:
+        return handler(flow, node, name), missed
+    except Unsupported as error:
+        return [], error.macs
+    except (Unknown, IndexError, KeyError, ValueError, TypeError, ZeroDivisionError) as error:
+        if node.op_type in MULTIPLYING or node.op_type in CONTRIBUTED:
+            # What follows a tensor of unknown shape is unknown too: only the first one is news.
+            told = str(error) if isinstance(error, Unknown) else "its inputs are not those of such an operator"
+            raise InputError(source, [Problem(f"layer '{name}' ({node.op_type})", told)]) from None
+        return [], 0.0
+
+
+def _owned(flow: Flow, makers: Mapping[str, Any], tables: set[str], made: Made) -> Layer:
+    """A layer that says whether its weights are those of an earlier one."""
+    layer = made.layer
+    if layer.kind not in ("conv", "fc", "embedding") or not made.weight or not flow.is_constant(made.weight):
+        return layer
+    table = made.weight
+    while table in makers and makers[table].input:
+        if not is_same(flow.graph, makers[table]) and makers[table].op_type != "Transpose":
+            break
+        table = makers[table].input[0]
+    shared = table in tables
+    tables.add(table)
+    return replace(layer, shared=shared)
+
+
 def _stand_in(onnx: Any, node: Any, known: Mapping[str, Shape]) -> tuple[list[Any], list[Any]] | None:
-    return stand_in(onnx, node, known) if is_contributed(node) else None
+    if is_contributed(node):
+        return stand_in(onnx, node, known)
+    nodes = quantizers.stand_in(onnx, node)
+    return (nodes, []) if nodes else None
 
 
 def _computes_shapes(graph: OnnxGraph, node: Any) -> bool:
@@ -244,21 +277,10 @@ def _runs(flow: Flow, node: Any) -> bool:
     )
 
 
-def _table(flow: Flow, makers: Mapping[str, Any], node: Any) -> str:
-    """The initializer that holds the weights of a layer, behind transposes and conversions."""
-    constants = [
-        name for name in node.input if name and flow.is_constant(name) and len(flow.graph.shapes.get(name) or ()) > 1
-    ]
-    name = str(constants[0]) if constants else ""
-    while name in makers and makers[name].op_type in (*SAME, "Transpose") and makers[name].input:
-        name = str(makers[name].input[0])
-    return name or str(node.output[0])
-
-
-def _tied(graph: OnnxGraph, layers: list[tuple[Layer, Any]]) -> list[tuple[Layer, Any]]:
+def _tied(graph: OnnxGraph, layers: list[tuple[Made, Any]]) -> list[Made]:
     """Layers with MACs that read the same tensor share its format."""
     behind = {
-        node.output[0]: node.input[0] for node in graph.nodes if node.op_type in SAME and node.input and node.output
+        node.output[0]: node.input[0] for node in graph.nodes if node.input and node.output and is_same(graph, node)
     }
 
     def origin(name: str) -> str:
@@ -266,16 +288,16 @@ def _tied(graph: OnnxGraph, layers: list[tuple[Layer, Any]]) -> list[tuple[Layer
             name = behind[name]
         return name
 
-    made = {node.output[0]: layer.name for layer, node in layers if node.output}
+    maker = {node.output[0]: made.layer.name for made, node in layers if node.output}
     readers: dict[str, int] = {}
-    for layer, node in layers:
-        if layer.has_macs:
-            readers[origin(node.input[0])] = readers.get(origin(node.input[0]), 0) + 1
+    for made, _ in layers:
+        if made.layer.has_macs and made.read:
+            readers[origin(made.read)] = readers.get(origin(made.read), 0) + 1
     result = []
-    for layer, node in layers:
-        read = origin(node.input[0]) if layer.has_macs else ""
+    for made, _ in layers:
+        read = origin(made.read) if made.layer.has_macs else ""
         shared = bool(read) and readers[read] > 1 and read not in graph.inputs
-        result.append((replace(layer, tie=made.get(read, read)) if shared else layer, node))
+        result.append(made._replace(layer=replace(made.layer, tie=maker.get(read, read))) if shared else made)
     return result
 
 
@@ -327,7 +349,7 @@ def import_summary(found: Imported) -> list[str]:
         lines.append(
             f"skipped {item.operator} x{item.count}: {macs}, {item.traffic_share:.1%} of the bytes that operators move"
         )
-    return lines
+    return [*lines, *(f"note: {note}" for note in found.notes)]
 
 
 def plan_formats(found: Imported, source: str) -> dict[str, dict[str, str] | str]:

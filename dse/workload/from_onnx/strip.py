@@ -6,9 +6,9 @@ from math import prod
 from pathlib import Path
 
 from dse.errors import InputError
+from dse.workload.from_onnx.graph.read import bits_of_type, onnx_library, read_model
+from dse.workload.from_onnx.graph.shapes import STRIPPED
 from dse.workload.from_onnx.names import layer_names
-from dse.workload.from_onnx.read import bits_of_type, onnx_library, read_model
-from dse.workload.from_onnx.shapes import STRIPPED
 
 #: Largest initializer that a stripped copy keeps, elements.
 _STRIP_ABOVE = 256

@@ -8,8 +8,9 @@ from math import prod
 from typing import Any
 
 from dse.errors import InputError
+from dse.workload.fold import WindowAxis, with_axes
 from dse.workload.from_torch.tape import Record, Tape, leaves, storage
-from dse.workload.model import PASSES, Layer
+from dse.workload.layer import PASSES, Layer
 
 #: Matrix products, and at which argument their operands begin.
 _PRODUCTS = {
@@ -32,8 +33,13 @@ _ACTIVATIONS = (
     "relu", "relu_", "gelu", "silu", "silu_", "sigmoid", "tanh", "hardswish", "hardswish_", "hardtanh", "hardtanh_", "hardsigmoid",
     "leaky_relu", "leaky_relu_", "elu", "softplus", "mish", "clamp_min", "clamp", "pow", "rsqrt", "exp", "_prelu_kernel",
 )  # fmt: skip
-_POOLS = ("max_pool2d_with_indices", "avg_pool2d", "_adaptive_avg_pool2d", "mean", "amax")
-_RESIZES = ("upsample_nearest2d", "upsample_bilinear2d", "_upsample_nearest_exact2d")
+#: Pools with a window of their own as second argument, and those whose window follows from sizes.
+_WINDOWED = ("max_pool2d_with_indices", "max_pool3d_with_indices", "avg_pool2d", "avg_pool3d")
+_POOLS = (*_WINDOWED, "_adaptive_avg_pool2d", "_adaptive_avg_pool3d", "mean", "amax")
+_RESIZES = (
+    *(f"upsample_{way}" for way in ("nearest1d", "nearest2d", "nearest3d", "linear1d", "bilinear2d", "bicubic2d", "trilinear3d")),
+    *(f"_upsample_nearest_exact{axes}d" for axes in (1, 2, 3)),
+)
 _SOFTMAXES = ("_softmax", "_log_softmax", "_safe_softmax")
 _SUMS, _ELEMENTWISE = ("add", "add_", "sub"), ("mul", "mul_", "div")
 
@@ -88,18 +94,17 @@ def _convolution_macs(args: Sequence[Any], made: Any) -> int:
 
 def _convolution(tape: Tape, args: Sequence[Any], made: Any) -> None:
     read, weight, bias, stride, _, dilation, transposed, _, groups = args[:9]
-    if weight.ndim not in (3, 4):
-        raise InputError("dse.trace", [f"convolutions over {weight.ndim - 2} axes have no layer"])
-    one = weight.ndim == 3
-    last = (lambda shape: 1) if one else (lambda shape: shape[3])
+    over = weight.ndim - 2
+    if not 1 <= over <= 3:
+        raise InputError("dse.trace", [f"convolutions over {over} axes have no layer"])
     small, large = (read, made) if transposed else (made, read)
+    steps = [[entry[axis if len(entry) > 1 else 0] for axis in range(over)] for entry in (stride, dilation)]
+    axes = [WindowAxis(*sizes) for sizes in zip(large.shape[2:], small.shape[2:], weight.shape[2:], *steps, strict=True)]
     layer = Layer(
         name=tape.weight_name(weight), kind="conv", N=tape.per_sample(read.shape[0]), G=groups,
-        K=weight.shape[0] // groups, C=weight.shape[1], P=small.shape[2], Q=last(small.shape),
-        R=weight.shape[2], S=last(weight.shape),
-        stride=(stride[0], 1 if one else stride[-1]), dilation=(dilation[0], 1 if one else dilation[-1]),
-        input_hw=(large.shape[2], last(large.shape)), bias=bias is not None, transposed=bool(transposed),
+        K=weight.shape[0] // groups, C=weight.shape[1], bias=bias is not None, transposed=bool(transposed),
     )  # fmt: skip
+    layer = with_axes(layer, axes)
     tape.add(layer, read, weight, _convolution_macs(args, made), made)
 
 
@@ -249,7 +254,7 @@ def _sized(tape: Tape, kind: str, operator: str, args: Sequence[Any], made: Any,
     before, window = size, 1
     if kind in ("pool", "resize") and inputs:
         window = max(inputs[0].numel() // made.numel(), 1) if kind == "pool" else 1
-        kernel = args[1] if operator in ("max_pool2d_with_indices", "avg_pool2d") else None
+        kernel = args[1] if operator in _WINDOWED else None
         given = inputs[0].shape
         before = (given[2], prod(given[3:])) if len(given) > 3 and len(shape) > 3 else (size[0] * window, 1)
         window = prod(kernel) if isinstance(kernel, (list, tuple)) else window

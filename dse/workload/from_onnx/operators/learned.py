@@ -11,9 +11,10 @@ from dataclasses import replace
 from math import prod
 from typing import Any
 
-from dse.workload.from_onnx.flow import Flow
-from dse.workload.from_onnx.shapes import STRIPPED, Shape
-from dse.workload.model import Layer
+from dse.workload.from_onnx.flow import Flow, Made
+from dse.workload.from_onnx.graph.shapes import STRIPPED, Shape
+from dse.workload.from_onnx.operators.matrices import is_bias
+from dse.workload.layer import Layer
 
 #: Operators that learned tables enter.
 _JOINS = ("Add", "Sub", "Mul", "Div", "Concat")
@@ -21,26 +22,23 @@ _JOINS = ("Add", "Sub", "Mul", "Div", "Concat")
 _FLOATS = (1, 10, 11, 16)
 
 
-def with_bias(flow: Flow, node: Any, makers: Mapping[str, Layer]) -> Layer | None:
+def with_bias(flow: Flow, node: Any, products: Mapping[str, Made]) -> Made | None:
     """The layer whose bias a sum adds, with that bias; None if it is a sum like any other.
 
     Parameters
     ----------
-    makers
+    products
         Layers by the tensor that they make.
     """
     if node.op_type != "Add" or len(node.input) != 2:
         return None
     for product, vector in (tuple(node.input), tuple(node.input)[::-1]):
-        layer, shape = makers.get(product), flow.graph.shapes.get(vector)
-        if layer is None or layer.bias or not flow.is_constant(vector) or not shape:
+        made, shape = products.get(product), flow.graph.shapes.get(vector)
+        if made is None or made.layer.bias or not flow.is_constant(vector) or not shape:
             continue
-        channels = layer.C if layer.transposed else layer.K
-        axes = len(flow.graph.shapes.get(product) or ())
-        place = len(shape) - 1 if layer.kind == "fc" else len(shape) - (axes - 1)
-        whole = layer.kind == "conv" or (layer.kind == "fc" and layer.G == 1)
-        if whole and place >= 0 and prod(shape) == shape[place] == layer.G * channels:
-            return replace(layer, bias=True)
+        whole = made.layer.kind == "conv" or (made.layer.kind == "fc" and made.layer.G == 1)
+        if whole and is_bias(shape, made):
+            return made._replace(layer=replace(made.layer, bias=True))
     return None
 
 
@@ -61,7 +59,7 @@ def initializer_shapes(flow: Flow) -> dict[str, Shape]:
 
 def learned_tables(
     flow: Flow, node: Any, shapes: Mapping[str, Shape], taken: set[str], scores: set[str]
-) -> list[Layer]:
+) -> list[Made]:
     """Parameters that enter a sum, a product or a concatenation, as tables that are read whole.
 
     Parameters
@@ -83,17 +81,20 @@ def learned_tables(
         if node.op_type == "Add" and prod(shape[:-2]) == 1 and node.output[0] in scores:
             continue
         taken.add(name)
-        repeated = shape[0] == flow.batch and len(shape) > 1
-        size = prod(shape) // (flow.batch if repeated else 1)
+        size = prod(shape) // (flow.batch if _written_per_sample(flow, node, shape) else 1)
         width = shape[-1] if shape[-1] > 1 else size
-        layers.append(
-            Layer(
-                name=name,
-                kind="embedding",
-                N=size // width,
-                K=width,
-                C=size // width,
-                passes=("forward", "backward_data"),
-            )
-        )
+        table = Layer(
+            name=name, kind="embedding", N=size // width, K=width, C=size // width, passes=("forward", "backward_data")
+        )  # fmt: skip
+        layers.append(Made(table, weight=name))
     return layers
+
+
+def _written_per_sample(flow: Flow, node: Any, shape: Shape) -> bool:
+    """Whether an exporter wrote a table out for every sample of the batch, as a class token that is joined to all of them."""
+    made = flow.graph.shapes.get(node.output[0])
+    place = flow.place(node.output[0]) if made else None
+    if not made or place is None or place.outer > 1 or made[place.axis] != flow.batch:
+        return False
+    axis = place.axis - (len(made) - len(shape))
+    return len(shape) > 1 and axis >= 0 and shape[axis] == flow.batch

@@ -5,24 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dse.workload.from_onnx.flow import Flow
-from dse.workload.from_onnx.operators.products import (
-    attention,
-    convolution,
-    einsum,
-    gemm,
-    matmul,
-    recurrent,
-    transposed_convolution,
-)
+from dse.workload.from_onnx.flow import Flow, Made
+from dse.workload.from_onnx.operators.convolutions import convolution, transposed_convolution
+from dse.workload.from_onnx.operators.matrices import einsum, gemm, matmul
+from dse.workload.from_onnx.operators.sequences import attention, recurrent
 from dse.workload.from_onnx.operators.vector import elementwise, embedding, layer_norm, norm, pool, resize, softmax
-from dse.workload.model import Layer
 
-Handler = Callable[[Flow, Any, str], list[Layer]]
-
-
-def _quantized(handler: Callable[[Flow, Any, str, int], list[Layer]], weight: int) -> Handler:
-    return lambda flow, node, name: handler(flow, node, name, weight)
+Handler = Callable[[Flow, Any, str], list[Made]]
 
 
 _UNARY = [
@@ -49,12 +38,11 @@ _POOLS = [
 HANDLERS: Mapping[str, Handler] = {
     "Conv": convolution,
     "ConvInteger": convolution,
-    "QLinearConv": _quantized(convolution, 3),
+    "DeformConv": convolution,
     "ConvTranspose": transposed_convolution,
     "Gemm": gemm,
     "MatMul": matmul,
     "MatMulInteger": matmul,
-    "QLinearMatMul": _quantized(matmul, 3),
     "Einsum": einsum,
     "LSTM": recurrent,
     "GRU": recurrent,
@@ -77,13 +65,6 @@ HANDLERS: Mapping[str, Handler] = {
 FREE = frozenset((
     "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout", "Constant", "ConstantOfShape", "Shape",
     "Size", "Cast", "CastLike", "Range", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "EyeLike",
-))  # fmt: skip
-
-
-#: Operators with multiply-accumulates: one whose shapes are unknown makes the whole network unknown.
-MULTIPLYING = frozenset((
-    "Conv", "ConvInteger", "QLinearConv", "ConvTranspose", "Gemm", "MatMul", "MatMulInteger", "QLinearMatMul",
-    "Einsum", "LSTM", "GRU", "RNN", "Attention",
 ))  # fmt: skip
 
 

@@ -1,7 +1,7 @@
-"""Quantized and fused operators of onnxruntime (``com.microsoft``) as the standard operators that they stand for.
+"""Quantized and fused operators of ONNX and onnxruntime (``com.microsoft``) as the plain operators that they stand for.
 
-``QLinearAdd`` and its kind dequantize, compute and quantize, ``FusedConv`` and its kind end in an activation
-(onnxruntime, docs/ContribOperators.md). Written out, their shapes, layers and formats follow from the standard operators.
+``QLinearConv``, ``QLinearAdd`` and their kind dequantize, compute and quantize, ``FusedConv`` and its kind end in an activation
+(onnxruntime, docs/ContribOperators.md). Written out, their shapes, layers and formats follow from the plain operators.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dse.workload.from_onnx.flow import attributes
-from dse.workload.from_onnx.read import copied
+from dse.workload.from_onnx.graph.nodes import attributes
+from dse.workload.from_onnx.graph.read import copied
 
 #: Operator: its standard one, and where its quantized operands (tensor, scale, zero point) begin.
 _QUANTIZED = {
@@ -24,7 +24,11 @@ _QUANTIZED = {
     "QLinearReduceMean": ("ReduceMean", (0,)),
     "QLinearConcat": ("Concat", ()),
     "QGemm": ("Gemm", (0, 3)),
+    "QLinearConv": ("Conv", (0, 3)),
+    "QLinearMatMul": ("MatMul", (0, 3)),
 }
+#: Where the bias of a quantized product is.
+_BIAS = {"QGemm": 6, "QLinearConv": 8}
 #: Attributes that the standard operators do not have.
 _OWN = ("channels_last", "activation", "activation_params", "opset", "activation_alpha", "activation_beta")
 
@@ -37,18 +41,20 @@ def rewrite(onnx: Any, model: Any, names: Mapping[str, str]) -> None:
     names
         Names of layers by the first output of their node; the node that computes keeps it.
     """
-    if not any(item.domain == "com.microsoft" for item in model.graph.node):
+    if not any(_is_written_out(node) for node in model.graph.node):
         return
     axes = {item.name: len(item.dims) for item in model.graph.initializer}
     nodes: list[Any] = []
     for node in model.graph.node:
         name = names.get(node.output[0], node.name) if node.output else node.name
-        written = (
-            _written(onnx, node, name, axes) if node.domain == "com.microsoft" and node.input and node.output else []
-        )
+        written = _written(onnx, node, name, axes) if _is_written_out(node) and node.input and node.output else []
         nodes += written or [copied(node)]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
+
+
+def _is_written_out(node: Any) -> bool:
+    return node.domain == "com.microsoft" or node.op_type in ("QLinearConv", "QLinearMatMul")
 
 
 def _written(onnx: Any, node: Any, name: str, axes: Mapping[str, int]) -> list[Any]:
@@ -108,8 +114,8 @@ def _dequantized(make: Any, node: Any, name: str) -> list[Any]:
     for place in places:
         before.append(make("DequantizeLinear", inputs[place : place + 3], [f"{made}/{place}"]))
     read = [f"{made}/{place}" for place in places]
+    read += [inputs[place] for place in (_BIAS.get(node.op_type, 99),) if len(inputs) > place and inputs[place]]
     if standard == "Gemm":
-        read += [inputs[6]] if len(inputs) > 6 and inputs[6] else []
         out = 7
         flags = {key: value for key, value in flags.items() if key in ("transA", "transB")}
     whole = len(inputs) > out and bool(inputs[out])

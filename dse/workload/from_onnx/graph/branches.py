@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from dse.workload.from_onnx.operators.table import MULTIPLYING
-from dse.workload.from_onnx.read import MAX_NODES, copied
+from dse.workload.from_onnx.graph.nodes import MULTIPLYING
+from dse.workload.from_onnx.graph.read import MAX_NODES, copied
 
 #: Branches within branches that are followed.
 _DEPTH = 8

@@ -7,13 +7,15 @@ arithmetic on shapes.
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 from dse.errors import InputError, Problem
-from dse.workload.from_onnx.read import MAX_AXES, MAX_DIM, copied, first_line, onnx_library
+from dse.workload.from_onnx.graph.nodes import STANDARD
+from dse.workload.from_onnx.graph.read import MAX_AXES, MAX_DIM, copied, first_line, onnx_library
 from dse.yaml_input import suggest
 
 #: Elements of a tensor whose values are kept: shapes, axes and scales are smaller.
@@ -31,6 +33,16 @@ _FOLDED = frozenset((
     "Expand", "Reshape", "Identity", "Floor", "Ceil", "Sqrt", "Pow", "ReduceProd", "ReduceSum", "ReduceMax",
     "ReduceMin", "Transpose", "LessOrEqual", "GreaterOrEqual",
 ))  # fmt: skip
+
+
+#: Names that exporters and people give the dimension of a batch, and dimensions that are none although they come first.
+_BATCH_NAME = re.compile(r"(?i)n|b|bs|bsz|(.*[^a-z])?(batch|batches|batchsize)([^a-z].*)?")
+_OTHER_NAME = re.compile(r"(?i)(.*[^a-z])?(seq|seqlen|sequence|length|len|time|steps?|frames?|tokens?|height|width)([^a-z].*)?")
+
+
+def says_batch(name: str) -> bool:
+    """Whether the name of a dimension says that it is the batch."""
+    return bool(_BATCH_NAME.fullmatch(name)) and not _OTHER_NAME.fullmatch(name)
 
 
 #: Ending of the names of nodes that stand for initializers in a copy without weights.
@@ -63,6 +75,10 @@ class OnnxGraph:
         ``TensorProto`` data type of each tensor, 0 where unknown.
     values
         Small constant tensors as arrays.
+    dims
+        Names that the model has for the dimensions of what a user feeds, "" for those without.
+    opset
+        Version of the standard operators.
     """
 
     source: str
@@ -72,6 +88,8 @@ class OnnxGraph:
     shapes: Mapping[str, Shape | None]
     types: Mapping[str, int]
     values: Mapping[str, Any]
+    dims: Mapping[str, tuple[str, ...]]
+    opset: int
 
 
 def resolve_shapes(model: Any, source: str, dims: Mapping[str, int], stand_in: StandIn) -> OnnxGraph:
@@ -80,8 +98,8 @@ def resolve_shapes(model: Any, source: str, dims: Mapping[str, int], stand_in: S
     Parameters
     ----------
     dims
-        Size of each dimension that the model leaves open, by the model's name for it, or as ``input[axis]``. The first dimension of
-        inputs is the batch and 1 if not given.
+        Size of each dimension that the model leaves open, by the model's name for it, or as ``input[axis]``. One whose name says
+        batch is 1 if not given, and so is the first of an input whose name does not say that it is something else.
     stand_in
         Standard nodes, with initializers, that have the output shapes of a node which the library does not know; None for others.
 
@@ -94,6 +112,7 @@ def resolve_shapes(model: Any, source: str, dims: Mapping[str, int], stand_in: S
     graph = model.graph
     constant = {item.name for item in graph.initializer} | {item.values.name for item in graph.sparse_initializer}
     given = [item for item in graph.input if item.name not in constant]
+    named = {item.name: tuple(dim.dim_param for dim in item.type.tensor_type.shape.dim) for item in given}
     _set_inputs(given, source, dims)
     values = _small_values(onnx, graph)
     for item in graph.initializer:
@@ -136,6 +155,8 @@ def resolve_shapes(model: Any, source: str, dims: Mapping[str, int], stand_in: S
         shapes=shapes,
         types=types,
         values=values,
+        dims=named,
+        opset=max((item.version for item in model.opset_import if item.domain in STANDARD), default=0),
     )
 
 
@@ -168,7 +189,7 @@ def _set_inputs(given: Sequence[Any], source: str, dims: Mapping[str, int]) -> N
                     problems.append(
                         Problem(where, f"expected sizes from 1 to 2^31, got {dim.dim_value} at axis {axis}")
                     )
-            elif axis == 0:
+            elif says_batch(dim.dim_param) or (axis == 0 and not _OTHER_NAME.fullmatch(dim.dim_param)):
                 dim.dim_value = 1
             else:
                 shown = dim.dim_param or name
