@@ -140,7 +140,8 @@ def recurrent(flow: Flow, node: Any, name: str) -> list[Made]:
         Made(
             Layer(
                 name=f"{name}.gates", kind="activation", G=directions * gates, P=samples * steps, input_hw=(samples * steps, 1),
-                passes=("forward", "backward_data"), function=function, reads=(f"{name}.input",), reads_second=(f"{name}.recurrent",),
+                passes=("forward", "backward_data"), function=function, reads=(f"{name}.input",),
+                reads_second=(f"{name}.recurrent",),
             )
         ),
     ]  # fmt: skip
