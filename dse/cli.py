@@ -337,7 +337,9 @@ def import_model(
     dim: Annotated[list[str] | None, typer.Option(help="NAME=VALUE, the size of an open dimension; repeat.")] = None,
     batch_dim: Annotated[
         str | None,
-        typer.Option(help="Axis of the first input that is the batch, by number or name, or none; default: as it is used."),
+        typer.Option(
+            help="Axis of the first input that is the batch, by number or name, or none; default: as it is used."
+        ),
     ] = None,
     strip: Annotated[Path | None, typer.Option(help="Also write a copy of the model without its weights.")] = None,
     plan: Annotated[Path | None, typer.Option(help="Also write the formats of a quantized model as a plan.")] = None,

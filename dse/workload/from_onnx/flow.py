@@ -154,7 +154,9 @@ class Flow:
         if name not in self.repeats:
             return 1
         place = locate(shape, self.repeats[name])
-        return self.repeats[name].size if place is not None and place.axis in [axis % len(shape) for axis in axes] else 1
+        return (
+            self.repeats[name].size if place is not None and place.axis in [axis % len(shape) for axis in axes] else 1
+        )
 
     def mac_passes(self, read: str, weight: str) -> tuple[str, ...]:
         """Passes of a layer that reads one tensor and multiplies it with another one."""

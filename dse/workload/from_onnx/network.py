@@ -169,7 +169,12 @@ def _walk(flow: Flow, names: Mapping[str, str], source: str) -> tuple[list[tuple
         biased = with_bias(flow, node, products)
         if biased is not None:
             layers = [
-                (made._replace(layer=replace(made.layer, bias=True)) if made.layer.name == biased.layer.name else made, maker)
+                (
+                    made._replace(layer=replace(made.layer, bias=True))
+                    if made.layer.name == biased.layer.name
+                    else made,
+                    maker,
+                )
                 for made, maker in layers
             ]
             flow.sources |= dict.fromkeys(node.output, (biased.layer.name,))

@@ -58,7 +58,9 @@ def find_samples(graph: OnnxGraph, asked: str | None) -> Samples:
     """
     if not graph.inputs:
         return Samples()
-    name, shape = next(((name, shape) for name, shape in graph.inputs.items() if len(shape) > 1), next(iter(graph.inputs.items())))
+    name, shape = next(
+        ((name, shape) for name, shape in graph.inputs.items() if len(shape) > 1), next(iter(graph.inputs.items()))
+    )
     axis = _said(graph, name, shape, asked)
     if axis is not None:
         return Samples() if axis < 0 else _samples(graph, name, axis)

@@ -37,7 +37,10 @@ _ACTIVATIONS = (
 _WINDOWED = ("max_pool2d_with_indices", "max_pool3d_with_indices", "avg_pool2d", "avg_pool3d")
 _POOLS = (*_WINDOWED, "_adaptive_avg_pool2d", "_adaptive_avg_pool3d", "mean", "amax")
 _RESIZES = (
-    *(f"upsample_{way}" for way in ("nearest1d", "nearest2d", "nearest3d", "linear1d", "bilinear2d", "bicubic2d", "trilinear3d")),
+    *(
+        f"upsample_{way}"
+        for way in ("nearest1d", "nearest2d", "nearest3d", "linear1d", "bilinear2d", "bicubic2d", "trilinear3d")
+    ),
     *(f"_upsample_nearest_exact{axes}d" for axes in (1, 2, 3)),
 )
 _SOFTMAXES = ("_softmax", "_log_softmax", "_safe_softmax")
@@ -99,7 +102,9 @@ def _convolution(tape: Tape, args: Sequence[Any], made: Any) -> None:
         raise InputError("dse.trace", [f"convolutions over {over} axes have no layer"])
     small, large = (read, made) if transposed else (made, read)
     steps = [[entry[axis if len(entry) > 1 else 0] for axis in range(over)] for entry in (stride, dilation)]
-    axes = [WindowAxis(*sizes) for sizes in zip(large.shape[2:], small.shape[2:], weight.shape[2:], *steps, strict=True)]
+    axes = [
+        WindowAxis(*sizes) for sizes in zip(large.shape[2:], small.shape[2:], weight.shape[2:], *steps, strict=True)
+    ]
     layer = Layer(
         name=tape.weight_name(weight), kind="conv", N=tape.per_sample(read.shape[0]), G=groups,
         K=weight.shape[0] // groups, C=weight.shape[1], bias=bias is not None, transposed=bool(transposed),

@@ -123,12 +123,16 @@ def _width(graph: OnnxGraph, node: Any, place: int, notes: list[str]) -> int:
     """Bits at an input of a quantizer; of several widths the largest, of a fraction the next integer."""
     value = graph.values.get(input_name(node, place))
     if value is None or not value.size:
-        raise Unreadable(f"the width of {node.op_type} (domain '{node.domain}') is computed in the graph; expected a constant")
+        raise Unreadable(
+            f"the width of {node.op_type} (domain '{node.domain}') is computed in the graph; expected a constant"
+        )
     widest = float(value.max())
     if not 0 <= widest <= 64:
         raise Unreadable(f"the width of {node.op_type} (domain '{node.domain}') is {widest:g} bits; expected 1 to 64")
     if value.size > 1 and float(value.min()) != widest:
-        notes.append(f"{node.op_type} gives channels {float(value.min()):g} to {widest:g} bits; all are taken to have the most")
+        notes.append(
+            f"{node.op_type} gives channels {float(value.min()):g} to {widest:g} bits; all are taken to have the most"
+        )
     if widest != int(widest):
         notes.append(f"{node.op_type} with {widest:g} bits is taken to have {ceil(widest)}")
     return ceil(widest)
@@ -140,7 +144,9 @@ def _named_type(name: str, node: Any) -> str:
         return integer(int(match[2]), not match[1])
     if name in ("BIPOLAR", "BINARY", "TERNARY"):
         return "ternary" if name == "TERNARY" else "binary"
-    raise Unreadable(f"{node.op_type} (domain '{node.domain}') makes values of type '{name}', which no format describes")
+    raise Unreadable(
+        f"{node.op_type} (domain '{node.domain}') makes values of type '{name}', which no format describes"
+    )
 
 
 def _all_zero(graph: OnnxGraph, name: str) -> bool:

@@ -297,5 +297,7 @@ def carried(graph: OnnxGraph, node: Any, index: int, factor: Factor) -> dict[str
     except (IndexError, KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError):
         # A node that is not what its name says; its layer says so.
         return {}
-    found = {name: placed(_shape(graph, name), where, factor.size) for name, where in places if name and where is not None}
+    found = {
+        name: placed(_shape(graph, name), where, factor.size) for name, where in places if name and where is not None
+    }
     return {name: where for name, where in found.items() if where is not None}

@@ -37,7 +37,9 @@ _FOLDED = frozenset((
 
 #: Names that exporters and people give the dimension of a batch, and dimensions that are none although they come first.
 _BATCH_NAME = re.compile(r"(?i)n|b|bs|bsz|(.*[^a-z])?(batch|batches|batchsize)([^a-z].*)?")
-_OTHER_NAME = re.compile(r"(?i)(.*[^a-z])?(seq|seqlen|sequence|length|len|time|steps?|frames?|tokens?|height|width)([^a-z].*)?")
+_OTHER_NAME = re.compile(
+    r"(?i)(.*[^a-z])?(seq|seqlen|sequence|length|len|time|steps?|frames?|tokens?|height|width)([^a-z].*)?"
+)
 
 
 def says_batch(name: str) -> bool:

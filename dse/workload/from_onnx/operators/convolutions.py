@@ -47,9 +47,7 @@ def transposed_convolution(flow: Flow, node: Any, name: str) -> list[Made]:
     return [Made(with_axes(layer, axes), node.input[0], node.input[1], 1 - len(made))]
 
 
-def _base(
-    flow: Flow, node: Any, name: str, read: Shape, groups: int, taps: Shape, transposed: bool = False
-) -> Layer:
+def _base(flow: Flow, node: Any, name: str, read: Shape, groups: int, taps: Shape, transposed: bool = False) -> Layer:
     """A convolution without its axes. Weights that are computed from the input are no parameters."""
     computed = not flow.is_constant(node.input[1])
     if computed:

@@ -57,9 +57,7 @@ def initializer_shapes(flow: Flow) -> dict[str, Shape]:
     return {**flow.graph.initializers, **stripped}
 
 
-def learned_tables(
-    flow: Flow, node: Any, shapes: Mapping[str, Shape], taken: set[str], scores: set[str]
-) -> list[Made]:
+def learned_tables(flow: Flow, node: Any, shapes: Mapping[str, Shape], taken: set[str], scores: set[str]) -> list[Made]:
     """Parameters that enter a sum, a product or a concatenation, as tables that are read whole.
 
     Parameters

@@ -64,7 +64,9 @@ def attention(flow: Flow, node: Any, name: str) -> list[Made]:
     past = has_input(node, 4)
     columns += flow.shape(node.input[4])[2] if past else 0
     causal = bool(flags.get("is_causal", 0))
-    return attention_layers(flow, node, name, Heads(samples, heads, pairs, rows, columns, inner, width, causal=causal), past)
+    return attention_layers(
+        flow, node, name, Heads(samples, heads, pairs, rows, columns, inner, width, causal=causal), past
+    )
 
 
 def distinct_heads(flow: Flow, node: Any, pairs: int, axes: tuple[int, ...]) -> int:
@@ -73,9 +75,7 @@ def distinct_heads(flow: Flow, node: Any, pairs: int, axes: tuple[int, ...]) -> 
     return pairs // again if pairs % again == 0 else pairs
 
 
-def attention_layers(
-    flow: Flow, node: Any, name: str, heads: Heads, cached: bool, learned: bool = False
-) -> list[Made]:
+def attention_layers(flow: Flow, node: Any, name: str, heads: Heads, cached: bool, learned: bool = False) -> list[Made]:
     """Layers of an attention; ``learned`` if its projection is its own."""
     sizes = (heads.queries, heads.keys, heads.rows, heads.columns, heads.inner, heads.width)
     if min(sizes) < 1 or heads.queries % heads.keys:
@@ -148,5 +148,7 @@ def recurrent(flow: Flow, node: Any, name: str) -> list[Made]:
     if function == "lstm" and has_input(node, 7) and flow.is_constant(node.input[7]):
         # Peepholes: a weight of the cell state per input, output and forget gate.
         size = prod(flow.shape(node.input[7]))
-        layers.append(Made(Layer(name=f"{name}.peephole", kind="embedding", K=size, passes=("forward", "backward_data"))))
+        layers.append(
+            Made(Layer(name=f"{name}.peephole", kind="embedding", K=size, passes=("forward", "backward_data")))
+        )
     return layers
