@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
+#: What a set and a range are, behind the schema of the hardware.
+SETS = """A number that may be *a set* or *a range* becomes a parameter of the space: `{values: [8, 16], default: 8}`, or `{min: 8, max: 64, step: 8,
+default: 16}` with `log2: true` instead of `step` for values that double. `default` is the value of the default design."""
 #: Schemas of the files: title, module, top-level class; the module's docstring is the introduction.
 FILES = (
     ("Workload", "dse.workload.from_file.schema", "WorkloadFile"),
@@ -45,8 +48,10 @@ def yaml_reference() -> str:
         loaded = importlib.import_module(module)
         parts.append(f"## {title}\n\n{_text(loaded.__doc__)}\n")
         schema = getattr(loaded, name).model_json_schema()
+        if name == "HardwareFile":
+            parts.append(SETS + "\n")
         for key, entry in {name: schema, **schema.get("$defs", {})}.items():
-            if entry.get("properties"):
+            if entry.get("properties") and not key.startswith(_VARYING):
                 parts.append(_table(key, entry))
     for title, module in TEXTS:
         parts.append(f"## {title}\n\n{_indented(importlib.import_module(module).__doc__)}\n")
@@ -55,16 +60,21 @@ def yaml_reference() -> str:
 
 def _table(name: str, entry: dict[str, Any]) -> str:
     required = set(entry.get("required", []))
-    rows = [f"### {name}\n", _text(entry.get("description")), "", "| key | value | default |", "|---|---|---|"]
+    rows = [f"### {name}\n", _text(entry.get("description")), "", "| key | meaning | value | default |", "|---|---|---|---|"]
     for key, field in entry["properties"].items():
         default = "required" if key in required else f"`{json.dumps(field.get('default'))}`"
-        rows.append(f"| `{key}` | {_type(field)} | {default} |")
+        rows.append(f"| `{key}` | {_text(field.get('description'))} | {_type(field)} | {default} |")
     return "\n".join(rows) + "\n"
+
+
+#: Schemas of a number of the hardware's space; what they hold is said once.
+_VARYING = ("Values", "Range")
 
 
 def _type(field: dict[str, Any]) -> str:
     if "$ref" in field:
-        return field["$ref"].rsplit("/", 1)[-1]
+        name = str(field["$ref"].rsplit("/", 1)[-1])
+        return {"Values": "a set", "Range": "a range"}.get(name.split("_")[0], name)
     for key in ("anyOf", "oneOf"):
         if key in field:
             return " or ".join(dict.fromkeys(_type(item) for item in field[key]))

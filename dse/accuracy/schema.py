@@ -30,7 +30,7 @@ MIN_POINTS = 3
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class PredictionFile(_Strict):
@@ -41,58 +41,89 @@ class PredictionFile(_Strict):
     """
 
     quantity: Literal["top1", "kl", "loss"]
+    """What the points measure."""
     baseline: Finite
+    """Its value without quantization."""
     baseline_name: Text
+    """What the baseline is."""
     noise: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] | None = None
+    """Spread of the same plan measured again, in the quantity's unit."""
     noise_source: Text | None = None
+    """Where the noise is from."""
     calibration: Literal["post-training", "quantization-aware"]
+    """Whether points were trained or only rounded."""
     link: Text | None = None
+    """The law from summed score to loss, chosen by its error."""
     layer_spread: Annotated[float, Field(gt=1.0, le=10.0)] | None = None
+    """Size of the factors by which points correct layers' scores."""
 
 
 class PointFile(_Strict):
     """One plan of the whole network with its measured value."""
 
     name: Text
+    """Its name."""
     value: Finite
+    """Measured value of the quantity."""
     both: Widths | None = None
+    """Width of weight and activation, bits: one, or one per scored layer."""
     weight: Widths | None = None
+    """Width of the weight, bits."""
     activation: Widths | None = None
+    """Width of the activation, bits."""
 
 
 class PointsFile(_Strict):
     """Measured points on their own, to calibrate a profile with."""
 
     points: Annotated[list[PointFile], Field(min_length=1)]
+    """The points."""
 
 
 class ErrorTensorFile(_Strict):
     """Network-level measurements of training with a narrow error tensor: an assumption, since they are of another run."""
 
     source: Text
+    """Where it was measured."""
     note: Text
+    """What about that run differs."""
     baseline: Finite
+    """Value without narrowing."""
     baseline_name: Text
+    """What the baseline is."""
     widths: Annotated[dict[Width, Finite], Field(min_length=1)]
+    """Value by width of the error tensors, bits."""
 
 
 class ProfileFile(_Strict):
     """A profile file as written; see ``workloads/profiles``."""
 
     network: Text
+    """Name of the network."""
     source: Text
+    """Where the figures come from."""
     method: Text
+    """How they were measured."""
     score: Text
+    """What the score is."""
     notes: list[Text] = []
+    """What a reader must know."""
     weights: Annotated[int, Field(ge=1)] | None = None
+    """Number of parameters, to check the network by."""
     prediction: PredictionFile
+    """What is predicted, and by which law."""
     kept: dict[Text, Width] = {}
+    """Layers that keep a width, bits."""
     ties: list[Annotated[list[Text], Field(min_length=2)]] = []
+    """Layers that share one width."""
     layers: Annotated[
         dict[Text, dict[Operand, Annotated[dict[Width, Score], Field(min_length=1)]]], Field(min_length=1)
     ]
+    """Score by layer, operand and width."""
     points: list[PointFile] = []
+    """Whole plans that were measured."""
     error_tensor: ErrorTensorFile | None = None
+    """Assumption for the error tensors."""
 
 
 def operands_of(file: ProfileFile) -> tuple[Operand, ...]:

@@ -24,14 +24,16 @@ BACKWARD = ("backward_data", "backward_weight")
 class Strict(BaseModel):
     """Unknown keys are errors, nothing is converted, nothing changes afterwards."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
 
 
 class Values(Strict, Generic[T]):
     """A set of values, and the one of the default design."""
 
     values: Annotated[list[T], Field(min_length=1, max_length=MOST_VALUES)]
+    """The values."""
     default: T
+    """The one of the default design."""
 
     def listed(self) -> list[float]:
         return sorted({float(value) for value in self.values})
@@ -41,10 +43,15 @@ class Range(Strict, Generic[T]):
     """A range by a step or by doubling, and the value of the default design."""
 
     min: T
+    """Smallest value."""
     max: T
+    """Largest value."""
     step: T | None = None
+    """Distance of the values; or ``log2``."""
     log2: bool = False
+    """Values double from the smallest."""
     default: T
+    """The one of the default design."""
 
     def listed(self) -> list[float]:
         """Its values; empty where :meth:`problem` has something to say."""
@@ -120,25 +127,35 @@ class AxisFile(Strict):
     """
 
     size: Side
+    """Elements along the axis."""
     forward: Dims
+    """Loop dims that the forward pass may unroll along it; the mapper chooses among them."""
     backward_data: Dims | None = None
+    """The same in backward_data."""
     backward_weight: Dims | None = None
+    """The same in backward_weight."""
     flatten: bool = False
+    """Several dims may share the axis with a product of extents that need not divide it."""
 
 
 class ArrayFile(Strict):
     """Axes by name."""
 
     source: Text
+    """Where the array is described."""
     axes: Annotated[dict[Name, AxisFile], Field(min_length=1, max_length=MOST_AXES)]
+    """Axes by name."""
 
 
 class ModeFile(Strict):
     """One supported pair of widths of a multi_mode element."""
 
     weight_bits: Width
+    """Width of the weight operand."""
     activation_bits: Width
+    """Width of the activation operand."""
     macs_per_cycle: _Positive
+    """MACs of one element per cycle in this mode."""
 
 
 def _known_family(name: str) -> str:
@@ -164,18 +181,31 @@ class ElementFile(Strict):
     """The processing element; its widths are single values, because a table of designs shares one element."""
 
     source: Text
+    """Where the element is described."""
     family: Annotated[str, AfterValidator(_known_family), Field(json_schema_extra={"enum": list(FAMILIES)})]
+    """Family of elements, see `dse.hardware.elements`."""
     max_weight_bits: Width = 8
+    """Width of the weight operand that is multiplied in one step, bits."""
     max_activation_bits: Width = 8
+    """Width of the activation operand in one step, bits."""
     min_bits: Width = 2
+    """Smallest width that gains anything, or width of a slice, bits."""
     accumulator_bits: Annotated[int, Field(ge=1, le=128)] = 32
+    """Width of the accumulator, bits."""
     modes: list[ModeFile] = []
+    """Supported pairs of widths of a multi_mode element."""
     block: Annotated[int, Field(ge=1, le=65536)] = 16
+    """Elements that share an exponent, a scale or an adder tree."""
     serial_operand: Literal["weight", "activation"] = "activation"
+    """Operand that a bit_serial element takes bit by bit."""
     significand_bits: Annotated[int, Field(ge=0, le=64)] = 0
+    """Significand with its hidden bit of a float or mls element, bits."""
     exponent_bits: Annotated[int, Field(ge=0, le=16)] = 0
+    """Exponent of it, bits."""
     energy_pj_per_mac: _Positive | None = None
+    """Measured energy of a MAC at full width, pJ; instead of the model's."""
     area_um2: _Amount | None = None
+    """Measured area of an element, um2; instead of the model's."""
 
 
 class MemoryFile(Strict):
@@ -187,18 +217,31 @@ class MemoryFile(Strict):
     """
 
     source: Text
+    """Where the memory and its figures are described."""
     kind: Literal["register", "sram", "dram"]
+    """What it is made of."""
     holds: Annotated[list[Role], Field(min_length=1)] = ["weight", "activation", "accumulator"]
+    """Roles of operands that it holds."""
     shared_along: list[Name] | Literal["all"] = "all"
+    """Axes whose elements share one instance, or all."""
     size_bits: Count | None = None
+    """Capacity of an instance, bits."""
     port_bits: Count = 64
+    """Bits per access."""
     bandwidth_bits_per_cycle: Positive | None = None
+    """Bits read and written per cycle by an instance; unlimited if left out."""
     read_pj_per_bit: Amount | None = None
+    """Measured price of reading, pJ per bit; instead of the model's."""
     write_pj_per_bit: Amount | None = None
+    """Measured price of writing, pJ per bit."""
     area_mm2: Amount | None = None
+    """Measured area of an instance, mm2."""
     dram: str = ""
+    """Type of DRAM, which has a price."""
     wire_mm: Amount = 0.0
+    """Length of the wire to it, mm."""
     wire_pj_per_bit: Amount | None = None
+    """Measured price of that wire, pJ per bit."""
 
 
 class MappingFile(Strict):
@@ -210,33 +253,53 @@ class MappingFile(Strict):
     """
 
     stationary: Role | None = None
+    """Role whose operand is held innermost."""
     tiles: dict[
         Literal["N", "G", "K", "C", "P", "Q", "R", "S"],
         Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)],
     ] = {}
+    """Sizes that a loop dim may have inside a memory."""
 
 
 class HardwareFile(Strict):
     """Top level of a hardware file."""
 
     name: Name
+    """Its name."""
     description: Text
+    """What it is, in a line."""
     source: Text
+    """Where it was published, or that it was made up."""
     node_nm: Node
+    """Technology node, nm."""
     clock_hz: Positive
+    """Clock, Hz."""
     array: ArrayFile
+    """The array."""
     pe: ElementFile
+    """The element at each of its points."""
     memories: Annotated[dict[Name, MemoryFile], Field(min_length=1, max_length=16)]
+    """Memories from the inside to the outside; DRAM last."""
     mapping: MappingFile = MappingFile()
+    """What the mapper may not choose."""
     vector_lanes: Side = 64
+    """Elements per cycle of the unit for layers without MACs and the optimizer."""
     zero_skip: bool = True
+    """Skips the zeros that a stride inserts in the backward passes."""
     causal_skip: bool = False
+    """Skips products that a causal mask drops."""
     overlap: bool = True
+    """Double-buffered: a pass takes its slowest part; if false the parts add up."""
     area_overhead: Amount = 0.0
+    """Area beside elements and memories as a share of their sum."""
     idle_w: Amount = 0.0
+    """Power for as long as a step takes, beside leakage, W."""
     clock_pj_per_cycle: Amount = 0.0
+    """Energy of the clock network per cycle, pJ."""
     modelled_leakage: bool = True
+    """Whether the model's leakage is added to ``idle_w``."""
     options: dict[Name, float] = {}
+    """Numbers of its own that a study reads."""
 
 
 def numbers(file: HardwareFile) -> Iterator[tuple[Key, str, Any]]:

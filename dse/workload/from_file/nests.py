@@ -25,60 +25,95 @@ _FLAGS = ("bias", "transposed", "frozen", "shared", "cached")
 class FoldedEntry(BaseModel):
     """The axis of a convolution over three that is folded; see :class:`dse.workload.layer.Folded`."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
 
     input: Bound
+    """Input size of the folded axis."""
     output: Bound
+    """Its output size."""
     taps: Bound
+    """Filter taps along it."""
 
 
 class MaskEntry(BaseModel):
     """Which keys the queries of an attention product meet; see :class:`dse.workload.layer.Mask`."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
 
     dim: Literal["K", "C"]
+    """The loop dim that runs over keys."""
     queries: Bound
+    """Queries of a sample."""
     window: Annotated[int, Field(ge=0, le=2**31)] = 0
+    """Keys that a query meets at most; 0: all."""
     causal: bool = False
+    """No later keys."""
 
 
 class NestEntry(BaseModel):
     """One layer as it is; see :class:`dse.workload.Layer` for the meaning of every key."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
 
     name: Annotated[str, Field(min_length=1)]
+    """Name of the layer."""
     kind: Literal[
         "conv", "fc", "matmul",
         "norm", "layernorm", "activation", "pool", "resize", "add", "multiply", "softmax", "loss", "embedding",
     ]  # fmt: skip
+    """What it computes."""
     N: Bound = 1
+    """Batch: what one sample contributes, such as tokens."""
     G: Bound = 1
+    """Groups; channels of a depthwise operation; experts that a token takes."""
     K: Bound = 1
+    """Output channels per group."""
     C: Bound = 1
+    """Input channels per group."""
     P: Bound = 1
+    """Output height."""
     Q: Bound = 1
+    """Output width."""
     R: Bound = 1
+    """Filter height."""
     S: Bound = 1
+    """Filter width."""
     stride: Pair = 1
+    """Vertical and horizontal step; one number for both."""
     dilation: Pair = 1
+    """Vertical and horizontal distance of taps."""
     input: Pair = 1
+    """Height and width of the input without padding."""
     bias: bool = False
+    """A bias is added."""
     transposed: bool = False
+    """A transposed convolution, by the bounds of the convolution that it turns around."""
     frozen: bool = False
+    """Not trained."""
     shared: bool = False
+    """Weights are those of another layer."""
     cached: bool = False
+    """Its W comes from a cache."""
     experts: Annotated[int, Field(ge=0, le=2**31)] = 0
+    """Experts of a mixture."""
     routing: Literal["uniform", "worst"] = "uniform"
+    """How tokens choose experts."""
     repeats: Bound = 1
+    """Times that the nest runs one after the other."""
     function: str = ""
+    """What an activation computes."""
     folded: FoldedEntry | None = None
+    """The third axis of a convolution over three."""
     mask: MaskEntry | None = None
+    """Keys that an attention's queries meet."""
     tie: str = ""
+    """Layers with the same word read one tensor."""
     reads: list[str] = []
+    """Layers whose results it reads."""
     reads_second: list[str] = []
+    """Layers whose results its second operand is."""
     passes: list[Literal["forward", "backward_data", "backward_weight"]] | None = None
+    """Passes that training runs; default: all that its kind has."""
 
 
 @dataclass(frozen=True)

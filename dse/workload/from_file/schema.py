@@ -39,7 +39,7 @@ SAMPLE_NORMS = ("layernorm", "rmsnorm", "groupnorm")
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
 
 
 class InputFile(_Strict):
@@ -47,10 +47,15 @@ class InputFile(_Strict):
     each, 1 for indices."""
 
     C: Positive = 1
+    """Channels of an image; features of a token, 1 for indices."""
     D: Positive | None = None
+    """Depth of a volume, or images of a clip."""
     H: Positive | None = None
+    """Height of an image, pixels."""
     W: Positive | None = None
+    """Width of an image, pixels."""
     tokens: Positive | None = None
+    """Length of a sequence; instead of H and W."""
 
 
 class Operation(_Strict):
@@ -68,58 +73,102 @@ class Operation(_Strict):
         "relu", "gelu", "silu", "hardswish", "sigmoid", "tanh",
         "pad_channels", "tokens", "last_tokens", "input", "from", "block", "residual", "product", "concat",
     ]  # fmt: skip
+    """What the step does."""
     name: Text | None = None
+    """Name of the layer, as the framework calls it; default: the operation and its number."""
     C: PositiveValue | None = None
+    """Channels (or features) that an ``input`` or ``tokens`` sets, or that the operation is told to expect."""
     D: PositiveValue = 1
+    """Depth that an ``input`` sets."""
     H: PositiveValue = 1
+    """Height that an ``input`` sets."""
     W: PositiveValue = 1
+    """Width that an ``input`` sets."""
     K: PositiveValue | None = None
+    """Output channels or features; channels to pad to; size of a vocabulary's vectors."""
     R: PositiveValue = 1
+    """Filter or window height."""
     S: PositiveValue | None = None
+    """Filter or window width; default: R."""
     T: PositiveValue | None = None
+    """Filter or window depth; default: R."""
     stride: PerAxis = 1
+    """Step of the filter or window; factor of an upsampling."""
     pad: Padding = 0
+    """Rows and columns of zeros on each side."""
     pad_w: Value | None = None
+    """Columns of zeros on each side where they differ from ``pad``."""
     output_padding: Padding = 0
+    """Rows and columns that a transposed convolution appends to its output."""
     dilation: PerAxis = 1
+    """Distance of filter taps."""
     groups: PositiveValue = 1
+    """Groups of channels that are convolved apart; the number of channels for depthwise."""
     bias: bool = False
+    """Whether a bias is added."""
     frozen: bool = False
+    """Parameters are not trained."""
     shared: bool = False
+    """Weights are those of another layer; no parameters of its own."""
     ceil: bool = False
+    """Output size of a pool is rounded up."""
     rows: PositiveValue | None = None
+    """Rows of an embedding's table: the vocabulary."""
     bag: PositiveValue = 1
+    """Rows of an embedding's table that are added for each token."""
     heads: PositiveValue | None = None
+    """Heads of an attention."""
     kv_heads: PositiveValue | None = None
+    """Heads of its keys and values; default: as many as heads."""
     head_dim: PositiveValue | None = None
+    """Features of a head; default: features / heads."""
     past: Value = 0
+    """Tokens whose keys and values are already cached."""
     window: PositiveValue | None = None
+    """Keys that a query meets at most."""
     causal: bool = False
+    """A query meets no later keys."""
     rope: bool = False
+    """Rotary position embedding of queries and keys."""
     project: Annotated[list[Text], Field(min_length=1, max_length=3)] | None = None
+    """Names of the projections of queries, keys and values."""
     out: Text | None = None
+    """Name of the projection behind the attention."""
     experts: PositiveValue | None = None
+    """Experts of a mixture."""
     active: PositiveValue = 1
+    """Experts that a token takes."""
     routing: Literal["uniform", "worst"] = "uniform"
+    """How tokens spread over experts where that decides what is read: uniform at random, or the worst case."""
     then: list[
         Literal[
             "norm", "layernorm", "rmsnorm", "groupnorm", "relu", "gelu", "silu", "hardswish", "sigmoid", "tanh",
         ]
     ] = []  # fmt: skip
+    """Norms and activations that follow the layer."""
     of: Text | None = None
+    """Block that ``block`` calls; tensor that ``from`` goes back to; layer that is shared."""
     arguments: dict[str, Value] = {}
+    """Values of a called block's parameters."""
     count: Positive = 1
+    """How often a block stands in a row."""
     first: Annotated[int, Field(ge=0)] = 0
+    """Number of the first of them in their names."""
     main: list[Operation] = []
+    """Operations of a residual unit's main branch."""
     shortcut: list[Operation] = []
+    """Operations of its shortcut; default: the identity."""
     branches: list[list[Operation]] = []
+    """Branches that are joined by ``concat``, or multiplied by ``product``."""
 
 
 class Block(_Strict):
     """A list of operations with parameters."""
 
     parameters: list[Text] = []
+    """Names that its operations may use in sizes."""
     layers: Annotated[list[Operation], Field(min_length=1)]
+    """Its operations."""
 
 
 class LoraFile(_Strict):
@@ -129,23 +178,36 @@ class LoraFile(_Strict):
     """
 
     rank: Positive
+    """Rank of the adapters."""
     layers: Annotated[list[Text], Field(min_length=1)]
+    """Last parts of the names of the layers that get one."""
 
 
 class WorkloadFile(_Strict):
     """Top level of a workload file."""
 
     source: Text
+    """Where the shapes were published."""
     batch: Positive
+    """Samples per step."""
     samples: Positive
+    """Samples per epoch."""
     epochs: Positive
+    """Epochs of the recipe."""
     optimizer: Literal["sgd", "momentum", "adam", "adamw"]
+    """Optimizer of the recipe."""
     accumulate: Positive = 1
+    """Steps of gradients that are added before an update."""
     input: InputFile | None = None
+    """Shape of a sample, with ``layers``."""
     lora: LoraFile | None = None
+    """Low-rank adapters."""
     blocks: dict[str, Block] = {}
+    """Lists of operations by name."""
     layers: Annotated[list[Operation], Field(min_length=1)] | None = None
+    """The network, operation by operation."""
     nests: Annotated[list[NestEntry], Field(min_length=1)] | None = None
+    """The network as loop bounds, instead of ``input`` and ``layers``."""
 
 
 def one_form(file: WorkloadFile) -> list[tuple[Key, str]]:
