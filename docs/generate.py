@@ -14,7 +14,8 @@ from typing import Any
 HERE = Path(__file__).parent
 #: What a set and a range are, behind the schema of the hardware.
 SETS = """A number that may be *a set* or *a range* becomes a parameter of the space: `{values: [8, 16], default: 8}`, or
-`{min: 8, max: 64, step: 8, default: 16}` with `log2: true` instead of `step` for values that double. `default` is the value of the default design."""
+`{min: 8, max: 64, step: 8, default: 16}` with `log2: true` instead of `step`
+for values that double. `default` is the value of the default design."""
 #: Schemas of the files: title, module, top-level class; the module's docstring is the introduction.
 FILES = (
     ("Workload", "dse.workload.from_file.schema", "WorkloadFile"),
