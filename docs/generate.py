@@ -34,9 +34,11 @@ MODULES = (
     "dse.workload",
     "dse.hardware",
     "dse.precision",
+    "dse.mapping",
     "dse.cost",
     "dse.accuracy",
     "dse.search",
+    "dse.search.allocation",
     "dse.report",
     "dse.export",
 )

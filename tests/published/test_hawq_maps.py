@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dse.search.allocation.allocate import Limit, merge_ties, solve, tie_members
+from dse.search.allocation import Limit, merge_ties, solve, tie_members
 
 DATA = Path(__file__).parents[1] / "data"
 WIDTHS = (4, 8)
