@@ -79,7 +79,7 @@ def test_matrices_hold_every_element_in_every_pass(name):
 def test_stored_bits_of_every_role_and_pass(narrow):
     plan = dse.Plan.parse("mxfp8_e4m3", narrow)
     work = network_jobs(narrow, [plan])
-    rows = {layer.name: work.jobs.stored_bits[work.job[0, l]] for l, layer in enumerate(narrow.mac_layers)}
+    rows = {layer.name: work.jobs.stored_bits[work.job[0, l, :, 0]] for l, layer in enumerate(narrow.mac_layers)}
     forward, backward_data, backward_weight = (0, 1, 2)
     assert rows["dw"][forward] == pytest.approx([8 + 8 / 9, 8.25, 8.4])  # its result is read along 40 channels
     assert rows["pw"][forward] == pytest.approx([8.4, 8.4, 8.25])
