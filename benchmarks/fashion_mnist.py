@@ -39,7 +39,7 @@ from dse.training.networks import make_module, workload_of
 from dse.training.records import mean_bits, write_record
 from dse.training.torch_model import TorchModel, error_scores
 from dse.training.train import Recipe, train
-from dse.workload.from_file.nests import network_text
+from dse.workload.model import network_text
 
 DATA = "/usr/share/datasets/fashion-mnist"
 SAMPLES, EPOCHS, SEEDS = 15_000, 4, (0, 1, 2)

@@ -248,7 +248,7 @@ def evaluate(
             raise InputError("--batch", [f"expected an integer >= 1, got {batch}"])
         network = network.with_batch(batch)
     machine = load_hardware(hardware) if given is None else given.hardware
-    bits = _plan(Plan, plan, network) if given is None else given.plan
+    bits = Plan.parse(plan, network) if given is None else given.plan
     what: Any = bits if schedule is None else Schedule.load(schedule)
     mode = mode or (given.mode if given is not None else "training")
     if mapping is not None or save_mapping is not None:
@@ -286,11 +286,6 @@ def evaluate(
             _console().print(phase_table(cost.phases))
         for sentence in (*cost.notes, *again):
             _console().print(sentence, soft_wrap=True)
-
-
-def _plan(plans: Any, text: str, network: Any) -> Any:
-    is_file = Path(text).suffix in (".yaml", ".yml") or Path(text).is_file()
-    return plans.load(text, network) if is_file else plans.parse(text, network)
 
 
 @app.command("list", epilog="Example: dse list")
@@ -347,9 +342,9 @@ def import_model(
     """An ONNX model as a workload file, with what was left out."""
     from dse.files import write_text
     from dse.precision import Plan
-    from dse.workload.from_file.nests import network_text
     from dse.workload.from_onnx.network import import_onnx, import_summary, plan_formats, read_dims
     from dse.workload.from_onnx.strip import strip_onnx
+    from dse.workload.model import network_text
 
     found = import_onnx(model, batch=batch, dims=read_dims(dim or []), name=out.stem, batch_dim=batch_dim)
     formats = Plan.from_formats(found.network, plan_formats(found, str(model))) if plan is not None else None
@@ -537,7 +532,7 @@ def sweep(
     from dse.workload import load_workload
 
     network = load_workload(workload)
-    table = batch_sweep(network, load_hardware(hardware), _plan(Plan, plan, network), read_batches(batches), mode)
+    table = batch_sweep(network, load_hardware(hardware), Plan.parse(plan, network), read_batches(batches), mode)
     if as_json:
         records = table.astype(object).where(table.notna(), None).to_dict("records")
         print(json.dumps(records, indent=1, allow_nan=False))

@@ -331,7 +331,9 @@ def yaml_word(text: str) -> str:
     """
     if _PLAIN_WORD.fullmatch(text) and text.lower() not in _RESERVED_WORDS:
         return text
-    return json.dumps(text, ensure_ascii=not text.isprintable())
+    quoted = json.dumps(text, ensure_ascii=False)
+    # JSON's escapes of characters beyond 16 bits are two halves, which YAML reads as two characters.
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in quoted)
 
 
 def yaml_number(value: float) -> str:

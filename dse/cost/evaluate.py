@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,11 +24,13 @@ from dse.cost.side import SIDE_COMPONENTS, STEP_PASSES, STOCHASTIC
 from dse.cost.steps import StepCosts, step_costs
 from dse.errors import InputError
 from dse.hardware.arrays import HardwareArrays, hardware_arrays
+from dse.hardware.load import load_hardware
 from dse.hardware.model import Hardware
 from dse.precision.plans.cells import OPERANDS
 from dse.precision.plans.plan import Plan
 from dse.precision.policies.rules import Overhead
 from dse.precision.schedules.schedule import Schedule
+from dse.workload.load import load_workload
 from dse.workload.model import Network
 from dse.yaml_input import suggest
 
@@ -131,9 +134,9 @@ class Cost:
 
 
 def evaluate(
-    network: Network,
-    hardware: Hardware,
-    plan: Plan | Schedule | Sequence[Plan],
+    network: Network | str | Path,
+    hardware: Hardware | str | Path,
+    plan: Plan | Schedule | str | Path | Sequence[Plan | str | Path],
     designs: pd.DataFrame | None = None,
     *,
     mode: str = "training",
@@ -150,11 +153,12 @@ def evaluate(
     Parameters
     ----------
     network
-        See :func:`dse.load_workload`.
+        See :func:`dse.load_workload`; or a file or a shipped name, as on the command line.
     hardware
-        One design (the default values of its space).
+        One design (the default values of its space); or a file or a shipped name.
     plan
-        One plan, several (each on every design), or a schedule: then the cost is that of the whole training run.
+        One plan, several (each on every design), or a schedule: then the cost is that of the whole training run. A plan may be
+        given as on the command line: ``w8a8e8``, a file (:meth:`dse.Plan.parse`).
     designs
         A table of hardware points: columns are parameters of the hardware's space, such as ``array.rows``; any number of rows.
     mode
@@ -178,8 +182,11 @@ def evaluate(
     Raises
     ------
     InputError
-        A plan of another network, unknown columns or values, unknown mode.
+        A plan of another network, unknown columns or values, unknown mode, a file that does not exist or is wrong.
     """
+    network = load_workload(network) if isinstance(network, (str, Path)) else network
+    hardware = load_hardware(hardware) if isinstance(hardware, (str, Path)) else hardware
+    plan = _read(plan, network)
     choices = (("mode", mode, MODES), ("mapping_objective", mapping_objective, MAPPING_OBJECTIVES))
     for name, value, known in choices + tuple(("stochastic", operand, OPERANDS) for operand in stochastic):
         if value not in known:
@@ -220,6 +227,21 @@ def evaluate(
     total.insert(0, "design", np.repeat(np.arange(len(total) // len(names)), len(names)))
     area = pd.DataFrame({"part": arrays.area_parts, "area_mm2": arrays.area_parts_mm2[0]})
     return Cost(total, area, notes, kept, names, weights, extra, phases)
+
+
+def _read(
+    plan: Plan | Schedule | str | Path | Sequence[Plan | str | Path], network: Network
+) -> Plan | Schedule | list[Plan]:
+    """Plans that are given as text or files, as plans."""
+
+    def one(item: Plan | str | Path) -> Plan:
+        if isinstance(item, Path):
+            return Plan.load(item, network)
+        return Plan.parse(item, network) if isinstance(item, str) else item
+
+    if isinstance(plan, (Plan, Schedule)):
+        return plan
+    return one(plan) if isinstance(plan, (str, Path)) else [one(item) for item in plan]
 
 
 def _run_costs(

@@ -26,8 +26,7 @@ from dse.training.networks import make_module, workload_of
 from dse.training.records import Record, mean_bits, write_record
 from dse.training.torch_model import TorchModel, error_scores
 from dse.training.train import Progress, Recipe, train
-from dse.workload.from_file.nests import network_text
-from dse.workload.model import Network
+from dse.workload.model import Network, network_text
 from dse.yaml_input import suggest
 
 #: Stretches of a run over which FracTrain averages the loss: a switch takes at least five.

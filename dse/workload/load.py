@@ -46,7 +46,7 @@ def network_from_document(document: Document, name: str) -> Network:
     builder = Builder(document, file, {**MAKERS, **IMAGE_MAKERS, **SEQUENCE_MAKERS})
     builder.run()
     return Network(
-        name=name,
+        name=file.name or name,
         source=file.source,
         layers=_tied(builder.layers),
         batch=file.batch,

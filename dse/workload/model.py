@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+from dse.errors import InputError
+from dse.files import write_text
+from dse.workload.bounds import check_sizes
 from dse.workload.layer import DIMS, FUNCTIONS, GATES, MAC_KINDS, PASSES, VECTOR_KINDS, Folded, Layer, Mask
+from dse.workload.text import nests_text
+from dse.yaml_input import yaml_word
 
 __all__ = [
     "DIMS", "FUNCTIONS", "GATES", "MAC_KINDS", "OPTIMIZERS", "PASSES", "VECTOR_KINDS", "Folded", "Layer", "Mask", "Network",
+    "network_text",
 ]  # fmt: skip
 
 OPTIMIZERS = ("sgd", "momentum", "adam", "adamw")
@@ -66,5 +73,51 @@ class Network:
         return -(-self.samples // (self.batch * self.accumulate))
 
     def with_batch(self, batch: int) -> Network:
-        """The same network at another batch size."""
+        """The same network at another batch size.
+
+        Raises
+        ------
+        InputError
+            No integer >= 1, or more than the program's integers hold (:mod:`dse.workload.bounds`).
+        """
+        if batch < 1:
+            raise InputError("batch", [f"expected an integer >= 1, got {batch}"])
+        check_sizes(self.name, self.layers, batch)
         return replace(self, batch=batch)
+
+    def save(self, path: str | Path) -> None:
+        """Write the network as a workload file with explicit nests, which :func:`dse.load_workload` and the command line read back
+        as the same network.
+
+        Raises
+        ------
+        InputError
+            The file cannot be written; the network does not say its source, which a file must.
+        """
+        if not self.source:
+            raise InputError(
+                "network", [f"{self.name} has no source; give one, such as Network(..., source='made up')"]
+            )
+        name = "" if Path(path).stem == self.name else f"name: {yaml_word(self.name)}\n"
+        write_text(Path(path), name + network_text(self))
+
+
+def network_text(network: Network, comment: str = "") -> str:
+    """A network as the text of a workload file that loads back to the same layers; its name is that of the file.
+
+    Parameters
+    ----------
+    comment
+        Lines for the head of the file.
+    """
+    lines = [f"# {line}".rstrip() for line in comment.splitlines()]
+    lines += [
+        f"source: {yaml_word(network.source)}",
+        f"batch: {network.batch}",
+        f"samples: {network.samples}",
+        f"epochs: {network.epochs}",
+        f"optimizer: {network.optimizer}",
+        *[f"accumulate: {network.accumulate}"] * (network.accumulate != 1),
+        "nests:",
+    ]
+    return "\n".join([*lines, *nests_text(network.layers)]) + "\n"

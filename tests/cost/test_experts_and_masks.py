@@ -218,7 +218,7 @@ def test_causal_products_are_skipped_where_the_hardware_can():
 
 
 def test_round_trip_of_masks_and_experts():
-    from dse.workload.from_file.nests import network_text
+    from dse.workload.model import network_text
 
     for network in (mixture(5, 8, 2, routing="worst"), attention("window: 5, causal: true"), attention("window: 5")):
         again = network_from_document(parse_yaml(network_text(network), network.path), network.name)

@@ -8,9 +8,9 @@ import pytest
 from dse.errors import InputError
 from dse.shipped import shipped_names
 from dse.workload import load_workload
-from dse.workload.from_file.nests import network_text
 from dse.workload.from_onnx.network import import_onnx
 from dse.workload.load import network_from_document
+from dse.workload.model import network_text
 from dse.yaml_input import parse_yaml
 
 ZOO = Path(onnx.__file__).parent / "backend/test/data/light"

@@ -6,9 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dse.workload.fold import WindowAxis, with_axes
-from dse.workload.from_file.nests import network_text
 from dse.workload.load import network_from_document
-from dse.workload.model import Folded, Layer, Network
+from dse.workload.model import Folded, Layer, Network, network_text
 from dse.yaml_input import parse_yaml
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from dse.errors import InputError
 from dse.workload import load_workload
-from dse.workload.from_file.nests import network_text
+from dse.workload.model import network_text
 
 onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402

@@ -4,10 +4,10 @@ import pytest
 
 from dse.errors import InputError
 from dse.workload.from_file.keys import KEYS, NEST_KEYS
-from dse.workload.from_file.nests import NestEntry, network_text
+from dse.workload.from_file.nests import NestEntry
 from dse.workload.from_file.schema import Operation
 from dse.workload.load import network_from_document
-from dse.workload.model import MAC_KINDS, VECTOR_KINDS, Layer, Network
+from dse.workload.model import MAC_KINDS, VECTOR_KINDS, Layer, Network, network_text
 from dse.yaml_input import parse_yaml
 
 HEAD = "source: made up\nbatch: 1\nsamples: 1\nepochs: 1\noptimizer: sgd\n"

@@ -19,6 +19,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from dse.errors import InputError, Problem
@@ -41,8 +42,9 @@ CellsByLayer: TypeAlias = dict[str, Cell]
 
 
 def is_path(text: str) -> bool:
-    """Whether a plan is given as a file and not in short."""
-    return text.strip().lower().endswith((".yaml", ".yml")) or "/" in text
+    """Whether a plan is given as a file and not in short: it looks like one, or is one."""
+    looks = text.strip().lower().endswith((".yaml", ".yml")) or "/" in text
+    return looks or (len(text) < 255 and Path(text).is_file())
 
 
 def short_formats(text: str) -> dict[str, str]:

@@ -1,25 +1,22 @@
 """Networks as explicit loop bounds: the ``nests`` of a workload file, which importers write and a person may edit.
 
-One entry per layer. Bounds that are 1, empty flags and the usual passes are left out, so that a file reads like a table.
+One entry per layer. Bounds that are 1, empty flags and the usual passes may be left out, so that a file reads like a table;
+:meth:`dse.workload.Network.save` writes it (:mod:`dse.workload.text`).
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, fields
-from math import prod
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from dse.workload.model import DIMS, FUNCTIONS, MAC_KINDS, PASSES, Folded, Layer, Mask, Network
-from dse.yaml_input import suggest, yaml_word
+from dse.workload.model import FUNCTIONS, MAC_KINDS, PASSES, Folded, Layer, Mask
+from dse.workload.text import RENAMED, usual_passes
+from dse.yaml_input import suggest
 
 Bound = Annotated[int, Field(ge=1, le=2**31)]
 Pair = Bound | Annotated[list[Bound], Field(min_length=2, max_length=2)]
-
-#: What :class:`Layer` and an entry call differently.
-_FLAGS = ("bias", "transposed", "frozen", "shared", "cached")
 
 
 class FoldedEntry(BaseModel):
@@ -124,11 +121,6 @@ class Fault:
     message: str
 
 
-def usual_passes(kind: str) -> tuple[str, ...]:
-    """Passes of a layer that does not say."""
-    return PASSES if kind in MAC_KINDS else ("forward", "backward_data")
-
-
 def layer_of_entry(entry: NestEntry) -> tuple[Layer, list[Fault]]:
     """The layer of an entry and the rules that it breaks; keys that its kind does not use are another module's matter."""
     faults = []
@@ -185,64 +177,8 @@ def _mask_fault(entry: NestEntry, mask: Mask) -> str:
     return ""
 
 
-def network_text(network: Network, comment: str = "") -> str:
-    """A network as the text of a workload file that loads back to the same layers.
-
-    Parameters
-    ----------
-    comment
-        Lines for the head of the file.
-    """
-    lines = [f"# {line}".rstrip() for line in comment.splitlines()]
-    lines += [
-        f"source: {json.dumps(network.source, ensure_ascii=False)}",
-        f"batch: {network.batch}",
-        f"samples: {network.samples}",
-        f"epochs: {network.epochs}",
-        f"optimizer: {network.optimizer}",
-        *[f"accumulate: {network.accumulate}"] * (network.accumulate != 1),
-        "nests:",
-    ]
-    lines += [f"  - {{{', '.join(f'{key}: {value}' for key, value in _entry(layer))}}}" for layer in network.layers]
-    return "\n".join(lines) + "\n"
-
-
-def _entry(layer: Layer) -> list[tuple[str, str]]:
-    result = [("name", yaml_word(layer.name)), ("kind", layer.kind)]
-    result += [(dim, str(size)) for dim, size in zip(DIMS, layer.dims, strict=True) if size != 1]
-    pairs = (("stride", layer.stride), ("dilation", layer.dilation), ("input", layer.input_hw))
-    result += [
-        (key, str(pair[0]) if pair[0] == pair[1] else f"[{pair[0]}, {pair[1]}]")
-        for key, pair in pairs
-        if prod(pair) != 1
-    ]
-    result += [(flag, "true") for flag in _FLAGS if getattr(layer, flag)]
-    result += [("experts", str(layer.experts))] * (layer.experts > 0) + [("routing", layer.routing)] * (
-        layer.routing != "uniform"
-    )
-    result += [(key, str(value)) for key, value in (("repeats", layer.repeats),) if value != 1]
-    if layer.function:
-        result.append(("function", yaml_word(layer.function)))
-    for key, record in (("folded", layer.folded), ("mask", layer.mask)):
-        if record is not None:
-            values = ((field, getattr(record, field.name)) for field in fields(record))
-            given = [f"{field.name}: {_word(value)}" for field, value in values if value != field.default]
-            result.append((key, f"{{{', '.join(given)}}}"))
-    if layer.tie:
-        result.append(("tie", yaml_word(layer.tie)))
-    names = (("reads", layer.reads), ("reads_second", layer.reads_second))
-    result += [(key, f"[{', '.join(map(yaml_word, read))}]") for key, read in names if read]
-    if layer.passes != usual_passes(layer.kind):
-        result.append(("passes", f"[{', '.join(layer.passes)}]"))
-    return result
-
-
-def _word(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
 def _pair(value: int | list[int]) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else (value[0], value[1])
 
 
-assert {field.name for field in fields(Layer)} - {"input_hw"} <= set(NestEntry.model_fields)
+assert {RENAMED.get(field.name, field.name) for field in fields(Layer)} == set(NestEntry.model_fields)

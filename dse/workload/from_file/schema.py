@@ -184,8 +184,9 @@ class LoraFile(_Strict):
 
 
 class WorkloadFile(_Strict):
-    """Top level of a workload file."""
+    """Top level of a workload file; the network's name is that of the file where none is given."""
 
+    name: Text | None = None
     source: Text
     """Where the shapes were published."""
     batch: Positive
