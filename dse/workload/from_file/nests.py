@@ -40,7 +40,7 @@ class MaskEntry(BaseModel):
     dim: Literal["K", "C"]
     """The loop dim that runs over keys."""
     queries: Bound
-    """Queries of a sample."""
+    """Queries of one head and sample."""
     window: Annotated[int, Field(ge=0, le=2**31)] = 0
     """Keys that a query meets at most; 0: all."""
     causal: bool = False

@@ -75,9 +75,9 @@ class Operation(_Strict):
     ]  # fmt: skip
     """What the step does."""
     name: Text | None = None
-    """Name of the layer, as the framework calls it; default: the operation and its number."""
+    """Name of the layer, as the framework calls it; of a block what its layers' names begin with, ``{i}`` for its number."""
     C: PositiveValue | None = None
-    """Channels (or features) that an ``input`` or ``tokens`` sets, or that the operation is told to expect."""
+    """Channels that an ``input`` sets."""
     D: PositiveValue = 1
     """Depth that an ``input`` sets."""
     H: PositiveValue = 1
@@ -85,7 +85,7 @@ class Operation(_Strict):
     W: PositiveValue = 1
     """Width that an ``input`` sets."""
     K: PositiveValue | None = None
-    """Output channels or features; channels to pad to; size of a vocabulary's vectors."""
+    """Output channels or features; size of a recurrent layer's state, of a table's rows; channels to pad to."""
     R: PositiveValue = 1
     """Filter or window height."""
     S: PositiveValue | None = None
@@ -93,15 +93,15 @@ class Operation(_Strict):
     T: PositiveValue | None = None
     """Filter or window depth; default: R."""
     stride: PerAxis = 1
-    """Step of the filter or window; factor of an upsampling."""
+    """Step of the filter or window, or one for each axis; factor of an upsampling."""
     pad: Padding = 0
-    """Rows and columns of zeros on each side."""
+    """Zeros around the input: on all sides, ``[vertical, horizontal]``, or ``[top, left, bottom, right]``."""
     pad_w: Value | None = None
     """Columns of zeros on each side where they differ from ``pad``."""
     output_padding: Padding = 0
     """Rows and columns that a transposed convolution appends to its output."""
     dilation: PerAxis = 1
-    """Distance of filter taps."""
+    """Distance of filter taps, or one for each axis."""
     groups: PositiveValue = 1
     """Groups of channels that are convolved apart; the number of channels for depthwise."""
     bias: bool = False
@@ -115,7 +115,7 @@ class Operation(_Strict):
     rows: PositiveValue | None = None
     """Rows of an embedding's table: the vocabulary."""
     bag: PositiveValue = 1
-    """Rows of an embedding's table that are added for each token."""
+    """Tokens whose rows of the table are added up to one result."""
     heads: PositiveValue | None = None
     """Heads of an attention."""
     kv_heads: PositiveValue | None = None
@@ -125,21 +125,22 @@ class Operation(_Strict):
     past: Value = 0
     """Tokens whose keys and values are already cached."""
     window: PositiveValue | None = None
-    """Keys that a query meets at most."""
+    """Keys that a query meets at most, under a causal mask its own and those before; default: all."""
     causal: bool = False
-    """A query meets no later keys."""
+    """A query meets no key after its own, which hardware with ``causal_skip`` makes use of."""
     rope: bool = False
     """Rotary position embedding of queries and keys."""
     project: Annotated[list[Text], Field(min_length=1, max_length=3)] | None = None
     """Names of the projections of queries, keys and values."""
     out: Text | None = None
-    """Name of the projection behind the attention."""
+    """Name of the projection behind the attention, or of a mixture's router."""
     experts: PositiveValue | None = None
     """Experts of a mixture."""
     active: PositiveValue = 1
     """Experts that a token takes."""
     routing: Literal["uniform", "worst"] = "uniform"
-    """How tokens spread over experts where that decides what is read: uniform at random, or the worst case."""
+    """How tokens choose experts, which decides whose weights are read: ``uniform``, each token any of them by chance and the mean
+    over it, or ``worst``, as many different ones as there can be."""
     then: list[
         Literal[
             "norm", "layernorm", "rmsnorm", "groupnorm", "relu", "gelu", "silu", "hardswish", "sigmoid", "tanh",
@@ -147,19 +148,19 @@ class Operation(_Strict):
     ] = []  # fmt: skip
     """Norms and activations that follow the layer."""
     of: Text | None = None
-    """Block that ``block`` calls; tensor that ``from`` goes back to; layer that is shared."""
+    """Block that is called; earlier layer to go back to, or whose result makes an attention's keys and values."""
     arguments: dict[str, Value] = {}
     """Values of a called block's parameters."""
     count: Positive = 1
-    """How often a block stands in a row."""
+    """How often a block stands in a row; stacked recurrent layers; learned tokens; tokens that are kept."""
     first: Annotated[int, Field(ge=0)] = 0
     """Number of the first of them in their names."""
     main: list[Operation] = []
-    """Operations of a residual unit's main branch."""
+    """Operations of a sum's or a product's main branch, or of an expert."""
     shortcut: list[Operation] = []
     """Operations of its shortcut; default: the identity."""
     branches: list[list[Operation]] = []
-    """Branches that are joined by ``concat``, or multiplied by ``product``."""
+    """Branches that are joined channel by channel."""
 
 
 class Block(_Strict):
@@ -187,6 +188,7 @@ class WorkloadFile(_Strict):
     """Top level of a workload file; the network's name is that of the file where none is given."""
 
     name: Text | None = None
+    """Name of the network; default: the file's."""
     source: Text
     """Where the shapes were published."""
     batch: Positive
@@ -198,7 +200,7 @@ class WorkloadFile(_Strict):
     optimizer: Literal["sgd", "momentum", "adam", "adamw"]
     """Optimizer of the recipe."""
     accumulate: Positive = 1
-    """Steps of gradients that are added before an update."""
+    """Batches whose gradients are added before an update."""
     input: InputFile | None = None
     """Shape of a sample, with ``layers``."""
     lora: LoraFile | None = None
