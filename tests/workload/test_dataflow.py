@@ -111,5 +111,5 @@ def test_edges_of_explicit_nests_are_checked():
     with pytest.raises(InputError) as error:
         network(wrong)
     said = str(error.value)
-    for part in ("no earlier layer named 'b'", "did you mean 'gelu'", "goes with 'reads'", "got a fc"):
+    for part in ("no earlier layer named 'b'", "did you mean 'gelu'", "goes with 'reads'", "a fc layer does not use this key"):
         assert part in said
