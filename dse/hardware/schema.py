@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
@@ -11,6 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from dse.hardware.elements import FAMILIES
 from dse.hardware.model import MEMORY_NUMBERS, ROLES, TOP_NUMBERS
+from dse.hardware.plausible import PLAUSIBLE, odd_values
 from dse.hardware.prices import DRAM_PJ_PER_BIT, LARGEST_SRAM_BITS
 from dse.hardware.technology import LARGEST_NODE_NM, SMALLEST_NODE_NM
 from dse.yaml_input import Key, suggest
@@ -300,6 +302,8 @@ class HardwareFile(Strict):
     """Whether the model's leakage is added to ``idle_w``."""
     options: dict[Name, float] = {}
     """Numbers of its own that a study reads."""
+    allow_unusual: bool = False
+    """Keeps values that look like a slip of units (dse.hardware.plausible)."""
 
 
 def numbers(file: HardwareFile) -> Iterator[tuple[Key, str, Any]]:
@@ -323,7 +327,30 @@ def check(file: HardwareFile) -> list[tuple[Key, str]]:
             problems.append((path, wrong))
         elif isinstance(given, Values | Range) and float(given.default) not in given.listed():
             problems.append(((*path, "default"), f"expected one of the values, got {given.default:g}"))
+    if not problems and not file.allow_unusual:
+        problems += _check_units(file)
     return problems + _check_passes(file) + _check_memories(file) + _check_element(file) + _check_mapping(file)
+
+
+def _check_units(file: HardwareFile) -> list[tuple[Key, str]]:
+    """Values so far from anything built that their unit is likely another."""
+    problems: list[tuple[Key, str]] = []
+    clock = _listed(file.clock_hz)
+    for path, name, given in numbers(file):
+        kind = file.memories[str(path[1])].kind if path[0] == "memories" else ""
+        problems += [(path, text) for text in odd_values(name, kind, _listed(given), clock[0])]
+    elements = math.prod(_listed(axis.size)[-1] for axis in file.array.axes.values())
+    single: list[tuple[Key, str, float | None]] = [
+        (("array", "axes"), "array.elements", elements),
+        (("pe", "energy_pj_per_mac"), "pe.energy_pj_per_mac", file.pe.energy_pj_per_mac),
+        (("pe", "area_um2"), "pe.area_um2", file.pe.area_um2),
+    ]
+    for index, mode in enumerate(file.pe.modes):
+        single.append((("pe", "modes", index, "macs_per_cycle"), "pe.macs_per_cycle", mode.macs_per_cycle))
+    for path, key, value in single:
+        if value is not None and (text := PLAUSIBLE[key].problem(float(value))):
+            problems.append((path, text))
+    return problems
 
 
 def _check_passes(file: HardwareFile) -> list[tuple[Key, str]]:
@@ -409,8 +436,13 @@ def _check_element(file: HardwareFile) -> list[tuple[Key, str]]:
     return problems
 
 
+def _listed(given: Any) -> list[float]:
+    """What was given, ascending: one number, or the values of a set or range."""
+    return given.listed() if isinstance(given, Values | Range) else [float(given)]
+
+
 def _largest(given: Any) -> float:
-    return max(given.listed(), default=0.0) if isinstance(given, Values | Range) else float(given)
+    return max(_listed(given), default=0.0)
 
 
 def _shared(memory: MemoryFile, axes: Sequence[str]) -> list[str]:

@@ -78,12 +78,13 @@ class Network:
         Raises
         ------
         InputError
-            No integer >= 1, or more than the program's integers hold (:mod:`dse.workload.bounds`).
+            No integer >= 1, more than any step has (:data:`LARGEST_BATCH`), or more than the program's integers hold
+            (:mod:`dse.workload.bounds`).
         """
-        if batch < 1:
-            raise InputError("batch", [f"expected an integer >= 1, got {batch}"])
+        if problem := batch_problem(batch):
+            raise InputError("batch", [problem])
         check_sizes(self.name, self.layers, batch)
-        return replace(self, batch=batch)
+        return replace(self, batch=int(batch))
 
     def save(self, path: str | Path) -> None:
         """Write the network as a workload file with explicit nests, which :func:`dse.load_workload` and the command line read back
