@@ -244,8 +244,6 @@ def evaluate(
         raise InputError("dse evaluate", ["needs a workload, or --design"])
     network = load_workload(str(workload)) if given is None else given.network
     if batch is not None:
-        if batch < 1:
-            raise InputError("--batch", [f"expected an integer >= 1, got {batch}"])
         network = network.with_batch(batch)
     machine = load_hardware(hardware) if given is None else given.hardware
     bits = Plan.parse(plan, network) if given is None else given.plan
@@ -372,8 +370,6 @@ def show(
     from dse.workload.statistics import network_statistics
 
     network = load_workload(workload)
-    if batch is not None and batch < 1:
-        raise InputError("--batch", [f"expected an integer >= 1, got {batch}"])
     network = network if batch is None else network.with_batch(batch)
     layers = network_statistics(network)
     if picture is not None:

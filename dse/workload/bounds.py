@@ -17,6 +17,22 @@ MAX_ELEMENTS = 2**61
 MAX_MACS = 2**61
 #: Most layers, and most operations that a workload file may unroll to.
 MAX_LAYERS = 100_000
+#: Samples of one pass beyond which a batch is taken for something else: published training steps have some 10^5 sequences or images
+#: (You et al., LAMB, ICLR 2020: 65,536), and 10^8 tokens at most. A file that means it says ``allow_unusual: true``.
+LARGEST_BATCH = 10**8
+
+
+def batch_problem(batch: float) -> str:
+    """What is wrong with a batch; "" where nothing is.
+
+    >>> batch_problem(0), batch_problem(256)
+    ('expected an integer >= 1, got 0', '')
+    """
+    if batch < 1 or batch != int(batch):
+        return f"expected an integer >= 1, got {batch}"
+    if batch > LARGEST_BATCH:
+        return f"{batch:,} samples in one pass are more than any published step has ({LARGEST_BATCH:,} tokens)"
+    return ""
 
 
 def size_fault(layer: Layer, batch: int) -> str:

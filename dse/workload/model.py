@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dse.errors import InputError
 from dse.files import write_text
-from dse.workload.bounds import check_sizes
+from dse.workload.bounds import batch_problem, check_sizes
 from dse.workload.layer import DIMS, FUNCTIONS, GATES, MAC_KINDS, PASSES, VECTOR_KINDS, Folded, Layer, Mask
 from dse.workload.text import nests_text
 from dse.yaml_input import yaml_word
@@ -78,8 +78,8 @@ class Network:
         Raises
         ------
         InputError
-            No integer >= 1, more than any step has (:data:`LARGEST_BATCH`), or more than the program's integers hold
-            (:mod:`dse.workload.bounds`).
+            No integer >= 1, more than any step has (:data:`dse.workload.bounds.LARGEST_BATCH`), or more than the
+            program's integers hold.
         """
         if problem := batch_problem(batch):
             raise InputError("batch", [problem])
@@ -119,6 +119,7 @@ def network_text(network: Network, comment: str = "") -> str:
         f"epochs: {network.epochs}",
         f"optimizer: {network.optimizer}",
         *[f"accumulate: {network.accumulate}"] * (network.accumulate != 1),
+        *["allow_unusual: true"] * bool(batch_problem(network.batch)),
         "nests:",
     ]
     return "\n".join([*lines, *nests_text(network.layers)]) + "\n"

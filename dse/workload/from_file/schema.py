@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
+from dse.workload.bounds import batch_problem
 from dse.workload.from_file.nests import NestEntry
 from dse.yaml_input import Key
 
@@ -211,14 +212,20 @@ class WorkloadFile(_Strict):
     """The network, operation by operation."""
     nests: Annotated[list[NestEntry], Field(min_length=1)] | None = None
     """The network as loop bounds, instead of ``input`` and ``layers``."""
+    allow_unusual: bool = False
+    """Keeps a batch that looks like a slip."""
 
 
 def one_form(file: WorkloadFile) -> list[tuple[Key, str]]:
-    """A file has operations with an input, or nests; an input is an image or tokens."""
+    """A file has operations with an input, or nests; an input is an image or tokens; a batch is plausible."""
+    odd = "" if file.allow_unusual else batch_problem(file.batch)
+    problems: list[tuple[Key, str]] = (
+        [(("batch",), f"{odd}; 'allow_unusual: true' in the file keeps it")] if odd else []
+    )
     if file.nests is not None:
         extra = [key for key in ("input", "blocks", "layers", "lora") if getattr(file, key)]
-        return [((key,), "goes with 'layers'; a file with 'nests' has explicit bounds") for key in extra]
-    problems: list[tuple[Key, str]] = [
+        return problems + [((key,), "goes with 'layers'; a file with 'nests' has explicit bounds") for key in extra]
+    problems += [
         ((key,), "missing; give 'input' and 'layers', or 'nests'")
         for key in ("input", "layers")
         if getattr(file, key) is None
