@@ -103,7 +103,11 @@ PLAUSIBLE: Mapping[str, Plausible] = {
     "area_overhead": Plausible(1e-6, 10, "", "a share of elements and memories, 0.2 for a fifth", (("%", 1e-2),)),
     "idle_w": Plausible(1e-9, 3e4, "W", "a wafer with everything at work takes 23 kW", (("mW", 1e-3), ("uW", 1e-6))),
     "clock_pj_per_cycle": Plausible(
-        1e-6, 5e5, "pJ per cycle", "500 W at 1 GHz for the clock network alone", (("fJ", 1e-3), ("nJ", 1e3), ("J", 1e12))
+        1e-6,
+        5e5,
+        "pJ per cycle",
+        "500 W at 1 GHz for the clock network alone",
+        (("fJ", 1e-3), ("nJ", 1e3), ("J", 1e12)),
     ),
     "pe.energy_pj_per_mac": Plausible(
         1e-6, 1e3, "pJ", "an FP32 multiplication and addition take 4.6 at 45 nm (Horowitz, ISSCC 2014)", _ENERGIES
