@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from dse.cost.accumulators import accumulator_notes
 from dse.cost.memory import PARTS, footprint
 from dse.cost.network_jobs import MODES
 from dse.cost.run import Extra, change_costs, policy_costs
@@ -226,6 +227,7 @@ def evaluate(
             kept = None
     total.insert(0, "design", np.repeat(np.arange(len(total) // len(names)), len(names)))
     area = pd.DataFrame({"part": arrays.area_parts, "area_mm2": arrays.area_parts_mm2[0]})
+    notes = (*notes, *accumulator_notes(network, hardware, plans, mode))
     return Cost(total, area, notes, kept, names, weights, extra, phases)
 
 

@@ -25,6 +25,7 @@ from dse.cost.jobs import (
     inserted_zeros,
     kept_bits,
     mac_pj,
+    partial_bits,
     table_options,
     waiting,
 )
@@ -208,7 +209,7 @@ def best_mappings(
         raise NothingFeasible(
             f"{network.name} on {hardware.name}, {plan.label}, {mode}", [f"infeasible: {costs.limit[0]}"]
         )
-    options = table_options(hardware)
+    options = table_options(hardware, work.jobs)
     result = {}
     for run in layer_runs(network, work):
         nest = work.jobs.nests[int(work.jobs.nest[run.job])]
@@ -237,9 +238,10 @@ def _cost(
         float((waiting(hardware.pe, jobs, one, mode) * mode.step_cycles * other * np.ceil(reduced / lanes)).sum()) * run
     )
     share = float((jobs.shares[job] / lanes).sum())
+    partial = float(partial_bits(hardware, jobs)[job])
     names = [memory.name for memory in hardware.memories]
     memory_of = [names.index(level.name) for level in mapping.levels]
-    traffic = _traffic(mapping, hardware, jobs.stored_bits[job], counts, elided, share, packed)
+    traffic = _traffic(mapping, hardware, jobs.stored_bits[job], partial, counts, elided, share, packed)
     read, write = arrays.read_pj_per_bit[0], arrays.write_pj_per_bit[0]
     width = arrays.bandwidth_bits_per_cycle[0] * arrays.instances[0]
     bits, energy = np.zeros(len(names)), np.zeros(len(names))
@@ -252,7 +254,7 @@ def _cost(
             spent = float(moved[[0, 3]].sum() * read[m] + moved[[1, 2]].sum() * write[m])
             bits[m], energy[m] = bits[m] + moved.sum(), energy[m] + spent
             tile = int(counts.tile[0, level, r])
-            kept = float(kept_bits(hardware, m, role, jobs.stored_bits[one])[0])
+            kept = float(kept_bits(hardware, m, role, jobs, one)[0])
             if r == 2 and finished_only(mapping, hardware, elided)[level]:
                 kept = float(jobs.stored_bits[job, 2])
             entries.append(
@@ -263,7 +265,7 @@ def _cost(
             )  # fmt: skip
     busy = np.array([compute, *(bits / width)])
     cycles = float(busy.max() if hardware.overlap else busy.sum())
-    fill, drain = _ends(mapping, memory_of, elided, jobs.stored_bits[job], hardware, width)
+    fill, drain = _ends(mapping, memory_of, elided, (*jobs.stored_bits[job, :2], partial), width)
     leak = float(arrays.leakage_w[0] / arrays.clock_hz[0] * 1e12) * cycles
     mac = float(mac_pj(hardware, arrays.node_nm[:1], jobs, one)[0, 0]) * math.prod(nest.dims) * run
     macs = math.prod(nest.dims) * kept if kept < 1 else math.prod(nest.dims)
@@ -306,13 +308,13 @@ def _traffic(
     mapping: Mapping,
     hardware: Hardware,
     stored_bits: Floats,
+    partial: float,
     counts: Counts,
     elided: Counts,
     share: float,
     packed: float,
 ) -> Floats:
     """(level, role, side) bits: partial sums at the accumulator's width, finished results as :func:`finished` says."""
-    partial = float(hardware.pe.accumulator_bits)
     moved = counts_array(counts)[0].astype(np.float64)
     first = counts_array(elided)[0].astype(np.float64)
     result = moved * np.array([stored_bits[0], stored_bits[1], partial])[None, :, None]
@@ -332,17 +334,17 @@ def _traffic(
 
 
 def _ends(
-    mapping: Mapping, memory_of: Sequence[int], counts: Counts, stored_bits: Floats, hardware: Hardware, width: Floats
+    mapping: Mapping, memory_of: Sequence[int], counts: Counts, role_bits: tuple[float, ...], width: Floats
 ) -> tuple[float, float]:
     """Cycles before the first step and after the last one.
 
     Every link moves one tile, the slower of its two ends at full bandwidth, links and operands one after the other: inputs from
-    the outermost memory inwards before the first step, results outwards after the last.
+    the outermost memory inwards before the first step, results outwards after the last. ``role_bits`` are of an element by role.
     """
     cycles = np.zeros(3)
     for r in range(3):
         holders = [i for i, level in enumerate(mapping.levels) if level.cuts[r] is not None]
-        bits = float(stored_bits[r]) if r < 2 else float(hardware.pe.accumulator_bits)
+        bits = float(role_bits[r])
         for low, high in itertools.pairwise(holders):
             below = float(counts.tile[0, low, r] * counts.instances[0, low, r]) * bits
             here = (counts.reads_to_parent if r == 2 else counts.writes_from_parent)[0, low, r]

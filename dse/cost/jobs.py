@@ -72,6 +72,8 @@ class Jobs:
     kept
         (U,) share of the MACs that run: below 1 where the hardware leaves out what a causal mask makes zero. Their steps, energy
         and accesses next to the MACs shrink by it; tiles and their traffic stay those of the whole product.
+    accumulator_bits
+        (U,) width of a partial sum that the plan asks for; 0: the hardware's own. See :func:`partial_bits`.
     """
 
     nests: tuple[Nest, ...]
@@ -83,6 +85,13 @@ class Jobs:
     shares: Floats
     run_elements: Ints
     kept: Floats
+    accumulator_bits: Floats
+
+
+def partial_bits(hardware: Hardware, jobs: Jobs) -> Floats:
+    """(U,) bits of a partial sum in registers, buffers and traffic: the plan's accumulator, else the hardware's."""
+    asked = jobs.accumulator_bits
+    return np.where(asked > 0, asked, float(hardware.pe.accumulator_bits)).astype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -186,7 +195,7 @@ def cost_jobs(hardware: Hardware, arrays: HardwareArrays, jobs: Jobs, objective:
     for g, sizes in enumerate(groups):
         rows = np.flatnonzero(member.reshape(-1) == g)
         nests = [jobs.nests[n] for n in used]
-        tables = _tables(hardware, sizes, nests)
+        tables = _tables(hardware, sizes, nests, table_options(hardware, jobs))
         for n, table in zip(used, tables, strict=True):
             wanted = np.flatnonzero((jobs.nest == n) & usable)
             points, prices = _points(hardware, arrays, rows, jobs, wanted, mode, table)
@@ -195,26 +204,28 @@ def cost_jobs(hardware: Hardware, arrays: HardwareArrays, jobs: Jobs, objective:
     return costs
 
 
-def _tables(hardware: Hardware, sizes: Ints, nests: Sequence[Nest]) -> list[Table]:
+def _tables(hardware: Hardware, sizes: Ints, nests: Sequence[Nest], options: Options) -> list[Table]:
     """Tables of nests on one array; the enumeration lets other threads run, so new ones are built side by side."""
-    options = table_options(hardware)
     shapes = {pass_: array_shape(hardware, sizes, pass_) for pass_ in {nest.pass_ for nest in nests}}
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         return list(pool.map(lambda nest: build_table(nest, shapes[nest.pass_], options=options), nests))
 
 
-def table_options(hardware: Hardware) -> Options:
+def table_options(hardware: Hardware, jobs: Jobs | None = None) -> Options:
     """What the mapper enumerates for a hardware: tiles up to the largest capacity in its space, thinned tile sizes.
 
     They depend on the space and not on the design, so that all its designs share their tables. A register holds one operand per
     word of the full width, an SRAM packs operands down to 2 bits. The thinning (:data:`MAX_TILES`) is what keeps a cold start
-    short; ``benchmarks/mapping.py`` measures what a finer enumeration gains.
+    short; ``benchmarks/mapping.py`` measures what a finer enumeration gains. Plans whose accumulators are narrower than the
+    hardware's fit larger tiles of sums and have tables of their own.
     """
+    own = float(hardware.pe.accumulator_bits)
+    sums = own if jobs is None else float(partial_bits(hardware, jobs).min(initial=own))
     largest = {**hardware.largest, **{parameter.name: max(parameter.values) for parameter in hardware.space}}
     elements = []
     for memory in hardware.memories[:-1]:
         size = max(memory.size_bits, largest.get(f"memories.{memory.name}.size_bits", 0.0))
-        elements.append(float(2 ** np.ceil(np.log2(max(size / narrowest(hardware, memory), 1.0)))))
+        elements.append(float(2 ** np.ceil(np.log2(max(size / narrowest(hardware, memory, sums), 1.0)))))
     return Options(
         max_elements=tuple(elements),
         max_tiles=MAX_TILES,
@@ -224,19 +235,25 @@ def table_options(hardware: Hardware) -> Options:
     )
 
 
-def kept_bits(hardware: Hardware, memory: int, role: str, stored_bits: Floats) -> Floats:
-    """(jobs,) bits that an element of a role takes in a memory; a register holds one input per word."""
-    if role == "accumulator":
-        return np.full(len(stored_bits), float(hardware.pe.accumulator_bits))
+def kept_bits(hardware: Hardware, memory: int, role: str, jobs: Jobs, wanted: Ints) -> Floats:
+    """(wanted,) bits that an element of a role takes in a memory; a register holds one element per word.
+
+    Narrower sums leave bits of their register unused; wider ones than the hardware's have registers of as many words, as wide as
+    the plan asks.
+    """
     entry = hardware.memories[memory]
-    word = narrowest(hardware, entry) if entry.kind == "register" else 0.0
-    return np.maximum(stored_bits[:, ROLES.index(role)], word)
+    if role == "accumulator":
+        if entry.kind == "register":
+            return np.full(len(wanted), float(hardware.pe.accumulator_bits))
+        return np.asarray(partial_bits(hardware, jobs)[wanted])
+    word = narrowest(hardware, entry, 0.0) if entry.kind == "register" else 0.0
+    return np.asarray(np.maximum(jobs.stored_bits[wanted, ROLES.index(role)], word))
 
 
-def narrowest(hardware: Hardware, memory: Memory) -> float:
-    """Bits of the narrowest word of a memory."""
+def narrowest(hardware: Hardware, memory: Memory, sum_bits: float) -> float:
+    """Bits of the narrowest word of a memory, where partial sums take ``sum_bits``."""
     if memory.roles == ("accumulator",):
-        return float(hardware.pe.accumulator_bits)
+        return float(hardware.pe.accumulator_bits) if memory.kind == "register" else sum_bits
     if memory.kind == "register":
         return float(min(hardware.pe.max_weight_bits, hardware.pe.max_activation_bits))
     return 2.0
@@ -295,7 +312,7 @@ def _points(
     d, u = len(rows), len(wanted)
     memories = len(hardware.memories)
     stored = jobs.stored_bits[wanted]
-    partial = float(hardware.pe.accumulator_bits)
+    partial = partial_bits(hardware, jobs)[wanted]
     memory = np.empty(len(table.columns), np.int64)
     write = np.empty(len(table.columns), bool)
     bits = np.empty((u, len(table.columns)))
@@ -330,7 +347,7 @@ def _points(
     leak = np.repeat(arrays.leakage_w[rows] / arrays.clock_hz[rows] * 1e12, u)
     slot_memory = np.array([slot.storage for slot in table.slots], np.int64)
     slot_bits = (
-        np.array([kept_bits(hardware, slot.storage, slot.role, stored) for slot in table.slots]).reshape(-1, u).T
+        np.array([kept_bits(hardware, slot.storage, slot.role, jobs, wanted) for slot in table.slots]).reshape(-1, u).T
     )
     points = Points(
         energy_per_column=energy,
@@ -358,7 +375,7 @@ def mac_pj(hardware: Hardware, node_nm: Floats, jobs: Jobs, wanted: Ints) -> Flo
         hardware.pe,
         jobs.multiplier_bits[wanted, :, 0][None],
         jobs.multiplier_bits[wanted, :, 1][None],
-        float(hardware.pe.accumulator_bits),
+        partial_bits(hardware, jobs)[None, wanted, None],
         node_nm[:, None, None],
     )
     return np.asarray(np.where(pairs > 0, each * pairs, 0.0).sum(axis=-1))

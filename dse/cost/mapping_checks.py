@@ -67,13 +67,13 @@ def on_hardware(
                 Problem("loops", f"axis '{loop.axis}' takes {takes} in the {nest.pass_} pass, found {loop.dim}")
             )
     if not problems:
-        problems += _shortfalls(placed, nest, hardware, arrays, jobs.stored_bits[job])
+        problems += _shortfalls(placed, nest, hardware, arrays, jobs, job)
     limit = unusable(hardware, jobs, np.array([job]))
     return placed, problems + ([Problem("", limit)] if limit else [])
 
 
 def _shortfalls(
-    mapping: Mapping, nest: Nest, hardware: Hardware, arrays: HardwareArrays, stored_bits: Floats
+    mapping: Mapping, nest: Nest, hardware: Hardware, arrays: HardwareArrays, jobs: Jobs, job: int
 ) -> list[Problem]:
     """Memories whose tiles do not fit, with the shortfall."""
     problems = []
@@ -81,9 +81,9 @@ def _shortfalls(
     finished = finished_only(mapping, hardware, counts_of(mapping, nest, ENGINE))
     for i, level in enumerate(mapping.levels[:-1]):
         m = names.index(level.name)
-        bits = [float(kept_bits(hardware, m, role, stored_bits[None])[0]) for role in ROLES]
+        bits = [float(kept_bits(hardware, m, role, jobs, np.array([job]))[0]) for role in ROLES]
         if finished[i]:
-            bits[2] = float(stored_bits[2])
+            bits[2] = float(jobs.stored_bits[job, 2])
         needed = sum(tile_elements(mapping, nest, i, r) * bits[r] for r in range(3))
         short = needed - float(arrays.size_bits[0, m])
         if short > 0:

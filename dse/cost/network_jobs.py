@@ -234,7 +234,9 @@ def network_jobs(
     sight = np.zeros((*shape, most, 2, len(Seen._fields)), np.int64)
     shares = np.zeros((*shape, most))
     run = np.zeros(shape, np.int64)
+    sums = np.zeros(shape)
     for i, plan in enumerate(plans):
+        sums[i] = plan.widths("accumulator")[at][:, None]
         bits = np.array([storage.bits(plan, operand, pass_, tensor)[at] for operand, tensor, pass_ in kinds])
         stored[i] = bits[tensors, np.arange(len(layers))[:, None, None]]
         if i in mixed:
@@ -245,7 +247,7 @@ def network_jobs(
                 shares[i, l, p] = [pair.share for pair in filled]
                 run[i, l, p] = _run_elements(plan, at[l], roles_of(layers[l], PASSES[p]))
         else:
-            seen = [_seen(operand) for operand in OPERANDS]
+            seen = [seen_operand(operand) for operand in OPERANDS]
             cells = [plan.cells(operand) for operand in seen]
             each = np.array([[_seen_of_cell(row[place]) for place in at] for row in cells])
             sight[i] = each[roles[..., :2], np.arange(len(layers))[:, None, None]][..., None, :, :]
@@ -253,13 +255,13 @@ def network_jobs(
     at_run = np.nonzero(np.broadcast_to(nest >= 0, (len(plans), *nest.shape)))
     of_pass, i_l_p = at_run[1:], at_run[:3]
     flat = (sight[i_l_p].reshape(len(at_run[0]), -1), shares[i_l_p], run[i_l_p])
-    rows = np.column_stack([nest[of_pass], stored[i_l_p], *flat, kept[of_pass[:2]]])
+    rows = np.column_stack([nest[of_pass], stored[i_l_p], *flat, kept[of_pass[:2]], sums[i_l_p]])
     distinct, inverse = np.unique(rows, axis=0, return_inverse=True)
     job = np.full((len(plans), *nest.shape), -1, np.int64)
     job[at_run] = inverse.reshape(-1)
-    cut = np.cumsum([1, 3, sight[0, 0, 0].size, most, 1])
+    cut = np.cumsum([1, 3, sight[0, 0, 0].size, most, 1, 1])
     columns = np.split(distinct, cut, axis=1)
-    nest_column, bits_columns, sight_columns, share_columns, run_column, kept_column = columns
+    nest_column, bits_columns, sight_columns, share_columns, run_column, kept_column, sum_column = columns
     found = sight_columns.astype(np.int64).reshape(-1, most, 2, len(Seen._fields))
     jobs = Jobs(
         tuple(nests),
@@ -271,6 +273,7 @@ def network_jobs(
         share_columns.copy(),
         run_column[:, 0].astype(np.int64),
         kept_column[:, 0].copy(),
+        sum_column[:, 0].copy(),
     )
     product = (shares * sight[..., 0, 0] * sight[..., 1, 0]).sum(axis=-1)
     return NetworkJobs(jobs, job, times, macs * product, macs)
@@ -282,7 +285,7 @@ def _pairs_of_plan(plan: Plan, layers: Sequence[Layer], at: Sequence[int]) -> di
     result = {}
     for l, layer in enumerate(layers):
         for p, pass_ in enumerate(PASSES):
-            first, second = (_seen(operand) for operand in roles_of(layer, pass_)[:2])
+            first, second = (seen_operand(operand) for operand in roles_of(layer, pass_)[:2])
             if (first, second) not in known:
                 known[first, second] = plan.pairs(first, second)
             pairs = known[first, second]
@@ -296,11 +299,11 @@ def _pairs_of_plan(plan: Plan, layers: Sequence[Layer], at: Sequence[int]) -> di
 
 def _run_elements(plan: Plan, layer: int, operands: tuple[str, str, str]) -> int:
     """Elements along the reduction that one entry of the operands' maps covers (columns of a block); 0 without a map."""
-    cells = [plan.cells(_seen(operand))[layer] for operand in operands[:2]]
+    cells = [plan.cells(seen_operand(operand))[layer] for operand in operands[:2]]
     return min((cell.block[1] for cell in cells if isinstance(cell, Histogram)), default=0)
 
 
-def _seen(operand: str) -> str:
+def seen_operand(operand: str) -> str:
     """The operand whose format the multiplier sees: the stash is unpacked to the activation's."""
     return "activation" if operand == "stash" else operand
 

@@ -91,7 +91,7 @@ def arch(hardware: Hardware, arrays: HardwareArrays, run: Run) -> dict[str, Any]
         held = [name for role, name in zip(ROLES, names, strict=True) if role in memory.roles]
         bits = {}
         if "accumulator" in memory.roles and m < len(hardware.memories) - 1:
-            bits = {"bits_per_value": {names[2]: hardware.pe.accumulator_bits}}
+            bits = {"bits_per_value": {names[2]: run.sum_bits}}
         nodes.append(
             _Tagged(
                 "Memory",

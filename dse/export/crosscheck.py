@@ -145,7 +145,7 @@ def _compared(run: Run, hardware: Hardware, arrays: HardwareArrays, answer: dict
 def counted_its_way_pj(run: Run, hardware: Hardware, arrays: HardwareArrays) -> float:
     """Memory energy of our loops and tiles, with traffic counted as ZigZag 3.9.1 does, pJ."""
     weight, activation, result = (whole_bits(bits) for bits in run.stored_bits)
-    moved = transfers(run.mapping, run.nest, (weight, activation, hardware.pe.accumulator_bits), result)
+    moved = transfers(run.mapping, run.nest, (weight, activation, run.sum_bits), result)
     names = [memory.name.lower() for memory in hardware.memories]
     total = 0.0
     for (level, _role, side), transfer in moved.items():

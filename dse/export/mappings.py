@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dse.cost.jobs import array_shape, cost_jobs, table_options
+from dse.cost.jobs import array_shape, cost_jobs, partial_bits, table_options
 from dse.cost.network_jobs import layer_runs, network_jobs
 from dse.errors import InputError
 from dse.export.design import Design
@@ -29,6 +29,8 @@ class Run:
         The loop nest of the whole batch, and its loops and levels.
     stored_bits
         Bits per element of the operands in the weight and in the activation role, and of the finished result.
+    sum_bits
+        Bits of a partial sum.
     energy_pj, cycles
         By this model.
     mac_pj, memory_pj
@@ -48,6 +50,7 @@ class Run:
     nest: Nest
     mapping: Mapping
     stored_bits: tuple[float, float, float]
+    sum_bits: int
     energy_pj: float
     cycles: float
     mac_pj: float
@@ -74,7 +77,8 @@ def best_mappings(design: Design) -> tuple[HardwareArrays, list[Run]]:
     costs = cost_jobs(design.hardware, arrays, work.jobs)
     if costs.limit[0]:
         raise InputError(design.name, [f"is infeasible: {costs.limit[0]}"])
-    options = table_options(design.hardware)
+    options = table_options(design.hardware, work.jobs)
+    sums = partial_bits(design.hardware, work.jobs)
     memories = len(design.hardware.memories)
     runs = []
     for layer, pass_, place, job, times in layer_runs(design.network, work):
@@ -94,6 +98,7 @@ def best_mappings(design: Design) -> tuple[HardwareArrays, list[Run]]:
                 nest,
                 table.explicit(index),
                 (float(bits[0]), float(bits[1]), float(bits[2])),
+                int(sums[job]),
                 float(costs.energy_pj[0, job]),
                 float(costs.cycles[0, job]),
                 float(parts[0]),

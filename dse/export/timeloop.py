@@ -110,7 +110,7 @@ def _architecture(run: Run, hardware: Hardware, arrays: HardwareArrays, places: 
             continue
         m = index[memory]
         outermost = m == len(hardware.memories) - 1
-        width = max(bits[name] if outermost or name != result else hardware.pe.accumulator_bits for name in tensors)
+        width = max(bits[name] if outermost or name != result else run.sum_bits for name in tensors)
         size, rate = float(arrays.size_bits[0, m]), float(arrays.bandwidth_bits_per_cycle[0, m])
         attributes: dict[str, Any] = {"width": width, "datawidth": width}
         if math.isfinite(size):
@@ -125,7 +125,7 @@ def _architecture(run: Run, hardware: Hardware, arrays: HardwareArrays, places: 
         nodes.append(
             _Node("Component", name=_name(memory, tensors), **{"class": kind}, **sub, attributes=attributes, **held)
         )
-    mac = {"multiplier_width": max(bits.values()), "adder_width": hardware.pe.accumulator_bits}
+    mac = {"multiplier_width": max(bits.values()), "adder_width": run.sum_bits}
     return {"version": 0.4, "nodes": [*nodes, _Node("Component", name="mac", **{"class": "intmac"}, attributes=mac)]}
 
 

@@ -85,7 +85,7 @@ def workload(runs: Sequence[Run], hardware: Hardware) -> list[dict[str, Any]]:
                 "operand_precision": {
                     "W": weight,
                     "I": activation,
-                    "O": hardware.pe.accumulator_bits,
+                    "O": run.sum_bits,
                     "O_final": result,
                 },
                 "operand_source": {"I": number, "W": number},
@@ -140,7 +140,7 @@ def _element_bits(hardware: Hardware, roles: Sequence[str], runs: Sequence[Run])
     """Bits of the widest element that passes a memory without a bandwidth limit: one per cycle and port."""
     place = {"weight": 0, "activation": 1}
     return max(
-        hardware.pe.accumulator_bits
+        max(run.sum_bits for run in runs)
         if role == "accumulator"
         else max(whole_bits(run.stored_bits[place[role]]) for run in runs)
         for role in roles

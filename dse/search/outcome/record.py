@@ -12,8 +12,10 @@ import numpy as np
 import pandas as pd
 
 from dse.accuracy import Profile
+from dse.cost.accumulators import accumulator_notes
 from dse.cost.evaluate import evaluate
 from dse.cost.model import LEFT_OUT, MODEL_VERSION
+from dse.precision import Plan
 from dse.search.archive import Found
 from dse.search.bits.limits import ACCURACY, LIMITS
 from dse.search.bits.problem import SearchProblem, least_width
@@ -87,6 +89,8 @@ def notes_of(problem: SearchProblem, front: pd.DataFrame) -> tuple[str, ...]:
         if subject.profile.kept:
             kept = ", ".join(f"{name} at {width} bits" for name, width in subject.profile.kept.items())
             notes.append(f"{of}Not in the sensitivity profile and kept at no less than its source: {kept}.")
+        widest = Plan.from_bits(subject.network, *subject.choices[-1], error=subject.error_widths[-1])
+        notes += [of + text for text in accumulator_notes(subject.network, problem.hardware, [widest], problem.mode)]
     if several:
         what = "the largest" if problem.worst_case else "the sum"
         terms = ", ".join(f"{w:g} x {s.network.name}" for w, s in zip(problem.weights, problem.subjects, strict=True))
