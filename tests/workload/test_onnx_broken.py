@@ -169,7 +169,7 @@ CASES = {
     "zero axis": (edited(dims(1, 3, 0, 8)), "expected sizes from 1 to 2.31, got 0 at axis 2"),
     "negative axis": (edited(dims(1, 3, -5, 8)), "got -5 at axis 2"),
     "huge axis": (edited(dims(1, 3, 2**62, 8)), "got 4611686018427387904 at axis 2"),
-    "huge input": (edited(dims(1, 3, 2**31, 2**31)), "expected at most 2.50"),
+    "huge input": (edited(dims(1, 3, 2**31, 2**31)), "expected at most 2.61"),
     "window larger than its input": (edited(dims(1, 3, 2, 2)), "layer 'conv'"),
     "wrong channels": (edited(dims(1, 5, 8, 8)), "do not fit|no shape"),
     "wrong rank": (edited(dims(1, 3)), "layer 'conv'"),
@@ -290,7 +290,8 @@ def test_a_broken_file_gives_one_sentence(name, tmp_path, monkeypatch, capsys):
     told = capsys.readouterr()
     assert told.out == ""
     assert re.search(sentence, told.err)
-    assert len(told.err.strip().splitlines()) == 1
+    first, *more = told.err.strip().splitlines()
+    assert not more or first.endswith(f": {len(more)} problems")
     assert "Traceback" not in told.err
     assert [item.name for item in tmp_path.iterdir()] == ["broken.onnx"]
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from dse.accuracy.profile import some_names
 from dse.errors import InputError
 from dse.precision.formats.quantize import quantize
+from dse.workload.from_onnx.graph.read import inlined
 from dse.workload.from_onnx.names import layer_names
 
 #: Images that activation ranges are taken from, at most.
@@ -196,7 +197,8 @@ def open_onnx(
         if node.op_type == "Constant" and node.attribute[0].name == "value"
     }
     input_name, shape, batch = _single_input(model.graph, tensors, source)
-    # Names of the graph as it is in the file, as importing it gives them.
+    # Names of the graph as it is in the file with its functions written out, as importing it gives them.
+    model = inlined(onnx, model, source)
     for node, name in zip(model.graph.node, layer_names(model.graph), strict=True):
         node.name = name
     _fold_batch_norms(onnx, model.graph, tensors)

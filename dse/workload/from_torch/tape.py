@@ -7,11 +7,16 @@ first layer that uses it, so a table that is used again, as by a tied classifier
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dse.workload.model import PASSES, Layer
+
+#: Weights of a recurrent module, and what their layers are called: those of an imported one and of a workload file.
+_STEPS = re.compile(r"(?:(?P<module>.+)\.)?weight_(?P<kind>ih|hh|hr)(?:_l(?P<number>[0-9]+))?(?P<back>_reverse)?")
+_STEP_WORDS = {"ih": "input", "hh": "recurrent", "hr": "projection"}
 
 
 @dataclass
@@ -147,6 +152,11 @@ class Tape:
         module = f"{self.modules[-1][0]}." if self.modules and self.modules[-1][0] else ""
         keys = self.parameters.get(storage(weight), ())
         key = next((key for key in keys if key.startswith(module)), keys[0] if keys else "")
+        steps = _STEPS.fullmatch(key)
+        if steps is not None and self.in_recurrent():
+            stacked = getattr(self.modules[-1][1], "num_layers", 1) > 1
+            words = [steps["module"], steps["number"] if stacked else None, _STEP_WORDS[steps["kind"]] + (steps["back"] or "")]
+            return ".".join(word for word in words if word)
         name = key.partition(".parametrizations.")[0].removesuffix(".weight").removesuffix("_weight")
         return name or self.own_name("layer")
 
@@ -167,7 +177,7 @@ class Tape:
         for operand in {storage(read), place}:
             self.runs.setdefault(operand, []).append(run)
         learned = self.is_weight(weight)
-        at_once = self.in_recurrent() and "weight_ih" in layer.name
+        at_once = self.in_recurrent() and any("weight_ih" in key for key in self.parameters.get(place, ()))
         for record in self.records if learned else ():
             if record.weight != place:
                 continue

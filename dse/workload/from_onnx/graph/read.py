@@ -68,7 +68,7 @@ def read_model(path: str | Path) -> Any:
     del data
     _check_versions(onnx, model, source)
     _check_names(model, source)
-    model = _inlined(onnx, model, source)
+    model = inlined(onnx, model, source)
     check_graph(onnx, model, source)
     return model
 
@@ -128,7 +128,7 @@ def _check_names(model: Any, source: str) -> None:
         raise InputError(source, ["has names that are no UTF-8 text; the file is damaged"])
 
 
-def _inlined(onnx: Any, model: Any, source: str) -> Any:
+def inlined(onnx: Any, model: Any, source: str) -> Any:
     """The model with its local functions written out."""
     if not model.functions:
         return model
