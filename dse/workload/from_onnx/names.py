@@ -148,7 +148,12 @@ def _named(known: _Graph, node: Any, owners: dict[str, str]) -> tuple[int, str]:
         Names by the tensor that holds the weights, of products whose parameter has lost its name; grows.
     """
     place = _WEIGHT_INPUT.get(node.op_type, 1)
-    if node.op_type in _EITHER and len(node.input) > 1 and node.input[0] not in known.dynamic and node.input[1] in known.dynamic:
+    if (
+        node.op_type in _EITHER
+        and len(node.input) > 1
+        and node.input[0] not in known.dynamic
+        and node.input[1] in known.dynamic
+    ):
         place = 0
     tensor = node.input[place] if len(node.input) > place else ""
     module = _scope(known, node)
@@ -250,7 +255,11 @@ def _uncalled(known: _Graph, parent: str, scope: str) -> str:
     if whole in known.modules:
         return ""
     start = f"{parent}." if parent else ""
-    found = [name for name in known.ends.get(scope.rpartition(".")[2], ()) if name.startswith(start) and name.endswith(f".{scope}")]
+    found = [
+        name
+        for name in known.ends.get(scope.rpartition(".")[2], ())
+        if name.startswith(start) and name.endswith(f".{scope}")
+    ]
     nearest = min((name.count(".") for name in found), default=0)
     found = [name for name in found if name.count(".") == nearest]
     return found[0].removeprefix(start).removesuffix(scope) if len(found) == 1 else ""

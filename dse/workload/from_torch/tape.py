@@ -155,7 +155,11 @@ class Tape:
         steps = _STEPS.fullmatch(key)
         if steps is not None and self.in_recurrent():
             stacked = getattr(self.modules[-1][1], "num_layers", 1) > 1
-            words = [steps["module"], steps["number"] if stacked else None, _STEP_WORDS[steps["kind"]] + (steps["back"] or "")]
+            words = [
+                steps["module"],
+                steps["number"] if stacked else None,
+                _STEP_WORDS[steps["kind"]] + (steps["back"] or ""),
+            ]
             return ".".join(word for word in words if word)
         name = key.partition(".parametrizations.")[0].removesuffix(".weight").removesuffix("_weight")
         return name or self.own_name("layer")
