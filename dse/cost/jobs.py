@@ -14,12 +14,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from dse.errors import InputError
 from dse.hardware.arrays import HardwareArrays
 from dse.hardware.elements import element_family
 from dse.hardware.model import ARITHMETIC, Hardware, Memory, ProcessingElement
@@ -27,6 +26,7 @@ from dse.hardware.pe import Mode, mac_energy_pj, pe_mode, waiting_shares
 from dse.hardware.takes import element_in_words, multiplies, operands_in_words
 from dse.mapping.best.candidates import Options
 from dse.mapping.best.engine import Points, Scores, Table, build_table, score
+from dse.mapping.explicit.mapping import Mapping
 from dse.mapping.nest import ROLES, ArrayShape, Axis, Nest, Storage
 from dse.precision.formats.properties import Format, arithmetic, element_exponent_bits, multiplier_bits, parse_format
 
@@ -112,6 +112,8 @@ class JobCosts:
         (D, U, memories) bits read and written at each memory.
     candidate
         (D, U) the best mapping, as its place in the nest's table of candidates; -1 where infeasible.
+    mappings
+        The best mapping by (design, job) where there is no table of candidates (:mod:`dse.cost.deep_jobs`).
     """
 
     energy_pj: Floats
@@ -122,6 +124,7 @@ class JobCosts:
     limit: npt.NDArray[np.object_]
     traffic_bits: Floats
     candidate: Ints
+    mappings: dict[tuple[int, int], Mapping] = field(default_factory=dict)
 
 
 def role_memories(hardware: Hardware, role: str) -> tuple[int | None, int | None, int]:
@@ -171,10 +174,6 @@ def cost_jobs(hardware: Hardware, arrays: HardwareArrays, jobs: Jobs, objective:
     objective
         What the mapping is chosen by: ``energy``, ``latency`` or ``edp``.
     """
-    if is_deep(hardware):
-        raise InputError(
-            hardware.name, ["an operand lies in several private or several shared memories; give its mappings"]
-        )
     designs, count = len(arrays), len(jobs.nest)
     components = (MAC_COMPONENT, *(memory.name for memory in hardware.memories), LEAK_COMPONENT)
     costs = JobCosts(

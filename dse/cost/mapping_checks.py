@@ -67,12 +67,12 @@ def on_hardware(
                 Problem("loops", f"axis '{loop.axis}' takes {takes} in the {nest.pass_} pass, found {loop.dim}")
             )
     if not problems:
-        problems += _shortfalls(placed, nest, hardware, arrays, jobs, job)
+        problems += shortfalls(placed, nest, hardware, arrays, jobs, job)
     limit = unusable(hardware, jobs, np.array([job]))
     return placed, problems + ([Problem("", limit)] if limit else [])
 
 
-def _shortfalls(
+def shortfalls(
     mapping: Mapping, nest: Nest, hardware: Hardware, arrays: HardwareArrays, jobs: Jobs, job: int
 ) -> list[Problem]:
     """Memories whose tiles do not fit, with the shortfall."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dse.cost.jobs import cost_jobs
+from dse.cost.best_jobs import best_jobs
 from dse.cost.memory import recomputed
 from dse.cost.network_jobs import check_mode, network_jobs
 from dse.cost.side import SIDE_COMPONENTS, STEP_PASSES, STOCHASTIC, SideCosts, side_costs
@@ -89,7 +89,7 @@ def step_costs(
     """
     check_mode(hardware, mode)
     work = network_jobs(network, plans, mode, hardware.causal_skip)
-    jobs = cost_jobs(hardware, arrays, work.jobs, mapping_objective)
+    jobs = best_jobs(hardware, arrays, work.jobs, mapping_objective)
     runs = work.job >= 0
     picked = np.where(runs, work.job, 0)
     names = (*jobs.components, "vector")

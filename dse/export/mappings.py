@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dse.cost.jobs import array_shape, cost_jobs, partial_bits, table_options
+from dse.cost.best_jobs import best_jobs, mapping_of
+from dse.cost.mapping_costs import steps_of_mapping
+from dse.cost.jobs import partial_bits
 from dse.cost.network_jobs import layer_runs, network_jobs
 from dse.errors import InputError
 from dse.export.design import Design
 from dse.hardware.arrays import HardwareArrays, hardware_arrays
-from dse.mapping.best.engine import build_table
 from dse.mapping.explicit.mapping import Mapping
 from dse.mapping.nest import Nest
 from dse.workload import Layer
@@ -74,20 +75,18 @@ def best_mappings(design: Design) -> tuple[HardwareArrays, list[Run]]:
     """
     arrays = hardware_arrays(design.hardware, None)
     work = network_jobs(design.network, [design.plan], design.mode, design.hardware.causal_skip)
-    costs = cost_jobs(design.hardware, arrays, work.jobs)
+    costs = best_jobs(design.hardware, arrays, work.jobs)
     if costs.limit[0]:
         raise InputError(design.name, [f"is infeasible: {costs.limit[0]}"])
-    options = table_options(design.hardware, work.jobs)
     sums = partial_bits(design.hardware, work.jobs)
     memories = len(design.hardware.memories)
     runs = []
     for layer, pass_, place, job, times in layer_runs(design.network, work):
         nest = work.jobs.nests[int(work.jobs.nest[job])]
-        table = build_table(nest, array_shape(design.hardware, arrays.axis_size[0], nest.pass_), options=options)
-        index = int(costs.candidate[0, job])
+        mapping = mapping_of(design.hardware, arrays, work.jobs, costs, job)
         parts = costs.components_pj[0, job]
         bits = work.jobs.stored_bits[job]
-        steps = float(table.steps_other[index] * table.steps_reduction[index])
+        steps = steps_of_mapping(mapping, nest, design.hardware, arrays)
         pairs = steps / float(costs.cycles[0, job])
         runs.append(
             Run(
@@ -96,7 +95,7 @@ def best_mappings(design: Design) -> tuple[HardwareArrays, list[Run]]:
                 place,
                 times,
                 nest,
-                table.explicit(index),
+                mapping,
                 (float(bits[0]), float(bits[1]), float(bits[2])),
                 int(sums[job]),
                 float(costs.energy_pj[0, job]),

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from dse.cost import evaluate
-from dse.cost.jobs import cost_jobs
+from dse.cost.best_jobs import best_jobs
 from dse.cost.network_jobs import network_jobs
 from dse.hardware import hardware_arrays, load_hardware
 from dse.hardware.model import Hardware
@@ -101,7 +101,7 @@ def cost_per_mac(
     jobs = work.jobs
     if stored_bits is not None:
         jobs = replace(jobs, stored_bits=np.full_like(jobs.stored_bits, stored_bits))
-    costs = cost_jobs(hardware, hardware_arrays(hardware), jobs)
+    costs = best_jobs(hardware, hardware_arrays(hardware), jobs)
     macs = float(work.macs.sum())
     found = []
     for plan in range(len(widths)):
