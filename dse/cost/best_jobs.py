@@ -27,6 +27,8 @@ def mapping_of(
     else:
         nest = jobs.nests[int(jobs.nest[job])]
         shape = array_shape(hardware, arrays.axis_size[design], nest.pass_)
-        mapping = build_table(nest, shape, options=table_options(hardware, jobs)).explicit(int(costs.candidate[design, job]))
+        mapping = build_table(nest, shape, options=table_options(hardware, jobs)).explicit(
+            int(costs.candidate[design, job])
+        )
     dram = replace(mapping.levels[-1], name=hardware.memories[-1].name)
     return replace(mapping, levels=(*mapping.levels[:-1], dram))
