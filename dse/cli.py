@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 the program failed (a bug: please report it), 2 an input i
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import sys
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dse.errors import InputError, NothingFeasible
+from dse.terminal import console, run_program, say
 
 if TYPE_CHECKING:
     from dse.search import Run
@@ -129,20 +131,26 @@ def explore(
         TimeRemainingColumn(),
         TextColumn("{task.fields[state]}"),
     )
-    with Progress(*columns, console=_console(stderr=True), transient=True) as bar:
+    with Progress(*columns, console=console(stderr=True), transient=True) as bar:
         total = None if strategy == "exhaustive" or (seconds and not trials) else trials or DEFAULT_TRIALS
         task = bar.add_task("exploring", total=total, state="mapping tables")
         stopped: list[int] = []
-        # Compiled code cannot be interrupted half-way: Ctrl-C ends the run after the batch at hand, with its state written.
-        signal.signal(signal.SIGINT, lambda *_: stopped.append(1))
+        at_once = signal.getsignal(signal.SIGINT)
+
+        def later(*_: Any) -> None:
+            stopped.append(1)
+            signal.signal(signal.SIGINT, at_once)
 
         def progress(done: int, front: int, hypervolume: float, gap: float) -> None:
+            # From the first batch on, Ctrl-C ends the run after the batch at hand, with its state written; a second one at once.
+            if not stopped:
+                signal.signal(signal.SIGINT, later)
             bar.update(task, completed=done, state=f"front {front}, hypervolume {hypervolume:.4f}, gap {gap:.2%}")
             if stopped and done != total:
                 raise KeyboardInterrupt
 
         try:
-            run = run_explore(
+            found = run_explore(
                 workload,
                 hardware,
                 profile=profile,
@@ -170,11 +178,11 @@ def explore(
             )
         except KeyboardInterrupt:
             bar.stop()
-            print("stopped; --resume --out FOLDER with the same options goes on from the last batch", file=sys.stderr)
+            say("stopped; --resume --out FOLDER with the same options goes on from the last batch", error=True)
             raise typer.Exit(130) from None
-        assert run.folder is not None
-        page = write_report(run.folder)
-    _print_run(run, summary_table(run.folder), page)
+        assert found.folder is not None
+        page = write_report(found.folder)
+    _print_run(found, summary_table(found.folder), page)
 
 
 def _numbers(option: str, text: str | None) -> list[float] | None:
@@ -184,12 +192,12 @@ def _numbers(option: str, text: str | None) -> list[float] | None:
         raise InputError(option, [f"expected numbers separated by commas, got '{text}'"]) from None
 
 
-def _print_run(run: Run, table: Any, page: Path) -> None:
-    console = _console()
-    console.print(table)
-    for sentence in run.notes:
-        console.print(sentence, soft_wrap=True)
-    console.print(f"report: {page}", soft_wrap=True)
+def _print_run(found: Run, table: Any, page: Path) -> None:
+    screen = console()
+    screen.print(table)
+    for sentence in found.notes:
+        screen.print(sentence, soft_wrap=True, markup=False)
+    screen.print(f"report: {page}", soft_wrap=True, markup=False)
 
 
 @app.command(epilog="Example: dse evaluate imagenet_resnet --hardware bit_fusion --plan w4a4e8")
@@ -258,8 +266,10 @@ def evaluate(
         if mapping is not None:
             given_costs = evaluate_mapping_file(network, machine, bits, mapping, mode)
             tables = mapping_tables(given_costs.layers, given_costs.counts)
-            for part in [json.dumps(given_costs.as_dict(), indent=1)] if as_json else tables:
-                (print if isinstance(part, str) else _console().print)(part)
+            if as_json:
+                say(json.dumps(given_costs.as_dict(), indent=1))
+            for table in [] if as_json else tables:
+                console().print(table)
             return
         save_best_mappings(network, machine, bits, str(save_mapping), mode)
     cost = run_evaluate(
@@ -268,7 +278,7 @@ def evaluate(
     again = [] if given is None else [given.verdict(cost.as_dict()["total"][0])]
     feasible = bool(cost.total["feasible"].all())
     if as_json:
-        print(json.dumps({**cost.as_dict(), "notes": [*cost.notes, *again]}, indent=1, allow_nan=False))
+        say(json.dumps({**cost.as_dict(), "notes": [*cost.notes, *again]}, indent=1, allow_nan=False))
     if not feasible:
         first = cost.total.iloc[0]
         raise NothingFeasible(
@@ -278,12 +288,12 @@ def evaluate(
         from dse.report.tables import cost_tables, pass_table, phase_table
 
         for table in cost_tables(cost.total, cost.layers):
-            _console().print(table)
-        _console().print(pass_table(cost.layers))
+            console().print(table)
+        console().print(pass_table(cost.layers))
         if len(cost.phases):
-            _console().print(phase_table(cost.phases))
+            console().print(phase_table(cost.phases))
         for sentence in (*cost.notes, *again):
-            _console().print(sentence, soft_wrap=True)
+            console().print(sentence, soft_wrap=True, markup=False)
 
 
 @app.command("list", epilog="Example: dse list")
@@ -319,7 +329,7 @@ def list_shipped() -> None:
             designs *= len(parameter.values)
         models.add_row(name, f"{designs:,}", hw.description)
     for table in (networks, models):
-        _console().print(table)
+        console().print(table)
 
 
 @app.command("import", epilog="Example: dse import model.onnx -o net.yaml --batch 8 --dim sequence=128")
@@ -338,21 +348,22 @@ def import_model(
     plan: Annotated[Path | None, typer.Option(help="Also write the formats of a quantized model as a plan.")] = None,
 ) -> None:
     """An ONNX model as a workload file, with what was left out."""
-    from dse.files import write_text
+    from dse.files import write_files
     from dse.precision import Plan
     from dse.workload.from_onnx.network import import_onnx, import_summary, plan_formats, read_dims
-    from dse.workload.from_onnx.strip import strip_onnx
+    from dse.workload.from_onnx.strip import stripped_onnx
     from dse.workload.model import network_text
 
     found = import_onnx(model, batch=batch, dims=read_dims(dim or []), name=out.stem, batch_dim=batch_dim)
     formats = Plan.from_formats(found.network, plan_formats(found, str(model))) if plan is not None else None
     lines = import_summary(found)
-    write_text(out, network_text(found.network, "\n".join(lines)))
+    files: dict[Path, str | bytes] = {out: network_text(found.network, "\n".join(lines))}
     if formats is not None and plan is not None:
-        formats.save(plan)
+        files[plan] = formats.to_yaml()
     if strip is not None:
-        strip_onnx(model, strip)
-    print("\n".join([*lines, f"workload: {out}"]))
+        files[strip] = stripped_onnx(model)
+    write_files(files)
+    say("\n".join([*lines, f"workload: {out}"]))
 
 
 @app.command(epilog="Example: dse show imagenet_vit_b16 --picture vit.html")
@@ -375,10 +386,10 @@ def show(
     if picture is not None:
         write_text(picture, network_picture(f"{network.name}, batch {network.batch}", layers))
     if as_json:
-        print(json.dumps(layers.to_dict("records"), indent=1))
+        say(json.dumps(layers.to_dict("records"), indent=1))
         return
     for table in network_tables(f"{network.name}, batch {network.batch}", layers, every):
-        _console().print(table)
+        console().print(table)
 
 
 Channels = Annotated[bool, typer.Option("--per-tensor", help="One scale per weight tensor, not per channel.")]
@@ -415,7 +426,7 @@ def profile(
             model, data, out, asked, labels=labels, images=images, per_channel=not per_tensor,
             skip_unsupported=skip_unsupported, network=network, progress=progress,
         )  # fmt: skip
-    print("\n".join([*profile_summary(file, str(out)), f"profile: {out}"]))
+    say("\n".join([*profile_summary(file, str(out)), f"profile: {out}"]))
 
 
 @app.command(epilog="Example: dse calibrate profile.yaml --points accuracies.csv -o calibrated.yaml")
@@ -453,8 +464,8 @@ def calibrate(
                 profile, str(model), str(data), out, plans=plans, seed=seed, labels=labels, images=images,
                 per_channel=not per_tensor, skip_unsupported=skip_unsupported, progress=progress,
             )  # fmt: skip
-    _console().print(links_table(found.links, found.profile.link, found.profile.unit))
-    print("\n".join([*profile_summary(found.file, str(out)), f"profile: {out}"]))
+    console().print(links_table(found.links, found.profile.link, found.profile.unit))
+    say("\n".join([*profile_summary(found.file, str(out)), f"profile: {out}"]))
 
 
 @app.command(epilog="Example: dse measure cnn --data digits --plan w4a4e8 -o reports/measured")
@@ -490,7 +501,7 @@ def measure(
         measured = measure_training(
             out, recipe, data, **asked, progress=lambda epoch, left: told(epoch.epoch, epochs, left)
         )
-    print("\n".join([*measured.summary, f"measured: {out}"]))
+    say("\n".join([*measured.summary, f"measured: {out}"]))
 
 
 @contextmanager
@@ -501,13 +512,13 @@ def _measuring(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TextColumn("{task.fields[left]}"), console=_console(stderr=True), transient=True) as bar:
+    with Progress(*columns, TextColumn("{task.fields[left]}"), console=console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None, left="")
         try:
             yield lambda done, total, left: bar.update(task, completed=done, total=total, left=f"{left:.0f} s left")
         except KeyboardInterrupt:
             bar.stop()
-            print(again, file=sys.stderr)
+            say(again, error=True)
             raise typer.Exit(130) from None
 
 
@@ -531,12 +542,12 @@ def sweep(
     table = batch_sweep(network, load_hardware(hardware), Plan.parse(plan, network), read_batches(batches), mode)
     if as_json:
         records = table.astype(object).where(table.notna(), None).to_dict("records")
-        print(json.dumps(records, indent=1, allow_nan=False))
+        say(json.dumps(records, indent=1, allow_nan=False))
     else:
         shown = table.drop(columns=["feasible", "limit"])
-        _console().print(frame_table(f"{workload} on {hardware}, {plan}, {mode}", shown))
+        console().print(frame_table(f"{workload} on {hardware}, {plan}, {mode}", shown))
         for row in table[~table["feasible"]].itertuples():
-            _console().print(f"batch {row.batch} is infeasible: {row.limit}", soft_wrap=True)
+            console().print(f"batch {row.batch} is infeasible: {row.limit}", soft_wrap=True)
 
 
 @app.command(epilog="Example: dse report reports/imagenet_resnet-2026-01-31-0 --figures pdf --tables latex")
@@ -549,13 +560,13 @@ def report(
     from dse.report import summary_table, write_figures, write_report, write_tables
 
     page = write_report(run)
-    _console().print(summary_table(run))
+    console().print(summary_table(run))
     if tables is not None:
-        print(f"table: {write_tables(run, tables)}")
+        say(f"table: {write_tables(run, tables)}")
     if figures is not None:
         for path in write_figures(run, figures):
-            print(f"figure: {path}")
-    print(f"report: {page}")
+            say(f"figure: {path}")
+    say(f"report: {page}")
 
 
 @app.command(epilog="Example: dse export reports/imagenet_resnet-2026-01-31-0 knee --to brevitas -o bits.json")
@@ -579,11 +590,11 @@ def export(
     contents = export_design(run, design, to, model)
     only = next(iter(contents.values()))
     if out is None and len(contents) == 1 and isinstance(only, str):
-        print(only, end="")
+        say(only, end="")
         return
     default = Path(f"{design}-{to}") if len(contents) > 1 else Path(next(iter(contents)))
     for path in write_export(contents, out or default):
-        print(f"{to}: {path}")
+        say(f"{to}: {path}")
 
 
 @app.command(epilog="Example: dse crosscheck reports/imagenet_resnet-2026-01-31-0 knee --python zigzag/bin/python")
@@ -599,11 +610,11 @@ def crosscheck(
 
     table = run_crosscheck(run, design, python)
     if as_json:
-        print(table.to_json(orient="records", double_precision=15, indent=1))
+        say(table.to_json(orient="records", double_precision=15, indent=1))
         return
-    _console().print(crosscheck_table(table))
+    console().print(crosscheck_table(table))
     for sentence in crosscheck_summary(table):
-        _console().print(sentence, soft_wrap=True)
+        console().print(sentence, soft_wrap=True, markup=False)
 
 
 @app.command(epilog="Example: dse compare reports/a reports/b")
@@ -613,8 +624,8 @@ def compare(runs: Annotated[list[Path], typer.Argument(help="Two or more run fol
 
     comparison = compare_runs(runs)
     for table in comparison.tables:
-        _console().print(table)
-    print(f"report: {comparison.page}")
+        console().print(table)
+    say(f"report: {comparison.page}")
 
 
 @app.command(
@@ -639,11 +650,11 @@ def reproduce(
         studies.append(study)
         if not as_json:
             for table in terminal_tables(study):
-                _console().print(table)
+                console().print(table)
             for sentence in study.findings:
-                _console().print(f"- {sentence}", soft_wrap=True)
+                console().print(f"- {sentence}", soft_wrap=True, markup=False)
     page = write_studies(studies, out or default_folder())
-    print(json.dumps(plain(studies), indent=1, allow_nan=False) if as_json else f"report: {page}")
+    say(json.dumps(plain(studies), indent=1, allow_nan=False) if as_json else f"report: {page}")
 
 
 @app.command(epilog="Example: dse validate --json")
@@ -660,10 +671,10 @@ def validate(
     table = validation_table()
     if as_json:
         records = table.astype(object).where(table.notna(), None).to_dict("records")
-        print(json.dumps(records, indent=1, allow_nan=False))
+        say(json.dumps(records, indent=1, allow_nan=False))
         return
     if summary:
-        print(summary_markdown(table), end="")
+        say(summary_markdown(table), end="")
         return
     titles = ("source", "quantity", "kind", "unit", "published", "ours", "signed error", "tolerance", "why it is off")
     view = Table(*titles, title="Validation")
@@ -680,7 +691,7 @@ def validate(
             "" if row.tolerance != row.tolerance else f"{row.tolerance:.1%}",
             row.note,
         )
-    _console().print(view)
+    console().print(view)
 
 
 @app.callback(invoke_without_command=True)
@@ -688,26 +699,28 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
     if version:
         from dse.version import VERSION
 
-        print(VERSION)
+        say(VERSION)
         raise typer.Exit()
 
 
-def _console(stderr: bool = False) -> Any:
-    from rich.console import Console
-
-    target = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, width=None if target.isatty() else 160)
-
-
 def main() -> None:
-    """Entry point: an input error is one message and exit code 2."""
+    """Entry point: an input error is one message and exit code 2; see :func:`dse.terminal.run_program`."""
+    run_program(_asked)
+
+
+def _asked() -> int:
+    """Run what the command line asks for."""
+    usage_error: Any = typer.BadParameter.__bases__[0]
     try:
-        app(standalone_mode=True)
-    except InputError as error:
-        print(error, file=sys.stderr)
-        sys.exit(3 if isinstance(error, NothingFeasible) else 2)
-    except BrokenPipeError:
-        sys.exit(0)
+        code = app(standalone_mode=False)
+    except usage_error as error:
+        shown = io.StringIO()
+        error.show(file=shown)
+        say(shown.getvalue().rstrip("\n"), error=True)
+        return int(error.exit_code)
+    except typer.Abort:
+        raise KeyboardInterrupt from None
+    return code if isinstance(code, int) else 0
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dse.errors import InputError
+from dse.files import is_file, why_not_read
 from dse.yaml_input import suggest
 
 
@@ -31,14 +32,17 @@ def find_file(name_or_path: str | Path, kind: str) -> Path:
     Raises
     ------
     InputError
-        Neither a file nor a shipped name; near names are suggested.
+        Neither a file nor a shipped name; near names are suggested. What is there and is no plain file is named.
     """
     path = Path(name_or_path)
-    if path.is_file():
+    if is_file(path):
         return path
     names = shipped_names(kind)
     plain = str(path.parent) in (".", kind)
     stem = path.name.removesuffix(".yaml")
     if plain and stem in names:
         return shipped_folder(kind) / f"{stem}.yaml"
+    why = why_not_read(path, "a YAML file")
+    if why not in ("", "no such file"):
+        raise InputError(str(name_or_path), [why])
     raise InputError(str(name_or_path), [f"no such file, and no shipped name in {kind}{suggest(stem, names)}"])

@@ -3,7 +3,8 @@
 PyYAML reads ``2e-12`` as text, ``no`` as False, ``010`` as 8, ``12:30`` as 750, and keeps the last of two equal keys.
 None of these is let through: numbers follow YAML 1.2's core schema as far as PyYAML can, and what only looks like a
 number is a problem with the way to write it. Anchors are refused, because workloads have blocks for repetition and
-nested anchors can grow without bound.
+nested anchors can grow without bound; so are tags, control characters, numbers that are not finite, and more values or
+deeper nesting than any input of this program has.
 """
 
 from __future__ import annotations
@@ -22,12 +23,16 @@ from typing import Any, TypeVar, Union
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from dse.errors import InputError, Problem
+from dse.errors import SHOWN_PROBLEMS, InputError, Problem, control_problem, printable
+from dse.files import read_text
 
-MAX_FILE_BYTES = 20_000_000
+#: Values of a file, keys included, and how deep they may be nested: the largest network of some ten thousand layers has fewer.
+MAX_VALUES, MAX_DEPTH = 1_000_000, 64
+#: Longest key, and longest text, characters.
+MAX_KEY_CHARACTERS, MAX_TEXT_CHARACTERS = 1000, 100_000
 MAX_INTEGER = 10**15
-
-#: The parser in C where PyYAML was built with it, a tenth of the time of a file with thousands of layers.
+MAX_NUMBER_CHARACTERS = 400
+#: libyaml where PyYAML was built with it: twenty times as fast.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 Key = tuple[str | int, ...]
@@ -97,49 +102,77 @@ def load_yaml(path: str | Path) -> Document:
     Raises
     ------
     InputError
-        No such file, not a text file, too large, no YAML, or anchors.
+        No such file, no plain text file, too large, no YAML, nested too deeply, anchors or tags.
     """
-    source = str(path)
-    try:
-        if Path(path).stat().st_size > MAX_FILE_BYTES:
-            raise InputError(
-                source, [f"the file is larger than {MAX_FILE_BYTES // 10**6} MB; that is no input of this program"]
-            )
-        text = Path(path).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise InputError(source, ["no such file"]) from None
-    except IsADirectoryError:
-        raise InputError(source, ["is a folder; expected a YAML file"]) from None
-    except UnicodeDecodeError:
-        raise InputError(source, ["is not a UTF-8 text file; expected YAML"]) from None
-    except OSError as error:
-        raise InputError(source, [f"cannot be read: {error.strerror}"]) from None
-    return parse_yaml(text, source)
+    return parse_yaml(read_text(path, "a YAML file"), str(path))
 
 
 def parse_yaml(text: str, source: str) -> Document:
     """Read YAML from a string; see :func:`load_yaml`."""
+    lines: dict[Key, int] = {}
+    problems: list[Problem] = []
     try:
-        aliases = "*" in text and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=_LOADER))
-        root = None if aliases else yaml.compose(text, Loader=_LOADER)
+        root = _root(yaml.parse(text, Loader=_LOADER), source)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise InputError(
             source, [Problem("", f"not valid YAML: {error.problem or error}", mark.line + 1 if mark else None)]
         ) from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(source, [f"not valid YAML: {str(error).splitlines()[0] or 'nested too deeply'}"]) from None
-    if aliases:
-        raise InputError(source, ["anchors and aliases (&name, *name) are not supported; write a repeated block once"])
+    except (yaml.YAMLError, UnicodeEncodeError) as error:
+        raise InputError(source, [f"not valid YAML: {str(error).splitlines()[0]}"]) from None
+    value = _plain(root, (), lines, problems)
+    return Document(source, value, lines, tuple(problems))
+
+
+def _root(events: Iterable[yaml.Event], source: str) -> yaml.Node:
+    """The one value of a document, made from the parser's events as they come.
+
+    The parser reads no further than it is asked to, so what is refused is refused before it costs anything.
+    """
+    open_nodes: list[yaml.CollectionNode] = []
+    root: yaml.Node | None = None
+    documents = count = 0
+    event: Any
+    for event in events:
+        line = event.start_mark.line + 1
+        if isinstance(event, yaml.DocumentStartEvent):
+            documents += 1
+            if documents > 1:
+                raise InputError(source, [Problem("", "expected one document; a second one begins here", line)])
+        elif isinstance(event, yaml.CollectionEndEvent):
+            open_nodes.pop()
+        elif isinstance(event, yaml.NodeEvent):
+            count += 1
+            if count > MAX_VALUES:
+                raise InputError(source, [Problem("", f"expected at most {MAX_VALUES:,} values in a file", line)])
+            node = _node(event, source, line)
+            if open_nodes:
+                open_nodes[-1].value.append(node)
+            else:
+                root = node
+            if isinstance(node, yaml.CollectionNode):
+                open_nodes.append(node)
+                if len(open_nodes) > MAX_DEPTH:
+                    message = f"nested more than {MAX_DEPTH} deep; no input of this program needs it"
+                    raise InputError(source, [Problem("", message, line)])
     if root is None:
         raise InputError(source, ["the file is empty"])
-    lines: dict[Key, int] = {}
-    problems: list[Problem] = []
-    try:
-        value = _plain(root, (), lines, problems)
-    except RecursionError:
-        raise InputError(source, ["nested too deeply; no input of this program needs it"]) from None
-    return Document(source, value, lines, tuple(problems))
+    return root
+
+
+def _node(event: Any, source: str, line: int) -> yaml.Node:
+    """A value without what it holds."""
+    if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
+        message = "anchors and aliases (&name, *name) are not supported; write a repeated block once"
+        raise InputError(source, [Problem("", message, line)])
+    if event.tag is not None:
+        message = f"tags such as {event.tag} are not supported; a value is what it looks like"
+        raise InputError(source, [Problem("", message, line)])
+    begin: Any = event.start_mark
+    if isinstance(event, yaml.ScalarEvent):
+        return yaml.ScalarNode("", event.value, begin, begin, style=event.style)
+    kind = yaml.SequenceNode if isinstance(event, yaml.SequenceStartEvent) else yaml.MappingNode
+    return kind("", [], begin, begin)
 
 
 def validate(
@@ -162,7 +195,12 @@ def validate(
     try:
         result = model.model_validate(document.value)
     except ValidationError as error:
-        problems += [_problem(model, document, dict(item)) for item in error.errors()]
+        # Near names are looked for only in what a message may show: they take long.
+        errors = error.errors(include_url=False, include_context=True)
+        problems += [
+            _problem(model, document, dict(item), brief=index >= 10 * SHOWN_PROBLEMS)
+            for index, item in enumerate(errors)
+        ]
     if result is not None and check is not None:
         problems += [document.problem(path, message) for path, message in check(result)]
     if problems or result is None:
@@ -201,31 +239,42 @@ def suggest(name: str, known: Iterable[str]) -> str:
 
 def _plain(node: yaml.Node, path: Key, lines: dict[Key, int], problems: list[Problem]) -> Any:
     lines.setdefault(path, node.start_mark.line + 1)
-    if isinstance(node, yaml.MappingNode):
-        result: dict[Any, Any] = {}
-        for key_node, value_node in node.value:
-            line = key_node.start_mark.line + 1
-            if not isinstance(key_node, yaml.ScalarNode):
-                problems.append(Problem(path_text(path), "a key has to be a word", line))
-                continue
-            key = str(key_node.value)
-            here = (*path, key)
-            if key in result:
-                problems.append(Problem(path_text(here), f"duplicate key; first given in line {lines[here]}", line))
-                continue
-            lines[here] = line
-            result[key] = _plain(value_node, here, lines, problems)
-        return result
     if isinstance(node, yaml.SequenceNode):
         return [_plain(item, (*path, index), lines, problems) for index, item in enumerate(node.value)]
-    return _scalar(node, path, problems)
+    if not isinstance(node, yaml.MappingNode):
+        return _scalar(node, path, problems)
+    result: dict[Any, Any] = {}
+    for key_node, value_node in zip(node.value[::2], node.value[1::2], strict=True):
+        line = key_node.start_mark.line + 1
+        if not isinstance(key_node, yaml.ScalarNode):
+            problems.append(Problem(path_text(path), "a key has to be a word", line))
+            continue
+        key = str(key_node.value)
+        here = (*path, key)
+        wrong = control_problem(key)
+        if not wrong and len(key) > MAX_KEY_CHARACTERS:
+            wrong = f"a key of {len(key):,} characters; expected at most {MAX_KEY_CHARACTERS:,}"
+        if not wrong and key in result:
+            wrong = f"duplicate key; first given in line {lines[here]}"
+        if wrong:
+            problems.append(Problem(path_text(here), wrong, line))
+            continue
+        lines[here] = line
+        result[key] = _plain(value_node, here, lines, problems)
+    return result
 
 
 def _scalar(node: yaml.Node, path: Key, problems: list[Problem]) -> Any:
     text = str(node.value)
+    line = node.start_mark.line + 1
+    wrong = control_problem(text)
+    if not wrong and len(text) > MAX_TEXT_CHARACTERS:
+        wrong = f"a text of {len(text):,} characters; expected at most {MAX_TEXT_CHARACTERS:,}"
+    if wrong:
+        problems.append(Problem(path_text(path), wrong, line))
+        return printable(text[:MAX_KEY_CHARACTERS], keep="\t\n\r")
     if node.style in ("'", '"', "|", ">"):  # type: ignore[attr-defined]
         return text
-    line = node.start_mark.line + 1
     if text in ("", "~", "null"):
         return None
     if text in ("true", "false"):
@@ -233,16 +282,32 @@ def _scalar(node: yaml.Node, path: Key, problems: list[Problem]) -> Any:
     if text.lower() in _SPECIAL:
         problems.append(Problem(path_text(path), f"expected a finite number, got {text}", line))
         return 0
+    if len(text) > MAX_NUMBER_CHARACTERS:
+        # Python refuses integers of thousands of digits, and the patterns below would take long on them.
+        if text.strip("+-._0123456789"):
+            return text
+        problems.append(Problem(path_text(path), f"expected a number of at most {MAX_NUMBER_CHARACTERS} digits", line))
+        return MAX_INTEGER
     if _INTEGER.fullmatch(text):
         value = int(text.replace("_", ""))
         if abs(value) > MAX_INTEGER:
-            problems.append(Problem(path_text(path), f"expected at most 1e15 in size, got {text}", line))
+            problems.append(Problem(path_text(path), f"expected at most 1e15 in size, got {_shown_text(text)}", line))
+            return MAX_INTEGER
         return value
     if _FLOAT.fullmatch(text):
-        return float(text.replace("_", ""))
+        number = float(text.replace("_", ""))
+        if math.isinf(number) or (number == 0.0 and re.match(r"[-+0._]*[1-9]", text)):
+            message = f"expected 0, or 5e-324 to 1.7e+308 in size, got {_shown_text(text)}"
+            problems.append(Problem(path_text(path), message, line))
+            return 0.0
+        return number
     if _LOOKS_NUMERIC.fullmatch(text):
         problems.append(
-            Problem(path_text(path), f"'{text}' is read by YAML as text or as another number; {_way_out(text)}", line)
+            Problem(
+                path_text(path),
+                f"'{_shown_text(text)}' is read by YAML as text or as another number; {_way_out(text)}",
+                line,
+            )
         )
         return _number(text)
     return text
@@ -253,6 +318,8 @@ def _number(text: str) -> float:
     try:
         value = float(text.replace("_", ""))
     except ValueError:
+        return 1
+    if math.isinf(value):
         return 1
     return int(value) if value.is_integer() and "e" not in text.lower() else value
 
@@ -267,10 +334,12 @@ def _way_out(text: str) -> str:
     return "write a plain decimal number, or put text in quotes"
 
 
-def _problem(model: type[BaseModel], document: Document, item: dict[str, Any]) -> Problem:
+def _problem(model: type[BaseModel], document: Document, item: dict[str, Any], brief: bool) -> Problem:
     location = tuple(item["loc"])
     kind, given = item["type"], item.get("input")
     path = _document_path(document.value, location)
+    if kind == "extra_forbidden" and brief:
+        return document.problem(path, "unknown key")
     if kind == "extra_forbidden":
         known = _fields_at(model, location[:-1])
         return document.problem(path, f"unknown key{suggest(str(location[-1]), known)}")
@@ -317,7 +386,17 @@ def _expected(item: dict[str, Any]) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = f"'{value}'" if isinstance(value, str) else "nothing" if value is None else repr(value)
+    if isinstance(value, dict | list):
+        # The text of a large part of a file is long to make and of no use.
+        return (
+            f"{'keys' if isinstance(value, dict) else 'a list'} ({len(value)})"
+            if len(value) > 8
+            else _shown_text(repr(value))
+        )
+    return _shown_text(f"'{value}'" if isinstance(value, str) else "nothing" if value is None else repr(value))
+
+
+def _shown_text(text: str) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 

@@ -17,6 +17,7 @@ from dse.accuracy.loading import profile_from_file, read_profile
 from dse.accuracy.profile import Profile, forward_width, some_names
 from dse.accuracy.schema import MIN_POINTS, PointFile, PointsFile, ProfileFile, check_points, operands_of
 from dse.errors import InputError, Problem
+from dse.files import is_file, read_text
 from dse.precision.formats.properties import Format
 from dse.precision.plans.plan import Plan
 from dse.workload.model import Network
@@ -208,13 +209,11 @@ def plans_to_measure(
 
 
 def _csv_rows(path: str | Path) -> tuple[list[dict[str, str]], list[int]]:
+    reader = csv.DictReader(io.StringIO(read_text(path, "a CSV file"), newline=""), strict=True)
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "is not a UTF-8 text file"
-        raise InputError(str(path), [f"cannot be read: {reason}"]) from None
-    reader = csv.DictReader(io.StringIO(text), strict=True)
-    columns = set(reader.fieldnames or ())
+        columns = set(reader.fieldnames or ())
+    except csv.Error as error:
+        raise InputError(str(path), [Problem("", f"not valid CSV: {error}", 1)]) from None
     unknown = sorted(columns - {"name", "value", "both", "weight", "activation", "plan"})
     problems = [f"unknown column '{name}'; known: name, value, both, weight, activation, plan" for name in unknown]
     if "value" not in columns:
@@ -264,7 +263,7 @@ def _plan(text: str, folder: Path, network: Network | None) -> Plan:
     if network is None:
         raise InputError(text, ["a plan needs the workload that names its layers"])
     path = folder / text
-    return Plan.load(path, network) if path.is_file() else Plan.parse(text, network)
+    return Plan.load(path, network) if is_file(path) else Plan.parse(text, network)
 
 
 def plan_widths(plan: Plan, file: ProfileFile) -> dict[str, list[int]]:

@@ -14,6 +14,8 @@ from dse.workload.model import Network
 
 #: Share of the highest rate at which a batch counts as throughput-bound; our choice.
 SATURATED = 0.9
+#: Batches of a sweep at most; each is a whole evaluation with tables of its own.
+MOST_BATCHES = 64
 
 
 def batch_sweep(
@@ -44,8 +46,8 @@ def batch_sweep(
         The design cannot run the plan at any of the batches.
     """
     wanted = sorted(set(batches))
-    if not wanted or wanted[0] < 1:
-        raise InputError("batches", [f"expected integers >= 1, got {list(batches)}"])
+    if not wanted or len(wanted) > MOST_BATCHES:
+        raise InputError("--batches", [f"expected 1 to {MOST_BATCHES} batches, got {len(wanted)}"])
     rows = []
     for batch in wanted:
         cost = evaluate(network.with_batch(batch), hardware, plan, mode=mode)

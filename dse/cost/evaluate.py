@@ -27,6 +27,7 @@ from dse.errors import InputError
 from dse.hardware.arrays import HardwareArrays, hardware_arrays
 from dse.hardware.load import load_hardware
 from dse.hardware.model import Hardware
+from dse.numbers import ACCUMULATE, MAP_UPDATES
 from dse.precision.plans.cells import OPERANDS
 from dse.precision.plans.plan import Plan
 from dse.precision.policies.rules import Overhead
@@ -192,9 +193,9 @@ def evaluate(
     for name, value, known in choices + tuple(("stochastic", operand, OPERANDS) for operand in stochastic):
         if value not in known:
             raise InputError(name, [f"'{value}' is unknown{suggest(value, known)}"])
+    MAP_UPDATES.check(map_updates)
     if accumulate is not None:
-        if accumulate < 1:
-            raise InputError("accumulate", [f"expected an integer >= 1, got {accumulate}"])
+        ACCUMULATE.check(accumulate)
         if accumulate > 1 and mode != "training":
             raise InputError("accumulate", ["goes with training; inference has no gradients"])
         network = replace(network, accumulate=accumulate)

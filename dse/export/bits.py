@@ -10,10 +10,13 @@ from typing import Any, TypeAlias
 
 from dse.errors import InputError
 from dse.export.design import Design
+from dse.files import read_bytes
 from dse.precision.formats.properties import Format
 from dse.precision.plans.cells import Cell, Histogram
 
 OPERANDS = ("weight", "activation", "error")
+#: A protobuf message cannot be larger.
+MAX_MODEL_BYTES = 2**31 - 1
 #: Accumulated sums of HAWQ-V3's residual units are kept at 16 bits in every one of its maps (bit_config.py).
 _HAWQ_SUM_BITS = 16
 
@@ -179,11 +182,12 @@ def onnx_model(design: Design, model: Path) -> bytes:
         import onnx
     except ImportError:
         raise InputError("--model", ["needs the onnx package: pip install 'lowprec-dse[onnx]'"]) from None
+    content = read_bytes(model, MAX_MODEL_BYTES, "an ONNX model")
     try:
-        graph = onnx.load(model)
+        graph = onnx.load_model_from_string(content)
     except Exception as error:
         # What is no model raises a class of protobuf, which the onnx package does not hand on.
-        if not isinstance(error, OSError | ValueError) and type(error).__name__ != "DecodeError":
+        if not isinstance(error, ValueError) and type(error).__name__ != "DecodeError":
             raise
         raise InputError(str(model), [f"cannot be read as an ONNX model: {error}"]) from None
     cells = _cells(design)

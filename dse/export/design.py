@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dse.errors import InputError, Problem
+from dse.files import is_file, is_folder, why_not_read
 from dse.hardware import Hardware, load_hardware
 from dse.hardware.load import hardware_from_document
 from dse.precision import Plan
@@ -107,11 +108,14 @@ def load_design(reference: str | Path, workload: str | None = None) -> Design:
         Neither exists, or something in the file is wrong; all problems with their lines.
     """
     text = str(reference)
-    if Path(text).is_file():
+    if is_file(text):
         return _read(load_yaml(text), workload)
     folder, colon, name = text.rpartition(":")
-    if colon and Path(folder).is_dir():
+    if colon and is_folder(folder):
         return _read(parse_yaml(design_text(read_run(Path(folder)), name), text), workload)
+    why = why_not_read(text, "a design's YAML file")
+    if why not in ("", "no such file"):
+        raise InputError(text, [why])
     raise InputError(text, ["is neither a file nor FOLDER:DESIGN with the folder of a run and a design of its front"])
 
 

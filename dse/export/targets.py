@@ -11,7 +11,7 @@ from dse.export.bits import brevitas_text, hawq_text, json_text, onnx_model, onn
 from dse.export.design import Design, load_design
 from dse.export.timeloop import timeloop_files
 from dse.export.zigzag import zigzag_files
-from dse.files import write_bytes, write_text
+from dse.files import new_folder, write_files
 from dse.report.design_text import design_row, design_text, hardware_text
 from dse.report.run_data import read_run
 from dse.yaml_input import suggest
@@ -83,13 +83,7 @@ def write_export(contents: dict[str, str | bytes], place: Path) -> list[Path]:
         The place cannot be written.
     """
     many = len(contents) > 1
-    try:
-        (place if many else place.parent).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(str(place), [f"cannot be written: {error.strerror}"]) from None
-    paths = []
-    for name, content in contents.items():
-        path = place / name if many else place
-        write_bytes(path, content) if isinstance(content, bytes) else write_text(path, content)
-        paths.append(path)
-    return paths
+    files = {place / name if many else place: content for name, content in contents.items()}
+    with new_folder(place if many else place.parent):
+        write_files(files)
+    return list(files)

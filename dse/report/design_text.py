@@ -15,6 +15,7 @@ import pandas as pd
 import yaml
 
 from dse.errors import InputError, Problem
+from dse.files import is_file, read_text
 from dse.report.run_data import OBJECTIVES, RunData, listed
 from dse.report.tables import notable
 from dse.shipped import find_file
@@ -61,12 +62,12 @@ def design_texts(run: RunData) -> dict[str, str]:
     """Texts of all designs of the front with plans, by name, each with :data:`PLACEHOLDER` for :func:`hardware_part`."""
     rows = run.front.to_dict("records")
     return {
-        str(row["design"]): _own_text(run, row) for row in rows if all(path.is_file() for path in _plan_paths(run, row))
+        str(row["design"]): _own_text(run, row) for row in rows if all(is_file(path) for path in _plan_paths(run, row))
     }
 
 
 def _own_text(run: RunData, row: Mapping[Any, Any] | pd.Series) -> str:
-    missing = [path for path in _plan_paths(run, row) if not path.is_file()]
+    missing = [path for path in _plan_paths(run, row) if not is_file(path)]
     if missing:
         raise InputError(str(missing[0]), ["is missing; without its plan a design cannot be written out"])
     info, workloads = run.info, _workloads(run)
@@ -81,7 +82,7 @@ def _own_text(run: RunData, row: Mapping[Any, Any] | pd.Series) -> str:
         "values": {name: _number(row[name]) for name in parameters(run) if name in row},
         "figures": {name: float(row[name]) for name in reproduced if name in row and pd.notna(row[name])},
     }
-    texts = [path.read_text(encoding="utf-8", errors="replace") for path in _plan_paths(run, row)]
+    texts = [read_text(path, "a plan") for path in _plan_paths(run, row)]
     if len(texts) == 1:
         plans = "plan:\n" + _indented(texts[0])
     else:
@@ -187,7 +188,7 @@ def _hardware_document(run: RunData) -> dict[str, Any] | None:
     info = run.info.get("hardware")
     given = str(info.get("path") or info.get("name") or "") if isinstance(info, Mapping) else ""
     try:
-        value = load_yaml(kept if kept.is_file() else find_file(given, "hwmodels")).value
+        value = load_yaml(kept if is_file(kept) else find_file(given, "hwmodels")).value
     except InputError:
         return None
     return value if isinstance(value, dict) else None

@@ -13,6 +13,7 @@ from plotly.io import write_images
 from plotly.subplots import make_subplots
 
 from dse.errors import InputError
+from dse.files import make_folder, reason, remove_folders
 from dse.report.quantities import Quantity, axis_scale, quantity
 from dse.report.run_data import RunData, listed, read_run
 from dse.report.tables import energy_components, keeps_limit, layers_with_macs
@@ -60,20 +61,24 @@ def write_figures(folder: Path, fmt: str) -> tuple[Path, ...]:
     figures = run_figures(run)
     paths = [place / f"{name}.{fmt}" for name in figures]
     halves = [path.with_name(f".{path.name}") for path in paths]
+    made = make_folder(place)
     try:
-        place.mkdir(exist_ok=True)
         # plotly's functions for many figures forget the sizes in their layouts.
         sizes = {name: [figure.layout[name] for figure in figures.values()] for name in ("width", "height")}
         write_images(list(figures.values()), [str(half) for half in halves], fmt, 3 if fmt == "png" else 1, **sizes)
         for half, path in zip(halves, paths, strict=True):
             half.replace(path)
     except OSError as error:
-        raise InputError(str(place), [f"cannot be written: {error.strerror}"]) from None
+        raise InputError(str(place), [f"cannot be written: {reason(error)}"]) from None
     except Exception as error:
         # kaleido and plotly name a missing browser by classes of their own that changed between their releases.
         if "chrome" in f"{type(error).__name__} {error}".lower() or "browser" in str(error).lower():
             raise InputError("--figures", [_NO_BROWSER.format(format=fmt, missing="no browser was found")]) from None
         raise
+    finally:
+        for half in halves:
+            half.unlink(missing_ok=True)
+        remove_folders(made)
     return tuple(paths)
 
 

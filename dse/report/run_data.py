@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import io
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,12 @@ import numpy as np
 import pandas as pd
 
 from dse.errors import InputError, Problem
+from dse.files import is_file, read_json, read_text
 
 OBJECTIVES = ("latency_s", "energy_j", "area_mm2", "accuracy_drop_pp")
 _NEEDED = ("design", "latency_s", "energy_j")
+#: Largest table of a run that is read, bytes: 20,000 designs of a hundred layers.
+MAX_TABLE_BYTES = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -85,16 +89,13 @@ def read_run(folder: Path) -> RunData:
         It is no run folder, or run.json or front.csv cannot be read.
     """
     folder = Path(folder)
-    missing = [name for name in ("run.json", "front.csv") if not (folder / name).is_file()]
+    missing = [name for name in ("run.json", "front.csv") if not is_file(folder / name)]
     if missing:
         raise InputError(
             str(folder),
             [f"holds no {name}; give the folder that 'dse explore' wrote" for name in missing],
         )
-    try:
-        info = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(str(folder / "run.json"), [f"cannot be read as JSON: {error}"]) from None
+    info = read_json(folder / "run.json")
     if not isinstance(info, dict):
         raise InputError(str(folder / "run.json"), ["expected an object"])
     front = _table(folder / "front.csv", _NEEDED)
@@ -115,7 +116,7 @@ def read_run(folder: Path) -> RunData:
 
 
 def _table(path: Path, needed: tuple[str, ...]) -> pd.DataFrame:
-    if not path.is_file():
+    if not os.path.lexists(path):
         return pd.DataFrame({name: [] for name in needed})
     words = {
         "design": str,
@@ -127,11 +128,12 @@ def _table(path: Path, needed: tuple[str, ...]) -> pd.DataFrame:
         "bound": str,
         "phase": str,
     }
+    text = read_text(path, "a CSV file", MAX_TABLE_BYTES)
     try:
-        table = pd.read_csv(path, dtype=words, keep_default_na=True)
+        table = pd.read_csv(io.StringIO(text), dtype=words, keep_default_na=True)
     except pd.errors.EmptyDataError:
         return pd.DataFrame({name: [] for name in needed})
-    except (OSError, ValueError) as error:
+    except (ValueError, OverflowError) as error:
         raise InputError(str(path), [f"cannot be read as CSV: {error}"]) from None
     absent = [name for name in needed if name not in table.columns]
     if absent:

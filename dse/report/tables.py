@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from dse.errors import InputError
-from dse.files import write_text
+from dse.files import new_folder, write_text
 from dse.report.quantities import format_ratio, format_value, quantity
 from dse.report.run_data import OBJECTIVES, RunData, listed, read_run
 
@@ -203,11 +203,9 @@ def write_tables(folder: Path, form: str) -> Path:
     run = read_run(folder)
     name, text = forms[form]
     path = run.folder / "tables" / name
-    try:
-        path.parent.mkdir(exist_ok=True)
-    except OSError as error:
-        raise InputError(str(path.parent), [f"cannot be written: {error.strerror}"]) from None
-    write_text(path, text(run))
+    content = text(run)
+    with new_folder(path.parent):
+        write_text(path, content)
     return path
 
 

@@ -1,15 +1,13 @@
-"""Designs that a search has found: arrays, merged and thinned by dominance, saved whole or not at all."""
+"""Designs that a search has found: arrays, merged and thinned by dominance."""
 
 from __future__ import annotations
 
 import io
 from dataclasses import dataclass, fields
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from dse.files import write_bytes
 from dse.search.pareto import pareto_mask
 
 Floats = npt.NDArray[np.float64]
@@ -86,20 +84,8 @@ def nondominated(found: Found, objectives: tuple[str, ...]) -> Found:
     return found.take(pareto_mask(found.objectives[:, columns]))
 
 
-def save(found: Found, path: Path) -> None:
-    """Write an archive atomically: a crash leaves the old file or the new one.
-
-    Raises
-    ------
-    InputError
-        It cannot be written.
-    """
+def bytes_of(found: Found) -> bytes:
+    """An archive as the content of an ``.npz`` file, one array per attribute."""
     stream = io.BytesIO()
     np.savez_compressed(stream, **{field.name: getattr(found, field.name) for field in fields(found)})
-    write_bytes(path, stream.getvalue())
-
-
-def load(path: Path) -> Found:
-    """Read what :func:`save` wrote."""
-    with np.load(path, allow_pickle=False) as stored:
-        return Found(*(stored[field.name] for field in fields(Found)))
+    return stream.getvalue()

@@ -16,16 +16,16 @@ from __future__ import annotations
 import datetime
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from dse.accuracy import Profile, load_profile
 from dse.cost.network_jobs import MODES
 from dse.errors import InputError, Problem
 from dse.hardware import load_hardware
 from dse.hardware.model import Hardware
+from dse.numbers import ACCURACY_DROP, JOBS, SECONDS, SEED, TRIALS, problems_of
 from dse.search.bits.problem import SearchProblem, make_problem
 from dse.search.bits.schedule_space import ScheduleSpace, load_schedules
 from dse.search.bits.solve import with_reference
@@ -33,7 +33,7 @@ from dse.search.loop.optuna_study import SAMPLERS, make_sampler
 from dse.search.loop.run import Budget, Search, search
 from dse.search.loop.start import exhaustive_size
 from dse.search.outcome.results import Run, make_run
-from dse.search.outcome.run_folder import prepare, write_run
+from dse.search.outcome.run_folder import prepared, write_run
 from dse.workload import load_workload
 from dse.workload.model import Network
 from dse.yaml_input import suggest
@@ -158,13 +158,12 @@ def explore(
     if trials is None and seconds is None:
         trials = DEFAULT_TRIALS
     folder = _folder(out, write, networks, seed)
-    if folder is not None:
-        prepare(folder, resume)
     asked = Search(problem, chosen, strategy, sampler, seed, screening and strategy == "nested")
-    archive = search(asked, Budget(trials, seconds), jobs, scheduler, folder, resume, progress)
-    run = make_run(asked, archive, folder, trials, jobs, started, command, validation)
-    if folder is not None:
-        write_run(run, folder)
+    with prepared(folder, resume) if folder is not None else nullcontext():
+        archive = search(asked, Budget(trials, seconds), jobs, scheduler, folder, resume, progress)
+        run = make_run(asked, archive, folder, trials, jobs, started, command, validation)
+        if folder is not None:
+            write_run(run, folder)
     return run
 
 
@@ -227,13 +226,7 @@ def _check(
     ):
         if value not in known:
             problems.append(Problem(option, f"'{value}' is unknown{suggest(value, known)}"))
-    for option, number, least in (("--trials", trials, 1), ("--jobs", jobs, 1), ("--seed", seed, 0)):
-        if number is not None and number < least:
-            problems.append(Problem(option, f"expected an integer >= {least}, got {number}"))
-    if seconds is not None and not seconds > 0:
-        problems.append(Problem("--seconds", f"expected a positive number, got {seconds}"))
-    if not np.isfinite(limit):
-        problems.append(Problem("--max-accuracy-drop", f"expected a finite number of points, got {limit}"))
+    problems += problems_of([(TRIALS, trials), (JOBS, jobs), (SEED, seed), (SECONDS, seconds), (ACCURACY_DROP, limit)])
     if problems:
         raise InputError("dse explore", problems)
     make_sampler(sampler, seed)

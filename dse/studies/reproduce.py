@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from dse.errors import InputError
-from dse.files import write_text
+from dse.files import new_folder, write_files
 from dse.hardware import load_hardware
 from dse.studies import (
     ablation,
@@ -120,14 +120,15 @@ def write_studies(studies: Sequence[Study], folder: Path) -> Path:
     InputError
         The folder cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(str(folder), [f"cannot be made: {error.strerror}"]) from None
     page = folder / "reproduce.html"
-    write_text(folder / "rows.csv", rows_table(studies).to_csv(index=False, lineterminator="\n"))
-    write_text(folder / "reproduce.json", json.dumps(as_json(studies), indent=1, allow_nan=False) + "\n")
-    write_text(page, page_html(studies))
+    with new_folder(folder):
+        write_files(
+            {
+                folder / "rows.csv": rows_table(studies).to_csv(index=False, lineterminator="\n"),
+                folder / "reproduce.json": json.dumps(as_json(studies), indent=1, allow_nan=False) + "\n",
+                page: page_html(studies),
+            }
+        )
     return page
 
 

@@ -9,7 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dse.accuracy.measuring.data import idx_in, read_array
+from dse.array_files import MAX_ARRAY_BYTES
 from dse.errors import InputError
+from dse.files import is_file, is_folder, read_bytes
+from dse.numbers import SAMPLES
 
 #: Bytes of a picture in CIFAR's binary files: three planes of 32x32 (Krizhevsky, Learning Multiple Layers of Features, 2009).
 _CIFAR = 3 * 32 * 32
@@ -64,6 +67,8 @@ def load_dataset(data: str | Path, samples: int | None = None, test_samples: int
     InputError
         No data of these kinds, files cut short, labels that do not match.
     """
+    for count in (samples, test_samples):
+        SAMPLES.check(count)
     if str(data) == "digits":
         name, source, parts = (
             "digits",
@@ -72,10 +77,10 @@ def load_dataset(data: str | Path, samples: int | None = None, test_samples: int
         )
     else:
         folder = Path(data)
-        if not folder.is_dir():
+        if not is_folder(folder):
             raise InputError(str(data), ["expected 'digits' or a folder of idx or CIFAR binary files"])
         name = folder.name
-        if (folder / "test_batch.bin").exists() or (folder / "test.bin").exists():
+        if is_file(folder / "test_batch.bin") or is_file(folder / "test.bin"):
             source, parts = f"CIFAR binary files of {name}", _cifar(folder)
         else:
             source, parts = f"idx files of {name}", _idx(folder)
@@ -132,14 +137,14 @@ def _idx(folder: Path) -> tuple[Part, Part]:
 
 def _cifar(folder: Path) -> tuple[Part, Part]:
     """CIFAR-10: one label byte, then the picture; CIFAR-100: a coarse label, a fine label (taken), the picture."""
-    fine = (folder / "test.bin").exists()
+    fine = is_file(folder / "test.bin")
     training = [folder / "train.bin"] if fine else sorted(folder.glob("data_batch_*.bin"))
-    if not training or not training[0].exists():
+    if not training or not is_file(training[0]):
         raise InputError(str(folder), ["holds CIFAR's test file, but none to train on"])
     head = 2 if fine else 1
 
     def read(path: Path) -> Part:
-        data = np.fromfile(path, dtype=np.uint8)
+        data = np.frombuffer(read_bytes(path, MAX_ARRAY_BYTES, "a CIFAR binary file"), dtype=np.uint8)
         if not data.size or data.size % (head + _CIFAR):
             raise InputError(str(path), [f"is cut short: expected whole records of {head + _CIFAR} bytes"])
         rows = data.reshape(-1, head + _CIFAR)

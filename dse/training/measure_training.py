@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,14 +17,15 @@ from torch import nn
 from dse.accuracy.measuring.measure import measure
 from dse.accuracy.measuring.settings import Settings
 from dse.accuracy.schema import ProfileFile, profile_text
-from dse.errors import InputError
-from dse.files import write_text
+from dse.errors import InputError, Problem
+from dse.files import new_folder, reason, write_files
+from dse.numbers import EPOCHS, RATE, SEED, TRAINED_BATCH, problems_of
 from dse.precision.plans.plan import Plan
 from dse.precision.schedules.schedule import Schedule
 from dse.training.choosers import Adapt, Chooser, Dynasty, FracTrain, Scheduled
 from dse.training.data import Dataset, load_dataset
 from dse.training.networks import make_module, workload_of
-from dse.training.records import Record, mean_bits, write_record
+from dse.training.records import Record, mean_bits, record_files
 from dse.training.torch_model import TorchModel, error_scores
 from dse.training.train import Progress, Recipe, train
 from dse.workload.model import Network, network_text
@@ -90,7 +92,7 @@ def measure_training(
         What is wrong with the data, the folder, the network's or policy's name, the plan or schedule.
     """
     folder = Path(out)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if os.path.lexists(folder) and not _is_empty(folder):
         raise InputError(str(out), ["exists already; give a new folder"])
     if sum(given is not None for given in (plan, schedule, policy)) != 1:
         raise InputError("dse measure", ["expected one of --plan, --schedule and --policy"])
@@ -106,20 +108,27 @@ def measure_training(
         "adam" if recipe.network == "transformer" else "momentum",
     )  # fmt: skip
     chooser = make_chooser(network, recipe.iterations(len(dataset.labels)), plan, schedule, policy)
-    trained, record = train(dataset, recipe, chooser, progress)
     asked = {"what": str(plan or schedule or policy), "data": str(data), "samples": samples, **asdict(recipe)}
-    measured = Measured(trained, network, record, asked)
-    write_record(record, folder)
-    write_text(folder / f"{name}.yaml", network_text(network))
-    result = {**asked, "accuracy": record.accuracy, "diverged": record.diverged, "iterations": record.iterations}
-    write_text(folder / "measure.json", json.dumps(result, indent=1) + "\n")
-    if profile_widths:
-        file, errors = training_profiles(trained, dataset, name, tuple(profile_widths), recipe.seed)
-        write_text(folder / "profile.yaml", profile_text(file))
-        lines = ["layer,bits,gradient_noise"]
-        lines += [f"{layer},{bits},{noise:.6g}" for layer, row in errors.items() for bits, noise in row.items()]
-        write_text(folder / "error_profile.csv", "\n".join(lines) + "\n")
-    return measured
+    # A folder that cannot be written is found before the training, and all files are written at its end, or none.
+    with new_folder(folder):
+        trained, record = train(dataset, recipe, chooser, progress)
+        result = {**asked, "accuracy": record.accuracy, "diverged": record.diverged, "iterations": record.iterations}
+        files = record_files(record)
+        files |= {f"{name}.yaml": network_text(network), "measure.json": json.dumps(result, indent=1) + "\n"}
+        if profile_widths:
+            file, errors = training_profiles(trained, dataset, name, tuple(profile_widths), recipe.seed)
+            lines = ["layer,bits,gradient_noise"]
+            lines += [f"{layer},{bits},{noise:.6g}" for layer, row in errors.items() for bits, noise in row.items()]
+            files |= {"profile.yaml": profile_text(file), "error_profile.csv": "\n".join(lines) + "\n"}
+        write_files({folder / file_name: text for file_name, text in files.items()})
+    return Measured(trained, network, record, asked)
+
+
+def _is_empty(folder: Path) -> bool:
+    try:
+        return not any(folder.iterdir())
+    except OSError as error:
+        raise InputError(str(folder), [f"cannot be written: {reason(error)}"]) from None
 
 
 def make_chooser(
@@ -170,11 +179,10 @@ def training_profiles(
 
 def _check(recipe: Recipe, data: Dataset) -> None:
     problems = []
-    if recipe.epochs < 1 or recipe.batch < 2:
-        problems.append(f"expected at least one epoch and a batch of two, got {recipe.epochs} and {recipe.batch}")
-    elif len(data.labels) < recipe.batch:
-        problems.append(f"has {len(data.labels)} pictures to train on, fewer than a batch of {recipe.batch}")
-    if not 0.0 < recipe.rate < float("inf"):
-        problems.append(f"expected a learning rate above 0, got {recipe.rate}")
+    given = [(EPOCHS, recipe.epochs), (TRAINED_BATCH, recipe.batch), (RATE, recipe.rate), (SEED, recipe.seed)]
+    problems += problems_of(given)
+    if not problems and len(data.labels) < recipe.batch:
+        message = f"has {len(data.labels)} pictures to train on, fewer than a batch of {recipe.batch}"
+        problems.append(Problem("", message))
     if problems:
         raise InputError("dse measure", problems)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dse.errors import InputError, Problem
+from dse.files import new_folder, read_text, write_files
 from dse.precision.formats.properties import format_problem, parse_format
 from dse.precision.plans.cells import Histogram
 from dse.precision.plans.plan import Plan
@@ -85,13 +86,19 @@ def table(rows: Sequence[NamedTuple], kind: type[NamedTuple]) -> str:
 
 
 def write_record(record: Record, folder: Path) -> None:
-    """``accuracy.csv``, ``formats.csv``, ``gradients.csv``; and ``trace_OPERAND.csv`` of operands with one format per layer.
+    """Write what :func:`record_files` gives, all of it or nothing.
 
     Raises
     ------
     InputError
         The folder cannot be written to.
     """
+    with new_folder(folder):
+        write_files({folder / name: text for name, text in record_files(record).items()})
+
+
+def record_files(record: Record) -> dict[str, str]:
+    """``accuracy.csv``, ``formats.csv``, ``gradients.csv``; and ``trace_OPERAND.csv`` of operands with one format per layer."""
     files = {
         "accuracy.csv": table(record.epochs, Epoch),
         "formats.csv": table(record.widths, Width),
@@ -101,12 +108,7 @@ def write_record(record: Record, folder: Path) -> None:
         trace = trace_text(record.widths, operand)
         if trace is not None:
             files[f"trace_{operand}.csv"] = trace
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in files.items():
-            (folder / name).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(str(folder), [f"cannot be written: {error.strerror}"]) from None
+    return files
 
 
 def trace_text(widths: Sequence[Width], operand: str) -> str | None:
@@ -137,11 +139,9 @@ def read_widths(path: str | Path) -> tuple[Width, ...]:
         No such file, other columns, or rows that are no formats, with their lines.
     """
     try:
-        reader = csv.reader(io.StringIO(Path(path).read_text(encoding="utf-8")))
-        header, *rows = list(reader) or [[]]
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "is no UTF-8 text file"
-        raise InputError(str(path), [f"cannot be read: {reason}"]) from None
+        header, *rows = list(csv.reader(io.StringIO(read_text(path, "a CSV file"), newline=""))) or [[]]
+    except csv.Error as error:
+        raise InputError(str(path), [f"not valid CSV: {error}"]) from None
     if tuple(header) != Width._fields:
         raise InputError(str(path), [Problem("", f"expected the columns {', '.join(Width._fields)}", 1)])
     found, problems = [], []
@@ -157,7 +157,7 @@ def read_widths(path: str | Path) -> tuple[Width, ...]:
     if not found and not problems:
         problems.append(Problem("", "has no rows", 1))
     if problems:
-        raise InputError(str(path), problems[:20])
+        raise InputError(str(path), problems)
     return tuple(found)
 
 

@@ -81,7 +81,7 @@ def check_sizes(name: str, layers: Sequence[Layer], batch: int) -> None:
     wrong = [f"layer '{layer.name}': {fault}" for layer in layers if (fault := size_fault(layer, batch))]
     wrong = wrong or [fault for fault in [total_fault(layers, batch)] if fault]
     if wrong:
-        raise InputError(name, wrong[:20] + ([f"and {len(wrong) - 20} more layers"] if len(wrong) > 20 else []))
+        raise InputError(name, wrong)
 
 
 def _size(number: int) -> str:

@@ -1,5 +1,6 @@
 """Runs that are killed, starved of disk, stopped, resumed, or spread over processes: the same front as if nothing had happened."""
 
+import hashlib
 import json
 import os
 import random
@@ -18,6 +19,7 @@ from optuna.storages.journal import JournalFileBackend
 
 import dse
 from dse.errors import InputError
+from dse.files import HALF
 from dse.search.loop.workers import Workers, run_trials
 
 DRIVER = """
@@ -95,7 +97,7 @@ def test_killed_at_random_moments_and_resumed(start, whole, tmp_path):
     assert killed
     finish(start(out))
     same(out, whole[0])
-    assert not list(out.rglob("*.tmp"))
+    assert not list(out.rglob(f"*{HALF}"))
 
 
 def test_full_disk_ends_with_one_sentence_and_the_last_good_state(start, whole, tmp_path):
@@ -128,11 +130,88 @@ def test_other_inputs_are_not_resumed(tiny, whole):
     assert (whole[0] / "front.csv").read_bytes() == before
 
 
-def test_a_state_that_cannot_be_read_is_said(tiny, tmp_path):
-    dse.explore(tiny[0], tiny[2], profile=tiny[1], trials=16, out=tmp_path / "run")
-    (tmp_path / "run" / "state" / "state.json").write_text("{")
+def test_a_damaged_state_is_one_sentence(tiny, tmp_path):
+    options = {"profile": tiny[1], "trials": 16, "out": tmp_path / "run"}
+    dse.explore(tiny[0], tiny[2], **options)
+    state = tmp_path / "run" / "state"
+    (found,) = state.glob("found-*.npz")
+    front = (tmp_path / "run" / "front.csv").read_bytes()
+    generator = random.Random(3)
+
+    def flipped(content):
+        place = generator.randrange(len(content))
+        return content[:place] + bytes([content[place] ^ 1 << generator.randrange(8)]) + content[place + 1 :]
+
+    def signed(plain):
+        """As somebody writes it who knows how the checksum is made."""
+        del plain["sha256"]
+        return json.dumps({**plain, "sha256": hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()}).encode()
+
+    text = json.loads((state / "state.json").read_text())
+    damaged = {
+        state / "state.json": [
+            b"", b"{", b"[" * 20_000, b"[]", b"null", json.dumps({**text, "done": 1 << 70}).encode(), b'{"inputs": 3}',
+            signed({**text, "done": -1}), signed({**text, "failed": [3]}), signed({**text, "trace": ["x"]}),
+            signed({**text, "failed": [["area", [1.0, 2.0, 3.0, 4.0]]]}), signed({**text, "trials": [{}]}),
+            signed({**text, "elapsed_s": None}), json.dumps({**text, "elapsed_s": float("nan")}).encode(),
+            *(flipped((state / "state.json").read_bytes()) for _ in range(8)),
+        ],
+        found: [b"", found.read_bytes()[:100], found.read_bytes()[:-1], b"PK" * 50, *(flipped(found.read_bytes()) for _ in range(8))],
+    }  # fmt: skip
+    for path, contents in damaged.items():
+        whole = path.read_bytes()
+        for content in contents:
+            path.write_bytes(content)
+            with pytest.raises(InputError) as raised:
+                dse.explore(tiny[0], tiny[2], resume=True, **options)
+            assert len(raised.value.problems) == 1
+        path.write_bytes(whole)
+    assert (tmp_path / "run" / "front.csv").read_bytes() == front
+    dse.explore(tiny[0], tiny[2], resume=True, **options)
+    assert (tmp_path / "run" / "front.csv").read_bytes() == front
+
+
+@pytest.mark.parametrize("name", ["objectives", "choice", "parameters"])
+def test_found_designs_that_no_run_has_are_refused(tiny, tmp_path, name):
+    options = {"profile": tiny[1], "trials": 8, "out": tmp_path / "run"}
+    dse.explore(tiny[0], tiny[2], **options)
+    state = tmp_path / "run" / "state"
+    (path,) = state.glob("found-*.npz")
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    arrays[name] = arrays[name] * np.nan if arrays[name].dtype.kind == "f" else arrays[name][:, :-1]
+    np.savez(path, **arrays)
+    plain = json.loads((state / "state.json").read_text())
+    del plain["sha256"]
+    plain["found_sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    plain["sha256"] = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+    (state / "state.json").write_text(json.dumps(plain))
     with pytest.raises(InputError, match="cannot be read"):
-        dse.explore(tiny[0], tiny[2], profile=tiny[1], trials=16, out=tmp_path / "run", resume=True)
+        dse.explore(tiny[0], tiny[2], resume=True, **options)
+
+
+def test_a_run_of_another_version_is_not_resumed(tiny, tmp_path, monkeypatch):
+    options = {"profile": tiny[1], "trials": 8, "out": tmp_path / "run"}
+    dse.explore(tiny[0], tiny[2], **options)
+    monkeypatch.setattr("dse.search.loop.state.MODEL_VERSION", 0)
+    with pytest.raises(InputError, match=r"was computed by .*'model': '\d+'.* this is .*'model': '0'"):
+        dse.explore(tiny[0], tiny[2], resume=True, **options)
+
+
+def test_two_processes_do_not_work_on_one_run(tiny, tmp_path):
+    options = {"profile": tiny[1], "trials": 24, "out": tmp_path / "run"}
+
+    def again(*_):
+        with pytest.raises(InputError, match="another process is at work"):
+            dse.explore(tiny[0], tiny[2], resume=True, **options)
+
+    dse.explore(tiny[0], tiny[2], progress=again, **options)
+
+
+def test_what_fails_before_it_has_a_result_leaves_no_folder(tiny, tmp_path):
+    with pytest.raises(InputError, match=r"no Dask scheduler answers|needs Dask"):
+        dse.explore(tiny[0], tiny[2], profile=tiny[1], trials=8, scheduler="nonsense", out=tmp_path / "a" / "run")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_time_budget_ends_a_run_that_goes_on_later(tiny, tmp_path):

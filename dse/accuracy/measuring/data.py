@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import struct
-import zipfile
-import zlib
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -13,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dse.array_files import MAX_ARRAY_BYTES, read_arrays, unzipped
 from dse.errors import InputError
+from dse.files import is_folder, read_bytes, reason
 
 #: Element types of the idx format (LeCun, Cortes and Burges, The MNIST database), big-endian.
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -60,14 +59,14 @@ def load_data(
 
 
 def _read(source: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    if source.is_dir():
+    if is_folder(source):
         images, labels = (_test_or_train(source, kind) for kind in ("images-idx3", "labels-idx1"))
         if images is None:
             raise InputError(str(source), ["holds no idx file of images, such as t10k-images-idx3-ubyte.gz"])
         return _bytes_as_channel(read_array(images)), None if labels is None else read_array(labels)
     if source.suffix != ".npz":
         return _bytes_as_channel(read_array(source)), None
-    file = _numpy(source)
+    file = read_arrays(source)
     if "images" not in file:
         raise InputError(str(source), [f"has no array 'images'; it holds {', '.join(sorted(file)) or 'nothing'}"])
     return file["images"], file.get("labels")
@@ -75,7 +74,10 @@ def _read(source: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
 
 def idx_in(folder: Path, kind: str, prefixes: tuple[str, ...] = ("",)) -> Path | None:
     """The idx file of a kind (``images-idx3``, ``labels-idx1``) in a folder whose name starts with one of the prefixes."""
-    found = sorted(path for path in folder.iterdir() if kind in path.name.replace(".", "-"))
+    try:
+        found = sorted(path for path in folder.iterdir() if kind in path.name.replace(".", "-"))
+    except OSError as error:
+        raise InputError(str(folder), [f"cannot be read: {reason(error)}"]) from None
     return next((path for path in found if path.name.startswith(prefixes)), None)
 
 
@@ -90,25 +92,17 @@ def _bytes_as_channel(images: NDArray[Any]) -> NDArray[Any]:
 
 def read_array(source: Path) -> NDArray[Any]:
     """The array of an ``.npy`` or an idx file."""
-    return _numpy(source)["array"] if source.suffix == ".npy" else _idx(source)
-
-
-def _numpy(source: Path) -> dict[str, NDArray[Any]]:
-    """Arrays of a numpy file by name; that of an ``.npy`` file is ``array``. Pickles are refused."""
-    try:
-        found = np.load(source, allow_pickle=False)
-        return {"array": found} if isinstance(found, np.ndarray) else {name: found[name] for name in found.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(str(source), [_reason(error, "is no numpy file that can be read")]) from None
+    if source.suffix != ".npy":
+        return _idx(source)
+    found = read_arrays(source)
+    if "array" not in found:
+        raise InputError(str(source), ["is an .npz file of several arrays; expected one array (.npy)"])
+    return found["array"]
 
 
 def _idx(source: Path) -> NDArray[Any]:
     """One idx file: two zero bytes, element type, number of dimensions, sizes as big-endian 32-bit integers, elements."""
-    try:
-        data = source.read_bytes()
-        data = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(str(source), [_reason(error, "is no gzip file that can be read")]) from None
+    data = unzipped(read_bytes(source, MAX_ARRAY_BYTES, "an idx file"), source)
     if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in _IDX_TYPES:
         raise InputError(str(source), ["is neither a numpy file (.npy, .npz) nor an idx file"])
     start = 4 + 4 * data[3]
@@ -117,9 +111,3 @@ def _idx(source: Path) -> NDArray[Any]:
     if len(data) - start != prod(shape) * kind.itemsize or not shape:
         raise InputError(str(source), [f"is cut short: expected {prod(shape):,} elements of shape {list(shape)}"])
     return np.frombuffer(data, dtype=kind, offset=start).reshape(shape)
-
-
-def _reason(error: Exception, otherwise: str) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "no such file"
-    return f"cannot be read: {error.strerror}" if isinstance(error, OSError) and error.strerror else otherwise

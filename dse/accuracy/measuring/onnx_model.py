@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from dse.accuracy.profile import some_names
 from dse.errors import InputError
+from dse.files import read_bytes
 from dse.precision.formats.quantize import quantize
-from dse.workload.from_onnx.graph.read import inlined
+from dse.workload.from_onnx.graph.read import MAX_FILE_BYTES, first_line, inlined
 from dse.workload.from_onnx.names import layer_names
 
 #: Images that activation ranges are taken from, at most.
@@ -180,13 +181,13 @@ def open_onnx(
     """
     onnx, runtime = _libraries()
     source = str(path)
+    content = read_bytes(source, MAX_FILE_BYTES, "an ONNX file, with weights as external data if need be")
     try:
-        model = onnx.load(source)
+        model = onnx.load_model_from_string(content)
+        onnx.load_external_data_for_model(model, str(Path(source).parent))
         onnx.checker.check_model(model)
-    except FileNotFoundError:
-        raise InputError(source, ["no such file"]) from None
     except Exception as error:
-        raise InputError(source, [f"is no ONNX model that can be read: {str(error).splitlines()[0]}"]) from None
+        raise InputError(source, [f"is no ONNX model that can be read: {first_line(error)}"]) from None
     opset = max((item.version for item in model.opset_import if item.domain in ("", "ai.onnx")), default=0)
     if opset < MIN_OPSET:
         raise InputError(source, [f"uses operator set {opset}; export the model with {MIN_OPSET} or newer"])
@@ -230,7 +231,7 @@ def open_onnx(
         weights=sum(int(tensors[layer.weight].size) for layer in layers),
         kept=dict.fromkeys(unsupported, 32),
         notes=notes,
-        digest=hashlib.sha256(Path(source).read_bytes() + str(per_channel).encode()).hexdigest(),
+        digest=hashlib.sha256(content + str(per_channel).encode()).hexdigest(),
         per_channel=per_channel,
         batch=batch or BATCH,
         input_name=input_name,

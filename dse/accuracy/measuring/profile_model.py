@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import cast, get_args
 
@@ -14,7 +15,8 @@ from dse.accuracy.measuring.onnx_model import OnnxModel, check_images, open_onnx
 from dse.accuracy.measuring.settings import Images, Labels, Settings
 from dse.accuracy.schema import ProfileFile, profile_text
 from dse.errors import InputError
-from dse.files import write_text
+from dse.files import is_folder, why_not_written, write_text
+from dse.numbers import BASELINE, IMAGES, MEASURED_PLANS, SEED
 from dse.workload.load import load_workload
 
 
@@ -50,6 +52,7 @@ def profile_onnx(
     InputError
         Anything that is wrong with the model, the data, the settings or the place to write to; nothing is written then.
     """
+    IMAGES.check(images)
     target = _free(out)
     opened = open_onnx(model, per_channel=per_channel, skip_unsupported=skip_unsupported, threads=threads)
     pictures, classes = _data(opened, data, labels, images)
@@ -86,6 +89,8 @@ def calibrate_onnx(
     InputError
         As :func:`profile_onnx` and :func:`dse.accuracy.measuring.measure.measure_points`.
     """
+    for bounds, value in ((IMAGES, images), (MEASURED_PLANS, plans), (SEED, seed)):
+        bounds.check(value)
     target = _free(out)
     file, document = read_profile(profile)
     opened = open_onnx(model, per_channel=per_channel, skip_unsupported=skip_unsupported, threads=threads)
@@ -120,6 +125,7 @@ def calibrate_points(
         Anything that is wrong with the files; nothing is written then.
     """
     target = _free(out)
+    BASELINE.check(baseline)
     network = None if workload is None else load_workload(workload)
     measured = read_points(points, profile, network)
     file, document = read_profile(profile)
@@ -149,10 +155,14 @@ def calibration_kind(text: str | None) -> Kind | None:
 
 def _free(out: str | Path) -> Path:
     target = Path(out)
-    if target.exists():
+    if os.path.lexists(target):
         raise InputError(str(out), ["exists already; delete it or write to another file"])
-    if not target.parent.is_dir():
+    if not is_folder(target.parent):
         raise InputError(str(out), [f"cannot be written: there is no folder {target.parent}"])
+    # Measuring takes long: a place that cannot be written is found before it.
+    why = why_not_written(target) or why_not_written(target.with_name(f"{target.name}.part"))
+    if why:
+        raise InputError(str(out), [why])
     return target
 
 

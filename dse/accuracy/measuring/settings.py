@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from dse.accuracy.schema import MIN_POINTS
 from dse.errors import InputError
+from dse.numbers import MEASURED_PLANS, PAIRS, SEED, problems_of
 from dse.yaml_input import suggest
 
 Images = NDArray[np.float32]
@@ -60,11 +61,12 @@ def settings(weight_widths: str, activation_widths: str, score: str, plans: int,
     problems, widths = [], []
     for text in (weight_widths, activation_widths):
         try:
-            widths.append(tuple(sorted({int(part) for part in text.split(",")})))
+            widths.append(tuple(sorted({int(part) for part in text[:1000].split(",")})))
         except ValueError:
-            problems.append(f"expected widths separated by commas, such as 4,6,8, got '{text}'")
+            problems.append(f"expected widths separated by commas, such as 4,6,8, got '{text[:60]}'")
     if score not in SCORES:
         problems.append(f"unknown score '{score}'{suggest(score, SCORES)}")
+    problems += [str(problem) for problem in problems_of([(MEASURED_PLANS, plans), (SEED, seed), (PAIRS, pairs)])]
     if problems:
         raise InputError("dse profile", problems)
     return Settings(widths[0], widths[1], cast(Score, score), plans, seed, pairs)

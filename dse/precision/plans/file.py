@@ -19,10 +19,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from dse.errors import InputError, Problem
+from dse.files import is_file
 from dse.precision.formats.properties import format_problem, parse_format
 from dse.precision.plans.cells import MAC_OPERANDS, OPERANDS, Cell, Histogram, Joint
 from dse.yaml_input import Document, suggest, yaml_number, yaml_word
@@ -44,7 +44,7 @@ CellsByLayer: TypeAlias = dict[str, Cell]
 def is_path(text: str) -> bool:
     """Whether a plan is given as a file and not in short: it looks like one, or is one."""
     looks = text.strip().lower().endswith((".yaml", ".yml")) or "/" in text
-    return looks or (len(text) < 255 and Path(text).is_file())
+    return looks or is_file(text)
 
 
 def short_formats(text: str) -> dict[str, str]:

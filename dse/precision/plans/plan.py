@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dse.errors import InputError, Problem
+from dse.files import write_text
 from dse.precision.formats.properties import Format, Matrix, multiplier_bits, stored_bits
 from dse.precision.formats.storage import moved_bits
 from dse.precision.plans.cells import MAC_OPERANDS, OPERANDS, Cell, Histogram, Joint, formats_of, joint_problem
@@ -214,11 +215,14 @@ class Plan:
             raise InputError(document.source, error.problems) from None
 
     def save(self, path: str | Path) -> None:
-        """Write the plan as YAML, layers grouped by format."""
-        try:
-            Path(path).write_text(self.to_yaml(), encoding="utf-8")
-        except OSError as error:
-            raise InputError(str(path), [f"cannot be written: {error.strerror}"]) from None
+        """Write the plan as YAML, layers grouped by format; atomically.
+
+        Raises
+        ------
+        InputError
+            It cannot be written; an old file is untouched.
+        """
+        write_text(Path(path), self.to_yaml())
 
     def to_yaml(self) -> str:
         """The text that :meth:`save` writes."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from dse.errors import InputError, Problem
+from dse.files import read_text
 from dse.precision.formats.properties import format_problem
 
-_SHOWN = 20
+#: Rows of a trace: a change of widths in every step of an epoch, and far more than any table of phases is good for.
+MAX_ROWS = 100_000
 #: What the column of iterations may be called; the first is AdaPT's.
 _CLOCKS = ("batch_iteration", "iteration")
 
@@ -48,16 +51,11 @@ def read_trace(path: str | Path, family: str = "int") -> Trace:
     """
     source = str(path)
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.reader(file))
-    except FileNotFoundError:
-        raise InputError(source, ["no such file"]) from None
-    except UnicodeDecodeError:
-        raise InputError(source, ["is not a UTF-8 text file; expected CSV"]) from None
-    except OSError as error:
-        raise InputError(source, [f"cannot be read: {error.strerror}"]) from None
+        rows = list(csv.reader(io.StringIO(read_text(path, "a CSV file"), newline="")))
     except csv.Error as error:
         raise InputError(source, [f"not valid CSV: {error}"]) from None
+    if len(rows) > MAX_ROWS:
+        raise InputError(source, [f"expected at most {MAX_ROWS:,} rows, got {len(rows):,}"])
     header = [name.strip() for name in rows[0]] if rows else []
     problems = _header_problems(header)
     if problems:
@@ -83,8 +81,7 @@ def read_trace(path: str | Path, family: str = "int") -> Trace:
     if not widths and not problems:
         problems.append(Problem("", "the trace has no rows: zero iterations"))
     if problems:
-        more = len(problems) - _SHOWN
-        raise InputError(source, problems[:_SHOWN] + ([Problem("", f"and {more} more")] if more > 0 else []))
+        raise InputError(source, problems)
     return Trace(source, tuple(header[1:]), tuple(iterations), tuple(widths))
 
 

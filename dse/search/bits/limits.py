@@ -18,6 +18,7 @@ from dse.cost.memory import has_master, stash_bits
 from dse.cost.network_jobs import network_jobs
 from dse.cost.storage import storage_of
 from dse.errors import InputError, Problem
+from dse.numbers import hard_limit
 from dse.precision import Plan
 from dse.workload.model import Network
 from dse.workload.vector import optimizer_work
@@ -72,8 +73,8 @@ def hard_limits(given: Mapping[str, float]) -> HardLimits:
         option = f"--max-{name.replace('_', '-')}"
         if name not in LIMITS:
             problems.append(Problem("limits", f"'{name}' is no limit{suggest(name, LIMITS)}"))
-        elif not (bound > 0 and math.isfinite(bound)):
-            problems.append(Problem(option, f"expected a positive number ({LIMITS[name][1]}), got {bound}"))
+        elif problem := hard_limit(option, LIMITS[name][1]).problem(bound):
+            problems.append(problem)
     if problems:
         raise InputError("limits", problems)
     return HardLimits(tuple((name, float(given[name])) for name in LIMITS if name in given))

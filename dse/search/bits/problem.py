@@ -16,6 +16,7 @@ from dse.accuracy import Profile
 from dse.cost.network_jobs import MODES
 from dse.errors import InputError
 from dse.hardware.model import Hardware
+from dse.numbers import WEIGHT
 from dse.precision import Plan
 from dse.search.allocation.allocate import tie_members
 from dse.search.archive import OBJECTIVES
@@ -159,8 +160,10 @@ def make_problem(
     if len(set(names)) != len(names):
         raise InputError("workload", [f"expected different networks, got {', '.join(names)}"])
     factors = tuple(float(weight) for weight in (weights if weights is not None else [1.0] * len(names)))
-    if len(factors) != len(names) or not all(isfinite(factor) and factor > 0 for factor in factors):
+    if len(factors) != len(names):
         raise InputError("--weights", [f"expected one positive number per network ({len(names)}), got {list(factors)}"])
+    for factor in factors:
+        WEIGHT.check(factor)
     assert mode in MODES
     subjects = tuple(
         _bit_problem(network, profile, wanted, limit_pp, robust, mode, hardware.causal_skip)

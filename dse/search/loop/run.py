@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import optuna
 
-from dse.errors import InputError
-from dse.files import write_text
-from dse.search.archive import OBJECTIVES, Found, empty, load, merge, save
+from dse.search.archive import OBJECTIVES, Found, empty, merge
 from dse.search.bits.problem import SearchProblem
 from dse.search.bits.solve import Outcome
 from dse.search.loop.optuna_study import (
@@ -25,12 +22,11 @@ from dse.search.loop.optuna_study import (
     batch_of,
     new_study,
     propose,
-    record,
-    replay,
     tell,
     write_journal,
 )
 from dse.search.loop.start import dimensions_of, exhaustive, starts
+from dse.search.loop.state import State, restored, store
 from dse.search.loop.workers import Workers
 from dse.search.pareto import hypervolume, pareto_mask
 
@@ -43,8 +39,6 @@ START_BATCH = 16
 #: Trials of a batch of ``exhaustive``, which learns nothing between them.
 EXHAUSTIVE_BATCH = 32
 
-#: An infeasible trial: the limit that failed, and the parameter values.
-Failed = tuple[str, list[float]]
 Progress = Callable[[int, int, float, float], None]
 
 
@@ -97,29 +91,6 @@ class Budget:
         return size if self.trials is None else min(size, self.trials - done)
 
 
-@dataclass(frozen=True)
-class State:
-    """What a search has found so far.
-
-    Attributes
-    ----------
-    done
-        Trials.
-    elapsed_s
-        Time that they took.
-    failed
-        Infeasible trials.
-    trace
-        Hypervolume after every batch, in units of the problem's reference.
-    """
-
-    done: int
-    elapsed_s: float
-    found: Found
-    failed: list[Failed] = field(default_factory=list)
-    trace: list[float] = field(default_factory=list)
-
-
 def search(
     asked: Search,
     budget: Budget,
@@ -143,7 +114,7 @@ def search(
     groups = sum(len(subject.groups) for subject in problem.subjects)
     state = State(0, 0.0, empty(len(problem.parameters), groups, len(problem.subjects)))
     if resume and folder is not None:
-        state = _restored(folder, asked, study, dimensions, state)
+        state = restored(folder, asked.inputs, problem, study, dimensions, state)
     columns = [OBJECTIVES.index(name) for name in objectives]
     before = time.monotonic() - state.elapsed_s
     saved = time.monotonic()
@@ -172,13 +143,13 @@ def search(
                 unsaved = True
                 if folder is not None and time.monotonic() - saved >= SAVE_SECONDS:
                     unsaved = False
-                    _store(folder, state, study, asked)
+                    store(folder, state, study, asked.inputs)
                     saved = time.monotonic()
                 if progress is not None:
                     progress(state.done, len(front), covered, float(front.gap.max(initial=0.0)))
         finally:
             if folder is not None and unsaved:
-                _store(folder, state, study, asked)
+                store(folder, state, study, asked.inputs)
     if folder is not None and asked.strategy != "exhaustive":
         name = "+".join(subject.network.name for subject in problem.subjects)
         write_journal(study, folder / "optuna.journal", name, objectives)
@@ -224,43 +195,3 @@ def _thinned(found: Found, front: npt.NDArray[np.bool_]) -> Found:
     keep = np.ones(len(found), dtype=bool)
     keep[np.flatnonzero(~front)[:spare]] = False
     return found.take(keep)
-
-
-def _store(folder: Path, state: State, study: optuna.Study, asked: Search) -> None:
-    path = folder / "state" / f"found-{state.done}.npz"
-    save(state.found, path)
-    plain = {
-        "done": state.done,
-        "elapsed_s": state.elapsed_s,
-        "inputs": asked.inputs,
-        "failed": state.failed,
-        "trials": record(study, 0),
-        "trace": state.trace,
-    }
-    write_text(folder / "state" / "state.json", json.dumps(plain))
-    for old in (folder / "state").glob("found-*.npz*"):
-        if old != path:
-            old.unlink(missing_ok=True)
-
-
-def _restored(folder: Path, asked: Search, study: optuna.Study, dimensions: list[Dimension], nothing: State) -> State:
-    path = folder / "state" / "state.json"
-    if not path.exists():
-        return nothing
-    try:
-        state = json.loads(path.read_text())
-        before, now = state["inputs"], json.loads(json.dumps(asked.inputs))
-        changed = [key for key in now if before.get(key) != now[key]]
-        if changed:
-            what = ", ".join(f"{key} was {before.get(key)!r}, is {now[key]!r}" for key in changed)
-            raise InputError(str(folder), [f"the run to resume had other inputs: {what}"])
-        replay(study, dimensions, state["trials"])
-        failed = [(str(limit), list(values)) for limit, values in state["failed"]]
-        found = load(folder / "state" / f"found-{state['done']}.npz")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(str(path), [f"the state of the run cannot be read: {error}"]) from None
-    return replace(
-        nothing, **{name: state[name] for name in ("done", "elapsed_s", "trace")}, failed=failed, found=found
-    )

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib
 import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -176,8 +179,16 @@ def _parts(count: int, parts: int) -> list[np.ndarray[Any, np.dtype[np.int64]]]:
 def _start(problem: SearchProblem, strategy: str, threads: int) -> None:
     global _problem, _strategy
     _problem, _strategy = problem, strategy
+    # Ctrl-C is the parent's to answer; and a worker whose parent was killed would wait for work for ever.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     # Workers that each use all cores wait for one another: compiled loops lose far more than they win.
     numba.set_num_threads(threads)
+
+
+def _end_with(parent: Any) -> None:
+    parent.join()
+    os._exit(1)
 
 
 def _work(values: Sequence[Mapping[str, float]], first: int) -> list[Outcome]:

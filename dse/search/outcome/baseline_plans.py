@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from dse.accuracy import Profile
+from dse.files import is_file
 from dse.precision import Plan
 from dse.workload.model import Network
 from dse.yaml_input import load_yaml
@@ -42,7 +42,7 @@ def published_plans(network: Network, profile: Profile) -> list[tuple[str, Plan,
     Only profiles that measured weight and activation at one width name their maps layer by layer. Where two points have one
     map, which was then trained twice, the first counts.
     """
-    if profile.operands != ("both",) or not Path(profile.path).is_file():
+    if profile.operands != ("both",) or not is_file(profile.path):
         return []
     value = load_yaml(profile.path).value
     points = _distinct([point for point in value.get("points", []) if isinstance(point.get("both"), list)])

@@ -19,7 +19,7 @@ from dse.precision import Plan
 from dse.search.archive import Found
 from dse.search.bits.limits import ACCURACY, LIMITS
 from dse.search.bits.problem import SearchProblem, least_width
-from dse.search.loop.run import Failed
+from dse.search.loop.state import Failed
 from dse.search.outcome.baseline_plans import UNIFORM, baseline_plans
 from dse.search.pareto import knee
 from dse.shipped import shipped_folder

@@ -20,7 +20,8 @@ from dse.search.archive import OBJECTIVES, Found
 from dse.search.bits.problem import BitProblem, SearchProblem, plan_of
 from dse.search.bits.schedule_space import DIMENSIONS
 from dse.search.bits.solve import certified
-from dse.search.loop.run import Failed, Search, State
+from dse.search.loop.run import Search
+from dse.search.loop.state import Failed, State
 from dse.search.outcome.record import about, baselines, binding, certificate, notes_of, quantities
 from dse.search.outcome.sensitivity import sensitivity
 from dse.search.pareto import pareto_mask

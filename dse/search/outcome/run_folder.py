@@ -8,9 +8,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,17 @@ import pandas as pd
 
 from dse.cost.evaluate import evaluate
 from dse.errors import InputError
-from dse.files import write_text
+from dse.files import (
+    is_file,
+    make_folder,
+    read_text,
+    remove_folders,
+    remove_halves,
+    why_not_written,
+    write_text,
+)
 from dse.precision import Plan
+from dse.search.loop.state import locked
 from dse.search.outcome.results import Run
 from dse.workload.model import Network
 
@@ -86,8 +94,8 @@ def write_run(run: Run, folder: Path) -> None:
     write_table(folder / "sensitivity.csv", run.sensitivity)
     # The hardware as it was: an export needs its prices even if the file has changed since.
     given = Path(run.problem.hardware.path)
-    if given.is_file():
-        write_text(folder / "hardware.yaml", given.read_text(encoding="utf-8"))
+    if is_file(given):
+        write_text(folder / "hardware.yaml", read_text(given, "a hardware file"))
     write_table(folder / "front.csv", run.front)
     for old in (folder / "plans").glob("*.yaml"):
         if old.stem not in plans:
@@ -142,36 +150,45 @@ def _design_first(table: pd.DataFrame) -> pd.DataFrame:
     return table[["design", *(column for column in table.columns if column != "design")]]
 
 
-def prepare(folder: Path, resume: bool) -> None:
-    """Make the folder of a run and make sure that it can be written.
+@contextmanager
+def prepared(folder: Path, resume: bool) -> Iterator[None]:
+    """The folder of a run, made, found to be writable, and held alone; taken back if the run ends before it leaves anything.
 
     Raises
     ------
     InputError
-        It holds a run already and ``resume`` is not set, a run without its state, or it cannot be written.
+        It holds a run already and ``resume`` is not set, a run without its state, another process is at work on it, or it cannot
+        be written.
 
     Notes
     -----
     With ``resume`` a folder that is not there yet is where the run begins: a run may be killed before it made its folder.
     """
-    if (folder / "run.json").exists():
+    if is_file(folder / "run.json"):
         if not resume:
             raise InputError(str(folder), ["holds a run already; choose another --out, or continue it with --resume"])
-        if not (folder / "state" / "state.json").exists():
+        if not is_file(folder / "state" / "state.json"):
             raise InputError(
                 str(folder), ["holds a run without its state, which cannot be resumed; choose another --out"]
             )
+    parts = [folder / "state", folder / "plans", folder]
+    made: list[Path] = []
     try:
-        (folder / "state").mkdir(parents=True, exist_ok=True)
-        (folder / "plans").mkdir(exist_ok=True)
-        # What a run that was killed had not yet moved to its place.
-        for left in (path for part in (folder, folder / "state", folder / "plans") for path in part.glob("*.tmp")):
-            left.unlink()
-        handle, name = tempfile.mkstemp(dir=folder)
-        os.close(handle)
-        Path(name).unlink()
-    except OSError as error:
-        raise InputError(str(folder), [f"the output folder cannot be written: {error.strerror}"]) from None
+        for part in parts[:2]:
+            made += make_folder(part)
+        why = next((why for part in parts if (why := why_not_written(part / "run.json"))), "")
+        if why:
+            raise InputError(str(folder), [f"the output folder {why}"])
+        with locked(folder):
+            for part in parts:
+                remove_halves(part)
+            yield
+    except BaseException:
+        if parts[0] in made and not is_file(parts[0] / "state.json"):
+            with suppress(OSError):
+                (parts[0] / "lock").unlink()
+        remove_folders(sorted(made, key=lambda part: len(part.parts), reverse=True))
+        raise
 
 
 def _finite(value: Any) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dse.errors import InputError, Problem
-from dse.workload.bounds import check_sizes
+from dse.workload.bounds import batch_problem, check_sizes
 from dse.workload.from_onnx.flow import Flow, Made, Unknown, Unsupported
 from dse.workload.from_onnx.formats import quantizers
 from dse.workload.from_onnx.formats.operands import formats_of_layers, is_same
@@ -101,8 +101,8 @@ def import_onnx(
         MACs of unknown shape; no layer with MACs at all.
     """
     source = str(path)
-    if batch is not None and not 1 <= batch <= 2**31:
-        raise InputError("--batch", [f"expected an integer from 1 to 2^31, got {batch}"])
+    if batch is not None and (problem := batch_problem(batch)):
+        raise InputError("--batch", [problem])
     model = read_model(path)
     onnx = onnx_library("dse import")
     if inline_branches(onnx, model):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 from pathlib import Path
 
-from dse.errors import InputError
+from dse.files import write_bytes
 from dse.workload.from_onnx.graph.read import bits_of_type, onnx_library, read_model
 from dse.workload.from_onnx.graph.shapes import STRIPPED
 from dse.workload.from_onnx.names import layer_names
@@ -15,12 +15,23 @@ _STRIP_ABOVE = 256
 
 
 def strip_onnx(path: str | Path, out: str | Path) -> None:
-    """Write a copy of a model whose large initializers are constants of the same shape: a few KB that import alike.
+    """Write what :func:`stripped_onnx` gives.
 
     Raises
     ------
     InputError
         What :func:`import_onnx` raises, or the copy cannot be written.
+    """
+    write_bytes(Path(out), stripped_onnx(path))
+
+
+def stripped_onnx(path: str | Path) -> bytes:
+    """A copy of a model whose large initializers are constants of the same shape: a few KB that import alike.
+
+    Raises
+    ------
+    InputError
+        What :func:`import_onnx` raises.
     """
     onnx = onnx_library("dse import")
     model = read_model(path)
@@ -55,7 +66,5 @@ def strip_onnx(path: str | Path, out: str | Path) -> None:
         items = [type(item).FromString(item.SerializeToString()) for item in items]
         del target[:]
         target.extend(items)
-    try:
-        Path(out).write_bytes(model.SerializeToString())
-    except OSError as error:
-        raise InputError(str(out), [f"cannot be written: {error.strerror}"]) from None
+    content: bytes = model.SerializeToString()
+    return content

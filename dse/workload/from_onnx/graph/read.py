@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from dse.errors import InputError, Problem
+from dse.files import read_bytes
 
 #: A protobuf message cannot be larger.
 MAX_FILE_BYTES = 2**31 - 1
@@ -47,16 +48,7 @@ def read_model(path: str | Path) -> Any:
     """
     onnx = onnx_library("dse import")
     source = str(path)
-    try:
-        if Path(path).stat().st_size > MAX_FILE_BYTES:
-            raise InputError(source, ["is larger than 2 GB; no ONNX file can be, save its weights as external data"])
-        data = Path(path).read_bytes()
-    except FileNotFoundError:
-        raise InputError(source, ["no such file"]) from None
-    except IsADirectoryError:
-        raise InputError(source, ["is a folder; expected an ONNX file"]) from None
-    except OSError as error:
-        raise InputError(source, [f"cannot be read: {error.strerror}"]) from None
+    data = read_bytes(path, MAX_FILE_BYTES, "an ONNX file, with weights as external data if need be")
     if not data:
         raise InputError(source, ["the file is empty; expected an ONNX model"])
     model = onnx.ModelProto()
@@ -84,7 +76,7 @@ def check_graph(onnx: Any, model: Any, source: str) -> None:
     _check_names(model, source)
     problems = [*_initializer_problems(onnx, model.graph), *_graph_problems(model.graph)]
     if problems:
-        raise InputError(source, problems[:20])
+        raise InputError(source, problems)
 
 
 def _check_versions(onnx: Any, model: Any, source: str) -> None:

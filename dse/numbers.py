@@ -1,0 +1,92 @@
+"""The one door for numbers that a user gives outside of files: finite, within bounds, and the bounds stand in the message.
+
+Files have their bounds in their schemas. Here are those of options and of the arguments of the Python interface that mean the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from dse.errors import InputError, Problem
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a number may be.
+
+    Attributes
+    ----------
+    name
+        The option, for messages.
+    least, most
+        Smallest and largest value.
+    whole
+        Whether only integers are allowed.
+    above
+        Whether ``least`` itself is not allowed.
+    what
+        Unit or meaning, for messages; may be empty.
+    """
+
+    name: str
+    least: float
+    most: float
+    whole: bool = True
+    above: bool = False
+    what: str = ""
+
+    def problem(self, value: float) -> Problem | None:
+        """What is wrong with a value; None if nothing is."""
+        sound = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        inside = sound and (value > self.least if self.above else value >= self.least) and value <= self.most
+        if inside and (not self.whole or float(value).is_integer()):
+            return None
+        kind = "an integer" if self.whole else "a number"
+        low = f"above {_text(self.least)}" if self.above else f"from {_text(self.least)}"
+        high = f"up to {_text(self.most)}" if self.above else f"to {_text(self.most)}"
+        unit = f" ({self.what})" if self.what else ""
+        return Problem(self.name, f"expected {kind} {low} {high}{unit}, got {str(value)[:40]}")
+
+    def check(self, value: float | None) -> None:
+        """Raise InputError if a value is given and not allowed."""
+        problem = None if value is None else self.problem(value)
+        if problem is not None:
+            raise InputError(problem.where, [problem.message])
+
+
+def _text(bound: float) -> str:
+    return f"{int(bound):,}" if abs(bound) < 1e15 and float(bound).is_integer() else f"{bound:g}"
+
+
+def problems_of(given: Iterable[tuple[Bounds, float | None]]) -> list[Problem]:
+    """Problems of several numbers; None is a number that was not given."""
+    found = (bounds.problem(value) for bounds, value in given if value is not None)
+    return [problem for problem in found if problem is not None]
+
+
+ACCUMULATE = Bounds("--accumulate", 1, 1_000_000, what="passes per update")
+#: Optuna's and scikit-learn's generators take 32 bits.
+SEED = Bounds("--seed", 0, 2**32 - 1)
+#: Optuna's samplers look at all trials before each new one.
+TRIALS = Bounds("--trials", 1, 100_000)
+#: A year.
+SECONDS = Bounds("--seconds", 0, 31_536_000, whole=False, above=True, what="s")
+JOBS = Bounds("--jobs", 1, 512, what="processes")
+ACCURACY_DROP = Bounds("--max-accuracy-drop", -1000, 1000, whole=False, what="in the profile's unit")
+MAP_UPDATES = Bounds("--map-updates", 0, 1_000_000, whole=False, what="per step")
+WEIGHT = Bounds("--weights", 0, 1e12, whole=False, above=True, what="steps of each workload")
+BASELINE = Bounds("--baseline", -1e6, 1e6, whole=False)
+IMAGES = Bounds("--images", 2, 10_000_000)
+MEASURED_PLANS = Bounds("--plans", 0, 10_000)
+PAIRS = Bounds("--pairs", 0, 1_000_000)
+EPOCHS = Bounds("--epochs", 1, 100_000)
+TRAINED_BATCH = Bounds("--batch", 2, 65_536, what="samples per step")
+RATE = Bounds("--rate", 0, 1000, whole=False, above=True)
+SAMPLES = Bounds("--samples", 1, 1_000_000_000)
+
+
+def hard_limit(option: str, unit: str) -> Bounds:
+    """Bounds of a hard limit of a search."""
+    return Bounds(option, 0, 1e30, whole=False, above=True, what=unit)
