@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any, NamedTuple
 
 from dse.workload.factors import Factor, Place, divided, locate
@@ -82,7 +83,7 @@ class Flow:
     graph: OnnxGraph
     batch: int
     samples: dict[str, Factor] = field(default_factory=dict)
-    repeats: dict[str, Factor] = field(default_factory=dict)
+    repeats: dict[str, tuple[Factor, ...]] = field(default_factory=dict)
     dynamic: set[str] = field(default_factory=set)
     errors: set[str] = field(default_factory=set)
     sources: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -150,12 +151,14 @@ class Flow:
 
     def repeated(self, name: str, axes: Sequence[int]) -> int:
         """How often a tensor repeats what it holds along some of its axes."""
-        shape = self.shape(name)
-        if name not in self.repeats:
+        factors = self.repeats.get(name, ())
+        if not factors:
             return 1
-        place = locate(shape, self.repeats[name])
-        return (
-            self.repeats[name].size if place is not None and place.axis in [axis % len(shape) for axis in axes] else 1
+        shape = self.shape(name)
+        places = [locate(shape, factor) for factor in factors]
+        wanted = {axis % len(shape) for axis in axes}
+        return prod(
+            factor.size for factor, place in zip(factors, places, strict=True) if place is not None and place.axis in wanted
         )
 
     def mac_passes(self, read: str, weight: str) -> tuple[str, ...]:

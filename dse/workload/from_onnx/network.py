@@ -22,6 +22,7 @@ from dse.workload.from_onnx.names import layer_names
 from dse.workload.from_onnx.operators.contrib import CONTRIBUTED, is_contributed, stand_in
 from dse.workload.from_onnx.operators.learned import initializer_shapes, learned_tables, softmax_inputs, with_bias
 from dse.workload.from_onnx.operators.table import FREE, HANDLERS, LEARNED, MOVING
+from dse.workload.from_onnx.repeats import follow
 from dse.workload.from_onnx.samples import find_samples
 from dse.workload.model import Layer, Network
 
@@ -166,6 +167,7 @@ def _walk(flow: Flow, names: Mapping[str, str], source: str) -> tuple[list[tuple
         if not _runs(flow, node):
             continue
         flow.dynamic.update(name for name in node.output if name)
+        follow(flow, node)
         biased = with_bias(flow, node, products)
         if biased is not None:
             layers = [
