@@ -350,7 +350,8 @@ def import_model(
     """An ONNX model as a workload file, with what was left out."""
     from dse.files import write_files
     from dse.precision import Plan
-    from dse.workload.from_onnx.network import import_onnx, import_summary, plan_formats, read_dims
+    from dse.workload.from_onnx.imported import import_summary, plan_formats
+    from dse.workload.from_onnx.network import import_onnx, read_dims
     from dse.workload.from_onnx.strip import stripped_onnx
     from dse.workload.model import network_text
 

@@ -158,7 +158,9 @@ class Flow:
         places = [locate(shape, factor) for factor in factors]
         wanted = {axis % len(shape) for axis in axes}
         return prod(
-            factor.size for factor, place in zip(factors, places, strict=True) if place is not None and place.axis in wanted
+            factor.size
+            for factor, place in zip(factors, places, strict=True)
+            if place is not None and place.axis in wanted
         )
 
     def mac_passes(self, read: str, weight: str) -> tuple[str, ...]:

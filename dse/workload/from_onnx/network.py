@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,10 @@ from dse.workload.from_onnx.formats import quantizers
 from dse.workload.from_onnx.formats.operands import formats_of_layers, is_same
 from dse.workload.from_onnx.graph.branches import inline_branches
 from dse.workload.from_onnx.graph.nodes import MULTIPLYING
-from dse.workload.from_onnx.graph.read import bits_of_type, check_graph, onnx_library, read_model
+from dse.workload.from_onnx.graph.read import check_graph, onnx_library, read_model
 from dse.workload.from_onnx.graph.rewrite import rewrite
 from dse.workload.from_onnx.graph.shapes import OnnxGraph, Shape, resolve_shapes
+from dse.workload.from_onnx.imported import Imported, shares
 from dse.workload.from_onnx.names import layer_names
 from dse.workload.from_onnx.operators.contrib import CONTRIBUTED, is_contributed, stand_in
 from dse.workload.from_onnx.operators.learned import initializer_shapes, learned_tables, softmax_inputs, with_bias
@@ -29,48 +30,6 @@ from dse.workload.model import Layer, Network
 #: Data types of indices and shapes (int32, int64, bool), and how many of them a shape has at most.
 _INTEGERS = (6, 7, 9)
 _FEW = 64
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """Operators of one kind that make no layer.
-
-    Attributes
-    ----------
-    operator, count
-        Kind and number.
-    macs_share
-        Share of the network's multiply-accumulates; NaN where they are not known.
-    traffic_share
-        Share of all bits that the graph's operators read and write.
-    """
-
-    operator: str
-    count: int
-    macs_share: float
-    traffic_share: float
-
-
-@dataclass(frozen=True)
-class Imported:
-    """Result of :func:`import_onnx`.
-
-    Attributes
-    ----------
-    network
-        Layers under the model's own names.
-    formats
-        Names of the number formats of (weight, activation) by layer with MACs; empty if nothing is quantized.
-    skipped
-        What makes no layer, the largest share first.
-    notes
-        What was assumed, one sentence each.
-    """
-
-    network: Network
-    formats: Mapping[str, tuple[str, str]]
-    skipped: tuple[Skipped, ...]
-    notes: tuple[str, ...] = ()
 
 
 def import_onnx(
@@ -135,7 +94,7 @@ def import_onnx(
         epochs=1,
     )
     formats = formats_of_layers(graph, made, flow.notes)
-    return Imported(network, formats, _shares(graph, skipped, total), tuple(dict.fromkeys(flow.notes)))
+    return Imported(network, formats, shares(graph, skipped, total), tuple(dict.fromkeys(flow.notes)))
 
 
 def read_dims(options: Sequence[str]) -> dict[str, int]:
@@ -308,67 +267,5 @@ def _tied(graph: OnnxGraph, layers: list[tuple[Made, Any]]) -> list[Made]:
     return result
 
 
-def _shares(graph: OnnxGraph, skipped: list[tuple[Any, float]], macs: int) -> tuple[Skipped, ...]:
-    """Skipped operators by kind, with their shares."""
-
-    def bits(node: Any) -> float:
-        tensors = [name for name in (*node.input, *node.output) if name]
-        return float(
-            sum(prod(graph.shapes.get(name) or (0,)) * bits_of_type(graph.types.get(name, 0)) for name in tensors)
-        )
-
-    traffic = sum(bits(node) for node in graph.nodes if node.op_type not in FREE) or 1.0
-    known = macs + sum(missed for _, missed in skipped if missed == missed)
-    kinds: dict[str, list[tuple[Any, float]]] = {}
-    for node, missed in skipped:
-        kinds.setdefault(
-            node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}", []
-        ).append((node, missed))
-    rows = [
-        Skipped(
-            kind,
-            len(items),
-            sum(missed for _, missed in items) / known,
-            sum(bits(node) for node, _ in items) / traffic,
-        )
-        for kind, items in kinds.items()
-    ]
-    return tuple(sorted(rows, key=lambda row: (row.macs_share == row.macs_share, -row.macs_share, -row.traffic_share)))
-
-
 def _plain(text: str) -> str:
     return "".join(character for character in text if character.isprintable())[:80]
-
-
-def import_summary(found: Imported) -> list[str]:
-    """What was read and what was left out, one sentence a line."""
-    net = found.network
-    lines = [
-        f"{len(net.mac_layers)} layers with MACs, {len(net.vector_layers)} without; "
-        f"{net.macs / 1e9:.6g} GMAC per sample, {net.parameters / 1e6:.6g} M parameters"
-    ]
-    for item in found.skipped:
-        macs = (
-            "an unknown share of the MACs"
-            if item.macs_share != item.macs_share
-            else f"{item.macs_share:.1%} of the MACs"
-        )
-        lines.append(
-            f"skipped {item.operator} x{item.count}: {macs}, {item.traffic_share:.1%} of the bytes that operators move"
-        )
-    return [*lines, *(f"note: {note}" for note in found.notes)]
-
-
-def plan_formats(found: Imported, source: str) -> dict[str, dict[str, str] | str]:
-    """Formats of a quantized model as :meth:`dse.Plan.from_formats` takes them; errors have the activation's width in FP32.
-
-    Raises
-    ------
-    InputError
-        Nothing is quantized.
-    """
-    if not found.formats:
-        raise InputError(source, ["has no quantized layer, so there is no plan to write; leave out --plan"])
-    weight = {name: pair[0] for name, pair in found.formats.items()}
-    activation = {name: pair[1] for name, pair in found.formats.items()}
-    return {"weight": weight, "activation": activation, "error": "fp32"}

@@ -110,5 +110,9 @@ def _begins_cache(flow: Flow, node: Any) -> bool:
     fed = [name for name in flow.graph.inputs if name in node.input][:2]
     later = list(flow.graph.inputs)[1:]
     if node.op_type == "Concat":
-        return bool(fed) and all(name in later for name in fed) and any(name not in flow.graph.inputs for name in node.input)
+        return (
+            bool(fed)
+            and all(name in later for name in fed)
+            and any(name not in flow.graph.inputs for name in node.input)
+        )
     return node.op_type in _WRITING and node.input[0] in later

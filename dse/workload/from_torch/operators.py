@@ -9,6 +9,7 @@ from typing import Any
 
 from dse.errors import InputError
 from dse.workload.fold import WindowAxis, with_axes
+from dse.workload.from_torch.repeats import follow
 from dse.workload.from_torch.tape import Record, Tape, leaves, storage
 from dse.workload.layer import PASSES, Layer
 
@@ -63,6 +64,7 @@ def forward(torch: Any, tape: Tape, operator: str, args: Sequence[Any], made: An
     else:
         _vector(tape, operator, args, outputs, [item for item in inputs if item.is_floating_point()])
         tape.derive(inputs, outputs)
+    follow(tape.repeats, operator, args, made, tape.batch)
     sources = list(dict.fromkeys(before)) if tape.latest is None else [tape.latest]
     tape.sources |= {storage(tensor): sources for tensor in outputs} if sources else {}
 
@@ -138,11 +140,14 @@ def _product(tape: Tape, operator: str, args: Sequence[Any], made: Any) -> None:
         layer = Layer(
             name=tape.weight_name(second), kind="fc", N=tape.per_sample(rows), G=groups, K=width, C=inner, bias=bias
         )
-    elif groups % tape.batch == 0:
-        layer = Layer(name=tape.own_name("matmul"), kind="matmul", N=rows, G=groups // tape.batch, K=width, C=inner)
     else:
-        name = tape.own_name("matmul")
-        layer = Layer(name=name, kind="matmul", N=tape.per_sample(rows), G=groups, K=width, C=inner)
+        # Heads that share their keys are rows of one product.
+        share = tape.repeated(second) if second.ndim == 3 else 1
+        if groups % share == 0:
+            rows, groups = rows * share, groups // share
+        whole = groups % tape.batch == 0
+        rows, groups = (rows, groups // tape.batch) if whole else (tape.per_sample(rows), groups)
+        layer = Layer(name=tape.own_name("matmul"), kind="matmul", N=rows, G=groups, K=width, C=inner)
     tape.add(layer, first, second, macs, made)
 
 

@@ -10,13 +10,24 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from math import prod
+from typing import Any, NamedTuple
 
+from dse.workload.factors import Factor, Place, locate
 from dse.workload.model import PASSES, Layer
 
 #: Weights of a recurrent module, and what their layers are called: those of an imported one and of a workload file.
 _STEPS = re.compile(r"(?:(?P<module>.+)\.)?weight_(?P<kind>ih|hh|hr)(?:_l(?P<number>[0-9]+))?(?P<back>_reverse)?")
 _STEP_WORDS = {"ih": "input", "hh": "recurrent", "hr": "projection"}
+
+
+class View(NamedTuple):
+    """A view of a storage."""
+
+    storage: int
+    offset: int
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
 
 
 @dataclass
@@ -87,6 +98,8 @@ class Tape:
         (path, module) of those that run, the innermost last.
     sources
         By storage, the records that made it; None for an input of the model.
+    repeats
+        What a view of a storage repeats; see :mod:`dse.workload.from_torch.repeats`.
     latest
         The record of the operator that runs, None while it has none.
     held
@@ -109,6 +122,7 @@ class Tape:
     names: dict[str, int] = field(default_factory=dict)
     modules: list[tuple[str, Any]] = field(default_factory=list)
     sources: dict[int, list[Record | None]] = field(default_factory=dict)
+    repeats: dict[View, tuple[Factor, ...]] = field(default_factory=dict)
     latest: Record | None = None
     held: list[Any] = field(default_factory=list)
     forward: bool = True
@@ -137,6 +151,16 @@ class Tape:
     def copies(self, tensor: Any) -> int:
         """How often a weight was repeated before it was used, as broadcasting does for the samples of a batch."""
         return max(int(tensor.numel()) // self.sizes[storage(tensor)][1], 1)
+
+    def repeated(self, tensor: Any) -> int:
+        """How often a tensor repeats what it holds along its first axis."""
+        factors = self.repeats.get(view(tensor), ())
+        places = [locate(tensor.shape, factor) for factor in factors]
+        return prod(
+            factor.size
+            for factor, place in zip(factors, places, strict=True)
+            if isinstance(place, Place) and place.axis == 0
+        )
 
     def claim(self, tensor: Any, elements: int) -> bool:
         """Whether elements of a parameter belong to the layer that asks; False if other layers have all of it."""
@@ -267,6 +291,11 @@ class Tape:
                     for place in places:
                         self.runs.setdefault(place, []).append(run)
                     return
+
+
+def view(tensor: Any) -> View:
+    """What tells a tensor from others of the same storage."""
+    return View(storage(tensor), int(tensor.storage_offset()), tuple(tensor.shape), tuple(tensor.stride()))
 
 
 def storage(tensor: Any) -> int:
