@@ -76,6 +76,8 @@ class Flow:
         Names of the layers that made a tensor; an empty name stands for an input of the model.
     cached
         Tensors that hold what earlier steps kept.
+    trips
+        How often a node runs for one sample, by its first output; once if it is not there.
     notes
         What was assumed, one sentence each.
     """
@@ -88,6 +90,7 @@ class Flow:
     errors: set[str] = field(default_factory=set)
     sources: dict[str, tuple[str, ...]] = field(default_factory=dict)
     cached: set[str] = field(default_factory=set)
+    trips: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def made_by(self, *tensors: str) -> tuple[str, ...]:

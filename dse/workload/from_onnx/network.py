@@ -13,7 +13,8 @@ from dse.workload.bounds import batch_problem, check_sizes
 from dse.workload.from_onnx.flow import Flow, Made, Unknown, Unsupported
 from dse.workload.from_onnx.formats import quantizers
 from dse.workload.from_onnx.formats.operands import formats_of_layers, is_same
-from dse.workload.from_onnx.graph.branches import inline_branches
+from dse.workload.from_onnx.graph.bodies import JOINT
+from dse.workload.from_onnx.graph.control_flow import WrittenOut, write_out
 from dse.workload.from_onnx.graph.nodes import MULTIPLYING
 from dse.workload.from_onnx.graph.read import check_graph, onnx_library, read_model
 from dse.workload.from_onnx.graph.rewrite import rewrite
@@ -65,7 +66,10 @@ def import_onnx(
         raise InputError("--batch", [problem])
     model = read_model(path)
     onnx = onnx_library("dse import")
-    if inline_branches(onnx, model):
+    dims = dict(dims or {})
+    written = WrittenOut()
+    if any(item.HasField("g") for node in model.graph.node for item in node.attribute):
+        written = write_out(onnx, model, dims, lambda copy: _shapes(onnx, copy, source, dims))
         check_graph(onnx, model, source)
     names = {
         node.output[0]: name
@@ -73,10 +77,14 @@ def import_onnx(
         if node.output
     }
     rewrite(onnx, model, names)
-    graph = resolve_shapes(model, source, dims or {}, _stand_in)
+    graph = resolve_shapes(
+        model, source, {key: size for key, size in dims.items() if key not in written.told}, _stand_in
+    )
     samples = find_samples(graph, batch_dim)
     flow = Flow(graph, samples.count, samples.places, notes=list(samples.notes))
-    flow.dynamic |= set(graph.inputs)
+    flow.trips, flow.notes = written.trips, [*written.notes, *flow.notes]
+    flow.dynamic |= {*graph.inputs, *written.states}
+    flow.errors |= written.states
     flow.sources |= dict.fromkeys(graph.inputs, ("",))
     layers, skipped = _walk(flow, names, source)
     made = _tied(graph, layers)
@@ -149,7 +157,15 @@ def _walk(flow: Flow, names: Mapping[str, str], source: str) -> tuple[list[tuple
         flow.sources |= {made.layer.name: (made.layer.name,) for made in learned}
         name = names.get(node.output[0], node.name) if node.output else node.name
         found, missed = ([], 0.0) if converts else _layers_of(flow, node, name, source)
-        if not found and not converts and node.op_type not in FREE and not _computes_shapes(flow.graph, node):
+        found = [made._replace(layer=_running(made.layer, flow.trips.get(node.output[0], 1))) for made in found]
+        joint = node.name.endswith(JOINT)
+        if (
+            not found
+            and not converts
+            and not joint
+            and node.op_type not in FREE
+            and not _computes_shapes(flow.graph, node)
+        ):
             skipped.append((node, missed))
         found = [made._replace(layer=_owned(flow, makers, tables, made)) for made in found]
         if len(found) == 1 and node.output:
@@ -162,6 +178,18 @@ def _walk(flow: Flow, names: Mapping[str, str], source: str) -> tuple[list[tuple
         flow.sources |= {tensor: makes for tensor in node.output if tensor}
         layers += [(made, node) for made in found]
     return layers, skipped
+
+
+def _running(layer: Layer, trips: int) -> Layer:
+    """A layer of a body that runs several times."""
+    return layer if trips == 1 else replace(layer, repeats=layer.repeats * trips)
+
+
+def _shapes(onnx: Any, model: Any, source: str, dims: Mapping[str, int]) -> OnnxGraph:
+    """Shapes of a model whose loops are not written out yet."""
+    loops = {node.name for node in model.graph.node if node.op_type in ("Loop", "Scan")}
+    rewrite(onnx, model, {})
+    return resolve_shapes(model, source, {key: size for key, size in dims.items() if key not in loops}, _stand_in)
 
 
 def _wired(flow: Flow, node: Any, found: list[Made]) -> list[Made]:

@@ -13,6 +13,7 @@ from typing import Any
 from dse.workload.factors import Factor, locate
 from dse.workload.from_onnx.flow import Flow
 from dse.workload.from_onnx.graph.axes import ELEMENTWISE, RESHAPING, ReadAcross, carried
+from dse.workload.from_onnx.graph.bodies import JOINT
 from dse.workload.from_onnx.graph.nodes import attributes, input_name
 
 #: Operators that move elements and leave them what they are.
@@ -25,7 +26,7 @@ _WRITING = ("ScatterElements", "ScatterND", "TensorScatter")
 
 def follow(flow: Flow, node: Any) -> None:
     """Note what the outputs of a node repeat and whether they hold a cache."""
-    if not node.input or not node.output or flow.graph.shapes.get(node.output[0]) is None:
+    if node.name.endswith(JOINT) or not node.input or not node.output or flow.graph.shapes.get(node.output[0]) is None:
         return
     if any(tensor in flow.repeats for tensor in node.input) and node.op_type in (*_MOVING, *ELEMENTWISE):
         _carry(flow, node)
