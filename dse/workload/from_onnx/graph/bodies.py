@@ -1,7 +1,7 @@
 """What the bodies of an ONNX graph's control flow read and make, and how often they run.
 
-Of an ``If`` the branch with more products is taken. A ``Loop`` runs as often as its first input says, unless its body ends it before; a
-``Scan`` once for every entry of what it scans.
+Of an ``If`` the branch with more products is taken. A ``Loop`` runs as often as its first input says, unless its body ends it
+before; a ``Scan`` once for every entry of what it scans.
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
 """Control flow of an ONNX graph, written out as if its bodies stood in the graph itself.
 
-The body of a loop whose number of passes is known is taken once and marked to run so often; tensors that grow from pass to pass have
-the size of the first one.
+The body of a loop whose number of passes is known is taken once and marked to run so often; tensors that grow from pass to pass
+have the size of the first one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from dse.workload.from_onnx.graph.bodies import DEPTH, Body, branch, is_loop, joints, label, loop, scan
@@ -58,7 +59,7 @@ def write_out(onnx: Any, model: Any, dims: Mapping[str, int], shapes_of: Callabl
         changed = _replace(onnx, model, result, lambda node: branch(node) if node.op_type == "If" else None)
         if any(is_loop(node) for node in model.graph.node):
             graph = shapes_of(copied(model))
-            changed |= _replace(onnx, model, result, lambda node: _passes(onnx, graph, dims, node))
+            changed |= _replace(onnx, model, result, partial(_passes, onnx, graph, dims))
         if not changed:
             break
     for node in model.graph.node:
