@@ -68,13 +68,36 @@ def report_html(run: RunData) -> str:
     )
 
 
+#: Files of the page's script in the order in which they are put together, one subject each.
+SCRIPTS = (
+    "start",
+    "runs",
+    "words",
+    "look",
+    "designs",
+    "front",
+    "parallel",
+    "bits",
+    "layers",
+    "parts",
+    "table",
+    "plans",
+    "wiring",
+)
+
+
 def fill_page(template: str, **fields: str) -> str:
     """Fill a template of the package; script, style and plotly.js are put in."""
     folder = files("dse.report") / "assets"
-    text = {name: (folder / name).read_text(encoding="utf-8") for name in (template, "style.css", "script.js")}
-    return Template(text[template]).substitute(
-        fields, style=text["style.css"], script=text["script.js"], plotly=get_plotlyjs()
-    )
+    text = {name: (folder / name).read_text(encoding="utf-8") for name in (template, "style.css")}
+    return Template(text[template]).substitute(fields, style=text["style.css"], script=_script(), plotly=get_plotlyjs())
+
+
+def _script() -> str:
+    """The script of the page: one scope, in which every file sees what those before it define."""
+    folder = files("dse.report") / "assets" / "page"
+    parts = [(folder / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS]
+    return '"use strict";\n(() => {\n' + "\n".join(parts) + "})();\n"
 
 
 def json_for_html(value: object) -> str:
