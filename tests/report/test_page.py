@@ -137,6 +137,6 @@ def test_problems_of_a_folder(build_run, tmp_path):
     with pytest.raises(InputError, match=r"(?s)'latency_s' is missing.*'energy_j' is missing"):
         write_report(folder)
     (folder / "run.json").write_text("{")
-    with pytest.raises(InputError, match="cannot be read as JSON"):
+    with pytest.raises(InputError, match="is no JSON that can be read"):
         write_report(folder)
     assert not (folder / "report.html").exists()
