@@ -210,7 +210,7 @@ def evaluate(
         ),
     ] = None,
     hardware: HardwareOption = "flex_trainer",
-    plan: Annotated[str, typer.Option(help="Such as w8a8e8, w4a4e8, fp32, or a YAML file.")] = "w8a8e8",
+    plan: Annotated[str, typer.Option(help="Such as w8a8e8, w4a8,stash=int4, fp32, or a YAML file.")] = "w8a8e8",
     schedule: Annotated[
         Path | None, typer.Option(help="A schedule of plans over a training run, instead of --plan.")
     ] = None,
@@ -527,7 +527,7 @@ def _measuring(
 def sweep(
     workload: Workload,
     hardware: HardwareOption = "flex_trainer",
-    plan: Annotated[str, typer.Option(help="Such as w8a8e8, w4a4e8, fp32, or a YAML file.")] = "w8a8e8",
+    plan: Annotated[str, typer.Option(help="Such as w8a8e8, w4a8,stash=int4, fp32, or a YAML file.")] = "w8a8e8",
     batches: Annotated[str, typer.Option(help="Comma-separated samples per step.")] = "1,2,4,8,16,32,64,128",
     mode: Annotated[str, typer.Option(help="training or inference.")] = "training",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,

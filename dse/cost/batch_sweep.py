@@ -10,6 +10,7 @@ from dse.cost import evaluate
 from dse.errors import InputError, NothingFeasible, Problem
 from dse.hardware.model import Hardware
 from dse.precision import Plan
+from dse.precision.plans.labels import plan_label
 from dse.workload.model import Network
 
 #: Share of the highest rate at which a batch counts as throughput-bound; our choice.
@@ -70,7 +71,7 @@ def batch_sweep(
     if not table["feasible"].any():
         first = table.groupby("limit", sort=False)["batch"].min()
         problems = [Problem(f"batch {batch}", f"infeasible: {limit}") for limit, batch in first.items()]
-        raise NothingFeasible(f"{network.name} on {hardware.name}, {plan.label}, {mode}", problems)
+        raise NothingFeasible(f"{network.name} on {hardware.name}, {plan_label(plan, mode)}, {mode}", problems)
     shortest = table["latency_s"].idxmin()
     full = table.index[table["samples_per_s"] >= SATURATED * table["samples_per_s"].max()][0]
     table.loc[shortest, "setting"] = "latency"

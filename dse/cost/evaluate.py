@@ -29,6 +29,7 @@ from dse.hardware.load import load_hardware
 from dse.hardware.model import Hardware
 from dse.numbers import ACCUMULATE, MAP_UPDATES
 from dse.precision.plans.cells import OPERANDS
+from dse.precision.plans.labels import plan_labels
 from dse.precision.plans.plan import Plan
 from dse.precision.policies.rules import Overhead
 from dse.precision.schedules.schedule import Schedule
@@ -168,7 +169,7 @@ def evaluate(
     mapping_objective
         What each layer's mapping is chosen by: ``edp``, ``energy`` or ``latency``.
     labels
-        Names of the plans in the result, one each; default: short names made from their widths.
+        Names of the plans in the result, one each; default: :func:`dse.precision.plans.labels.plan_labels`.
     stochastic
         Operands that training rounds stochastically; the energy of it is ``rounding_j``.
     recompute
@@ -199,7 +200,7 @@ def evaluate(
         if accumulate > 1 and mode != "training":
             raise InputError("accumulate", ["goes with training; inference has no gradients"])
         network = replace(network, accumulate=accumulate)
-    plans, names, weights, phases = _plans(network, plan)
+    plans, names, weights, phases = _plans(network, plan, mode)
     if labels is not None:
         if len(labels) != len(names):
             raise InputError("labels", [f"expected {len(names)}, one for each plan, got {len(labels)}"])
@@ -278,7 +279,7 @@ def _distinct(designs: pd.DataFrame | None) -> tuple[pd.DataFrame | None, npt.ND
 
 
 def _plans(
-    network: Network, plan: Plan | Schedule | Sequence[Plan]
+    network: Network, plan: Plan | Schedule | Sequence[Plan], mode: str
 ) -> tuple[list[Plan], tuple[str, ...], Floats, tuple[tuple[str, int, int], ...]]:
     """Different plans, labels of the result's rows, (rows, plans) weights that turn steps into them, and a schedule's phases.
 
@@ -289,7 +290,8 @@ def _plans(
         course = plan.plans(network)
         places = {id(item): number for number, item in enumerate({id(p): p for p, _ in course}.values())}
         plans = list({id(p): p for p, _ in course}.values())
-        phases = tuple((item.label, places[id(item)], count) for item, count in course)
+        told = plan_labels(plans, mode)
+        phases = tuple((told[places[id(item)]], places[id(item)], count) for item, count in course)
         weights = np.zeros((1, len(plans)))
         for _, place, count in phases:
             weights[0, place] += count
@@ -297,7 +299,7 @@ def _plans(
     else:
         plans = [plan] if isinstance(plan, Plan) else list(plan)
         weights = np.eye(len(plans))
-        labels = tuple(item.label for item in plans)
+        labels = plan_labels(plans, mode)
     names = tuple(layer.name for layer in network.layers)
     for item in plans:
         if item.layers != names:

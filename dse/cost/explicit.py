@@ -27,6 +27,7 @@ from dse.mapping.explicit.counts import ENGINE, Conventions, Counts
 from dse.mapping.explicit.mapping import Mapping
 from dse.mapping.explicit.text import load_mapping, write_mappings
 from dse.mapping.nest import ROLES
+from dse.precision.plans.labels import plan_label
 from dse.precision.plans.plan import Plan
 from dse.workload.model import Network
 from dse.yaml_input import suggest
@@ -105,7 +106,9 @@ def save_best_mappings(
 ) -> None:
     """Write :func:`best_mappings` in the form that :func:`evaluate_mapping_file` reads."""
     write_mappings(
-        path, best_mappings(network, hardware, plan, mode), f"{network.name} on {hardware.name}, {plan.label}, {mode}"
+        path,
+        best_mappings(network, hardware, plan, mode),
+        f"{network.name} on {hardware.name}, {plan_label(plan, mode)}, {mode}",
     )
 
 
@@ -182,6 +185,6 @@ def best_mappings(
     costs = best_jobs(hardware, arrays, work.jobs, objective)
     if costs.limit[0]:
         raise NothingFeasible(
-            f"{network.name} on {hardware.name}, {plan.label}, {mode}", [f"infeasible: {costs.limit[0]}"]
+            f"{network.name} on {hardware.name}, {plan_label(plan, mode)}, {mode}", [f"infeasible: {costs.limit[0]}"]
         )
     return {run.name: mapping_of(hardware, arrays, work.jobs, costs, run.job) for run in layer_runs(network, work)}

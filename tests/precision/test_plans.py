@@ -105,12 +105,12 @@ def test_all_problems_at_once():
         ("w4a8", "w4a8e8"),
         ("W4A4E6", "w4a4e6"),
         ("int8:channel", "int8:channel"),
-        ("w2a4e6g16", "w2a4e6"),
+        ("w2a4e6g16", "w2a4e6g16"),
         ("fp32", "fp32"),
         ("bf16", "bf16"),
         ("mxfp8_e4m3", "mxfp8_e4m3"),
-        ("weight=bfp4,activation=bfp4,error=bfp6", "w4a4e6"),
-        ("weight=int4,activation=fp16", "w4a16e16"),
+        ("weight=bfp4,activation=bfp4,error=bfp6", "bfp4,error=bfp6"),
+        ("weight=int4,activation=fp16", "w4,activation=fp16,error=fp16"),
     ],
 )
 def test_short_plans(text, label):

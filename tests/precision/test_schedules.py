@@ -126,7 +126,7 @@ def test_trace_by_position_and_by_name(tmp_path):
     schedule = Schedule.traced(path, backward="fp32", iterations=50)
     assert [(plan.widths("weight").tolist(), length) for plan, length in schedule.plans(NET)] == [
         ([8, 8, 8, 8], 10), ([9, 8, 8, 12], 30), ([16, 16, 16, 16], 10)]  # fmt: skip
-    assert schedule.plans(NET)[0][0].label == "w8a8e32"
+    assert schedule.plans(NET)[0][0].label == "w8a8,error=fp32"
     assert Schedule.traced(path).iterations == 50
     assert Schedule.traced(path, iterations=40).changes == 1
     named = Schedule.traced(path, backward="fp32", iterations=50, layers=["conv1", "conv2", "fc"])

@@ -205,6 +205,7 @@ BINARY, TERNARY = (
         spellings=(Spelling(name, _signs),),
         known=(name,),
         near=(name,),
+        misnamed=misnamed,
         quantizer=quantize_signs,
         values=lambda form: DynamicRange(1.0, 1.0, 1.0),
         multiplier_bits=element_width,
@@ -213,7 +214,10 @@ BINARY, TERNARY = (
         converter="scale",
         ranges=lambda form: 1,
     )
-    for name in ("binary", "ternary")
+    for name, misnamed in (
+        ("binary", ("int1", "uint1", "bfp1", "bin", "bit", "sign")),
+        ("ternary", ("int1.58", "int1.6", "int1.5", "b1.58")),
+    )
 )
 
 

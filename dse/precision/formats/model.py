@@ -151,6 +151,8 @@ class Family:
         What the error for an unknown name lists, such as ``bfp2 ... bfp16``.
     near
         Names that a slip of the pen is compared with.
+    misnamed
+        What else one may call its first format without being understood, such as ``int1`` for binary.
     quantizer
         The reference quantizer, on float64; the torch one is in :mod:`dse.training.torch_quantize` where there is a faster one.
     values
@@ -184,6 +186,7 @@ class Family:
     significant_bits: Callable[[Format], int]
     converter: str
     near: tuple[str, ...] = ()
+    misnamed: tuple[str, ...] = ()
     arithmetic: str = "integer"
     ranges: Callable[[Format], int] = lambda form: 0
     unpacked: str = ""

@@ -126,8 +126,9 @@ def _read(name: str) -> Format | str:
         made = _matched(family, head, option)
         if made is not None:
             return made
+    meant = [family.near[0] for family in FAMILIES.values() if head in family.misnamed]
     names = [name for family in FAMILIES.values() for name in family.near]
-    near = difflib.get_close_matches(head, names, n=2, cutoff=0.75)
+    near = meant or difflib.get_close_matches(head, names, n=2, cutoff=0.75)
     hint = f"; did you mean {' or '.join(repr(word) for word in near)}?" if near and near[0] != head else ""
     return f"'{name}' is no number format; known: {known_formats()}{hint}"
 

@@ -25,18 +25,11 @@ from dse.errors import InputError, Problem
 from dse.files import is_file
 from dse.precision.formats.properties import format_problem, parse_format
 from dse.precision.plans.cells import MAC_OPERANDS, OPERANDS, Cell, Histogram, Joint
+from dse.precision.plans.labels import LETTERS
 from dse.yaml_input import Document, suggest, yaml_number, yaml_word
 
 _KEYS = ("network", *OPERANDS, "blocks", "joint")
-_LETTERS = {
-    "w": "weight",
-    "a": "activation",
-    "e": "error",
-    "g": "gradient",
-    "m": "master",
-    "o": "optimizer",
-    "s": "stash",
-}
+_LETTERS = {letter: operand for operand, letter in LETTERS.items()}
 _LINE = 110
 CellsByLayer: TypeAlias = dict[str, Cell]
 
@@ -50,35 +43,44 @@ def is_path(text: str) -> bool:
 def short_formats(text: str) -> dict[str, str]:
     """Formats by operand from a plan in short; always with weight and activation.
 
-    * ``w8a8e8``: integer widths of weight, activation and error (also g, m, o, s for gradient, master, optimizer, stash);
-      without e, the error has the activation's width.
-    * ``fp32``: one format for weight, activation and error.
-    * ``weight=bfp4,activation=bfp4,error=bfp6``: any formats by operand; an error left out is as the activation.
+    Parts are separated by commas; what an operand is given by name holds against a part that names it with others.
 
-    >>> short_formats("w4a8")
-    {'weight': 'int4', 'activation': 'int8'}
+    * ``w8a8e8``: integer widths of weight, activation and error (also g, m, o, s for gradient, master, optimizer, stash);
+      without e, the error has the activation's format.
+    * ``fp32``: one format for weight, activation and error.
+    * ``weight=bfp4``: any format of one operand, also ``stash``, ``accumulator`` and the others.
+
+    >>> short_formats("w4a8"), short_formats("fp8_e4m3,error=fp8_e5m2")["error"]
+    ({'weight': 'int4', 'activation': 'int8'}, 'fp8_e5m2')
     """
-    short = text.strip() if "=" in text else text.strip().lower()
-    pairs = [(_LETTERS[letter], f"int{bits}") for letter, bits in re.findall(r"([waegmos])([0-9]+)", short)]
     problems: list[str] = []
-    if "=" in short:
-        pairs = [(key.strip(), value.strip()) for key, _, value in (part.partition("=") for part in short.split(","))]
-    elif not re.fullmatch(r"(?:[waegmos][0-9]+)+", short):
-        message = format_problem(short)
-        pairs = [(operand, short) for operand in MAC_OPERANDS]
-        problems += (
-            [f"is no plan (such as w8a8e8, weight=bfp4,activation=int8, or a YAML file), and {message}"]
-            if message
-            else []
-        )
-    formats = dict(pairs)
+    shared: dict[str, str] = {}
+    named: dict[str, str] = {}
+    for part in (part.strip() for part in text.split(",")):
+        key, equals, value = (piece.strip() for piece in part.partition("="))
+        if equals:
+            pairs = [(key, value)]
+        elif re.fullmatch(r"(?:[waegmos][0-9]+)+", part.lower()):
+            pairs = [(_LETTERS[w], f"int{bits}") for w, bits in re.findall(r"([waegmos])([0-9]+)", part.lower())]
+        else:
+            message = format_problem(part)
+            if message or shared:
+                why = f"and {message}" if message else "and its operands have a format already"
+                what = f"'{part}' is no part of one" if "," in text else "is no plan"
+                problems.append(f"{what} (such as w8a8e8, fp8_e4m3,stash=int4, or a YAML file), {why}")
+            else:
+                shared = dict.fromkeys(MAC_OPERANDS, part)
+            continue
+        problems += [f"unknown operand '{name}'{suggest(name, OPERANDS)}" for name, _ in pairs if name not in OPERANDS]
+        problems += [message for _, form in pairs if (message := format_problem(form))]
+        twice = [name for name, _ in pairs if name in named] or len(dict(pairs)) < len(pairs)
+        problems += ["names an operand twice"] if twice else []
+        named |= dict(pairs)
+    formats = {**shared, **named}
     if not problems:
-        problems += [f"unknown operand '{key}'{suggest(key, OPERANDS)}" for key in formats if key not in OPERANDS]
-        problems += [message for name in formats.values() if (message := format_problem(name))]
         problems += [f"gives no {key}" for key in ("weight", "activation") if key not in formats]
-        problems += ["names an operand twice"] if len(formats) < len(pairs) else []
     if problems:
-        raise InputError(f"plan '{text}'", problems)
+        raise InputError(f"plan '{text}'", list(dict.fromkeys(problems)))
     return formats
 
 

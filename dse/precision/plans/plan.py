@@ -27,6 +27,7 @@ from dse.precision.formats.properties import Format, Matrix, multiplier_bits, st
 from dse.precision.formats.storage import moved_bits
 from dse.precision.plans.cells import MAC_OPERANDS, OPERANDS, Cell, Histogram, Joint, formats_of, joint_problem
 from dse.precision.plans.file import is_path, plan_text, read_plan, short_formats
+from dse.precision.plans.labels import plan_label
 from dse.precision.plans.rules import DEFAULTS, Given, NamedNetwork, has_macs, read_cell, read_row
 from dse.yaml_input import Document, load_yaml, suggest
 
@@ -329,17 +330,8 @@ class Plan:
 
     @property
     def label(self) -> str:
-        """Short name for tables: ``w8a8e8``, a format's name, or ranges of widths such as ``w4-8a8e8``."""
-        cells = [self.cells(operand) for operand in MAC_OPERANDS]
-        if len({cell for row in cells for cell in row}) == 1 and isinstance(cells[0][0], Format):
-            form = cells[0][0]
-            plain = form.name == f"int{form.element_bits}"
-            return f"w{form.element_bits}a{form.element_bits}e{form.element_bits}" if plain else form.name
-        text = ""
-        for letter, row in zip("wae", cells, strict=True):
-            bits = [form.element_bits for cell in row for form in formats_of(cell)]
-            text += f"{letter}{min(bits)}" + (f"-{max(bits)}" if max(bits) > min(bits) else "")
-        return text
+        """Its name in tables, in the grammar of ``--plan``: see :func:`dse.precision.plans.labels.plan_label`."""
+        return plan_label(self)
 
     def with_operand(self, operand: str, given: Given) -> Plan:
         """The same plan with one operand in another format, in every layer."""

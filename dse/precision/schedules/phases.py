@@ -70,7 +70,7 @@ def widened(value: Value, widths: Sequence[int], problems: list[Problem]) -> Val
     return f"{found[1]}{wide[0]}{found[3]}"
 
 
-def plan_label(plan: str | Plan) -> str:
+def given_label(plan: str | Plan) -> str:
     """What a schedule's name calls a plan."""
     return plan.label if isinstance(plan, Plan) else Path(plan).stem if is_path(plan) else plan
 

@@ -28,8 +28,8 @@ from dse.precision.schedules.phases import (
     by_layer,
     forward_formats,
     given_formats,
+    given_label,
     merged,
-    plan_label,
     runs,
     widened,
 )
@@ -64,7 +64,7 @@ class Schedule:
     def static(cls, plan: str | Plan, iterations: int) -> Schedule:
         """One plan throughout; ``plan`` as ``w8a8e8``, the path of a plan's YAML, or a :class:`Plan`."""
         require(integer_problems("iterations", iterations, 1))
-        return cls(f"static {plan_label(plan)}", (Phase(int(iterations), given_formats(plan, "plan")),))
+        return cls(f"static {given_label(plan)}", (Phase(int(iterations), given_formats(plan, "plan")),))
 
     @classmethod
     def cyclic(
@@ -215,7 +215,7 @@ class Schedule:
             Phase(int(epochs * iterations_per_epoch), given_formats(plan, f"parts[{index}].plan"))
             for index, (epochs, plan) in enumerate(parts)
         ]
-        return cls("piecewise " + ", ".join(plan_label(plan) for _, plan in parts), merged(phases))
+        return cls("piecewise " + ", ".join(given_label(plan) for _, plan in parts), merged(phases))
 
     @classmethod
     def traced(
