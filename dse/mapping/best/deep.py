@@ -174,8 +174,13 @@ def _problem(
         nest, array, point, OBJECTIVES.index(objective), overlap,
         ROLES.index(stationary) if stationary else -1, sizes, holders,
         np.array([TENSOR_INDEX[t] for t in nest.tensors], np.int64), bounds,
-        np.array([*nest.stride, *nest.dilation], np.int64), nest.dims[6] > 1 or nest.dims[7] > 1,
+        np.array([*nest.stride, *nest.dilation], np.int64), windowed(nest),
     )  # fmt: skip
+
+
+def windowed(nest: Nest) -> bool:
+    """Whether what moves of X depends on the tiles of P Q R S: windows overlap, or a stride leaves gaps between them."""
+    return any(nest.dims[6 + i] > 1 or (nest.stride[i] > 1 and nest.dims[4 + i] > 1) for i in (0, 1))
 
 
 def _coarse(problem: _Problem, unrolling: Unrolling, places: int) -> Lattice:

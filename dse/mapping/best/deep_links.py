@@ -66,13 +66,21 @@ def box_elements(tensor: int, extent: Ints, inside: Ints, bounds: Ints, window: 
 
 
 @njit(cache=True, nogil=True)
-def apart(tensor: int, spatial: Ints, inside: Ints, bounds: Ints, window: Ints) -> float:
-    """Elements of an accumulated tensor, each counted once for every instance that ever holds it."""
+def apart(tensor: int, extent: Ints, spatial: Ints, inside: Ints, bounds: Ints, window: Ints) -> float:
+    """Elements of an accumulated tensor, each counted once for every instance that ever holds it.
+
+    Of X those in the boxes of tiles of an ``extent``: small tiles leave out the gaps of a stride.
+    """
     unit = np.ones(8, np.int64)
     whole = np.empty(8, np.int64)
     for d in range(8):
         whole[d] = -(-bounds[d] // spatial[d])
-    return moved_elements(tensor, whole, spatial, inside, unit, bounds, window)
+    total = moved_elements(tensor, whole, spatial, inside, unit, bounds, window)
+    if tensor == 1:
+        for d in (3, 4, 5, 6):
+            whole[d] = extent[d]
+        total = min(total, moved_elements(tensor, whole, spatial, inside, unit, bounds, window))
+    return total
 
 
 @njit(cache=True, nogil=True)
@@ -165,20 +173,17 @@ def priced_links(
     first = np.zeros((3, places + 1, runs + 1))
     first_time = np.zeros((3, places + 1, runs + 1))
     unit = np.ones(8, np.int64)
-    whole = np.empty(8, np.int64)
-    for d in range(8):
-        whole[d] = -(-bounds[d] // spatial[d])
     for role in range(3):
         tensor = tensors[role]
         columns = n_a if tensor == 0 else (n_k if tensor == 1 else n_c)
         if tensor == 1 and windowed:
             columns = n_e
-        distinct = moved_elements(tensor, whole, spatial, spatial, unit, bounds, window)
         for place in range(holders[role, 0]):
             m = holders[role, 1 + place]
-            own_first = apart(tensor, spatial, inside[m], bounds, window) if role == 2 else 0.0
             for x in range(columns):
                 extent = coordinate(tensor, x, windowed, a, k, c)
+                own_first = apart(tensor, extent, spatial, inside[m], bounds, window) if role == 2 else 0.0
+                distinct = apart(tensor, extent, spatial, spatial, bounds, window) if role == 2 else 0.0
                 received = moved_elements(tensor, extent, spatial, inside[m], inside[m], bounds, window)
                 for target in range(place + 1, holders[role, 0] + 1):
                     o = holders[role, 1 + target]
@@ -188,7 +193,7 @@ def priced_links(
                         child_time[role, place, target, x] = received * element_cycles[m, role]
                         parent_time[role, place, target, x] = sent * element_cycles[o, role]
                         continue
-                    seen = apart(tensor, spatial, inside[o], bounds, window)
+                    seen = apart(tensor, extent, spatial, inside[o], bounds, window)
                     back = max(sent - seen, 0.0)
                     copied = max(received - own_first, 0.0)
                     done = distinct if converts[m] == 1 or o == memories else 0.0
@@ -221,16 +226,11 @@ def priced_links(
                     first[role, target, run] = count * read_pj[o, role]
                     first_time[role, target, run] = count * element_cycles[o, role]
                     continue
-                fresh = apart(tensor, spatial, inside[o], bounds, window)
+                fresh = apart(tensor, unit, spatial, inside[o], bounds, window)
                 again = max(count - fresh, 0.0) * mac_share[2]
                 count *= mac_share[2]
-                done = distinct if o == memories else 0.0
-                first[role, target, run] = (
-                    again * read_pj[o, 2] + max(count - done, 0.0) * write_pj[o, 2] + done * final_write_pj[o]
-                )
-                first_time[role, target, run] = (again + max(count - done, 0.0)) * element_cycles[
-                    o, 2
-                ] + done * final_cycles[o]
+                first[role, target, run] = again * read_pj[o, 2] + count * write_pj[o, 2]
+                first_time[role, target, run] = (again + count) * element_cycles[o, 2]
     tile = np.zeros((3, memories, n_e))
     extent = np.ones(8, np.int64)
     for e in range(n_e):
