@@ -11,7 +11,7 @@ from dse.errors import InputError
 from dse.workload.fold import WindowAxis, with_axes
 from dse.workload.from_torch.repeats import follow
 from dse.workload.from_torch.tape import Record, Tape, leaves, storage
-from dse.workload.layer import PASSES, Layer
+from dse.workload.layer import FUNCTIONS, PASSES, Layer
 
 #: Matrix products, and at which argument their operands begin.
 _PRODUCTS = {
@@ -192,7 +192,8 @@ def _vector(tape: Tape, operator: str, args: Sequence[Any], outputs: Sequence[An
 #: Functions by operator, as :data:`dse.workload.model.FUNCTIONS` calls them.
 _FUNCTIONS = {
     "hardtanh": "hardtanh", "clamp_min": "relu", "clamp": "clip", "pow": "power", "_prelu_kernel": "prelu",
-    "max_pool2d_with_indices": "max", "amax": "max", "avg_pool2d": "average", "_adaptive_avg_pool2d": "average", "mean": "average",
+    **dict.fromkeys(("max_pool2d_with_indices", "max_pool3d_with_indices", "amax"), "max"),
+    **dict.fromkeys(("avg_pool2d", "avg_pool3d", "_adaptive_avg_pool2d", "_adaptive_avg_pool3d", "mean"), "average"),
 }  # fmt: skip
 
 
@@ -200,7 +201,8 @@ def _function(operator: str, kind: str) -> str:
     """What an operator computes, as far as its backward pass depends on it."""
     if kind == "activation" or kind == "pool":
         name = operator.removesuffix("_")
-        return _FUNCTIONS.get(name, name)
+        function = _FUNCTIONS.get(name, name)
+        return function if function in FUNCTIONS else ""
     return ""
 
 

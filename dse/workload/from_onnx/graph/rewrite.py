@@ -29,6 +29,10 @@ _QUANTIZED = {
 }
 #: Where the bias of a quantized product is.
 _BIAS = {"QGemm": 6, "QLinearConv": 8}
+#: All operators that are written out.
+WRITTEN_OUT = frozenset((
+    *_QUANTIZED, "FusedConv", "FusedGemm", "FusedMatMul", "DynamicQuantizeLSTM", "EmbedLayerNormalization",
+))  # fmt: skip
 #: Attributes that the standard operators do not have.
 _OWN = ("channels_last", "activation", "activation_params", "opset", "activation_alpha", "activation_beta")
 
@@ -54,7 +58,7 @@ def rewrite(onnx: Any, model: Any, names: Mapping[str, str]) -> None:
 
 
 def _is_written_out(node: Any) -> bool:
-    return node.domain == "com.microsoft" or node.op_type in ("QLinearConv", "QLinearMatMul")
+    return node.op_type in WRITTEN_OUT
 
 
 def _written(onnx: Any, node: Any, name: str, axes: Mapping[str, int]) -> list[Any]:
