@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dse.cost.storage import storage_of
-from dse.hardware.arithmetic import int_add_pj
+from dse.hardware.arithmetic import float_multiply_pj, int_add_pj
 from dse.hardware.arrays import HardwareArrays
 from dse.hardware.elements import element_family
 from dse.hardware.model import Hardware
@@ -58,6 +58,8 @@ OPERANDS_WRITTEN = ("activation", "error", "gradient", "weight", "stash")
 STEP_PASSES = (*PASSES, "optimizer")
 #: Width of the accumulators and master copies that tensors are converted from, bits.
 WIDE_BITS = 32
+#: Significand of a 32-bit float with its hidden bit.
+WIDE_SIGNIFICAND = 24
 #: Random bits of stochastic rounding per element, our choice: the width of a common shift register with feedback.
 RANDOM_BITS = 16
 #: Operands that are rounded stochastically: errors, as in DoReFa (arXiv 1606.06160) and LUQ (arXiv 2112.10769).
@@ -226,7 +228,8 @@ def conversion_pj(form: Format) -> float:
 
     Integers with a scale: requantization (:func:`dse.hardware.side_costs.quantize_pj`); fixed point: a rounding addition and two
     comparisons; blocks with a shared exponent, MX and MLS: exponent, shift and rounding; floats: a rounding addition of the
-    significand and one of the exponent.
+    significand and one of the exponent, before it a multiplication in FP32 where they have a scale; NF4: that multiplication and a
+    comparison for each bit of the place in its table.
     """
     return CONVERTERS[family_of(form).converter](form)
 
@@ -251,7 +254,17 @@ def _block(form: Format) -> float:
 def _float(form: Format) -> float:
     if form.element_bits >= WIDE_BITS:
         return 0.0
-    return float(int_add_pj(form.mantissa_bits + 1) + int_add_pj(form.exponent_bits))
+    rounding = float(int_add_pj(form.mantissa_bits + 1) + int_add_pj(form.exponent_bits))
+    return rounding + _scaling(form)
+
+
+def _table(form: Format) -> float:
+    return _scaling(form) + form.element_bits * float(int_add_pj(WIDE_SIGNIFICAND))
+
+
+def _scaling(form: Format) -> float:
+    """A multiplication by the reciprocal of a float's scale, where there is one."""
+    return 0.0 if form.granularity == "none" else float(float_multiply_pj(WIDE_SIGNIFICAND))
 
 
 #: Price of converting one 32-bit element, pJ at 45 nm, by what converts it (``Family.converter``).
@@ -260,4 +273,5 @@ CONVERTERS: dict[str, Callable[[Format], float]] = {
     "fixed": lambda form: float(3 * int_add_pj(form.element_bits)),
     "block": _block,
     "float": _float,
+    "table": _table,
 }

@@ -85,7 +85,8 @@ def store(x: Tensor, stored: Stored, operand: str, pictures: bool, generator: to
     Blocks of block floating point, MX and VS-Quant lie in :func:`as_matrix`, their columns along the channels of a picture, which
     the forward pass (of an error, backward_data) sums over; ActNN cuts each sample as it lies in memory. A group of MLS is a plane
     of a filter or of a feature map (arXiv 2006.02804 groups feature maps by sample and channel), and a row where there is no
-    plane. Channels are output channels of a weight, channels or features of an activation or error.
+    plane; a row is a pixel, a token or an output channel of a weight. Channels are output channels of a weight, channels or
+    features of an activation or error.
 
     Parameters
     ----------
@@ -104,6 +105,9 @@ def store(x: Tensor, stored: Stored, operand: str, pictures: bool, generator: to
         return quantize(view, replace(stored, group=group), generator, check=False).reshape(x.shape)
     if stored.granularity == "flat":
         return quantize(x.flatten(1 if operand != "weight" else 0), stored, generator, check=False).reshape(x.shape)
+    if stored.granularity == "row":
+        width = matrix.shape[1 if pictures and operand != "weight" else -1]
+        stored = replace(stored, granularity="group", group=(1, width))
     if stored.granularity == "group" and pictures and operand != "weight":
         by_pixel = quantize(matrix.transpose(1, 2), stored, generator, channel_axis=-1, check=False)
         return by_pixel.transpose(1, 2).reshape(x.shape)

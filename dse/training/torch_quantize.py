@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from dse.errors import InputError
+from dse.precision.formats.blocks import NORMAL_FLOAT_4
 from dse.precision.formats.floats import S2FP8_TOP
 from dse.precision.formats.groups import SHARED_EXPONENT
 from dse.precision.formats.integers import TERNARY_THRESHOLD
@@ -186,6 +187,40 @@ def _microscaled_integer(
     return back(rounding(grouped / step).clamp(-top, top) * step)
 
 
+def _nvfp(x: Tensor, form: Format, rounding: Rounder, axes: tuple[int, int], _channel: int | None) -> Tensor:
+    scale_form, top = parse_format("fp8_e4m3"), dynamic_range(form).largest
+    tensor_scale = _nonzero(x.abs().amax() / (top * dynamic_range(scale_form).largest))
+    grouped, back = in_groups(x, form.group, axes)
+    scale = _as_float(_largest(grouped) / (top * tensor_scale), scale_form, torch.round) * tensor_scale
+    return back(_as_float(grouped / _nonzero(scale), form, rounding) * scale)
+
+
+def _normal_float(x: Tensor, form: Format, rounding: Rounder, axes: tuple[int, int], _channel: int | None) -> Tensor:
+    grouped, back = in_groups(x, form.group, axes)
+    scale = _largest(grouped)
+    values = torch.tensor(NORMAL_FLOAT_4, dtype=x.dtype, device=x.device)
+    inside = (grouped / _nonzero(scale)).clamp(-1.0, 1.0).contiguous()
+    below = (torch.searchsorted(values, inside, right=True) - 1).clamp(0, len(values) - 2)
+    place = below + (inside - values[below]) / (values[below + 1] - values[below])
+    return back(values[rounding(place).long()] * scale)
+
+
+def _float(x: Tensor, form: Format, rounding: Rounder, axes: tuple[int, int], channel: int | None) -> Tensor:
+    if form.granularity == "none":
+        return _as_float(x, form, rounding)
+    if form.granularity == "group":
+        grouped, back = in_groups(x, form.group, axes)
+        return back(_scaled_float(grouped, form, rounding, (-3, -1)))
+    if form.granularity == "row":
+        return _scaled_float(x, form, rounding, (axes[1],) if x.ndim > 1 else _other_axes(x, None))
+    return _scaled_float(x, form, rounding, _other_axes(x, channel if form.granularity == "channel" else None))
+
+
+def _scaled_float(x: Tensor, form: Format, rounding: Rounder, over: tuple[int, ...]) -> Tensor:
+    scale = _nonzero(_over(x.abs(), over) / dynamic_range(form).largest)
+    return _as_float(x / scale, form, rounding) * scale
+
+
 def _as_float(x: Tensor, form: Format, rounding: Rounder) -> Tensor:
     return _on_float_grid(x, form.mantissa_bits, form.emin, dynamic_range(form).largest, rounding)
 
@@ -278,7 +313,9 @@ QUANTIZERS: dict[str, Quantizer] = {
     "bfp": _block,
     "mxint": _microscaled_integer,
     "mxfp": _microscaled,
-    "float": lambda x, form, rounding, _axes, _channel: _as_float(x, form, rounding),
+    "nvfp": _nvfp,
+    "nf": _normal_float,
+    "float": _float,
     "mls": _multi_level,
     "vsq": _vector_scaled,
     "s2fp8": _shifted_and_squeezed,

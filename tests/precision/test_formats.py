@@ -27,6 +27,11 @@ TWINS = {
     "fp8_e4m3": ml_dtypes.float8_e4m3fn,
     "fp8_e5m2": ml_dtypes.float8_e5m2,
     "fp8_e3m4": ml_dtypes.float8_e3m4,
+    "fp8_e4m3b11": ml_dtypes.float8_e4m3b11fnuz,
+    "fp8_e4m3b8": ml_dtypes.float8_e4m3fnuz,
+    "fp8_e5m2b16": ml_dtypes.float8_e5m2fnuz,
+    "nvfp4": ml_dtypes.float4_e2m1fn,
+    "fp8_e4m3:128x128": ml_dtypes.float8_e4m3fn,
     "mxfp8_e4m3": ml_dtypes.float8_e4m3fn,
     "mxfp8_e5m2": ml_dtypes.float8_e5m2,
     "mxfp6_e2m3": ml_dtypes.float6_e2m3fn,
@@ -61,6 +66,11 @@ def test_float_ranges_equal_ml_dtypes(name, twin):
         ("mls_e2m4:56x56", 7 + 9 / 56**2, 7, 124),
         ("vsq4:16", 4 + 6 / 16, 4, 7),
         ("vsq4:16s4", 4.25, 4, 7),
+        ("int4_g32", 4.5, 4, 7),
+        ("int4_g128", 4.125, 4, 7),
+        ("int4_g32s32", 5, 4, 7),
+        ("int4a_g128", 4 + 20 / 128, 4, 8),
+        ("uint8_g64s32", 8 + 40 / 64, 8, 255),
         ("binary", 1, 1, 1),
         ("ternary", 2, 2, 1),
     ],
@@ -93,7 +103,9 @@ def test_scales_that_follow_the_tensor():
 @pytest.mark.parametrize(
     ("name", "canonical"),
     [("INT8", "int8"), ("bfp4:4x4", "bfp4"), ("bfp4:16", "bfp4:16"), ("bfp4:1x16", "bfp4:16"), ("float32", "fp32"),
-     ("int8:tensor", "int8"), ("mxint8:32", "mxint8"), ("vsq4:16s6", "vsq4"), ("actnn2:256", "actnn2"), (" bf16 ", "bf16")],
+     ("int8:tensor", "int8"), ("mxint8:32", "mxint8"), ("vsq4:16s6", "vsq4"), ("actnn2:256", "actnn2"), (" bf16 ", "bf16"),
+     ("int4_g128", "int4:vector128"), ("int4a_g32s32", "int4a:vector32s32"), ("nvfp4:1x16", "nvfp4"), ("nf4:64", "nf4"),
+     ("mxfp4", "mxfp4_e2m1"), ("mxfp8:16", "mxfp8_e4m3:16"), ("fp8_e4m3:1x128", "fp8_e4m3:128"), ("e4m3:row", "fp8_e4m3:row")],
 )  # fmt: skip
 def test_one_format_has_one_name(name, canonical):
     assert parse_format(name).name == canonical
@@ -101,7 +113,8 @@ def test_one_format_has_one_name(name, canonical):
 
 
 BAD = ["int3.5", "int1", "int33", "in8", "", "int8:rows", "bfp4:0x4", "bfp1", "bfp4:4x", "mxfp8_e4m2", "fp8_e4m4", "fp32:4",
-       "mls_e2", "vsq4:s0", "vsq4:16s", "fixed8", "actnn9", "uint8a", "ternary:4", "int8;", "8"]  # fmt: skip
+       "mls_e2", "vsq4:s0", "vsq4:16s", "fixed8", "actnn9", "uint8a", "ternary:4", "int8;", "8", "int4_g", "int4_g0",
+       "int4_g32s4", "int4_g32:channel", "nvfp4:0", "nvfp8", "nf3", "nf4:row", "fp8_e4m3:rows", "fp32:row", "fp8_e4m3b7", "mxfp4:x"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", BAD)

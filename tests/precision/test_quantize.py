@@ -20,6 +20,9 @@ FLOATS = {
     "fp6_e2m3": ml_dtypes.float6_e2m3fn,
     "fp6_e3m2": ml_dtypes.float6_e3m2fn,
     "fp4_e2m1": ml_dtypes.float4_e2m1fn,
+    "fp8_e4m3b11": ml_dtypes.float8_e4m3b11fnuz,
+    "fp8_e4m3b8": ml_dtypes.float8_e4m3fnuz,
+    "fp8_e5m2b16": ml_dtypes.float8_e5m2fnuz,
 }
 MX = {
     "mxfp8_e4m3": ml_dtypes.float8_e4m3fn,
@@ -29,7 +32,8 @@ MX = {
     "mxfp4_e2m1": ml_dtypes.float4_e2m1fn,
 }
 EVERY = [*FLOATS, *MX, "fp32", "tf32", "int4", "int8a", "uint8", "int4:channel", "int4:vector16", "fixed8_4", "bfp4", "bfp6:16",
-         "mxint8", "mls_e2m1", "mls_e2m4", "vsq4", "s2fp8", "binary", "ternary", "actnn2"]  # fmt: skip
+         "mxint8", "mls_e2m1", "mls_e2m4", "vsq4", "s2fp8", "binary", "ternary", "actnn2", "nvfp4", "nvfp4:16x16", "nf4",
+         "fp8_e4m3:tensor", "fp8_e4m3:row", "fp8_e4m3:channel", "fp8_e4m3:128", "fp8_e4m3:128x128", "int4_g32", "int8a_g16s32"]  # fmt: skip
 #: Their scales are statistics that rounding moves.
 NOT_IDEMPOTENT = ("s2fp8", "vsq4", "actnn2", "binary", "ternary", "mls_e2m1", "mls_e2m4")
 

@@ -13,6 +13,8 @@ FORMATS = [
     "int2", "int3", "int8", "int8:channel", "int4:vector16", "int8a", "uint8", "fixed8_4", "fixed16_8", "bfp2", "bfp4",
     "bfp6:1x16", "mxint8", "mxfp8_e4m3", "mxfp8_e5m2", "mxfp6_e2m3", "mxfp4_e2m1", "mxfp4_e2m1:16", "fp16", "bf16", "fp8_e4m3",
     "fp8_e5m2", "fp4_e2m1", "mls_e2m1", "mls_e2m4", "mls_e1m2:7x5", "vsq4", "vsq4:16s6", "s2fp8", "binary", "ternary", "actnn2",
+    "nvfp4", "nvfp4:16x16", "nf4", "nf4:32", "fp8_e4m3:tensor", "fp8_e4m3:row", "fp8_e4m3:channel", "fp8_e4m3:128", "fp8_e5m2:4x4",
+    "fp8_e4m3b11", "fp8_e4m3b8", "fp8_e5m2b16", "int4_g32", "int4a_g32s32", "fp4_e2m1:16",
 ]  # fmt: skip
 SHAPES = [(7,), (5, 9), (3, 4, 6, 6), (2, 3, 1, 33)]
 

@@ -1,9 +1,11 @@
-"""Families whose blocks of elements share a scale that is a power of two, or nearly: bfp, mxint, mxfp, mls.
+"""Families whose blocks of elements share a narrow scale: bfp, mxint, mxfp, nvfp, mls, nf.
 
 Sources: OCP Microscaling Formats (MX) 1.0, whose rule is shared scale 2^(floor(log2(max |x|)) - emax_elem), then elements rounded
 to nearest even and saturated; DYNASTY arXiv 2210.17047 (4x4 blocks, 8-bit exponent); MLS arXiv 2006.02804 (its structure, from
 the abstract; the text was not at hand, so the nine bits of a group scale, eight of exponent and one of mantissa, are an
-assumption).
+assumption); NVFP4, NVIDIA's Pretraining Large Language Models with NVFP4, arXiv 2509.25149, section 2; NormalFloat, Dettmers et
+al., QLoRA, arXiv 2305.14314, section 3 (blocks of 64 with an FP32 scale, without its double quantization) and appendix E (the
+sixteen values).
 """
 
 from __future__ import annotations
@@ -131,6 +133,91 @@ MXFP = Family(
     significant_bits=significand_bits,
     arithmetic="float",
     converter="block",
+)
+
+
+def _nvfp(match: re.Match[str], option: str) -> Format | None:
+    group = read_group(option or "16")
+    if group is None:
+        return None
+    name = match[0] + (f":{group_text(group)}" if group != (1, 16) else "")
+    element = named_float("fp4_e2m1")
+    return Format(
+        name, "nvfp", element.element_bits, element.exponent_bits, element.mantissa_bits, group=group, granularity="group",
+        scale_bits=8, outer="tensor", outer_bits=32, specials=element.specials,
+    )  # fmt: skip
+
+
+def quantize_nvfp(
+    x: FloatArray, form: Format, rounder: Rounder, axes: tuple[int, int], _channel_axis: int | None
+) -> FloatArray:
+    """NVFP4: the largest magnitude of all is 448 x 6 tensor scales; of a block, 6 block scales, which are rounded to E4M3."""
+    scale_form = named_float("fp8_e4m3")
+    top = float_values(form).largest
+    tensor_scale = float(nonzero(np.abs(x).max() / (top * float_values(scale_form).largest)))
+    grouped, back = in_groups(x, form.group, axes)
+    scale = as_float(largest_of_group(grouped) / (top * tensor_scale), scale_form, np.rint) * tensor_scale
+    return back(as_float(grouped / nonzero(scale), form, rounder) * scale)
+
+
+NVFP = Family(
+    name="nvfp",
+    spellings=(Spelling("nvfp4", _nvfp),),
+    known=("nvfp4",),
+    near=("nvfp4",),
+    quantizer=quantize_nvfp,
+    values=float_values,
+    multiplier_bits=significand_bits,
+    largest_code=float_code,
+    significant_bits=significand_bits,
+    arithmetic="float",
+    converter="float",
+    ranges=lambda form: 2,  # of the tensor, and of every block
+)
+
+#: Quantiles of the normal distribution with an exact zero, the largest magnitude one (QLoRA, appendix E).
+NORMAL_FLOAT_4 = (
+    -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334,
+    -0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224,
+    0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0,
+)  # fmt: skip
+
+
+def _normal_float(match: re.Match[str], option: str) -> Format | None:
+    group = read_group(option or "64")
+    if group is None:
+        return None
+    name = match[0] + (f":{group_text(group)}" if group != (1, 64) else "")
+    return Format(name, "nf", 4, group=group, granularity="group", scale_bits=32)
+
+
+def quantize_normal_float(
+    x: FloatArray, form: Format, rounder: Rounder, axes: tuple[int, int], _channel_axis: int | None
+) -> FloatArray:
+    """NF4: the nearest of sixteen values times the largest magnitude of the block."""
+    grouped, back = in_groups(x, form.group, axes)
+    scale = largest_of_group(grouped)
+    values = np.array(NORMAL_FLOAT_4)
+    # Between two values the place runs linearly, so that rounding it rounds to the nearer one, or by chance in proportion.
+    place = np.interp(grouped / nonzero(scale), values, np.arange(len(values)))
+    return back(values[rounder(place).astype(np.int64)] * scale)
+
+
+#: A table, not a grid: it is unpacked to bfloat16, in which QLoRA multiplies. Its values are up to 0.28 apart, int3's a third.
+NORMAL_FLOAT = Family(
+    name="nf",
+    spellings=(Spelling("nf4", _normal_float),),
+    known=("nf4",),
+    near=("nf4",),
+    quantizer=quantize_normal_float,
+    values=lambda form: DynamicRange(1.0, NORMAL_FLOAT_4[8], NORMAL_FLOAT_4[8]),
+    multiplier_bits=element_width,
+    largest_code=lambda form: 1,
+    significant_bits=lambda form: 3,
+    arithmetic="float",
+    converter="table",
+    ranges=lambda form: 1,
+    unpacked="bf16",
 )
 
 

@@ -41,6 +41,12 @@ def _integer(match: re.Match[str], option: str) -> Format | None:
     unsigned, bits, asymmetric = match[1] == "u", int(match[2]), bool(match[3]) or match[1] == "u"
     if not 2 <= bits <= 32 or (unsigned and match[3]):
         return None
+    base = f"{match[1]}int{bits}{match[3]}"
+    if match.lastindex == 4:
+        # int4_g128 is int4:vector128
+        if option:
+            return None
+        option = f"vector{match[4]}"
     point_bits = bits if asymmetric else 0
     group, granularity, scale_bits = (0, 0), option or "tensor", SHAPE_SCALE_BITS
     suffix = ":channel" if option == "channel" else ""
@@ -55,7 +61,7 @@ def _integer(match: re.Match[str], option: str) -> Format | None:
     elif granularity not in ("tensor", "channel"):
         return None
     return Format(
-        f"{match[0]}{suffix}", "int", bits, signed=not unsigned, zero_point=asymmetric, group=group,
+        f"{base}{suffix}", "int", bits, signed=not unsigned, zero_point=asymmetric, group=group,
         granularity=granularity, scale_bits=scale_bits + point_bits,
     )  # fmt: skip
 
@@ -85,8 +91,11 @@ def _scaled_integer(x: FloatArray, form: Format, rounder: Rounder, over: tuple[i
 
 INT = Family(
     name="int",
-    spellings=(Spelling(r"(u?)int([0-9]{1,2})(a?)", _integer),),
-    known=("int2 ... int16",),
+    spellings=(
+        Spelling(r"(u?)int([0-9]{1,2})(a?)", _integer),
+        Spelling(r"(u?)int([0-9]{1,2})(a?)_g([0-9x]+(?:s[0-9]+)?)", _integer),
+    ),
+    known=("int2 ... int16", "int4_g128"),
     near=(*(f"int{bits}" for bits in range(2, 33)), *(f"uint{bits}" for bits in range(2, 33))),
     quantizer=quantize_integer,
     values=integer_values,
@@ -205,7 +214,7 @@ BINARY, TERNARY = (
         spellings=(Spelling(name, _signs),),
         known=(name,),
         near=(name,),
-        misnamed=misnamed,
+        misnamed=dict.fromkeys(misnamed, name),
         quantizer=quantize_signs,
         values=lambda form: DynamicRange(1.0, 1.0, 1.0),
         multiplier_bits=element_width,

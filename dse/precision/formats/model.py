@@ -9,7 +9,7 @@ come with the program are in :mod:`~dse.precision.formats.integers`, :mod:`~dse.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
@@ -57,6 +57,8 @@ class Format:
         ``channel``), and its bits.
     specials
         Top exponent of a float: ``ieee`` (infinities and NaN), ``nan`` (one NaN mantissa) or ``none`` (all finite).
+    bias
+        Exponent bias of a float; None: 2^(exponent bits - 1) - 1.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Format:
     outer: str = "none"
     outer_bits: int = 0
     specials: str = "none"
+    bias: int | None = None
 
     def __hash__(self) -> int:
         return hash(self.name)  # one format, one name: plans are hashed often
@@ -107,7 +110,7 @@ class Format:
 
     @property
     def _bias(self) -> int:
-        return (1 << (self.exponent_bits - 1)) - 1
+        return (1 << (self.exponent_bits - 1)) - 1 if self.bias is None else self.bias
 
 
 class DynamicRange(NamedTuple):
@@ -152,7 +155,7 @@ class Family:
     near
         Names that a slip of the pen is compared with.
     misnamed
-        What else one may call its first format without being understood, such as ``int1`` for binary.
+        What else one may call formats of the family without being understood, and what is meant: ``int1`` for ``binary``.
     quantizer
         The reference quantizer, on float64; the torch one is in :mod:`dse.training.torch_quantize` where there is a faster one.
     values
@@ -186,7 +189,7 @@ class Family:
     significant_bits: Callable[[Format], int]
     converter: str
     near: tuple[str, ...] = ()
-    misnamed: tuple[str, ...] = ()
+    misnamed: Mapping[str, str] = field(default_factory=dict, hash=False)
     arithmetic: str = "integer"
     ranges: Callable[[Format], int] = lambda form: 0
     unpacked: str = ""

@@ -6,13 +6,23 @@ A format is written as a name. The grammar, with ``B`` a number of bits and ``Hx
 =======================  ====================================================================================
 ``int8``                 signed integer, symmetric range, one FP32 scale per tensor; ``int2`` ... ``int32``
 ``int8a``, ``uint8``     signed or unsigned integer with a zero point (asymmetric)
-``int8:channel``         one FP32 scale per channel; ``int4:vector16``: one FP16 scale per 16 elements, ``int4:vector32s32``
-                         one of 32 bits (or 8) per 32; ``int4a:vector32`` with a zero point beside each scale
+``int8:channel``         one FP32 scale per channel
+``int4_g128``, ``int4a_g32s32``
+                         one FP16 scale per group of 128; one of 32 bits (``s8``: of 8) per 32, with a zero point beside each
+                         scale; also written ``int4:vector128``, ``int4a:vector32s32``
 ``fixed16_8``            two's complement fixed point <word length, fraction length>, scale 2^-8 (AdaPT's <WL, FL>)
 ``bfp4``, ``bfp6:1x16``  block floating point: B-bit signed mantissas, one 8-bit exponent per block (default 4x4)
 ``mxint8``, ``mxfp8_e4m3``, ``mxfp8_e5m2``, ``mxfp6_e2m3``, ``mxfp6_e3m2``, ``mxfp4_e2m1``
-                         OCP microscaling: 32 elements share an E8M0 scale; ``mxfp4_e2m1:16`` takes another block
+                         OCP microscaling: 32 elements share an E8M0 scale; ``mxfp4_e2m1:16`` takes another block; ``mxfp8``,
+                         ``mxfp6``, ``mxfp4`` are E4M3, E2M3 and E2M1
+``nvfp4``, ``:16x16``    E2M1 elements, an E4M3 scale per 16, an FP32 scale per tensor
+``nf4``, ``:128``        NormalFloat: sixteen quantiles of the normal distribution, an FP32 scale per 64; multiplied as bf16
 ``fp8_e4m3``, ``fp16``   floats; also ``fp8_e5m2 bf16 tf32 fp32`` and any ``fpB_eXmY`` with B = 1 + X + Y
+``fp8_e4m3:tensor``, ``:row``, ``:128``, ``:128x128``
+                         floats of at most 16 bits under an FP32 scale per tensor, per row (token, output channel), per 1x128
+                         or 128x128 block, ``:channel``
+``fp8_e4m3b11``          a float with a bias of its own and no infinities: ``b11`` the forward format of HFP8 (backward
+                         ``fp8_e5m2``; the plan ``hfp8`` is both), ``fp8_e4m3b8`` and ``fp8_e5m2b16`` the fnuz floats
 ``mls_e2m4``, ``:56x56`` multi-level scaling: unsigned <E, M> elements with a sign, group scale <8, 1>, tensor scale FP32;
                          default group 3x3 (one filter plane)
 ``vsq4``, ``vsq4:16s6``  VS-Quant: integers with an integer scale per vector (default 16 elements, 6-bit scale)
@@ -21,7 +31,8 @@ A format is written as a name. The grammar, with ``B`` a number of bits and ``Hx
 ``actnn2``, ``:256``     stash only: 2-bit codes with a bfloat16 minimum and range per group
 =======================  ====================================================================================
 
-A format may be written in more than one way (``bfp4`` is ``bfp4:4x4``); :attr:`Format.name` is the shortest one.
+A format may be written in more than one way (``bfp4`` is ``bfp4:4x4``); :attr:`Format.name` is the one that tables show. What
+each takes in memory follows from the shape of a tensor: :mod:`dse.precision.formats.storage`.
 
 The source of each family stands with its record in ``dse/precision/formats``.
 """
@@ -33,7 +44,7 @@ import re
 from functools import lru_cache
 
 from dse.errors import InputError
-from dse.precision.formats.blocks import BFP, MLS, MXFP, MXINT
+from dse.precision.formats.blocks import BFP, MLS, MXFP, MXINT, NORMAL_FLOAT, NVFP
 from dse.precision.formats.floats import FLOAT, S2FP8
 from dse.precision.formats.integers import ACTNN, BINARY, FIXED, INT, TERNARY, VSQ
 from dse.precision.formats.model import FAMILIES, Family, Format
@@ -45,6 +56,9 @@ _ALIASES = {
     "half": "fp16",
     "e4m3": "fp8_e4m3",
     "e5m2": "fp8_e5m2",
+    "mxfp8": "mxfp8_e4m3",
+    "mxfp6": "mxfp6_e2m3",
+    "mxfp4": "mxfp4_e2m1",
 }
 
 
@@ -120,18 +134,18 @@ def _matched(family: Family, head: str, option: str) -> Format | None:
 
 def _read(name: str) -> Format | str:
     text = name.strip().lower()
-    text = _ALIASES.get(text, text)
     head, _, option = text.partition(":")
+    head = _ALIASES.get(head, head)
     for family in FAMILIES.values():
         made = _matched(family, head, option)
         if made is not None:
             return made
-    meant = [family.near[0] for family in FAMILIES.values() if head in family.misnamed]
+    meant = [family.misnamed[head] for family in FAMILIES.values() if head in family.misnamed]
     names = [name for family in FAMILIES.values() for name in family.near]
     near = meant or difflib.get_close_matches(head, names, n=2, cutoff=0.75)
     hint = f"; did you mean {' or '.join(repr(word) for word in near)}?" if near and near[0] != head else ""
     return f"'{name}' is no number format; known: {known_formats()}{hint}"
 
 
-for _family in (INT, FIXED, BFP, MXINT, MXFP, MLS, VSQ, S2FP8, BINARY, TERNARY, ACTNN, FLOAT):
+for _family in (INT, FIXED, BFP, MXINT, MXFP, NVFP, MLS, VSQ, S2FP8, NORMAL_FLOAT, BINARY, TERNARY, ACTNN, FLOAT):
     register(_family)

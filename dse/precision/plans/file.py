@@ -29,6 +29,8 @@ from dse.precision.plans.labels import LETTERS
 from dse.yaml_input import Document, suggest, yaml_number, yaml_word
 
 _KEYS = ("network", *OPERANDS, "blocks", "joint")
+#: Plans with a name of their own. HFP8: Sun et al., Hybrid 8-bit Floating Point (HFP8) Training and Inference, NeurIPS 2019.
+RECIPES = {"hfp8": {"weight": "fp8_e4m3b11", "activation": "fp8_e4m3b11", "error": "fp8_e5m2"}}
 _LETTERS = {letter: operand for operand, letter in LETTERS.items()}
 _LINE = 110
 CellsByLayer: TypeAlias = dict[str, Cell]
@@ -47,7 +49,7 @@ def short_formats(text: str) -> dict[str, str]:
 
     * ``w8a8e8``: integer widths of weight, activation and error (also g, m, o, s for gradient, master, optimizer, stash);
       without e, the error has the activation's format.
-    * ``fp32``: one format for weight, activation and error.
+    * ``fp32``: one format for weight, activation and error; ``hfp8``: the formats of a recipe (:data:`RECIPES`).
     * ``weight=bfp4``: any format of one operand, also ``stash``, ``accumulator`` and the others.
 
     >>> short_formats("w4a8"), short_formats("fp8_e4m3,error=fp8_e5m2")["error"]
@@ -63,13 +65,13 @@ def short_formats(text: str) -> dict[str, str]:
         elif re.fullmatch(r"(?:[waegmos][0-9]+)+", part.lower()):
             pairs = [(_LETTERS[w], f"int{bits}") for w, bits in re.findall(r"([waegmos])([0-9]+)", part.lower())]
         else:
-            message = format_problem(part)
+            message = None if part.lower() in RECIPES else format_problem(part)
             if message or shared:
                 why = f"and {message}" if message else "and its operands have a format already"
                 what = f"'{part}' is no part of one" if "," in text else "is no plan"
                 problems.append(f"{what} (such as w8a8e8, fp8_e4m3,stash=int4, or a YAML file), {why}")
             else:
-                shared = dict.fromkeys(MAC_OPERANDS, part)
+                shared = RECIPES.get(part.lower(), dict.fromkeys(MAC_OPERANDS, part))
             continue
         problems += [f"unknown operand '{name}'{suggest(name, OPERANDS)}" for name, _ in pairs if name not in OPERANDS]
         problems += [message for _, form in pairs if (message := format_problem(form))]
