@@ -558,16 +558,18 @@ def report(
     tables: Annotated[str | None, typer.Option(help="Also write the front as a table: latex or markdown.")] = None,
 ) -> None:
     """Write the report of a run again, with figures for a paper if asked."""
-    from dse.report import summary_table, write_figures, write_report, write_tables
+    from dse.files import write_all
+    from dse.report import figure_files, report_file, summary_table, table_file
 
-    page = write_report(run)
-    console().print(summary_table(run))
-    if tables is not None:
-        say(f"table: {write_tables(run, tables)}")
-    if figures is not None:
-        for path in write_figures(run, figures):
-            say(f"figure: {path}")
-    say(f"report: {page}")
+    page = report_file(run)
+    table = table_file(run, tables) if tables is not None else {}
+    drawn = figure_files(run, figures) if figures is not None else {}
+    summary = summary_table(run)
+    write_all({**page, **table, **drawn})
+    console().print(summary)
+    for what, paths in (("table", table), ("figure", drawn), ("report", page)):
+        for path in paths:
+            say(f"{what}: {path}")
 
 
 @app.command(epilog="Example: dse export reports/imagenet_resnet-2026-01-31-0 knee --to brevitas -o bits.json")

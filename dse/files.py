@@ -13,7 +13,7 @@ import json
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -313,3 +313,23 @@ def new_folder(path: str | Path) -> Iterator[Path]:
     except BaseException:
         remove_folders(made)
         raise
+
+
+def write_all(files: Mapping[Path, str | bytes]) -> tuple[Path, ...]:
+    """As :func:`write_files`, with the folders that the files need, which are taken back if it fails.
+
+    Returns
+    -------
+    tuple of Path
+        The files.
+
+    Raises
+    ------
+    InputError
+        One of them cannot be written; nothing is.
+    """
+    with ExitStack() as folders:
+        for place in dict.fromkeys(path.parent for path in files):
+            folders.enter_context(new_folder(place))
+        write_files(files)
+    return tuple(files)

@@ -5,17 +5,20 @@ Public names: ``write_report``, ``write_figures``, ``write_tables``, ``compare_r
 """
 
 from dse.report.compare import Comparison, compare_runs
-from dse.report.figures import write_figures
-from dse.report.page import write_report
-from dse.report.tables import cost_tables, latex_table, markdown_table, summary_table, write_tables
+from dse.report.figures import figure_files, write_figures
+from dse.report.page import report_file, write_report
+from dse.report.tables import cost_tables, latex_table, markdown_table, summary_table, table_file, write_tables
 
 __all__ = [
     "Comparison",
     "compare_runs",
     "cost_tables",
+    "figure_files",
     "latex_table",
     "markdown_table",
+    "report_file",
     "summary_table",
+    "table_file",
     "write_figures",
     "write_report",
     "write_tables",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +14,7 @@ from plotly.io import write_images
 from plotly.subplots import make_subplots
 
 from dse.errors import InputError
-from dse.files import make_folder, reason, remove_folders
+from dse.files import reason, write_all
 from dse.report.quantities import Quantity, axis_scale, quantity
 from dse.report.run_data import RunData, listed, read_run
 from dse.report.tables import energy_components, keeps_limit, layers_with_macs
@@ -43,6 +44,11 @@ def write_figures(folder: Path, fmt: str) -> tuple[Path, ...]:
     InputError
         Unknown format, no run folder, kaleido or a browser is missing, or a file cannot be written.
     """
+    return write_all(figure_files(folder, fmt))
+
+
+def figure_files(folder: Path, fmt: str) -> dict[Path, bytes]:
+    """What :func:`write_figures` writes, by its place."""
     if fmt not in FORMATS:
         raise InputError("--figures", [f"'{fmt}' is no format of figures; known: {', '.join(FORMATS)}"])
     run = read_run(folder)
@@ -57,29 +63,22 @@ def write_figures(folder: Path, fmt: str) -> tuple[Path, ...]:
                 )
             ],
         )
-    place = run.folder / "figures"
     figures = run_figures(run)
-    paths = [place / f"{name}.{fmt}" for name in figures]
-    halves = [path.with_name(f".{path.name}") for path in paths]
-    made = make_folder(place)
-    try:
-        # plotly's functions for many figures forget the sizes in their layouts.
-        sizes = {name: [figure.layout[name] for figure in figures.values()] for name in ("width", "height")}
-        write_images(list(figures.values()), [str(half) for half in halves], fmt, 3 if fmt == "png" else 1, **sizes)
-        for half, path in zip(halves, paths, strict=True):
-            half.replace(path)
-    except OSError as error:
-        raise InputError(str(place), [f"cannot be written: {reason(error)}"]) from None
-    except Exception as error:
-        # kaleido and plotly name a missing browser by classes of their own that changed between their releases.
-        if "chrome" in f"{type(error).__name__} {error}".lower() or "browser" in str(error).lower():
-            raise InputError("--figures", [_NO_BROWSER.format(format=fmt, missing="no browser was found")]) from None
-        raise
-    finally:
-        for half in halves:
-            half.unlink(missing_ok=True)
-        remove_folders(made)
-    return tuple(paths)
+    with tempfile.TemporaryDirectory() as name:
+        paths = [Path(name) / f"{figure}.{fmt}" for figure in figures]
+        try:
+            # plotly's functions for many figures forget the sizes in their layouts.
+            sizes = {each: [figure.layout[each] for figure in figures.values()] for each in ("width", "height")}
+            write_images(list(figures.values()), [str(path) for path in paths], fmt, 3 if fmt == "png" else 1, **sizes)
+            return {run.folder / "figures" / path.name: path.read_bytes() for path in paths}
+        except OSError as error:
+            raise InputError("--figures", [f"cannot be drawn: {reason(error)}"]) from None
+        except Exception as error:
+            # kaleido and plotly name a missing browser by classes of their own that changed between their releases.
+            if "chrome" in f"{type(error).__name__} {error}".lower() or "browser" in str(error).lower():
+                message = _NO_BROWSER.format(format=fmt, missing="no browser was found")
+                raise InputError("--figures", [message]) from None
+            raise
 
 
 def run_figures(run: RunData) -> dict[str, go.Figure]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from plotly.offline import get_plotlyjs
 
-from dse.files import write_text
+from dse.files import write_all
 from dse.report.page_data import page_data
 from dse.report.quantities import format_value, quantity
 from dse.report.run_data import RunData, listed, read_run
@@ -38,10 +38,13 @@ def write_report(folder: Path) -> Path:
     InputError
         The folder is no run folder, a file in it cannot be read, or the page cannot be written.
     """
+    return write_all(report_file(folder))[0]
+
+
+def report_file(folder: Path) -> dict[Path, str]:
+    """What :func:`write_report` writes, by its place."""
     run = read_run(folder)
-    path = run.folder / "report.html"
-    write_text(path, report_html(run))
-    return path
+    return {run.folder / "report.html": report_html(run)}
 
 
 def report_html(run: RunData) -> str:

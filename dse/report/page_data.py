@@ -142,7 +142,11 @@ def _bits(run: RunData, position: dict[str, int]) -> dict[str, Any] | None:
     at = [names[design][text] for design, text in zip(table["design"].tolist(), phase.tolist(), strict=True)]
     codes = np.full((len(designs), most, len(layers), len(operands)), 255, dtype=np.uint8)
     rows = [
-        table[name].astype(str).map({text: index for index, text in enumerate(texts)}).to_numpy(dtype=np.int64)
+        table[name]
+        .astype(str)
+        .map({text: index for index, text in enumerate(texts)})
+        .fillna(255)
+        .to_numpy(dtype=np.int64)
         for name, texts in (("design", designs), ("layer", layers), ("operand", operands), ("format", formats[:255]))
     ]
     codes[rows[0], np.array(at), rows[1], rows[2]] = rows[3]

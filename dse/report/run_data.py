@@ -14,8 +14,27 @@ import pandas as pd
 
 from dse.errors import InputError, Problem
 from dse.files import is_file, read_json, read_text
+from dse.report.run_schema import RunInfo
+from dse.yaml_input import Document, validate
 
 OBJECTIVES = ("latency_s", "energy_j", "area_mm2", "accuracy_drop_pp")
+#: Columns of the tables that hold words; all others hold numbers.
+WORDS = (
+    "design",
+    "layer",
+    "pass",
+    "operand",
+    "format",
+    "part",
+    "bound",
+    "phase",
+    "binds",
+    "limit",
+    "workload",
+    "schedule.profile",
+)
+#: Largest number of a table: pages hold them in 32 bits.
+MOST = 3e38
 _NEEDED = ("design", "latency_s", "energy_j")
 #: Largest table of a run that is read, bytes: 20,000 designs of a hundred layers.
 MAX_TABLE_BYTES = 1_000_000_000
@@ -95,11 +114,12 @@ def read_run(folder: Path) -> RunData:
             str(folder),
             [f"holds no {name}; give the folder that 'dse explore' wrote" for name in missing],
         )
-    info = read_json(folder / "run.json")
-    if not isinstance(info, dict):
-        raise InputError(str(folder / "run.json"), ["expected an object"])
+    source = str(folder / "run.json")
+    info = read_json(source)
+    # An object with keys that a report does not read is as good: run.json is written for people's own programs too.
+    validate(RunInfo, Document(source, info, {}))
     front = _table(folder / "front.csv", _NEEDED)
-    designs = _table(folder / "designs.csv", _NEEDED)
+    designs = _table(folder / "designs.csv", _NEEDED, ("design",))
     lost = front[~front["design"].isin(designs["design"])]
     designs = pd.concat([designs, lost], ignore_index=True) if len(designs) and len(lost) else designs
     return RunData(
@@ -107,7 +127,11 @@ def read_run(folder: Path) -> RunData:
         info,
         front,
         designs if len(designs) else front,
-        _table(folder / "bits.csv", ("design", "layer", "operand", "format", "bits")),
+        _table(
+            folder / "bits.csv",
+            ("design", "layer", "operand", "format", "bits"),
+            ("design", "layer", "operand", "format"),
+        ),
         _table(folder / "layers.csv", ("design", "layer", "pass", "latency_s")),
         _table(folder / "area.csv", ("design", "part", "area_mm2")),
         _table(folder / "roofline.csv", ("design", "layer", "pass", "intensity_macs_per_bit", "macs_per_s")),
@@ -115,22 +139,14 @@ def read_run(folder: Path) -> RunData:
     )
 
 
-def _table(path: Path, needed: tuple[str, ...]) -> pd.DataFrame:
+def _table(path: Path, needed: tuple[str, ...], filled: tuple[str, ...] | None = None) -> pd.DataFrame:
+    """A table with the needed columns, of which the filled ones (all, if not given) have a value in every row."""
+    filled = needed if filled is None else filled
     if not os.path.lexists(path):
         return pd.DataFrame({name: [] for name in needed})
-    words = {
-        "design": str,
-        "layer": str,
-        "pass": str,
-        "operand": str,
-        "format": str,
-        "part": str,
-        "bound": str,
-        "phase": str,
-    }
     text = read_text(path, "a CSV file", MAX_TABLE_BYTES)
     try:
-        table = pd.read_csv(io.StringIO(text), dtype=words, keep_default_na=True)
+        table = pd.read_csv(io.StringIO(text), dtype=dict.fromkeys(WORDS, str), keep_default_na=True)
     except pd.errors.EmptyDataError:
         return pd.DataFrame({name: [] for name in needed})
     except (ValueError, OverflowError) as error:
@@ -138,7 +154,25 @@ def _table(path: Path, needed: tuple[str, ...]) -> pd.DataFrame:
     absent = [name for name in needed if name not in table.columns]
     if absent:
         raise InputError(str(path), [Problem("", f"the column '{name}' is missing") for name in absent])
+    problems = [problem for name in table.columns if (problem := _column_problem(table[name], name in filled))]
+    if problems:
+        raise InputError(str(path), problems)
     return table
+
+
+def _column_problem(column: pd.Series, needed: bool) -> Problem | None:
+    """What no table of a run has: a word among numbers, a number that no page can hold, a needed value that is missing."""
+    name = str(column.name)
+    if needed and column.isna().any():
+        line = int(np.flatnonzero(column.isna())[0]) + 2
+        return Problem(name, "a value is missing; the table is cut short or was edited", line)
+    if name in WORDS or not len(column):
+        return None
+    if not pd.api.types.is_numeric_dtype(column):
+        words = pd.to_numeric(column, errors="coerce").isna() & column.notna()
+        return Problem(name, "expected numbers", int(np.flatnonzero(words)[0]) + 2 if words.any() else None)
+    large = np.flatnonzero(np.abs(column.to_numpy(dtype=float, na_value=np.nan)) > MOST)
+    return Problem(name, f"expected numbers up to {MOST:g} in size", int(large[0]) + 2) if len(large) else None
 
 
 def hardware_columns(run: RunData) -> list[str]:

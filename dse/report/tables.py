@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from dse.errors import InputError
-from dse.files import new_folder, write_text
+from dse.files import write_all
 from dse.report.quantities import format_ratio, format_value, quantity
 from dse.report.run_data import OBJECTIVES, RunData, listed, read_run
 
@@ -197,16 +197,17 @@ def write_tables(folder: Path, form: str) -> Path:
     InputError
         Unknown form, no run folder, or the file cannot be written.
     """
+    return write_all(table_file(folder, form))[0]
+
+
+def table_file(folder: Path, form: str) -> dict[Path, str]:
+    """What :func:`write_tables` writes, by its place."""
     forms = {"latex": ("front.tex", latex_table), "markdown": ("front.md", markdown_table)}
     if form not in forms:
         raise InputError("--tables", [f"'{form}' is no form of tables; known: {', '.join(forms)}"])
     run = read_run(folder)
     name, text = forms[form]
-    path = run.folder / "tables" / name
-    content = text(run)
-    with new_folder(path.parent):
-        write_text(path, content)
-    return path
+    return {run.folder / "tables" / name: text(run)}
 
 
 def latex_escape(text: str) -> str:

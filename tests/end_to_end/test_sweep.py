@@ -32,5 +32,5 @@ def test_the_command():
     assert "samples/s" in CliRunner().invoke(app, arguments).output
     with pytest.raises(InputError, match="expected integers"):
         CliRunner().invoke(app, ["sweep", "cifar_alexnet", "--batches", "1,x"], catch_exceptions=False)
-    with pytest.raises(InputError, match="integers >= 1"):
+    with pytest.raises(InputError, match="an integer >= 1"):
         CliRunner().invoke(app, ["sweep", "cifar_alexnet", "--batches", "0"], catch_exceptions=False)

@@ -42,7 +42,9 @@ def load_data(
     images, labels = _read(source)
     if labels_path is not None:
         labels = read_array(Path(labels_path))
-    if images.ndim < 2 or not len(images):
+    if images.dtype.kind not in "fiub":
+        raise InputError(str(path), [f"expected images that are numbers, got elements of type {images.dtype}"])
+    if images.ndim < 2 or not images.size:
         raise InputError(str(path), [f"expected images of shape (n, ...), got shape {list(images.shape)}"])
     if labels is not None:
         where = str(labels_path or path)

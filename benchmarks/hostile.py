@@ -1,0 +1,368 @@
+"""Run ``dse`` on inputs that were damaged or made to harm, and count what it did wrong.
+
+    python benchmarks/hostile.py --inputs 5000 --seed 0        # the last line is JSON
+
+Every input is a command line with its files (:mod:`hostile_inputs`), run by a child of this process in a folder of its own, with 10
+CPU seconds and a bound on memory. Counted are: ``tracebacks`` (also an exit by a signal and a warning of a library on the terminal),
+``hangs`` (over 10 CPU seconds, over a minute, or over the memory), ``files_left`` (an exit code other than 0 and a file or a folder
+that is new, gone or changed), ``wrong_codes`` (a code other than 0, 2 and 3, nothing said, more said than a person reads, control
+characters, JSON that is none). With ``--keep FOLDER`` every such case is written there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import os
+import random
+import re
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+from hostile_inputs import NUMBERS, TEXTS, Case, bad_target, damaged, linked, make_bases, special_place
+
+CPU_SECONDS, WALL_SECONDS = 10, 90
+#: What a case may take beyond what the process holds before it begins, bytes.
+MEMORY = 3 << 30
+#: Longest message on standard error, bytes.
+SAID = 40_000
+
+#: Command lines by what they read: {name} is the file that is damaged, the others are sound.
+COMMANDS: dict[str, list[str]] = {
+    "net.yaml": ["show {}", "show {} --all --json", "show {} --picture out.html", "evaluate {} --hardware hardware.yaml", "evaluate {} --hardware hardware.yaml --json --mode inference",
+                 "sweep {} --hardware hardware.yaml --batches 1,2", "evaluate {} --hardware hardware.yaml --recompute --plan w4a4e8", "evaluate {} --hardware hardware.yaml --save-mapping out.yaml"],
+    "tokens.yaml": ["show {} --json", "evaluate {} --hardware hardware.yaml --json", "show {} --picture out.html"],
+    "nests.yaml": ["show {}", "evaluate {} --hardware hardware.yaml", "evaluate {} --hardware hardware.yaml --plan mxfp8_e4m3"],
+    "hardware.yaml": ["evaluate nests.yaml --hardware {}", "evaluate nests.yaml --hardware {} --json", "evaluate net.yaml --hardware {} --mapping mapping.yaml", "sweep nests.yaml --hardware {} --batches 2"],
+    "profile.yaml": ["calibrate {} --points points.yaml -o out.yaml", "calibrate {} --points points.csv -o out.yaml", "explore net.yaml --hardware hardware.yaml --profile {} --trials 1 --out runs/new"],
+    "bare.yaml": ["calibrate {} --points points.yaml -o out.yaml", "calibrate {} --points points.csv -o out.yaml --kind quantization-aware --baseline 70"],
+    "plan.yaml": ["evaluate net.yaml --hardware hardware.yaml --plan {}", "evaluate net.yaml --hardware hardware.yaml --plan {} --json", "sweep net.yaml --hardware hardware.yaml --batches 2 --plan {}"],
+    **{f"schedule{k}.yaml": ["evaluate net.yaml --hardware hardware.yaml --schedule {}"] for k in range(7)},
+    "trace.csv": ["evaluate net.yaml --hardware hardware.yaml --schedule schedule6.yaml"],
+    "space.yaml": ["explore net.yaml --hardware hardware.yaml --profile profile.yaml --trials 1 --schedules {} --out runs/new"],
+    "mapping.yaml": ["evaluate net.yaml --hardware hardware.yaml --mapping {}", "evaluate net.yaml --hardware hardware.yaml --mapping {} --json"],
+    "points.csv": ["calibrate bare.yaml --points {} -o out.yaml"],
+    "points.yaml": ["calibrate bare.yaml --points {} -o out.yaml", "calibrate profile.yaml --points {} -o out.yaml"],
+    "model.onnx": ["import {} -o out.yaml", "import {} -o out.yaml --strip out.onnx --plan plan2.yaml", "import {} -o out.yaml --batch 3 --dim n=2", "export run knee --to onnx --model {} -o out.onnx",
+                   "profile {} --data data.npz -o out.yaml --plans 0 --images 8 --weight-widths 8 --activation-widths 8"],
+    "data.npz": ["profile model.onnx --data {} -o out.yaml --plans 0 --images 8 --weight-widths 8 --activation-widths 8"],
+    "images.npy": ["profile model.onnx --data {} -o out.yaml --plans 0 --images 8 --weight-widths 8 --activation-widths 8 --labels labels.npy"],
+    "labels.npy": ["profile model.onnx --data images.npy -o out.yaml --plans 0 --images 8 --weight-widths 8 --activation-widths 8 --labels {} --score loss"],
+    "idx/train-images-idx3-ubyte": ["measure cnn --data idx -o out --plan w0a0"],
+    "idx/t10k-labels-idx1-ubyte": ["profile model.onnx --data idx -o out.yaml --plans 0 --images 8"],
+    "design.yaml": ["evaluate --design {}", "evaluate net.yaml --design {} --json"],
+    "run/run.json": ["report run", "report run --tables latex", "compare run other", "export run knee --to design", "evaluate --design run:knee"],
+    "run/front.csv": ["report run", "report run --tables markdown", "compare run other", "export run knee --to json", "export run fastest --to zigzag -o out"],
+    "run/designs.csv": ["report run", "compare run other"],
+    "run/bits.csv": ["report run", "compare run other"],
+    "run/layers.csv": ["report run"],
+    "run/area.csv": ["report run"],
+    "run/memory.csv": ["report run"],
+    "run/sensitivity.csv": ["report run"],
+    "run/hardware.yaml": ["evaluate --design run:knee", "export run knee --to hardware -o out.yaml", "report run"],
+    "run/state/state.json": ["explore net.yaml --hardware hardware.yaml --profile profile.yaml --trials 3 --out run --resume"],
+    "run/state/found-2.npz": ["explore net.yaml --hardware hardware.yaml --profile profile.yaml --trials 3 --out run --resume"],
+    "run/optuna.journal": ["report run"],
+}  # fmt: skip
+#: Options by verb, with what they take: n a number, t a text, f a file to read, o a place to write, - nothing.
+OPTIONS: dict[str, dict[str, str]] = {
+    "show net.yaml": {"--batch": "n", "--all": "-", "--picture": "o", "--json": "-"},
+    "evaluate net.yaml --hardware hardware.yaml": {"--plan": "t", "--schedule": "f", "--mode": "t", "--batch": "n", "--recompute": "-", "--map-updates": "n", "--mapping": "f",
+                                                   "--save-mapping": "o", "--json": "-", "--design": "f", "--hardware": "f", "--accumulate": "n"},
+    "explore net.yaml --hardware hardware.yaml --profile profile.yaml --trials 1 --out runs/new": {
+        "--max-accuracy-drop": "n", "--objectives": "t", "--strategy": "t", "--sampler": "t", "--trials": "n", "--seconds": "n", "--seed": "n", "--jobs": "n", "--scheduler": "t",
+        "--weights": "t", "--worst-case": "-", "--max-latency": "n", "--max-energy": "n", "--max-area": "n", "--max-model-size": "n", "--max-memory": "n", "--max-bitops": "n",
+        "--schedules": "f", "--mode": "t", "--robust": "-", "--resume": "-", "--out": "o", "--profile": "f", "--hardware": "f"},
+    "import model.onnx -o out.yaml": {"--batch": "n", "--dim": "t", "--strip": "o", "--plan": "o", "-o": "o"},
+    "calibrate bare.yaml --points points.yaml -o out.yaml": {"--points": "f", "--workload": "f", "--kind": "t", "--baseline": "n", "--plans": "n", "--images": "n", "--seed": "n", "-o": "o", "--model": "f"},
+    "profile model.onnx --data data.npz -o out.yaml --plans 0 --images 8 --weight-widths 8 --activation-widths 8": {
+        "--labels": "f", "--network": "t", "--weight-widths": "t", "--activation-widths": "n", "--score": "t", "--plans": "n", "--pairs": "n", "--images": "n", "--seed": "n", "--data": "f", "-o": "o"},
+    "measure cnn --data digits -o out": {"--plan": "f", "--schedule": "f", "--policy": "t", "--epochs": "n", "--batch": "n", "--rate": "n", "--samples": "n", "--seed": "n", "--profile-widths": "t", "--data": "f"},
+    "sweep net.yaml --hardware hardware.yaml --batches 2": {"--batches": "t", "--plan": "t", "--mode": "t", "--json": "-"},
+    "report run": {"--tables": "t", "--figures": "t"},
+    "export run knee --to plan": {"--to": "t", "-o": "o", "--model": "f"},
+    "compare run other": {},
+    "crosscheck run knee": {"--python": "f", "--json": "-"},
+    "reproduce nothing": {"--hardware": "f", "--out": "o"},
+    "list": {},
+}  # fmt: skip
+ENVIRONMENTS: tuple[dict[str, str | None], ...] = (
+    {"HOME": None, "XDG_CACHE_HOME": None, "DSE_CACHE_DIR": None}, {"HOME": "/dev/null", "DSE_CACHE_DIR": None}, {"DSE_CACHE_DIR": "/dev/full/x"}, {"DSE_CACHE_DIR": "net.yaml"}, {"NO_COLOR": "1"},
+    {"FORCE_COLOR": "1"}, {"COLUMNS": "1"}, {"COLUMNS": "x", "LINES": "-1"}, {"COLUMNS": "100000"}, {"TERM": "dumb"}, {"TERM": "\x1b[31m"}, {"TMPDIR": "/nonexistent"},
+)  # fmt: skip
+OUTPUTS = ("file",) * 30 + ("full", "closed", "ascii", "pipe", "reader gone")
+
+
+def drawn(draw: random.Random, folder: Path) -> Case:
+    """One case, its files made in a folder that holds the sound ones."""
+    if draw.random() < 0.72:
+        name = draw.choice(sorted(COMMANDS))
+        words = draw.choice(COMMANDS[name]).split()
+        place = draw.random()
+        if place < 0.85:
+            content, doing = damaged((folder / name).read_bytes(), name, draw)
+            (folder / name).unlink()
+            (folder / name).write_bytes(content)
+            given = name
+        elif place < 0.92 and any("{}" in word for word in words):
+            given, doing = special_place(folder, draw), "special place"
+        else:
+            given, doing = draw.choice(sorted(COMMANDS)), "another kind of file"
+            if not any("{}" in word for word in words):
+                (folder / name).unlink()
+                os.link(folder / given, folder / name) if given != name else None
+        case = Case([word.replace("{}", given) for word in words], f"{name}: {doing}")
+    else:
+        command = draw.choice(sorted(OPTIONS))
+        words, options = command.split(), OPTIONS[command]
+        for option in draw.sample(sorted(options), min(len(options), draw.choice((1, 1, 1, 2, 3)))):
+            kind = options[option]
+            if kind == "-":
+                words.append(option)
+                continue
+            value = _value(kind, folder, draw)
+            if option in words:
+                words[words.index(option) + 1] = value
+            else:
+                words += [option, value]
+        if draw.random() < 0.05:
+            words[draw.randrange(len(words))] = draw.choice(TEXTS + NUMBERS)
+        case = Case(words, "options")
+    changes: dict[str, object] = {}
+    if draw.random() < 0.08:
+        changes["environment"] = draw.choice(ENVIRONMENTS)
+    if draw.random() < 0.1:
+        changes["output"] = draw.choice(OUTPUTS[29:])
+    if draw.random() < 0.06:
+        changes["file_bytes"] = draw.choice((0, 1, 100, 4096, 100_000))
+    if draw.random() < 0.1 and os.geteuid() == 0:
+        changes["user"] = True
+    return replace(case, **changes)
+
+
+def _value(kind: str, folder: Path, draw: random.Random) -> str:
+    if kind == "f" and draw.random() < 0.4:
+        return draw.choice(sorted(COMMANDS))
+    if kind == "f" and draw.random() < 0.7:
+        return special_place(folder, draw)
+    if kind == "o" and draw.random() < 0.8:
+        return bad_target(folder, draw)
+    if kind == "n" or draw.random() < 0.2:
+        return draw.choice(NUMBERS)
+    return draw.choice(TEXTS)
+
+
+def seen(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Everything in a folder, so that a change shows."""
+    found = {}
+    for place, folders, names in os.walk(folder):
+        for name in (*folders, *names):
+            path = os.path.join(place, name)
+            state = os.lstat(path)
+            is_folder = os.path.isdir(path) and not os.path.islink(path)
+            found[path] = (state.st_mode,) if is_folder else (state.st_mode, state.st_ino, state.st_size, state.st_mtime_ns)
+    return found
+
+
+def child(case: Case, folder: Path, told: Path) -> None:
+    """What a forked child does: becomes the program."""
+    from dse.__main__ import main
+
+    os.setsid()
+    for name, value in case.environment.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
+    if case.user:
+        without_rights()
+    os.chdir(folder)
+    if case.output == "closed":
+        os.close(1)
+    else:
+        target = {"full": "/dev/full"}.get(case.output, str(told / "out"))
+        handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        if case.output in ("pipe", "reader gone"):
+            reading, handle = os.pipe()
+            if case.output == "reader gone":
+                os.close(reading)
+        os.dup2(handle, 1)
+    os.dup2(os.open(str(told / "err"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), 2)
+    encoding = "ascii" if case.output == "ascii" else "utf-8"
+    sys.stdout = None if case.output == "closed" else open(1, "w", encoding=encoding, closefd=False)  # noqa: SIM115
+    sys.stderr = sys.__stderr__ = open(2, "w", encoding=encoding, errors="backslashreplace", closefd=False)  # noqa: SIM115
+    sys.__stdout__ = sys.stdout
+    if case.file_bytes is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (max(case.file_bytes, 0), resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 2))
+    held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (held + MEMORY, held + MEMORY))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    sys.argv = ["dse", *case.arguments]
+    main()
+
+
+def without_rights() -> None:
+    """Make root obey the permissions of files, as anybody else does: give up CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    header, sets = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    if libc.capget(header, sets) == 0:
+        for k in range(3):
+            sets[k] &= ~0b110
+        libc.capset(header, sets)
+
+
+def ran(case: Case, folder: Path, told: Path) -> tuple[int, float, bool]:
+    """Exit code (negative: a signal), CPU seconds, and whether it was given up, of a case in a child."""
+    began = time.monotonic()
+    process = os.fork()
+    if not process:
+        code = 1
+        try:
+            child(case, folder, told)
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 1
+        except BaseException:
+            import traceback
+
+            traceback.print_exc(file=sys.stderr)
+        finally:
+            for stream in (sys.stdout, sys.stderr):
+                try:
+                    stream.flush()
+                except (OSError, ValueError, AttributeError):
+                    pass
+            os._exit(code)
+    given_up = False
+    while True:
+        done, status, usage = os.wait4(process, os.WNOHANG)
+        if done:
+            break
+        if time.monotonic() - began > WALL_SECONDS:
+            given_up = True
+            os.killpg(process, signal.SIGKILL)
+            _, status, usage = os.wait4(process, 0)
+            break
+        time.sleep(0.002)
+    code = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+    return code, usage.ru_utime + usage.ru_stime, given_up
+
+
+def judged(case: Case, code: int, seconds: float, given_up: bool, before: dict, after: dict, told: Path) -> dict[str, str]:
+    """What was wrong, by kind."""
+    wrong = {}
+    out = (told / "out").read_bytes() if (told / "out").exists() else b""
+    err = (told / "err").read_bytes() if (told / "err").exists() else b""
+    slow = given_up or seconds > CPU_SECONDS or code in (-signal.SIGXCPU, -signal.SIGKILL)
+    if slow or b"the memory of this machine does not suffice" in err:
+        wrong["hangs"] = f"{seconds:.1f} CPU s, code {code}"
+    elif b"Traceback" in err or b"Traceback" in out or code < 0 or re.search(rb"\w+Warning:", err):
+        wrong["tracebacks"] = err.decode("utf-8", "replace")[-1500:]
+    if code != 0 and not slow and before != after:
+        names = sorted(set(before) ^ set(after)) + sorted(name for name in set(before) & set(after) if before[name] != after[name])
+        wrong["files_left"] = f"code {code}: {', '.join(names)[:500]}"
+    if "tracebacks" in wrong or slow:
+        return wrong
+    if code not in (0, 2, 3):
+        wrong["wrong_codes"] = f"code {code}"
+    elif code and not err.strip() and case.file_bytes is None:
+        wrong["wrong_codes"] = "nothing was said"
+    elif len(err) > SAID:
+        wrong["wrong_codes"] = f"{len(err)} bytes were said"
+    elif re.search(rb"[\x00-\x08\x0b-\x1f\x7f]", out + err) and "FORCE_COLOR" not in case.environment:
+        wrong["wrong_codes"] = "control characters"
+    elif code == 0 and "--json" in case.arguments and case.output == "file" and case.file_bytes is None and not _is_json(out):
+        wrong["wrong_codes"] = "no JSON"
+    return wrong
+
+
+def _is_json(out: bytes) -> bool:
+    def refuse(text: str) -> None:
+        raise ValueError(text)
+
+    try:
+        json.loads(out, parse_constant=refuse)
+    except ValueError:
+        return False
+    return True
+
+
+def prepare(folder: Path) -> Path:
+    """Sound files, and a process that has everything imported and compiled, so that its children begin at once."""
+    os.environ["DSE_CACHE_DIR"] = str(folder / "cache")
+    bases = folder / "bases"
+    bases.mkdir(parents=True)
+    make_bases(bases)
+    import onnx.inliner  # noqa: F401
+    import onnxruntime  # noqa: F401
+    import torch  # noqa: F401
+
+    import dse.cli
+    import dse.report
+    import dse.studies.page
+    import dse.validation.table  # noqa: F401
+
+    return bases
+
+
+def campaign(inputs: int, seed: int, keep: Path | None = None, only: int | None = None) -> dict[str, object]:
+    """Draw, run and judge; counts."""
+    counts: Counter[str] = Counter()
+    codes: Counter[int] = Counter()
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as name:
+        top = Path(name)
+        top.chmod(0o755)
+        bases = prepare(top)
+        os.chmod(top / "cache", 0o777)
+        for number in range(inputs) if only is None else [only]:
+            draw = random.Random(f"{seed}-{number}")
+            folder, told = top / "case", top / "told"
+            folder.mkdir()
+            told.mkdir()
+            os.chdir(folder)
+            linked(bases, folder)
+            case = drawn(draw, folder)
+            before = seen(folder)
+            code, seconds, given_up = ran(case, folder, told)
+            codes[code] += 1
+            wrong = judged(case, code, seconds, given_up, before, seen(folder), told)
+            for kind, what in wrong.items():
+                counts[kind] += 1
+                print(f"{seed}-{number} {kind}: dse {' '.join(case.arguments)[:300]!r} [{case.doing}; {case.output}, {case.environment}, {case.file_bytes}, {case.user}] {what}", flush=True)
+            if only is not None:
+                print((told / "err").read_text(errors="replace")[-6000:], code, seconds)
+            if (wrong and keep is not None) or (only is not None and keep is not None):
+                shutil.copytree(folder, keep / f"{seed}-{number}", symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns("special*", "target*"))
+            os.chdir(top)
+            for place in (folder, told):
+                os.chmod(place, 0o755)
+                shutil.rmtree(place)
+    counts["cpu"] = int(resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime)
+    kinds = ("tracebacks", "hangs", "files_left", "wrong_codes")
+    return {"inputs": inputs, "seed": seed, **{kind: counts[kind] for kind in kinds}, "cpu_seconds": counts["cpu"], "codes": {str(code): codes[code] for code in sorted(codes)}}
+
+
+def main() -> None:
+    """Run what was asked for; the last line is JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--inputs", type=int, default=5000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep", type=Path, help="a folder for the cases that went wrong")
+    parser.add_argument("--only", type=int, help="run one case alone and show what it said")
+    given = parser.parse_args()
+    os.environ["NUMBA_NUM_THREADS"] = "1"
+    os.environ["NUMBA_THREADING_LAYER"] = "workqueue"
+    print(json.dumps(campaign(given.inputs, given.seed, given.keep and given.keep.resolve(), given.only)))
+
+
+if __name__ == "__main__":
+    main()
