@@ -3,7 +3,7 @@
     python benchmarks/hostile.py --inputs 5000 --seed 0        # the last line is JSON
 
 Every input is a command line with its files (:mod:`hostile_inputs`), run by a child of this process in a folder of its own, with 10
-CPU seconds and a bound on memory. Counted are: ``tracebacks`` (also an exit by a signal and a warning of a library on the terminal),
+CPU seconds and a bound on memory. Counted are: ``tracebacks`` (also an exit by a signal and a library's warning on the terminal),
 ``hangs`` (over 10 CPU seconds, over a minute, or over the memory), ``files_left`` (an exit code other than 0 and a file or a folder
 that is new, gone or changed), ``wrong_codes`` (a code other than 0, 2 and 3, nothing said, more said than a person reads, control
 characters, JSON that is none). With ``--keep FOLDER`` every such case is written there.
@@ -24,11 +24,15 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import yaml
+
 sys.path.insert(0, str(Path(__file__).parent))
-from hostile_inputs import NUMBERS, TEXTS, Case, bad_target, damaged, linked, make_bases, special_place
+from hostile_bases import make_bases
+from hostile_inputs import Case, bad_target, damaged, linked, special_place
 
 CPU_SECONDS, WALL_SECONDS = 10, 90
 #: What a case may take beyond what the process holds before it begins, bytes.
@@ -36,69 +40,26 @@ MEMORY = 3 << 30
 #: Longest message on standard error, bytes.
 SAID = 40_000
 
-#: Command lines by what they read: {name} is the file that is damaged, the others are sound.
-COMMANDS: dict[str, list[str]] = {
-    "net.yaml": ["show {}", "show {} --all --json", "show {} --picture out.html", "evaluate {} --hardware hardware.yaml", "evaluate {} --hardware hardware.yaml --json --mode inference",
-                 "sweep {} --hardware hardware.yaml --batches 1,2", "evaluate {} --hardware hardware.yaml --recompute --plan w4a4e8", "evaluate {} --hardware hardware.yaml --save-mapping out.yaml"],
-    "tokens.yaml": ["show {} --json", "evaluate {} --hardware hardware.yaml --json", "show {} --picture out.html"],
-    "nests.yaml": ["show {}", "evaluate {} --hardware hardware.yaml", "evaluate {} --hardware hardware.yaml --plan mxfp8_e4m3"],
-    "hardware.yaml": ["evaluate nests.yaml --hardware {}", "evaluate nests.yaml --hardware {} --json", "evaluate net.yaml --hardware {} --mapping mapping.yaml", "sweep nests.yaml --hardware {} --batches 2"],
-    "profile.yaml": ["calibrate {} --points points.yaml -o out.yaml", "calibrate {} --points points.csv -o out.yaml", "explore net.yaml --hardware hardware.yaml --profile {} --trials 1 --out runs/new"],
-    "bare.yaml": ["calibrate {} --points points.yaml -o out.yaml", "calibrate {} --points points.csv -o out.yaml --kind quantization-aware --baseline 70"],
-    "plan.yaml": ["evaluate net.yaml --hardware hardware.yaml --plan {}", "evaluate net.yaml --hardware hardware.yaml --plan {} --json", "sweep net.yaml --hardware hardware.yaml --batches 2 --plan {}"],
-    **{f"schedule{k}.yaml": ["evaluate net.yaml --hardware hardware.yaml --schedule {}"] for k in range(7)},
-    "trace.csv": ["evaluate net.yaml --hardware hardware.yaml --schedule schedule6.yaml"],
-    "space.yaml": ["explore net.yaml --hardware hardware.yaml --profile profile.yaml --trials 1 --schedules {} --out runs/new"],
-    "mapping.yaml": ["evaluate net.yaml --hardware hardware.yaml --mapping {}", "evaluate net.yaml --hardware hardware.yaml --mapping {} --json"],
-    "points.csv": ["calibrate bare.yaml --points {} -o out.yaml"],
-    "points.yaml": ["calibrate bare.yaml --points {} -o out.yaml", "calibrate profile.yaml --points {} -o out.yaml"],
-    "model.onnx": ["import {} -o out.yaml", "import {} -o out.yaml --strip out.onnx --plan plan2.yaml", "import {} -o out.yaml --batch 3 --dim n=2", "export run knee --to onnx --model {} -o out.onnx",
-                   "profile {} --data data.npz -o out.yaml --plans 0 --images 8 --weight-widths 8 --activation-widths 8"],
-    "data.npz": ["profile model.onnx --data {} -o out.yaml --plans 0 --images 8 --weight-widths 8 --activation-widths 8"],
-    "images.npy": ["profile model.onnx --data {} -o out.yaml --plans 0 --images 8 --weight-widths 8 --activation-widths 8 --labels labels.npy"],
-    "labels.npy": ["profile model.onnx --data images.npy -o out.yaml --plans 0 --images 8 --weight-widths 8 --activation-widths 8 --labels {} --score loss"],
-    "idx/train-images-idx3-ubyte": ["measure cnn --data idx -o out --plan w0a0"],
-    "idx/t10k-labels-idx1-ubyte": ["profile model.onnx --data idx -o out.yaml --plans 0 --images 8"],
-    "design.yaml": ["evaluate --design {}", "evaluate net.yaml --design {} --json"],
-    "run/run.json": ["report run", "report run --tables latex", "compare run other", "export run knee --to design", "evaluate --design run:knee"],
-    "run/front.csv": ["report run", "report run --tables markdown", "compare run other", "export run knee --to json", "export run fastest --to zigzag -o out"],
-    "run/designs.csv": ["report run", "compare run other"],
-    "run/bits.csv": ["report run", "compare run other"],
-    "run/layers.csv": ["report run"],
-    "run/area.csv": ["report run"],
-    "run/memory.csv": ["report run"],
-    "run/sensitivity.csv": ["report run"],
-    "run/hardware.yaml": ["evaluate --design run:knee", "export run knee --to hardware -o out.yaml", "report run"],
-    "run/state/state.json": ["explore net.yaml --hardware hardware.yaml --profile profile.yaml --trials 3 --out run --resume"],
-    "run/state/found-2.npz": ["explore net.yaml --hardware hardware.yaml --profile profile.yaml --trials 3 --out run --resume"],
-    "run/optuna.journal": ["report run"],
-}  # fmt: skip
-#: Options by verb, with what they take: n a number, t a text, f a file to read, o a place to write, - nothing.
-OPTIONS: dict[str, dict[str, str]] = {
-    "show net.yaml": {"--batch": "n", "--all": "-", "--picture": "o", "--json": "-"},
-    "evaluate net.yaml --hardware hardware.yaml": {"--plan": "t", "--schedule": "f", "--mode": "t", "--batch": "n", "--recompute": "-", "--map-updates": "n", "--mapping": "f",
-                                                   "--save-mapping": "o", "--json": "-", "--design": "f", "--hardware": "f", "--accumulate": "n"},
-    "explore net.yaml --hardware hardware.yaml --profile profile.yaml --trials 1 --out runs/new": {
-        "--max-accuracy-drop": "n", "--objectives": "t", "--strategy": "t", "--sampler": "t", "--trials": "n", "--seconds": "n", "--seed": "n", "--jobs": "n", "--scheduler": "t",
-        "--weights": "t", "--worst-case": "-", "--max-latency": "n", "--max-energy": "n", "--max-area": "n", "--max-model-size": "n", "--max-memory": "n", "--max-bitops": "n",
-        "--schedules": "f", "--mode": "t", "--robust": "-", "--resume": "-", "--out": "o", "--profile": "f", "--hardware": "f"},
-    "import model.onnx -o out.yaml": {"--batch": "n", "--dim": "t", "--strip": "o", "--plan": "o", "-o": "o"},
-    "calibrate bare.yaml --points points.yaml -o out.yaml": {"--points": "f", "--workload": "f", "--kind": "t", "--baseline": "n", "--plans": "n", "--images": "n", "--seed": "n", "-o": "o", "--model": "f"},
-    "profile model.onnx --data data.npz -o out.yaml --plans 0 --images 8 --weight-widths 8 --activation-widths 8": {
-        "--labels": "f", "--network": "t", "--weight-widths": "t", "--activation-widths": "n", "--score": "t", "--plans": "n", "--pairs": "n", "--images": "n", "--seed": "n", "--data": "f", "-o": "o"},
-    "measure cnn --data digits -o out": {"--plan": "f", "--schedule": "f", "--policy": "t", "--epochs": "n", "--batch": "n", "--rate": "n", "--samples": "n", "--seed": "n", "--profile-widths": "t", "--data": "f"},
-    "sweep net.yaml --hardware hardware.yaml --batches 2": {"--batches": "t", "--plan": "t", "--mode": "t", "--json": "-"},
-    "report run": {"--tables": "t", "--figures": "t"},
-    "export run knee --to plan": {"--to": "t", "-o": "o", "--model": "f"},
-    "compare run other": {},
-    "crosscheck run knee": {"--python": "f", "--json": "-"},
-    "reproduce nothing": {"--hardware": "f", "--out": "o"},
-    "list": {},
-}  # fmt: skip
+WORDS = yaml.safe_load((Path(__file__).parent / "hostile.yaml").read_text())
+#: Command lines by the file that is damaged, and options by command; see the file.
+COMMANDS: dict[str, list[str]] = WORDS["commands"]
+OPTIONS: dict[str, dict[str, str]] = WORDS["options"]
+NUMBERS = [*WORDS["numbers"], "9" * 5000, "a" * 300]
+TEXTS = [*WORDS["texts"], *("a" * 300, "a" * 5000, "w" * 4000, "w8a8," * 500, "weight=" * 300, "\udcff\udcfe")]
 ENVIRONMENTS: tuple[dict[str, str | None], ...] = (
-    {"HOME": None, "XDG_CACHE_HOME": None, "DSE_CACHE_DIR": None}, {"HOME": "/dev/null", "DSE_CACHE_DIR": None}, {"DSE_CACHE_DIR": "/dev/full/x"}, {"DSE_CACHE_DIR": "net.yaml"}, {"NO_COLOR": "1"},
-    {"FORCE_COLOR": "1"}, {"COLUMNS": "1"}, {"COLUMNS": "x", "LINES": "-1"}, {"COLUMNS": "100000"}, {"TERM": "dumb"}, {"TERM": "\x1b[31m"}, {"TMPDIR": "/nonexistent"},
-)  # fmt: skip
+    {"HOME": None, "XDG_CACHE_HOME": None, "DSE_CACHE_DIR": None},
+    {"HOME": "/dev/null", "DSE_CACHE_DIR": None},
+    {"DSE_CACHE_DIR": "/dev/full/x"},
+    {"DSE_CACHE_DIR": "net.yaml"},
+    {"NO_COLOR": "1"},
+    {"FORCE_COLOR": "1"},
+    {"COLUMNS": "1"},
+    {"COLUMNS": "x", "LINES": "-1"},
+    {"COLUMNS": "100000"},
+    {"TERM": "dumb"},
+    {"TERM": "\x1b[31m"},
+    {"TMPDIR": "/nonexistent"},
+)
 OUTPUTS = ("file",) * 30 + ("full", "closed", "ascii", "pipe", "reader gone")
 
 
@@ -169,7 +130,9 @@ def seen(folder: Path) -> dict[str, tuple[int, ...]]:
             path = os.path.join(place, name)
             state = os.lstat(path)
             is_folder = os.path.isdir(path) and not os.path.islink(path)
-            found[path] = (state.st_mode,) if is_folder else (state.st_mode, state.st_ino, state.st_size, state.st_mtime_ns)
+            found[path] = (
+                (state.st_mode,) if is_folder else (state.st_mode, state.st_ino, state.st_size, state.st_mtime_ns)
+            )
     return found
 
 
@@ -237,10 +200,8 @@ def ran(case: Case, folder: Path, told: Path) -> tuple[int, float, bool]:
             traceback.print_exc(file=sys.stderr)
         finally:
             for stream in (sys.stdout, sys.stderr):
-                try:
+                with suppress(OSError, ValueError, AttributeError):
                     stream.flush()
-                except (OSError, ValueError, AttributeError):
-                    pass
             os._exit(code)
     given_up = False
     while True:
@@ -257,7 +218,9 @@ def ran(case: Case, folder: Path, told: Path) -> tuple[int, float, bool]:
     return code, usage.ru_utime + usage.ru_stime, given_up
 
 
-def judged(case: Case, code: int, seconds: float, given_up: bool, before: dict, after: dict, told: Path) -> dict[str, str]:
+def judged(
+    case: Case, code: int, seconds: float, given_up: bool, before: dict, after: dict, told: Path
+) -> dict[str, str]:
     """What was wrong, by kind."""
     wrong = {}
     out = (told / "out").read_bytes() if (told / "out").exists() else b""
@@ -267,8 +230,11 @@ def judged(case: Case, code: int, seconds: float, given_up: bool, before: dict, 
         wrong["hangs"] = f"{seconds:.1f} CPU s, code {code}"
     elif b"Traceback" in err or b"Traceback" in out or code < 0 or re.search(rb"\w+Warning:", err):
         wrong["tracebacks"] = err.decode("utf-8", "replace")[-1500:]
-    if code != 0 and not slow and before != after:
-        names = sorted(set(before) ^ set(after)) + sorted(name for name in set(before) & set(after) if before[name] != after[name])
+    # A full standard output is told by a code, and what was asked for as a file is whole all the same.
+    if code != 0 and not slow and before != after and case.output != "full":
+        names = sorted(set(before) ^ set(after)) + sorted(
+            name for name in set(before) & set(after) if before[name] != after[name]
+        )
         wrong["files_left"] = f"code {code}: {', '.join(names)[:500]}"
     if "tracebacks" in wrong or slow:
         return wrong
@@ -280,7 +246,13 @@ def judged(case: Case, code: int, seconds: float, given_up: bool, before: dict, 
         wrong["wrong_codes"] = f"{len(err)} bytes were said"
     elif re.search(rb"[\x00-\x08\x0b-\x1f\x7f]", out + err) and "FORCE_COLOR" not in case.environment:
         wrong["wrong_codes"] = "control characters"
-    elif code == 0 and "--json" in case.arguments and case.output == "file" and case.file_bytes is None and not _is_json(out):
+    elif (
+        code == 0
+        and "--json" in case.arguments
+        and case.output == "file"
+        and case.file_bytes is None
+        and not _is_json(out)
+    ):
         wrong["wrong_codes"] = "no JSON"
     return wrong
 
@@ -337,18 +309,31 @@ def campaign(inputs: int, seed: int, keep: Path | None = None, only: int | None 
             wrong = judged(case, code, seconds, given_up, before, seen(folder), told)
             for kind, what in wrong.items():
                 counts[kind] += 1
-                print(f"{seed}-{number} {kind}: dse {' '.join(case.arguments)[:300]!r} [{case.doing}; {case.output}, {case.environment}, {case.file_bytes}, {case.user}] {what}", flush=True)
+                how = f"{case.doing}; {case.output}, {case.environment}, {case.file_bytes}, {case.user}"
+                print(f"{seed}-{number} {kind}: dse {' '.join(case.arguments)[:300]!r} [{how}] {what}", flush=True)
             if only is not None:
                 print((told / "err").read_text(errors="replace")[-6000:], code, seconds)
             if (wrong and keep is not None) or (only is not None and keep is not None):
-                shutil.copytree(folder, keep / f"{seed}-{number}", symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns("special*", "target*"))
+                shutil.copytree(
+                    folder,
+                    keep / f"{seed}-{number}",
+                    symlinks=True,
+                    dirs_exist_ok=True,
+                    ignore=shutil.ignore_patterns("special*", "target*"),
+                )
             os.chdir(top)
             for place in (folder, told):
                 os.chmod(place, 0o755)
                 shutil.rmtree(place)
     counts["cpu"] = int(resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime)
     kinds = ("tracebacks", "hangs", "files_left", "wrong_codes")
-    return {"inputs": inputs, "seed": seed, **{kind: counts[kind] for kind in kinds}, "cpu_seconds": counts["cpu"], "codes": {str(code): codes[code] for code in sorted(codes)}}
+    return {
+        "inputs": inputs,
+        "seed": seed,
+        **{kind: counts[kind] for kind in kinds},
+        "cpu_seconds": counts["cpu"],
+        "codes": {str(code): codes[code] for code in sorted(codes)},
+    }
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ deeper nesting than any input of this program has.
 from __future__ import annotations
 
 import difflib
+import heapq
 import json
 import math
 import re
@@ -30,6 +31,8 @@ from dse.files import read_text
 MAX_VALUES, MAX_DEPTH = 1_000_000, 64
 #: Longest key, and longest text, characters.
 MAX_KEY_CHARACTERS, MAX_TEXT_CHARACTERS = 1000, 100_000
+#: Known names that an unknown one is compared with.
+MOST_COMPARED = 200
 MAX_INTEGER = 10**15
 MAX_NUMBER_CHARACTERS = 400
 #: libyaml where PyYAML was built with it: twenty times as fast.
@@ -231,7 +234,11 @@ def unused_keys(section: BaseModel, used: Iterable[str], owner: str, path: Key) 
 def suggest(name: str, known: Iterable[str]) -> str:
     """``"; did you mean 'x'?"`` if a known name is near, else the known names if they are few."""
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    # Comparing takes long: of many names, those of about the length are compared, and a long name is no slip of the pen.
+    likely = heapq.nsmallest(
+        MOST_COMPARED, names, key=lambda other: (abs(len(other) - len(name)), other[:2] != name[:2])
+    )
+    near = difflib.get_close_matches(name, likely, n=1, cutoff=0.6) if len(name) <= MAX_KEY_CHARACTERS // 10 else []
     if near:
         return f"; did you mean '{near[0]}'?"
     return f"; known: {', '.join(names)}" if 0 < len(names) <= 24 else ""

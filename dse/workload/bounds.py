@@ -16,7 +16,7 @@ MAX_ELEMENTS = 2**61
 #: million tokens through a model of 400 billion parameters has as many.
 MAX_MACS = 2**61
 #: Most layers, and most operations that a workload file may unroll to.
-MAX_LAYERS = 100_000
+MAX_LAYERS = 20_000
 #: Samples of one pass beyond which a batch is taken for something else: published training steps have some 10^5 sequences or images
 #: (You et al., LAMB, ICLR 2020: 65,536), and 10^8 tokens at most. A file that means it says ``allow_unusual: true``.
 LARGEST_BATCH = 10**8

@@ -10,15 +10,18 @@ from dataclasses import dataclass, replace
 
 from dse.errors import InputError, Problem
 from dse.workload.bounds import MAX_BOUND, MAX_LAYERS, size_fault, total_fault
+from dse.workload.from_file.blocks import circles, unrolled
 from dse.workload.from_file.expressions import evaluate_expression
 from dse.workload.from_file.keys import unused
 from dse.workload.from_file.nests import NestEntry, layer_of_entry
-from dse.workload.from_file.schema import ACTIVATIONS, SAMPLE_NORMS, Operation, WorkloadFile, calls
+from dse.workload.from_file.schema import ACTIVATIONS, SAMPLE_NORMS, Operation, WorkloadFile
 from dse.workload.model import PASSES, Layer
 from dse.yaml_input import Document, Key, suggest
 
 #: Most blocks inside of each other.
 MAX_DEPTH = 50
+#: Problems after which a file is given up.
+MOST_PROBLEMS = 500
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,7 @@ class Builder:
 
     def run(self) -> None:
         shape, where = self.file.input, "layers" if self.file.nests is None else "nests"
-        self._cycles()
+        self._blocks()
         if self.file.nests is not None:
             self._nests(self.file.nests)
         elif not self.problems:
@@ -141,21 +144,15 @@ class Builder:
 
     def problem(self, path: Key, message: str) -> None:
         self.problems.append(self.document.problem(path, message))
+        if len(self.problems) >= MOST_PROBLEMS:
+            raise InputError(self.document.source, self.problems)
 
-    def _cycles(self) -> None:
-        graph = {name: calls(block.layers) for name, block in self.file.blocks.items()}
-        for start in graph:
-            stack: list[tuple[str, tuple[str, ...]]] = [(start, (start,))]
-            while stack:
-                here, trail = stack.pop()
-                for called in sorted(graph.get(here, set())):
-                    if called == start:
-                        cycle = " -> ".join([*trail, start])
-                        self.problem(("blocks", start), f"blocks call each other in a circle: {cycle}")
-                        stack = []
-                        break
-                    if called not in trail:
-                        stack.append((called, (*trail, called)))
+    def _blocks(self) -> None:
+        """Blocks that nobody could build: in a circle, or more operations than a network has."""
+        for start, circle in circles(self.file):
+            self.problem(("blocks", start), f"blocks call each other in a circle: {circle}")
+        if not self.problems and unrolled(self.file, MAX_DEPTH) > MAX_LAYERS:
+            self.problem(("layers",), f"the file unrolls to more than {MAX_LAYERS:,} operations, which is the limit")
 
     def all(
         self, operations: list[Operation], tensor: Tensor, prefix: str, scope: Mapping[str, int], path: Key
