@@ -67,7 +67,8 @@ def choice_costs(
             target[..., group] += by_row[..., row]
     has_choice: npt.NDArray[np.bool_] = np.asarray(np.isfinite(energy).any(axis=2))
     infeasible = ~has_choice.reshape(len(arrays), -1).all(axis=1)
-    limit = np.where(infeasible, np.where(steps.limit == "", "no width fits", steps.limit), "")
+    reason = [next((text for text in row if text), "no width fits") for row in steps.limit]
+    limit = np.where(infeasible, np.array(reason, dtype=object), "")
     return ChoiceCosts(np.moveaxis(energy, 2, 3), np.moveaxis(latency, 2, 3), arrays.area_mm2, limit)
 
 

@@ -60,15 +60,14 @@ def deep_cost_jobs(hardware: Hardware, arrays: HardwareArrays, jobs: Jobs, objec
         components=components,
         components_pj=np.zeros((designs, count, len(components))),
         bound=np.full((designs, count), -1, np.int64),
-        limit=np.full(designs, "", dtype=object),
+        limit=np.full((designs, count), "", dtype=object),
         traffic_bits=np.zeros((designs, count, memories)),
         candidate=np.full((designs, count), -1, np.int64),
     )
     mode = pe_mode(hardware.pe, jobs.multiplier_bits[..., 0], jobs.multiplier_bits[..., 1])
-    costs.limit[:] = unusable(hardware, jobs, np.arange(count))
-    if costs.limit[0]:
-        return costs
-    pairs = [(d, u) for d in range(designs) for u in range(count)]
+    for u in range(count):
+        costs.limit[:, u] = unusable(hardware, jobs, np.array([u]))
+    pairs = [(d, u) for d in range(designs) for u in range(count) if not costs.limit[d, u]]
 
     def priced(pair: tuple[int, int]) -> dict[str, Any] | str:
         return _best(hardware, arrays.rows(pair[0], pair[0] + 1), jobs, pair[1], mode, objective)
@@ -77,7 +76,7 @@ def deep_cost_jobs(hardware: Hardware, arrays: HardwareArrays, jobs: Jobs, objec
         results = list(pool.map(priced, pairs))
     for (d, u), row in zip(pairs, results, strict=True):
         if isinstance(row, str):
-            costs.limit[d] = costs.limit[d] or row
+            costs.limit[d, u] = row
             continue
         costs.energy_pj[d, u], costs.cycles[d, u] = row["energy_pj"], row["cycles"]
         costs.components_pj[d, u] = [row[f"{name}_pj"] for name in components]

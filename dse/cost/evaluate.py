@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from dse.cost.accumulators import accumulator_notes
-from dse.cost.memory import PARTS, footprint
+from dse.cost.memory import PARTS, footprint, shortfall
 from dse.cost.network_jobs import MODES
 from dse.cost.run import Extra, change_costs, policy_costs
 from dse.cost.side import SIDE_COMPONENTS, STEP_PASSES, STOCHASTIC
@@ -114,7 +114,7 @@ class Cost:
                 "power_w": energy[design, plan] / latency[design, plan],
             }
             for design in range(len(latency))
-            if steps.limit[design] == ""
+            if (steps.limit[design] == "").all()
             for number, (label, plan, iterations) in enumerate(self._phases)
         ]
         columns = ["design", "phase", "plan", "iterations", "latency_s", "energy_j", "power_w"]
@@ -209,6 +209,8 @@ def evaluate(
     distinct, place = _distinct(designs)
     arrays = hardware_arrays(hardware, distinct)
     held = _held(network, plans, weights, mode, recompute)
+    dram = hardware.memories[-1].name
+    peak = held[:, 0] if len(held) else np.zeros(0)
     parts, kept = [], None
     extra: tuple[Extra, ...] = ()
     notes: tuple[str, ...] = ()
@@ -216,7 +218,8 @@ def evaluate(
         piece = arrays.rows(start, min(start + CHUNK, len(arrays)))
         steps = step_costs(network, hardware, piece, plans, mode, mapping_objective, stochastic, recompute, map_updates)
         extra, notes = _run_costs(network, hardware, piece, plan, overhead), steps.notes
-        parts.append(_totals(steps, piece, names, weights, extra, held))
+        limits = _limits(steps, weights, dram, mode, peak, piece.size_bits[:, -1])
+        parts.append(_totals(steps, piece, names, weights, extra, held, limits))
         kept = steps if len(arrays) <= MAX_DESIGNS_WITH_LAYERS else None
     total = pd.concat(parts, ignore_index=True)
     if place is not None:
@@ -270,6 +273,20 @@ def _held(network: Network, plans: Sequence[Plan], weights: Floats, mode: str, r
     return np.column_stack([parts[peak].sum(axis=1), parts[peak]])
 
 
+def _limits(
+    steps: StepCosts, weights: Floats, dram: str, mode: str, peak: Floats, size_bits: Floats
+) -> npt.NDArray[np.object_]:
+    """(D, rows) why a design cannot run a row's plans, "" if it can: a job that does not fit, or a DRAM that is too small."""
+    result = np.full((len(size_bits), len(weights)), "", dtype=object)
+    for row, needed in enumerate(weights > 0):
+        for design, size in enumerate(size_bits):
+            failed = next((text for text in steps.limit[design, needed] if text), "")
+            if not failed and peak[row] > size:
+                failed = shortfall(dram, mode, peak[row], size)
+            result[design, row] = failed
+    return result
+
+
 def _distinct(designs: pd.DataFrame | None) -> tuple[pd.DataFrame | None, npt.NDArray[np.int64] | None]:
     """The distinct rows of a table in the order of their first appearance, and where each row of the table is among them."""
     if designs is None or len(designs) < 2 or not len(designs.columns):
@@ -312,6 +329,14 @@ def _plans(
     return plans, labels, weights, phases
 
 
+def _weighted(values: Floats, weights: Floats) -> Floats:
+    """(D, I, ...) values of plans as (D, rows, ...) of what the rows run of them; a plan that a row does not run says nothing."""
+    finite = np.isfinite(values)
+    total = np.einsum("di...,ri->dr...", np.where(finite, values, 0.0), weights)
+    wrong = np.einsum("di...,ri->dr...", (~finite).astype(np.float64), (weights > 0).astype(np.float64))
+    return np.asarray(np.where(wrong > 0, np.inf, total))
+
+
 def _totals(
     steps: StepCosts,
     arrays: HardwareArrays,
@@ -319,21 +344,20 @@ def _totals(
     weights: Floats,
     extra: tuple[Extra, ...],
     held: Floats,
+    limits: npt.NDArray[np.object_],
 ) -> pd.DataFrame:
     d, rows = len(arrays), len(labels)
 
     def weighted(values: Floats) -> Floats:
         """(D, I, ...) summed over layers and passes, weighted over plans: (D * rows,)."""
-        summed = values.reshape(*values.shape[:2], -1).sum(axis=-1)
-        return np.asarray(np.einsum("di,ri->dr", summed, weights)).reshape(-1)
+        return _weighted(values.reshape(*values.shape[:2], -1).sum(axis=-1), weights).reshape(-1)
 
     def of_run(component: str) -> Floats:
         """(D * rows,) what belongs to the run."""
         return np.repeat(sum((item.energy_j.get(component, 0.0) for item in extra), np.zeros(d)), rows)
 
-    feasible = np.repeat(steps.limit == "", rows)
-    with np.errstate(invalid="ignore"):
-        latency, energy = weighted(steps.latency_s), weighted(steps.energy_j)
+    feasible = limits.reshape(-1) == ""
+    latency, energy = weighted(steps.latency_s), weighted(steps.energy_j)
     latency = latency + np.repeat(sum((item.latency_s for item in extra), np.zeros(d)), rows)
     energy = energy + np.repeat(sum((item.total_j for item in extra), np.zeros(d)), rows)
     table: dict[str, Any] = {
@@ -357,15 +381,13 @@ def _totals(
     for k, name in enumerate(("peak_memory", *(f"memory_{part}" for part in PARTS))):
         table[f"{name}_bits"] = np.tile(held[:, k], d)
     table["feasible"] = feasible
-    table["limit"] = np.repeat(steps.limit, rows)
+    table["limit"] = limits.reshape(-1)
     table["price_extrapolated"] = np.repeat(arrays.extrapolated, rows)
     return pd.DataFrame(table)
 
 
 def _layers_table(steps: StepCosts, labels: tuple[str, ...], weights: Floats, extra: tuple[Extra, ...]) -> pd.DataFrame:
-    with np.errstate(invalid="ignore"):
-        latency = np.einsum("dilp,ri->drlp", steps.latency_s, weights)
-        energy = np.einsum("dilp,ri->drlp", steps.energy_j, weights)
+    latency, energy = _weighted(steps.latency_s, weights), _weighted(steps.energy_j, weights)
     parts = np.einsum("dilpc,ri->drlpc", steps.components_j, weights)
     side = np.einsum("cilp,ri->crlp", steps.side.amount_j, weights)
     dram = np.einsum("dilp,ri->drlp", steps.dram_bits, weights)
@@ -407,8 +429,8 @@ def _layers_table(steps: StepCosts, labels: tuple[str, ...], weights: Floats, ex
         }
         for item in extra
         for design in range(len(steps.limit))
-        if steps.limit[design] == ""
-        for label in labels
+        for label, needed in zip(labels, weights > 0, strict=True)
+        if (steps.limit[design, needed] == "").all()
     ]
     if not rows:
         return frame

@@ -183,8 +183,9 @@ def best_mappings(
     arrays = hardware_arrays(hardware, None)
     work = network_jobs(network, [plan], mode, hardware.causal_skip)
     costs = best_jobs(hardware, arrays, work.jobs, objective)
-    if costs.limit[0]:
+    failed = costs.failed()[0]
+    if failed:
         raise NothingFeasible(
-            f"{network.name} on {hardware.name}, {plan_label(plan, mode)}, {mode}", [f"infeasible: {costs.limit[0]}"]
+            f"{network.name} on {hardware.name}, {plan_label(plan, mode)}, {mode}", [f"infeasible: {failed}"]
         )
     return {run.name: mapping_of(hardware, arrays, work.jobs, costs, run.job) for run in layer_runs(network, work)}

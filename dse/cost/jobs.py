@@ -107,7 +107,7 @@ class JobCosts:
     bound
         (D, U) what the time follows: 0 compute, 1 + m memory m; -1 where infeasible.
     limit
-        Why jobs are infeasible, one sentence per distinct reason, "" if all are feasible; (D,) object array of str.
+        (D, U) why a job is infeasible, a sentence, "" if it is not; object array of str.
     traffic_bits
         (D, U, memories) bits read and written at each memory.
     candidate
@@ -125,6 +125,13 @@ class JobCosts:
     traffic_bits: Floats
     candidate: Ints
     mappings: dict[tuple[int, int], Mapping] = field(default_factory=dict)
+
+    def failed(self, jobs: Ints | None = None) -> npt.NDArray[np.object_]:
+        """(D,) why some of the jobs (or of all) are infeasible, the first reason; "" if none is."""
+        limits = self.limit if jobs is None else self.limit[:, jobs]
+        wrong = limits != ""
+        first = limits[np.arange(len(limits)), wrong.argmax(axis=1)] if limits.shape[1] else np.full(len(limits), "")
+        return np.where(wrong.any(axis=1), first, "").astype(object)
 
 
 def role_memories(hardware: Hardware, role: str) -> tuple[int | None, int | None, int]:
@@ -182,13 +189,14 @@ def cost_jobs(hardware: Hardware, arrays: HardwareArrays, jobs: Jobs, objective:
         components=components,
         components_pj=np.zeros((designs, count, len(components))),
         bound=np.full((designs, count), -1, np.int64),
-        limit=np.full(designs, "", dtype=object),
+        limit=np.full((designs, count), "", dtype=object),
         traffic_bits=np.zeros((designs, count, len(hardware.memories))),
         candidate=np.full((designs, count), -1, np.int64),
     )
     mode = pe_mode(hardware.pe, jobs.multiplier_bits[..., 0], jobs.multiplier_bits[..., 1])
     usable = ~_unsupported(hardware, jobs).any(axis=1)
-    costs.limit[:] = unusable(hardware, jobs, np.arange(count))
+    for job in np.flatnonzero(~usable):
+        costs.limit[:, job] = unusable(hardware, jobs, np.array([job]))
     used = [n for n in range(len(jobs.nests)) if ((jobs.nest == n) & usable).any()]
     groups, member = np.unique(arrays.axis_size, axis=0, return_inverse=True)
     for g, sizes in enumerate(groups):
@@ -437,9 +445,9 @@ def _store(
     parts[:, -1] = np.where(fits, found.cycles, 0.0) * prices.leak_pj_per_cycle
     costs.components_pj[at] = parts.reshape(*shape, -1)
     costs.traffic_bits[at] = traffic.reshape(*shape, -1)
-    for row in np.flatnonzero(~fits.reshape(shape).all(axis=1)):
-        point = int(np.flatnonzero(~fits.reshape(shape)[row])[0]) + int(row) * shape[1]
+    for row, job in np.argwhere(~fits.reshape(shape)):
+        point = row * shape[1] + job
         memory = hardware.memories[int(found.short_memory[point])]
-        costs.limit[rows[row]] = (
+        costs.limit[rows[row], wanted[job]] = (
             f"{memory.name}: no tile of a {table.nest.pass_} pass fits; {found.short_bits[point]:.0f} bits are missing"
         )

@@ -1,33 +1,66 @@
-"""Memory footprint of a step: what must be held at its peak, in bits.
+"""Memory footprint of a step: what is held at the moment that holds most, in bits.
 
-Training holds weights, their master copy where it has another format, gradients, optimizer states, the stash of all layers and the
-tensors that the largest layer works on. Inference holds weights and the working set. Layers that share an input (the first
-convolution and the shortcut of a residual unit) stash it once. Sums and shortcuts that outlive their layer are counted only where
-they are stashed.
+All the time: weights (with the copies that their format needs, :mod:`dse.cost.copies`), their master copy where it has another format,
+gradients, optimizer states, and keys and values that products read from a cache. Gradients are counted whole, as data-parallel and
+accumulating trainers hold them in one buffer.
 
-With ``recompute`` only the inputs of about sqrt(L) segments of L layers are kept, and the stash of the largest segment while it
-runs (Chen et al., Training Deep Nets with Sublinear Memory Cost, arXiv 1604.06174).
+From moment to moment: the tensors between layers. The network's layers run forward in their order and backward in the reverse order,
+and each run is a moment (:func:`moments`). A tensor is there from the run that writes it to the last one that reads it; what is read
+again on the way back is there until then and is the ``stash``, the rest is the ``working`` set. The error of a tensor is there from the
+first layer that makes a share of it to the backward run of the layer that made the tensor, in that layer's error format; a sum passes
+its error on as it is. The peak is the moment that holds most, and the parts are what is held then.
+
+With ``recompute`` a segment of layers keeps nothing in its forward run but what later segments read, and runs again before its
+backward runs; there are about sqrt(L) segments of L layers (Chen et al., Training Deep Nets with Sublinear Memory Cost,
+arXiv 1604.06174). The last one's forward run is not repeated, since its backward runs follow at once.
+
+Checked against a transformer layer's ``34 s b h + 5 a s^2 b`` bytes (Korthikanti et al., arXiv 2205.05198, equation 1): without its masks
+of dropout and in two bytes throughout these are ``16 s b h + a s^2 b`` elements, ours to the element.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from dse.cost.copies import Copy, copies_of, own_bits
 from dse.cost.storage import storage_of
 from dse.precision.plans.plan import Plan
 from dse.workload.model import Layer, Network
-from dse.workload.vector import optimizer_work, stash_elements
+from dse.workload.tensors import Tensors, Use, tensors_of
+from dse.workload.vector import optimizer_work
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 #: Parts of the footprint, in the order of the result's columns.
-PARTS = ("weights", "master", "gradients", "optimizer", "stash", "working")
+PARTS = ("weights", "master", "gradients", "optimizer", "cache", "stash", "working")
+
+
+class Moment(NamedTuple):
+    """One run of a layer: ``forward``, ``again`` (recomputed) or ``backward``."""
+
+    layer: int
+    run: str
+
+
+class Held(NamedTuple):
+    """Bits that are there from one moment to another, both included; they follow the formats of a layer."""
+
+    part: str
+    layer: int
+    bits: float
+    first: int
+    last: int
 
 
 def footprint(network: Network, plan: Plan, mode: str = "training", recompute: bool = False) -> dict[str, float]:
-    """Bits of every part of :data:`PARTS` for one step of the network's batch; the peak is their sum.
+    """Bits of every part of :data:`PARTS` at the peak of a step of the network's batch; the peak is their sum.
 
     Parameters
     ----------
@@ -36,32 +69,40 @@ def footprint(network: Network, plan: Plan, mode: str = "training", recompute: b
     recompute
         Keep the inputs of segments only and run the forward pass of a segment again before its backward passes.
     """
-    storage = storage_of(network)
-    bits = {name: storage.bits(plan, name) for name in ("weight", "master", "gradient", "optimizer", "activation")}
-    parameters = np.array([layer.parameters for layer in network.layers], dtype=np.float64)
-    activation = [float(width) for width in bits["activation"]]
-    held = [
-        network.batch * width * (layer.input_elements + layer.output_elements)
-        for layer, width in zip(network.layers, activation, strict=True)
-    ]
+    items = held(network, plan, mode, recompute)
+    first, last, bits = (np.array([getattr(item, name) for item in items]) for name in ("first", "last", "bits"))
+    peak = int(held_bits(first, last, bits).argmax())
     result = dict.fromkeys(PARTS, 0.0)
-    result["weights"] = float((parameters * bits["weight"]).sum())
-    result["working"] = max(held, default=0.0)
-    if mode != "training":
-        return result
-    trained = np.array([layer.trained_parameters for layer in network.layers], dtype=np.float64)
-    result["master"] = float((trained * bits["master"] * has_master(plan)).sum())
-    result["gradients"] = float((trained * bits["gradient"]).sum())
-    result["optimizer"] = float((trained * bits["optimizer"]).sum()) * optimizer_work(network.optimizer).states
-    kept = stash_bits(network, plan)
-    if recompute:
-        starts = segments(network.layers)
-        pieces = [kept[a:b] for a, b in zip(starts, [*starts[1:], len(kept)], strict=True)]
-        inputs = sum(next((x for x in piece if x > 0), 0.0) for piece in pieces)
-        result["stash"] = inputs + max(sum(piece) for piece in pieces)
-    else:
-        result["stash"] = sum(kept)
+    for item in items:
+        if item.first <= peak <= item.last:
+            result[item.part] += item.bits
     return result
+
+
+def held_bits(first: Ints, last: Ints, bits: Floats) -> Floats:
+    """(moments,) bits held at every moment, given what is held from which moment to which."""
+    change = np.zeros(2 + int(last.max(initial=0)))
+    np.add.at(change, first, bits)
+    np.add.at(change, last + 1, -bits)
+    return np.asarray(change.cumsum()[:-1])
+
+
+def held(network: Network, plan: Plan, mode: str, recompute: bool = False) -> list[Held]:
+    """Everything that is held at some moment of a step; see the module."""
+    training = mode == "training"
+    walk = _Walk(network.layers, moments(network.layers, training, recompute and training))
+    found = tensors_of(network, training)
+    passing = [item for copy in copies_of(network, plan, training) for item in walk.held(copy, found)]
+    if training:
+        passing += walk.beside(own_bits(network, plan, found))
+        passing += walk.errors(found, storage_of(network).bits(plan, "error", "backward_data"))
+    always = _always(network, plan, training, walk.last)
+    return always + [item._replace(bits=item.bits * network.batch) for item in passing if item.bits > 0]
+
+
+def shortfall(memory: str, mode: str, held: float, size: float, least: str = "") -> str:
+    """That a step holds more than a memory's size, and by how much."""
+    return f"{memory}: a step of {mode} holds {least}{held:.0f} bits; {held - size:.0f} bits are missing"
 
 
 def has_master(plan: Plan) -> npt.NDArray[np.bool_]:
@@ -69,16 +110,25 @@ def has_master(plan: Plan) -> npt.NDArray[np.bool_]:
     return np.array([a != b for a, b in zip(plan.cells("master"), plan.cells("weight"), strict=True)])
 
 
-def stash_bits(network: Network, plan: Plan) -> list[float]:
-    """Bits that each layer keeps for the backward passes of a batch; tensors that tied layers share count for the first."""
-    widths = storage_of(network).bits(plan, "stash", "backward_weight")
-    seen: set[str] = set()
-    result = []
-    for layer, width in zip(network.layers, widths, strict=True):
-        shared = layer.tie and layer.tie in seen
-        seen.add(layer.tie)
-        result.append(0.0 if shared else float(stash_elements(layer)) * network.batch * float(width))
-    return result
+def _always(network: Network, plan: Plan, training: bool, last: int) -> list[Held]:
+    """What is held at every moment."""
+    layers, storage = network.layers, storage_of(network)
+    parameters = np.array([layer.parameters for layer in layers], dtype=np.float64)
+    parts = {"weights": parameters * storage.bits(plan, "weight")}
+    if training:
+        trained = np.array([layer.trained_parameters for layer in layers], dtype=np.float64)
+        parts["master"] = trained * storage.bits(plan, "master") * has_master(plan)
+        parts["gradients"] = trained * storage.bits(plan, "gradient")
+        parts["optimizer"] = trained * storage.bits(plan, "optimizer") * optimizer_work(network.optimizer).states
+    if any(layer.cached for layer in layers):
+        cached = np.array([layer.second_elements * layer.cached for layer in layers], dtype=np.float64)
+        bits = storage.bits(plan, "stash", tensor="second")
+        parts["cache"] = network.batch * np.where(cached > 0, cached * bits, 0.0)
+    return [
+        Held(part, int(layer), float(bits[layer]), 0, last)
+        for part, bits in parts.items()
+        for layer in np.flatnonzero(bits > 0)
+    ]
 
 
 def segments(layers: Sequence[Layer]) -> list[int]:
@@ -90,6 +140,101 @@ def segments(layers: Sequence[Layer]) -> list[int]:
 
 
 def recomputed(layers: Sequence[Layer]) -> list[bool]:
-    """Which layers run their forward pass a second time: all but those of the last segment, whose stash is still there."""
-    last = segments(layers)[-1]
-    return [index < last for index in range(len(layers))]
+    """Which layers run their forward pass a second time: those of segments that run backward, but for the last segment."""
+    starts = segments(layers)
+    result = [False] * len(layers)
+    for first, end in pairwise(starts):
+        result[first:end] = [any(len(layer.passes) > 1 for layer in layers[first:end])] * (end - first)
+    return result
+
+
+def moments(layers: Sequence[Layer], training: bool, recompute: bool = False) -> list[Moment]:
+    """All runs of a step in order: forward, then backward in the reverse order, segments first forward again if recomputed."""
+    course = [Moment(index, "forward") for index in range(len(layers))]
+    if not training:
+        return course
+    starts = segments(layers) if recompute else [0]
+    again = recomputed(layers) if recompute else [False] * len(layers)
+    for first, end in reversed(list(pairwise([*starts, len(layers)]))):
+        course += [Moment(index, "again") for index in range(first, end) if again[index]]
+        course += [Moment(index, "backward") for index in reversed(range(first, end)) if len(layers[index].passes) > 1]
+    return course
+
+
+class _Walk:
+    """When every layer runs, and what is there when."""
+
+    def __init__(self, layers: Sequence[Layer], course: Sequence[Moment]) -> None:
+        self.layers = layers
+        self.last = len(course) - 1
+        self.forward = [0] * len(layers)
+        self.again: dict[int, int] = {}
+        self.backward: dict[int, int] = {}
+        for time, moment in enumerate(course):
+            if moment.run == "forward":
+                self.forward[moment.layer] = time
+            elif moment.run == "again":
+                self.again[moment.layer] = time
+            else:
+                self.backward[moment.layer] = time
+
+    def runs(self, layer: int) -> list[int]:
+        """Moments at which a layer runs forward."""
+        return [self.forward[layer], *([self.again[layer]] if layer in self.again else [])]
+
+    def held(self, copy: Copy, found: Tensors) -> Iterator[Held]:
+        """What a copy of a tensor holds: the stash as long as someone needs it on the way back, the rest while it is read forward."""
+        tensor = found.tensors[copy.tensor]
+        beside = copy.written_by if tensor.stored else -1
+        written = [0] if tensor.maker < 0 and beside < 0 else self.runs(beside if beside >= 0 else tensor.born)
+        ends = [*written[1:], self.last + 1]
+        for number, (first, end) in enumerate(zip(written, ends, strict=True)):
+            read = [time for use in copy.readers for time in self.runs(use.layer) if first <= time < end]
+            kept = [use for use in copy.keepers if first <= self.backward.get(use.layer, -1) < end]
+            # A layer of a later segment runs again: what it reads is kept for that.
+            late = [time for time in read if number == 0 and time > self.forward[-1]]
+            stash = copy.elements if late else tensor.kept(kept)
+            until = max([*late, *(self.backward[use.layer] for use in kept)], default=first)
+            if stash:
+                yield Held("stash", copy.layer, stash * copy.bits, first, until)
+            if copy.elements > stash:
+                yield Held("working", copy.layer, (copy.elements - stash) * copy.bits, first, max(read, default=first))
+
+    def beside(self, bits: Sequence[float]) -> Iterator[Held]:
+        """What layers keep beside tensors, from their last forward run on."""
+        for layer, width in enumerate(bits):
+            if width and layer in self.backward:
+                yield Held("stash", layer, width, self.runs(layer)[-1], self.backward[layer])
+
+    def errors(self, found: Tensors, bits: Floats) -> Iterator[Held]:
+        """Errors of the tensors that layers make; one that a sum passes on as it is is the error of the sum."""
+        owner = list(range(len(found.tensors)))
+        born: dict[int, int] = {}
+        until: dict[int, int] = {}
+        # Later tensors first: a sum's own error is known before those of its operands.
+        for place in reversed(range(len(found.tensors))):
+            tensor = found.tensors[place]
+            if tensor.maker < 0 or not tensor.stored or tensor.born not in self.backward:
+                continue
+            shares = sorted({(self.backward[use.layer], use.layer) for use in tensor.readers if self._gives(use)})
+            sums = [layer for _, layer in shares if self.layers[layer].kind == "add"]
+            consumed = self.backward[tensor.born]
+            if len(shares) == len(sums) == 1 and found.result[sums[0]] > place:
+                owner[place] = owner[found.result[sums[0]]]
+            else:
+                first = shares[0][0] if shares else consumed
+                if sums and shares[0][1] == sums[0] and len(shares) > 1:
+                    first = shares[1][0]
+                    passed = owner[found.result[sums[0]]]
+                    until[passed] = max(until.get(passed, 0), first)
+                born[place] = first
+            until[owner[place]] = max(until.get(owner[place], 0), consumed)
+        for place, first in born.items():
+            tensor = found.tensors[place]
+            yield Held("working", tensor.born, tensor.elements * float(bits[tensor.born]), first, until[place])
+
+    def _gives(self, use: Use) -> bool:
+        """Whether the backward runs of a layer make the error of what it reads."""
+        passes = self.layers[use.layer].passes
+        product = self.layers[use.layer].kind == "matmul"
+        return ("backward_weight" if product and use.place == "second" else "backward_data") in passes

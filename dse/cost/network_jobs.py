@@ -27,6 +27,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from dse.cost.copies import Stored, stored_tensors
 from dse.cost.jobs import Jobs
 from dse.cost.storage import storage_of
 from dse.errors import InputError
@@ -175,7 +176,11 @@ def passes_of(layer: Layer, mode: str) -> tuple[str, ...]:
 
 
 def network_jobs(
-    network: Network, plans: Sequence[Plan], mode: str = "training", causal_skip: bool = False
+    network: Network,
+    plans: Sequence[Plan],
+    mode: str = "training",
+    causal_skip: bool = False,
+    copies: Sequence[Stored] = (),
 ) -> NetworkJobs:
     """Distinct jobs of a network's MAC layers under plans (at least one).
 
@@ -183,6 +188,8 @@ def network_jobs(
     ----------
     causal_skip
         Whether the hardware leaves out products that a causal mask makes zero; see :attr:`dse.hardware.model.Hardware.causal_skip`.
+    copies
+        :func:`dse.cost.copies.stored_tensors` of each plan, where they are known already.
 
     Raises
     ------
@@ -235,10 +242,12 @@ def network_jobs(
     shares = np.zeros((*shape, most))
     run = np.zeros(shape, np.int64)
     sums = np.zeros(shape)
+    copies = copies or [stored_tensors(network, plan, mode == "training") for plan in plans]
     for i, plan in enumerate(plans):
         sums[i] = plan.widths("accumulator")[at][:, None]
         bits = np.array([storage.bits(plan, operand, pass_, tensor)[at] for operand, tensor, pass_ in kinds])
         stored[i] = bits[tensors, np.arange(len(layers))[:, None, None]]
+        stored[i, :, PASSES.index("forward"), 2] = copies[i].result_bits[at]
         if i in mixed:
             for (l, p), pairs in mixed[i].items():
                 # Empty places repeat the first pair at share 0.

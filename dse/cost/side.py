@@ -2,8 +2,7 @@
 
 Charged where a tensor is written (prices from :mod:`dse.hardware.side_costs`):
 
-* forward: the output to the layer's activation format; in training also the input to the stash format where that is another one,
-  with the write of this second copy
+* forward: the output to the layer's activation format, and every further copy of a tensor (:mod:`dse.cost.copies`), with its write
 * backward_data: the error to the layer's error format; backward_weight: the gradient to the gradient format
 * optimizer: the weight from its master copy to its format
 * layers without MACs: what they write
@@ -27,7 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from dse.cost.storage import storage_of
+from dse.cost.copies import Stored
 from dse.hardware.arithmetic import float_multiply_pj, int_add_pj
 from dse.hardware.arrays import HardwareArrays
 from dse.hardware.elements import element_family
@@ -46,14 +45,14 @@ from dse.precision.plans.cells import Cell, Histogram
 from dse.precision.plans.plan import Plan
 from dse.precision.policies.blocks import block_policy_overhead
 from dse.workload.model import PASSES, Layer, Network
-from dse.workload.vector import stash_elements, vector_work
+from dse.workload.vector import rows_hit, vector_work
 
 Floats = npt.NDArray[np.float64]
 
 #: Energy components of this module.
 SIDE_COMPONENTS = ("quantize", "range", "rounding", "analytics", "reconfigure")
 #: Operands that a step writes and converts.
-OPERANDS_WRITTEN = ("activation", "error", "gradient", "weight", "stash")
+OPERANDS_WRITTEN = ("activation", "error", "gradient", "weight")
 #: Passes of a step: those of the loop nests, then the optimizer's update.
 STEP_PASSES = (*PASSES, "optimizer")
 #: Width of the accumulators and master copies that tensors are converted from, bits.
@@ -96,7 +95,7 @@ class Written:
 
 
 def written_tensors(layer: Layer, batch: int, training: bool) -> list[Written]:
-    """What a layer writes in a step, by pass and operand; the stash is listed apart from the activation.
+    """What a layer writes in a step, by pass and operand, without the copies of :mod:`dse.cost.copies`.
 
     Parameters
     ----------
@@ -117,9 +116,12 @@ def written_tensors(layer: Layer, batch: int, training: bool) -> list[Written]:
     else:
         for pass_ in layer.passes if training else ("forward",):
             operand = "activation" if pass_ == "forward" else "error"
+            if layer.kind == "embedding" and pass_ != "forward":
+                continue
             result.append(Written(pass_, operand, vector_work(layer, pass_, training).writes * batch))
+        if layer.kind == "embedding" and training and len(layer.passes) > 1:
+            result.append(Written("backward_data", "gradient", float(rows_hit(layer, batch))))
     if training:
-        result.append(Written("forward", "stash", float(stash_elements(layer)) * batch))
         result.append(Written("optimizer", "weight", float(layer.trained_parameters)))
     return [item for item in result if item.elements > 0]
 
@@ -130,6 +132,7 @@ def side_costs(
     arrays: HardwareArrays,
     plans: Sequence[Plan],
     mode: str,
+    stored: Sequence[Stored],
     stochastic: Sequence[str] = STOCHASTIC,
     map_updates: float = 0.0,
 ) -> SideCosts:
@@ -139,6 +142,8 @@ def side_costs(
     ----------
     mode
         ``training`` or ``inference``.
+    stored
+        How the tensors lie in memory under each plan.
     stochastic
         Operands that are rounded stochastically in training.
     map_updates
@@ -149,7 +154,6 @@ def side_costs(
     shape = (len(plans), len(layers), len(STEP_PASSES))
     amount = np.zeros((len(SIDE_COMPONENTS), *shape))
     read, written = np.zeros(shape), np.zeros(shape)
-    storage = storage_of(network)
     lists = [written_tensors(layer, network.batch, training) for layer in layers]
     known: dict[tuple[Cell, bool, float], Floats] = {}
     for operand in OPERANDS_WRITTEN:
@@ -164,26 +168,23 @@ def side_costs(
         updates = map_updates if operand == "weight" or not training else map_updates / network.accumulate
         for i, plan in enumerate(plans):
             cells = plan.cells(operand)
-            if operand == "stash":
-                same = zip(cells, plan.cells("activation"), strict=True)
-                apart = [cell is not other and cell != other for cell, other in same]
-                kept = [item for item in items if apart[item[0]]]
-            else:
-                kept = items
-            if not kept:
+            if not items:
                 continue
-            at, passes, elements = (np.array(column) for column in zip(*kept, strict=True))
+            at, passes, elements = (np.array(column) for column in zip(*items, strict=True))
             for cell in set(cells):
                 if (cell, random, updates) not in known:
                     known[cell, random, updates] = _element_pj(cell, training, random, updates)
             price = np.array([known[cells[l], random, updates] for l in at])
             amount[:4, i, at, passes] += elements * 1e-12 * price.T
-            if operand == "stash":
-                written[i, at, passes] += elements * storage.bits(plan, "stash", "backward_weight")[at]
-            elif training and plan.is_blockwise and updates > 0:
-                averages = updates * np.array([_average_bits(cells[l], int(count)) for l, _, count in kept])
+            if training and plan.is_blockwise and updates > 0:
+                averages = updates * np.array([_average_bits(cells[l], int(count)) for l, _, count in items])
                 read[i, at, passes] += averages
                 written[i, at, passes] += averages
+    for i, copies in enumerate(stored):
+        for place, cell, count in copies.converted:
+            amount[:4, i, place, 0] += count * 1e-12 * _element_pj(cell, training, False)
+        # Layers without MACs count what they write beside their results among their own traffic.
+        written[i, :, 0] += np.where([layer.has_macs for layer in layers], copies.written, 0.0)
     if element_family(hardware.pe.family).reconfigures:
         for l, layer in enumerate(layers):
             for pass_ in layer.passes if training else ("forward",):

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dse.cost.best_jobs import best_jobs
+from dse.cost.copies import stored_tensors
 from dse.cost.memory import recomputed
 from dse.cost.network_jobs import check_mode, network_jobs
 from dse.cost.side import SIDE_COMPONENTS, STEP_PASSES, STOCHASTIC, SideCosts, side_costs
@@ -42,7 +43,7 @@ class StepCosts:
     bitops, macs
         (I, rows, P) and (rows, P).
     limit
-        (D,) why a design is infeasible, "" if it is not.
+        (D, I) why a design cannot run a plan, "" if it can.
     notes
         Sentences for the user: widths that the processing element rounds up.
     """
@@ -88,7 +89,8 @@ def step_costs(
     In training the passes run as often as the network accumulates gradients, the optimizer once.
     """
     check_mode(hardware, mode)
-    work = network_jobs(network, plans, mode, hardware.causal_skip)
+    stored = [stored_tensors(network, plan, mode == "training") for plan in plans]
+    work = network_jobs(network, plans, mode, hardware.causal_skip, stored)
     jobs = best_jobs(hardware, arrays, work.jobs, mapping_objective)
     runs = work.job >= 0
     picked = np.where(runs, work.job, 0)
@@ -109,8 +111,8 @@ def step_costs(
         dram_bits=np.zeros(shape),
         bitops=np.zeros(shape[1:]),
         macs=np.zeros(shape[2:]),
-        limit=jobs.limit,
-        side=side_costs(network, hardware, arrays, plans, mode, stochastic, map_updates),
+        limit=np.stack([jobs.failed(job[job >= 0]) for job in work.job], axis=1),
+        side=side_costs(network, hardware, arrays, plans, mode, stored, stochastic, map_updates),
         notes=_rounded(hardware, work.jobs.multiplier_bits[whole & (work.jobs.shares > 0)]),
     )
     seconds = 1.0 / arrays.clock_hz[:, None, None, None]
@@ -133,7 +135,7 @@ def step_costs(
     result.dram_bits[:, :, macs, :most] = of_pass(jobs.traffic_bits[..., -1])
     result.bitops[:, macs, :most] = work.bitops
     result.macs[macs, :most] = work.macs
-    _add(result, vector_costs(network, hardware, arrays, plans, mode), others, slice(0, most), seconds)
+    _add(result, vector_costs(network, hardware, arrays, plans, mode, stored), others, slice(0, most), seconds)
     if mode == "training":
         every = list(range(len(network.layers)))
         _add(result, optimizer_costs(network, hardware, arrays, plans), every, slice(most, most + 1), seconds)

@@ -15,6 +15,7 @@ of an activation. A result is written as its reader wants it: along the channels
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -117,6 +118,7 @@ class Storage:
         return plan.stored_bits(operand, matrices=self.matrices[tensor or TENSOR_OF_OPERAND[operand], pass_])
 
 
+@lru_cache(maxsize=64)
 def storage_of(network: Network) -> Storage:
     """How the tensors of a network lie in memory."""
     batch = network.batch

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from dse.cost.copies import Stored
 from dse.cost.memory import has_master
 from dse.cost.storage import storage_of
 from dse.hardware.arrays import HardwareArrays
@@ -20,7 +21,7 @@ from dse.hardware.model import Hardware
 from dse.hardware.side_costs import optimizer_pj, vector_op_pj
 from dse.precision.plans.plan import Plan
 from dse.workload.model import PASSES, Network
-from dse.workload.vector import optimizer_work, vector_work
+from dse.workload.vector import optimizer_work, rows_hit, sweeps, vector_work
 
 Floats = npt.NDArray[np.float64]
 
@@ -58,12 +59,18 @@ class VectorCosts:
 
 
 def vector_costs(
-    network: Network, hardware: Hardware, arrays: HardwareArrays, plans: Sequence[Plan], mode: str
+    network: Network,
+    hardware: Hardware,
+    arrays: HardwareArrays,
+    plans: Sequence[Plan],
+    mode: str,
+    stored: Sequence[Stored],
 ) -> VectorCosts:
     """Cost of every layer without MACs, for the whole batch.
 
-    Forward tensors have the plan's activation format of that layer, backward tensors its error format, what is kept between them
-    its stash format.
+    Forward tensors have the formats of :mod:`dse.cost.copies` (``stored``, by plan), backward tensors the layer's error format. What is
+    kept for the way back is written and read in its own. Rows of an embedding's table are read in the weight's format; the rows that
+    a batch hits, each once, are read, added to and written in the gradient's.
     """
     training = mode == "training"
     layers = [(index, layer) for index, layer in enumerate(network.layers) if not layer.has_macs]
@@ -71,17 +78,22 @@ def vector_costs(
     written = np.zeros_like(read)
     operations = np.zeros((len(layers), len(PASSES)))
     storage = storage_of(network)
-    for i, plan in enumerate(plans):
-        bits = {"forward": storage.bits(plan, "activation"), "backward_data": storage.bits(plan, "error")}
-        stash = storage.bits(plan, "stash")
+    batch = network.batch
+    for i, (plan, copies) in enumerate(zip(plans, stored, strict=True)):
+        weight, error, gradient = (storage.bits(plan, operand) for operand in ("weight", "error", "gradient"))
         for v, (index, layer) in enumerate(layers):
             for pass_ in layer.passes if training else ("forward",):
                 p = PASSES.index(pass_)
                 work = vector_work(layer, pass_, training)
-                read[i, v, p] = work.reads * network.batch * bits[pass_][index]
-                read[i, v, p] += work.stash_reads * network.batch * stash[index]
-                written[i, v, p] = work.writes * network.batch * bits[pass_][index]
-                operations[v, p] = work.operations * network.batch
+                operations[v, p] = work.operations * batch
+                table = layer.kind == "embedding"
+                if pass_ == "forward":
+                    read[i, v, p] = work.reads * batch * (weight if table else copies.input_bits)[index]
+                    written[i, v, p] = work.writes * batch * copies.result_bits[index] + copies.written[index]
+                else:
+                    hit = rows_hit(layer, batch) * gradient[index] if table else 0.0
+                    read[i, v, p] = work.reads * batch * error[index] + sweeps(layer) * copies.kept[index] + hit
+                    written[i, v, p] = hit if table else work.writes * batch * error[index]
     return _priced(hardware, arrays, read, written, operations, vector_op_pj(VECTOR_BITS, True, arrays.node_nm))
 
 

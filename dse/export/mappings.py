@@ -76,8 +76,9 @@ def best_mappings(design: Design) -> tuple[HardwareArrays, list[Run]]:
     arrays = hardware_arrays(design.hardware, None)
     work = network_jobs(design.network, [design.plan], design.mode, design.hardware.causal_skip)
     costs = best_jobs(design.hardware, arrays, work.jobs)
-    if costs.limit[0]:
-        raise InputError(design.name, [f"is infeasible: {costs.limit[0]}"])
+    failed = costs.failed()[0]
+    if failed:
+        raise InputError(design.name, [f"is infeasible: {failed}"])
     sums = partial_bits(design.hardware, work.jobs)
     memories = len(design.hardware.memories)
     runs = []

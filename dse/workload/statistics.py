@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from dse.workload.model import DIMS, Layer, Network
-from dse.workload.vector import stash_elements
+from dse.workload.tensors import tensors_of
 
 
 def network_statistics(network: Network) -> pd.DataFrame:
@@ -20,17 +20,21 @@ def network_statistics(network: Network) -> pd.DataFrame:
         any memory hierarchy can reach without fusing layers. A recurrent layer moves its weights in every step, a mixture of
         experts those of the experts that its tokens hit, in the mean. 0 without MACs.
     """
-    seen: set[str] = set()
-    rows = []
-    for layer in network.layers:
-        rows.append(_row(layer, network.batch))
-        if layer.tie in seen:
-            rows[-1]["stash_elements"] = 0
-        seen |= {layer.tie} - {""}
+    rows = [_row(layer, network.batch, kept) for layer, kept in zip(network.layers, _kept(network), strict=True)]
     return pd.DataFrame(rows)
 
 
-def _row(layer: Layer, batch: int) -> dict[str, object]:
+def _kept(network: Network) -> list[int]:
+    """Elements per sample that each layer keeps for the way back and no layer before it in the network's order does."""
+    found = tensors_of(network)
+    result = list(found.own)
+    for tensor in found.tensors:
+        for number, use in enumerate(tensor.keepers):
+            result[use.layer] += tensor.kept(tensor.keepers[: number + 1]) - tensor.kept(tensor.keepers[:number])
+    return result
+
+
+def _row(layer: Layer, batch: int, kept: int) -> dict[str, object]:
     macs = layer.macs * batch
     inputs, outputs = layer.input_elements * batch, layer.output_elements * batch
     return {
@@ -45,7 +49,7 @@ def _row(layer: Layer, batch: int) -> dict[str, object]:
         "trained_parameters": layer.trained_parameters,
         "input_elements": inputs,
         "output_elements": outputs,
-        "stash_elements": stash_elements(layer) * batch,
+        "stash_elements": kept * batch,
         "intensity": macs / (inputs + outputs + _weights_read(layer, batch)) if macs else 0.0,
     }
 

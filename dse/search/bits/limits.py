@@ -1,7 +1,7 @@
 """Hard limits on a design beside lost accuracy: what each is a sum of, and which of them bind.
 
-All but the area and one part of the memory are sums over layers and become limits of the exact allocation; each holds for a step
-of every network. The memory's peak is a sum and the working set of the largest layer (:mod:`dse.cost.memory`).
+All but the area are sums over layers and become limits of the exact allocation; each holds for a step of every network. The peak of
+the memory is the largest of such sums, one for every moment of a step (:mod:`dse.search.bits.held`).
 """
 
 from __future__ import annotations
@@ -14,14 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from dse.cost.choices import group_of_layers
-from dse.cost.memory import has_master, stash_bits
 from dse.cost.network_jobs import network_jobs
 from dse.cost.storage import storage_of
 from dse.errors import InputError, Problem
 from dse.numbers import hard_limit
 from dse.precision import Plan
 from dse.workload.model import Network
-from dse.workload.vector import optimizer_work
 from dse.yaml_input import suggest
 
 Floats = npt.NDArray[np.float64]
@@ -35,8 +33,9 @@ LIMITS = {
     "memory": ("memory_bits", "bits held at the peak of a step, see dse.cost.memory"),
     "bitops": ("bitops", "multiplier width times multiplier width, summed over the MACs of a step"),
 }
-#: Name of the accuracy limit among those that bind.
+#: Names of the accuracy limit among those that bind, and of that on the peak of the memory.
 ACCURACY = "accuracy"
+MEMORY = "memory"
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,8 @@ class HardLimits:
 
     @property
     def additive(self) -> tuple[tuple[str, float], ...]:
-        """Those that are sums over layers."""
-        return tuple(item for item in self.bounds if item[0] != "area")
+        """Those that are one sum over layers."""
+        return tuple(item for item in self.bounds if item[0] not in ("area", MEMORY))
 
 
 def hard_limits(given: Mapping[str, float]) -> HardLimits:
@@ -88,13 +87,11 @@ def limit_tables(
     mode: str,
     causal_skip: bool = False,
 ) -> dict[str, Floats]:
-    """Model size, memory and BitOps of every choice of every group.
+    """Model size and BitOps of every choice of every group.
 
     Returns
     -------
-    By name (E, G, M): E widths of the error tensors, G groups of layers, M (weight, activation) pairs. ``memory`` is the part of
-    the peak that is a sum over layers, ``working`` the largest working set of a layer of the group, which only counts where it is
-    the largest of all.
+    By name (E, G, M): E widths of the error tensors, G groups of layers, M (weight, activation) pairs.
     """
     plans = [
         Plan.from_bits(network, weight=weight, activation=activation, error=error)
@@ -104,22 +101,12 @@ def limit_tables(
     member = np.array(group_of_layers(network, groups))
     shape = (len(error_widths), len(choices), len(groups))
     parameters = np.array([layer.parameters for layer in network.layers], dtype=np.float64)
-    trained = np.array([layer.trained_parameters for layer in network.layers], dtype=np.float64)
-    elements = np.array([layer.input_elements + layer.output_elements for layer in network.layers], dtype=np.float64)
-    size, memory, working, bitops = (np.zeros((len(plans), len(groups))) for _ in range(4))
+    size, bitops = (np.zeros((len(plans), len(groups))) for _ in range(2))
     storage = storage_of(network)
     work = network_jobs(network, plans, mode, causal_skip)
     macs = member[[index for index, layer in enumerate(network.layers) if layer.has_macs]]
     for i, plan in enumerate(plans):
-        weight = parameters * storage.bits(plan, "weight")
-        np.add.at(size[i], member, weight)
-        np.add.at(memory[i], member, weight)
-        np.maximum.at(working[i], member, network.batch * elements * storage.bits(plan, "activation"))
+        np.add.at(size[i], member, parameters * storage.bits(plan, "weight"))
         np.add.at(bitops[i], macs, work.bitops[i].sum(axis=-1))
-        if mode == "training":
-            states = optimizer_work(network.optimizer).states * storage.bits(plan, "optimizer")
-            own = has_master(plan) * storage.bits(plan, "master")
-            kept = trained * (own + storage.bits(plan, "gradient") + states)
-            np.add.at(memory[i], member, kept + np.array(stash_bits(network, plan)))
-    named = {"model_size": size, "memory": memory, "working": working, "bitops": bitops}
+    named = {"model_size": size, "bitops": bitops}
     return {name: np.moveaxis(table.reshape(shape), 1, 2) for name, table in named.items()}

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from dse.cost.choices import ChoiceCosts
 from dse.search.allocation.allocate import Allocation, Limit, solve
 from dse.search.allocation.lagrange import allowed_score
-from dse.search.bits.limits import ACCURACY
+from dse.search.bits.held import HeldTable, solve_within
+from dse.search.bits.limits import ACCURACY, MEMORY
 from dse.search.bits.problem import BitProblem, SearchProblem
 
 Floats = npt.NDArray[np.float64]
@@ -28,9 +29,12 @@ class MapCosts:
     score
         (G, M)
     tables
-        By name of a further limit, (E, G, M).
+        By name of a further limit that is a sum, (E, G, M).
     area_mm2
         Of the design.
+    held, memory_bits
+        What is held at the moments of a step, by error width, and the most that may be: the limit on memory or, where that is less,
+        what the design's DRAM holds. Empty where no map can hold so much.
     """
 
     energy_j: Floats
@@ -38,6 +42,8 @@ class MapCosts:
     score: Floats
     tables: dict[str, Floats]
     area_mm2: float
+    held: tuple[HeldTable, ...] = ()
+    memory_bits: float = math.inf
 
     def table(self, name: str) -> Floats:
         """(E, G, M) what a limit sums."""
@@ -45,10 +51,9 @@ class MapCosts:
 
     def value(self, name: str, e: int, choice: npt.NDArray[np.integer]) -> float:
         """What a map has of a limited quantity."""
-        total = float(sums(self.table(name)[e], choice))
-        if name == "memory":
-            total += float(self.tables["working"][e][np.arange(len(choice)), choice].max())
-        return total
+        if name == MEMORY:
+            return self.held[e].peak(choice)[0] if self.held else 0.0
+        return float(sums(self.table(name)[e], choice))
 
 
 _OWN = ("latency", "energy")
@@ -62,8 +67,9 @@ def sums(table: Floats, choice: npt.NDArray[np.integer]) -> np.float64:
 def map_costs(problem: SearchProblem, subject: BitProblem, costs: ChoiceCosts, d: int, values: Floats) -> MapCosts:
     """Costs of a network's choices on design ``d``, over the schedule of its parameter values if there is one."""
     plain = MapCosts(
-        costs.energy_j[d], costs.latency_s[d], subject.score, dict(subject.tables), float(costs.area_mm2[d])
-    )
+        costs.energy_j[d], costs.latency_s[d], subject.score, dict(subject.tables), float(costs.area_mm2[d]),
+        subject.held, problem.memory_bits(values),
+    )  # fmt: skip
     if len(problem.shares(values)) == 1:
         return plain
 
@@ -116,7 +122,7 @@ def best_map(
     score_max = least + share * (subject.score_limit[e] - least)
     if score_max < least:
         return _none(ACCURACY), 0
-    bounds = limit_bounds(problem, subject, e) | {ACCURACY: float(score_max)}
+    bounds = limit_bounds(problem, subject, table, e) | {ACCURACY: float(score_max)}
     answer = solve_map(table, e, cost, feasible, bounds)
     if not answer.feasible:
         return answer, 0
@@ -135,9 +141,10 @@ def weighted(problem: SearchProblem, table: MapCosts, e: int, weight: float) -> 
     return np.asarray((1 - weight) * energy + weight * latency)
 
 
-def limit_bounds(problem: SearchProblem, subject: BitProblem, e: int) -> dict[str, float]:
-    """Bounds of all limits that are sums, by name; that of accuracy is on the score."""
-    return {ACCURACY: float(subject.score_limit[e]), **dict(problem.limits.additive)}
+def limit_bounds(problem: SearchProblem, subject: BitProblem, table: MapCosts, e: int) -> dict[str, float]:
+    """Bounds of all limits on maps, by name; that of accuracy is on the score."""
+    memory = {MEMORY: table.memory_bits} if math.isfinite(table.memory_bits) else {}
+    return {ACCURACY: float(subject.score_limit[e]), **dict(problem.limits.additive), **memory}
 
 
 def solve_map(
@@ -148,47 +155,14 @@ def solve_map(
     cost = np.where(feasible, cost, np.inf)
     others = dict(bounds)
     score_max = others.pop(ACCURACY, math.inf)
-    if "memory" in others:
-        return _with_working_set(table, e, cost, feasible, bounds)
+    memory = others.pop(MEMORY, math.inf)
     limits = [Limit(name, table.table(name)[e], bound) for name, bound in others.items()]
-    answer = solve(cost, table.score, feasible, score_max, limits)
+
+    def within(more: list[Limit]) -> Allocation:
+        return solve(cost, table.score, feasible, score_max, [*limits, *more])
+
+    answer = solve_within(table.held[e], memory, within) if table.held and memory < math.inf else within([])
     return replace(answer, limit=ACCURACY) if answer.limit == "score" else answer
-
-
-def _with_working_set(
-    table: MapCosts, e: int, cost: Floats, feasible: npt.NDArray[np.bool_], bounds: dict[str, float]
-) -> Allocation:
-    """Best map when the memory's peak is limited: a sum over layers and the largest working set of any.
-
-    For every size that the largest working set can have, larger ones are barred and the rest of the bound is left to the sum: each
-    is a problem of sums, and the best of their answers is the best map.
-    """
-    working = table.tables["working"][e]
-    least = float(np.where(feasible, working, np.inf).min(axis=1).max())
-    bound = bounds["memory"]
-    best: Allocation | None = None
-    failed: list[Allocation] = []
-    lowest = math.inf
-    for size in np.unique(working[feasible & (working >= least)]):
-        mask = feasible & (working <= size)
-        rest = {**{key: value for key, value in bounds.items() if key != "memory"}}
-        score_max = rest.pop(ACCURACY, math.inf)
-        limits = [Limit(name, table.table(name)[e], value) for name, value in rest.items()]
-        limits.append(Limit("memory", table.tables["memory"][e], bound - float(size)))
-        answer = solve(cost, table.score, mask, score_max, limits)
-        if answer.feasible:
-            lowest = min(lowest, answer.bound)
-            if best is None or answer.cost < best.cost:
-                best = answer
-        else:
-            shifted = answer.nearest + float(size) if answer.limit == "memory" else answer.nearest
-            # Nothing found and nothing proven: what lies there may be cheaper than anything.
-            lowest = -math.inf if answer.status == "unknown" else lowest
-            failed.append(replace(answer, nearest=shifted, limit=ACCURACY if answer.limit == "score" else answer.limit))
-    if best is None:
-        return min(failed, key=lambda item: (item.status != "unknown", item.limit != "memory", item.nearest))
-    gap = 0.0 if lowest >= best.cost else (best.cost - lowest) / (abs(best.cost) or 1.0)
-    return replace(best, bound=min(lowest, best.cost), gap=gap, status="optimal" if gap == 0.0 else "bounded")
 
 
 def _none(limit: str) -> Allocation:

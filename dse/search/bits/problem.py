@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise, product
 from math import isfinite
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dse.accuracy import Profile
+from dse.cost.memory import footprint
 from dse.cost.network_jobs import MODES
 from dse.errors import InputError
 from dse.hardware.model import Hardware
@@ -20,7 +22,8 @@ from dse.numbers import WEIGHT
 from dse.precision import Plan
 from dse.search.allocation.allocate import tie_members
 from dse.search.archive import OBJECTIVES
-from dse.search.bits.limits import ACCURACY, HardLimits, hard_limits, limit_tables
+from dse.search.bits.held import HeldTable, held_tables
+from dse.search.bits.limits import ACCURACY, MEMORY, HardLimits, hard_limits, limit_tables
 from dse.search.bits.schedule_space import DIMENSIONS, ScheduleSpace, lowered
 from dse.workload.model import Network
 
@@ -50,6 +53,8 @@ class BitProblem:
         (E,) largest summed score that keeps the limit.
     tables
         By name of an additive hard limit, (E, G, M) what it sums; latency and energy depend on the hardware and are not here.
+    held
+        By error width, what the choices hold at the moments of a step; empty where no limit on memory can bind.
     """
 
     network: Network
@@ -63,6 +68,7 @@ class BitProblem:
     score: Floats
     score_limit: Floats
     tables: Mapping[str, Floats]
+    held: tuple[HeldTable, ...] = ()
 
     def lowered(self, depth: int) -> Ints:
         """(depth + 1, G, M) which choice stands for each one when the map is lowered by 0 to ``depth`` bits."""
@@ -119,8 +125,21 @@ class SearchProblem:
 
     @property
     def limit_names(self) -> tuple[str, ...]:
-        """Names of all limits: accuracy, then the hard ones."""
-        return (ACCURACY, *self.limits.names)
+        """Names of all limits: accuracy, the hard ones, and the memory where a DRAM with a size limits it."""
+        by_size = MEMORY not in self.limits.names and math.isfinite(_dram_bits(self.hardware, max))
+        return (ACCURACY, *self.limits.names, *[MEMORY] * by_size)
+
+    def bound(self, name: str) -> float:
+        """The bound of a hard limit; of the memory without one, the size of the default design's DRAM."""
+        dram = self.hardware.memories[-1].size_bits
+        return dram if name == MEMORY and MEMORY not in self.limits.names else self.limits.bound(name)
+
+    def memory_bits(self, values: Sequence[float] | Floats) -> float:
+        """What a step may hold on a row of parameter values: the limit on memory, or the size of the DRAM where that is less."""
+        names = [parameter.name for parameter in self.hardware.space]
+        name = f"memories.{self.hardware.memories[-1].name}.size_bits"
+        dram = float(values[names.index(name)]) if name in names else self.hardware.memories[-1].size_bits
+        return min(self.limits.bound(MEMORY), dram)
 
     def hardware_of(self, values: Sequence[float] | Floats) -> Hardware:
         """The hardware of a row of parameter values."""
@@ -165,8 +184,10 @@ def make_problem(
     for factor in factors:
         WEIGHT.check(factor)
     assert mode in MODES
+    hard = hard_limits(limits or {})
+    least = min(hard.bound(MEMORY), _dram_bits(hardware, min))
     subjects = tuple(
-        _bit_problem(network, profile, wanted, limit_pp, robust, mode, hardware.causal_skip)
+        _bit_problem(network, profile, wanted, limit_pp, robust, mode, hardware.causal_skip, least)
         for network, profile in zip(networks, profiles, strict=True)
     )
     return SearchProblem(
@@ -178,7 +199,7 @@ def make_problem(
         robust=robust,
         mode=mode,
         widths=tuple(wanted),
-        limits=hard_limits(limits or {}),
+        limits=hard,
         schedules=schedules,
         reference=np.ones(len(OBJECTIVES)),
         digest=_digest(networks, hardware, profiles),
@@ -193,7 +214,9 @@ def _bit_problem(
     robust: bool,
     mode: str,
     causal_skip: bool,
+    memory_bits: float,
 ) -> BitProblem:
+    """The bit allocation of one network; ``memory_bits`` is the least that a step may be allowed to hold."""
     choices = tuple((w, w) for w in widths) if profile.tied else tuple(product(widths, widths))
     names = [layer.name for layer in network.mac_layers]
     groups = tie_groups(network, profile)
@@ -211,6 +234,9 @@ def _bit_problem(
         )
     score = np.stack([table[list(members)].sum(axis=0) for members in groups])
     errors, limits = _score_limits(profile, limit_pp, robust, np.where(allowed, score, np.inf).min(axis=1).sum(), mode)
+    most = [max(choice[position] for choice in choices) for position in (0, 1)]
+    widest = Plan.from_bits(network, weight=most[0], activation=most[1], error=max(errors))
+    binds = sum(footprint(network, widest, mode).values()) > memory_bits
     return BitProblem(
         network=network,
         profile=profile,
@@ -223,6 +249,7 @@ def _bit_problem(
         score=score,
         score_limit=limits,
         tables=limit_tables(network, choices, errors, groups, mode, causal_skip),
+        held=held_tables(network, choices, errors, groups, mode) if binds else (),
     )
 
 
@@ -301,6 +328,14 @@ def _score_limits(
             ],
         )
     return tuple(bits for bits, _ in kept), np.array([limit for _, limit in kept])
+
+
+def _dram_bits(hardware: Hardware, which: Callable[[Iterable[float]], float]) -> float:
+    """The least or the largest size of the DRAM in a hardware's space; infinite where it has none."""
+    dram = hardware.memories[-1]
+    name = f"memories.{dram.name}.size_bits"
+    sizes = next((parameter.values for parameter in hardware.space if parameter.name == name), (dram.size_bits,))
+    return float(which(sizes))
 
 
 def _digest(networks: Sequence[Network], hardware: Hardware, profiles: Sequence[Profile]) -> str:

@@ -16,12 +16,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from dse.cost.choices import ChoiceCosts, choice_costs
+from dse.cost.memory import shortfall
 from dse.cost.steps import step_costs
 from dse.errors import InputError
 from dse.hardware.arrays import HardwareArrays, hardware_arrays
 from dse.search.allocation.allocate import Allocation
 from dse.search.archive import OBJECTIVES, Found, empty
-from dse.search.bits.limits import ACCURACY
+from dse.search.bits.limits import ACCURACY, MEMORY
 from dse.search.bits.maps import (
     MapCosts,
     best_map,
@@ -236,7 +237,7 @@ def _solve_one(
             found = [(e, *best_map(problem, subject, table, e, weight, part)) for e in range(len(subject.error_widths))]
             feasible = [item for item in found if item[1].feasible]
             if not feasible:
-                limit, excess = _named(problem, subject, [answer for _, answer, _ in found])
+                limit, excess = _named(problem, subject, table, [answer for _, answer, _ in found])
                 return Outcome(_nothing(problem), values, limit, excess)
             best.append(min(feasible, key=lambda item: (item[1].cost, item[0])))
             if len(tables) == 1:
@@ -301,7 +302,7 @@ def certified(problem: SearchProblem, found: Found, rows: npt.NDArray[np.bool_])
                 for k, e in enumerate(errors):
                     if (k, e, weight) not in solved:
                         cost = weighted(problem, tables[k], e, weight)
-                        bounds = limit_bounds(problem, problem.subjects[k], e)
+                        bounds = limit_bounds(problem, problem.subjects[k], tables[k], e)
                         solved[k, e, weight] = solve_map(tables[k], e, cost, problem.subjects[k].allowed, bounds)
                 answers = [solved[k, e, weight] for k, e in enumerate(errors)]
                 best = min(
@@ -340,10 +341,15 @@ def _violation(
             value = table.value(name, e, choice)
             if value > bound * (1 + 1e-12):
                 return _exceeds(name, value, bound)
+        held = table.value(MEMORY, e, choice)
+        if held > table.memory_bits * (1 + 1e-12):
+            return _too_much(problem, held, table.memory_bits)
     return "", 0.0
 
 
-def _named(problem: SearchProblem, subject: BitProblem, answers: Sequence[Allocation]) -> tuple[str, float]:
+def _named(
+    problem: SearchProblem, subject: BitProblem, table: MapCosts, answers: Sequence[Allocation]
+) -> tuple[str, float]:
     """Why a network has no map on a hardware point: the limit of the error width that comes nearest."""
     known = []
     for answer in answers:
@@ -351,6 +357,8 @@ def _named(problem: SearchProblem, subject: BitProblem, answers: Sequence[Alloca
         bound = problem.limits.bound(name)
         if name == ACCURACY:
             known.append((_accuracy(problem, subject), 1.0))
+        elif name == MEMORY and np.isfinite(answer.nearest):
+            known.append(_too_much(problem, answer.nearest, table.memory_bits, "at least "))
         elif np.isfinite(answer.nearest) and np.isfinite(bound):
             known.append(_exceeds(name, answer.nearest, bound, "at least "))
         elif answer.status == "unknown":
@@ -366,6 +374,14 @@ def _accuracy(problem: SearchProblem, subject: BitProblem) -> str:
 
 def _exceeds(name: str, value: float, bound: float, least: str = "") -> tuple[str, float]:
     return f"{name}: {least}{value:.4g} is above {bound:.4g}", value / bound - 1.0
+
+
+def _too_much(problem: SearchProblem, held: float, allowed: float, least: str = "") -> tuple[str, float]:
+    """That a step holds more than the limit on memory, or than the DRAM."""
+    if allowed == problem.limits.bound(MEMORY):
+        return _exceeds(MEMORY, held, allowed, least)
+    text = shortfall(problem.hardware.memories[-1].name, problem.mode, held, allowed, least)
+    return text, held / allowed - 1.0
 
 
 def _found(
@@ -438,7 +454,7 @@ def _price_maps(
                 target[at] = 0.0
                 target[at[0], at[1], 0, choice[0]] = values[i, i].sum()
             if not np.isfinite(steps.energy_j[i, i]).all():
-                limit[d] = steps.limit[i] or "no width fits"
+                limit[d] = steps.limit[i, i] or "no width fits"
     return ChoiceCosts(energy, latency, arrays.area_mm2, limit)
 
 

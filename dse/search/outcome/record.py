@@ -60,7 +60,7 @@ def binding(problem: SearchProblem, front: Found, failed: Sequence[Failed]) -> l
         rows.append(
             {
                 "limit": name,
-                "bound": problem.limit_pp if name == ACCURACY else problem.limits.bound(name),
+                "bound": problem.limit_pp if name == ACCURACY else problem.bound(name),
                 "quantity": unit,
                 "share_of_front_bound": float((front.binds >> i & 1).mean()) if len(front) else 0.0,
                 "infeasible_trials": sum(reason.split(":")[0] == name for reason, _ in failed),

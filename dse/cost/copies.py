@@ -1,0 +1,243 @@
+"""The copies of every tensor between layers that lie in memory: in which formats, who wrote them, who reads them when.
+
+A tensor is stored once in each format that its readers want:
+
+* a layer with MACs reads its operands in the plan's activation format of that layer (a cached one in its stash format)
+* a norm reads its input in training in :data:`NORM_FORMAT`, or in the activation's format where that is wider, and keeps that: training
+  frameworks hold what norms read in 16 bits whatever the products around them multiply (Micikevicius et al., arXiv 1710.03740; NVIDIA's
+  Transformer Engine keeps the input of LayerNormLinear in bfloat16 and only the result in FP8). A plan that gives the layer's
+  ``stash`` says otherwise: then the norm reads the activation's format and keeps that stash.
+* other layers without MACs read, and keep, what is there
+
+What is kept for the way back is the copy that was read forward, or one of its own where the plan's ``stash`` has another format.
+The copy that most readers want (the first of layers with MACs, else of a norm) is what the layer before writes; every further one is
+written beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from dse.cost.storage import Storage, storage_of
+from dse.precision.formats.properties import parse_format
+from dse.precision.plans.cells import OPERANDS, Cell, formats_of
+from dse.precision.plans.plan import Plan, cell_bits
+from dse.workload.model import GATES, Layer, Network
+from dse.workload.tensors import Tensor, Tensors, Use, tensors_of
+
+Floats = npt.NDArray[np.float64]
+
+#: What norms read and keep in training, unless the plan's stash says otherwise.
+NORM_FORMAT = parse_format("bf16")
+NORMS = ("norm", "layernorm")
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A tensor in one format, per sample.
+
+    Attributes
+    ----------
+    tensor
+        Place among :func:`dse.workload.tensors.tensors_of`.
+    cell, bits
+        Its format, and bits per element with scales.
+    layer
+        Place of the layer whose formats it has.
+    elements, kept
+        That are read forward, and that are kept for the way back.
+    readers, keepers
+        Who reads it forward, and who reads it again on the way back.
+    written_by
+        Place of the layer for which it is written beside the first copy; -1 for the first one.
+    """
+
+    tensor: int
+    cell: Cell
+    bits: float
+    layer: int
+    elements: int
+    kept: int
+    readers: tuple[Use, ...]
+    keepers: tuple[Use, ...]
+    written_by: int
+
+
+@dataclass
+class _Wanted:
+    """A format that is wanted of a tensor, by whom."""
+
+    cell: Cell
+    bits: float
+    layer: int
+    readers: list[Use]
+    keepers: list[Use]
+
+
+def norm_cell(plan: Plan, layer: int) -> Cell:
+    """In what a norm reads and keeps its input in training where the plan gives it no stash."""
+    cell = plan.cells("activation")[layer]
+    wider = max((form.element_bits for form in formats_of(cell)), default=0) > NORM_FORMAT.element_bits
+    return cell if wider else NORM_FORMAT
+
+
+def has_stash(plan: Plan, layer: int) -> bool:
+    """Whether a plan gives a layer's stash a format of its own."""
+    return plan.table[OPERANDS.index("stash")][layer] is not None
+
+
+def copies_of(network: Network, plan: Plan, training: bool) -> list[Copy]:
+    """All copies of all tensors between layers of a pass."""
+    found = tensors_of(network, training)
+    context = _Context(network.layers, plan, storage_of(network), training)
+    return [copy for place, tensor in enumerate(found.tensors) for copy in context.copies(place, tensor)]
+
+
+class _Context:
+    """What the rules of the module look at."""
+
+    def __init__(self, layers: Sequence[Layer], plan: Plan, storage: Storage, training: bool) -> None:
+        self.layers, self.plan, self.storage, self.training = layers, plan, storage, training
+        self.activation, self.stash = plan.cells("activation"), plan.cells("stash")
+
+    def copies(self, place: int, tensor: Tensor) -> Iterator[Copy]:
+        """Copies of one tensor, the one that its maker writes first."""
+        wanted: dict[tuple[Cell, str], _Wanted] = {}
+        if tensor.stored:
+            for use in sorted(tensor.readers, key=lambda use: not self.layers[use.layer].has_macs):
+                cell = self._read(use)
+                if cell is not None:
+                    self._want(wanted, use, cell, "forward").readers.append(use)
+            if not wanted:
+                first = tensor.readers[0] if tensor.readers else Use(max(tensor.maker, 0), "result", tensor.elements)
+                self._want(wanted, first, self.activation[first.layer], "forward")
+        primary = next(iter(wanted.values())) if wanted else None
+        if primary is not None:
+            primary.readers += [use for use in tensor.readers if self._read(use) is None]
+        for use in tensor.keepers:
+            cell, pass_ = self._kept(use, primary)
+            self._want(wanted, use, cell, pass_).keepers.append(use)
+        several = sum(bool(want.readers) for want in wanted.values()) > 1
+        for want in wanted.values():
+            read = min(sum(use.elements for use in want.readers), tensor.elements) if several else tensor.elements
+            yield Copy(
+                tensor=place,
+                cell=want.cell,
+                bits=want.bits,
+                layer=want.layer,
+                elements=read if want.readers or want is primary else 0,
+                kept=tensor.kept(want.keepers),
+                readers=tuple(want.readers),
+                keepers=tuple(want.keepers),
+                written_by=-1 if want is primary else (want.readers or want.keepers)[0].layer,
+            )
+
+    def _read(self, use: Use) -> Cell:
+        """The format in which a layer wants to read a tensor; None if it takes what is there."""
+        layer = self.layers[use.layer]
+        if layer.has_macs:
+            return self.stash[use.layer] if layer.cached and use.place == "second" else self.activation[use.layer]
+        if layer.kind in NORMS and self.training:
+            given = has_stash(self.plan, use.layer)
+            return self.activation[use.layer] if given else norm_cell(self.plan, use.layer)
+        return None
+
+    def _kept(self, use: Use, primary: _Wanted | None) -> tuple[Cell, str]:
+        """The format in which a layer keeps a tensor, and the pass along whose reduction its groups lie."""
+        layer = self.layers[use.layer]
+        if layer.has_macs:
+            return self.stash[use.layer], "backward_data" if use.place == "second" else "backward_weight"
+        if has_stash(self.plan, use.layer):
+            return self.stash[use.layer], "forward"
+        if layer.kind in NORMS:
+            return norm_cell(self.plan, use.layer), "forward"
+        return (self.activation[use.layer] if primary is None else primary.cell), "forward"
+
+    def _want(self, wanted: dict[tuple[Cell, str], _Wanted], use: Use, cell: Cell, pass_: str) -> _Wanted:
+        key = (cell, "")
+        if key not in wanted:
+            place = use.place if use.place in ("second", "result") else "input"
+            matrix = self.storage.matrices[place, "forward" if place == "result" else pass_][use.layer]
+            wanted[key] = _Wanted(cell, cell_bits(cell, matrix), use.layer, [], [])
+        return wanted[key]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """How the tensors of a network lie in memory under a plan, as traffic needs it; bits and elements are of the whole batch.
+
+    Attributes
+    ----------
+    input_bits
+        (layers,) bits per element that a layer without MACs reads forward.
+    result_bits
+        (layers,) bits that a layer writes forward for each element of its result.
+    written
+        (layers,) bits written beside results: further copies, and what is kept that is no tensor.
+    converted
+        (layer, format, elements) of what is written so.
+    kept
+        (layers,) bits that the backward pass of a layer without MACs reads of what was kept, in one sweep.
+    """
+
+    input_bits: Floats
+    result_bits: Floats
+    written: Floats
+    converted: tuple[tuple[int, Cell, float], ...]
+    kept: Floats
+
+
+def stored_tensors(network: Network, plan: Plan, training: bool) -> Stored:
+    """What of tensors is written and read beside the operands of products.
+
+    A result is written in the layer's own activation format, and read in that of its reader, unless a norm decides for both.
+    """
+    layers, batch = network.layers, network.batch
+    found, copies = tensors_of(network, training), copies_of(network, plan, training)
+    storage = storage_of(network)
+    own, width = storage.bits(plan, "activation"), storage.bits(plan, "stash")
+    result = storage.bits(plan, "activation", tensor="result")
+    written, kept = np.zeros(len(layers)), np.zeros(len(layers))
+    read, count = np.zeros(len(layers)), np.zeros(len(layers))
+    converted = []
+    for copy in copies:
+        tensor = found.tensors[copy.tensor]
+        by_norm = training and layers[copy.layer].kind in NORMS and copy.written_by < 0
+        if by_norm and tensor.maker >= 0:
+            # A function that is applied as it is written belongs to it.
+            result[[tensor.born, tensor.maker]] = copy.bits
+        for use in copy.readers:
+            read[use.layer] += use.elements * (copy.bits if by_norm else own[use.layer])
+            count[use.layer] += use.elements
+        for use in copy.keepers:
+            kept[use.layer] += use.elements * copy.bits * batch
+        if copy.written_by >= 0:
+            elements = float(max(copy.elements, copy.kept)) * batch
+            written[copy.written_by] += elements * copy.bits
+            converted.append((copy.written_by, copy.cell, elements))
+    for layer, (elements, bits) in enumerate(zip(found.own, found.bits, strict=True)):
+        beside = (elements * width[layer] if elements else 0.0) + bits
+        written[layer] += beside * batch
+        kept[layer] += beside * batch
+        if elements:
+            converted.append((layer, plan.cells("stash")[layer], float(elements) * batch))
+    for tensor in found.tensors:
+        gates = {layers[use.layer].function for use in tensor.readers}
+        if layers[tensor.maker].repeats > 1 and gates and gates <= set(GATES):
+            # Gates are applied as the sums of a time step are written: what is written is the state.
+            result[tensor.maker] /= GATES[gates.pop()]
+    inputs = np.where(count > 0, read / np.where(count > 0, count, 1.0), own)
+    return Stored(inputs, result, written, tuple(converted), kept)
+
+
+def own_bits(network: Network, plan: Plan, found: Tensors) -> list[float]:
+    """Bits per sample that each layer keeps beside tensors: gates and cell states in its stash format, and single bits."""
+    width = storage_of(network).bits(plan, "stash")
+    return [
+        (own * float(bits) if own else 0.0) + single
+        for own, single, bits in zip(found.own, found.bits, width, strict=True)
+    ]
