@@ -85,6 +85,14 @@ def norm_cell(plan: Plan, layer: int) -> Cell:
     return cell if wider else NORM_FORMAT
 
 
+def turns(cell: Cell) -> bool:
+    """Whether a product that sums along another axis needs a copy of its own: groups that lie along one axis, scales per row."""
+    return any(
+        form.granularity == "row" or (form.granularity == "group" and form.group[0] != form.group[1])
+        for form in formats_of(cell)
+    )
+
+
 def has_stash(plan: Plan, layer: int) -> bool:
     """Whether a plan gives a layer's stash a format of its own."""
     return plan.table[OPERANDS.index("stash")][layer] is not None
@@ -158,7 +166,7 @@ class _Context:
         return (self.activation[use.layer] if primary is None else primary.cell), "forward"
 
     def _want(self, wanted: dict[tuple[Cell, str], _Wanted], use: Use, cell: Cell, pass_: str) -> _Wanted:
-        key = (cell, "")
+        key = (cell, pass_ if turns(cell) else "")
         if key not in wanted:
             place = use.place if use.place in ("second", "result") else "input"
             matrix = self.storage.matrices[place, "forward" if place == "result" else pass_][use.layer]

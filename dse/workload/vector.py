@@ -86,8 +86,8 @@ def vector_work(layer: Layer, pass_: str, training: bool) -> Work:
             return Work(GATES[layer.function] * n, 0.0, gates.forward * n)
         return Work(n, GATES[layer.function] * n, gates.backward * n, gates.kept * n)
     per_element = (_FORWARD if pass_ == "forward" else _BACKWARD)[layer.kind]
-    kept = sweeps(layer) * stash_elements(layer) if pass_ != "forward" else 0
-    return Work(*(count * n for count in per_element), float(kept))
+    reads, writes, operations = (count * n for count in per_element)
+    return Work(reads, writes, operations, float(sweeps(layer) * stash_elements(layer) * (pass_ != "forward")))
 
 
 class GateWork(NamedTuple):

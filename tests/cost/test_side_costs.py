@@ -81,12 +81,13 @@ def test_configuration_is_loaded_once_per_pass_of_flexible_elements_only():
 def test_a_stash_of_its_own_is_written_and_read_in_its_format():
     plain, own = Plan.parse("w8a8e8", NET), Plan.uniform(NET, stash="int4")
     before, after = (rows_of(dse.evaluate(NET, HW, plan)) for plan in (plain, own))
+    # Beside the input a copy of 4 bits is written; the result is read by a norm, which now reads 8 bits and not 16.
     more = after.loc[("first", "forward"), "dram_bits"] - before.loc[("first", "forward"), "dram_bits"]
-    assert more == 4 * FIRST_IN
+    assert more == 4 * FIRST_IN - 8 * FIRST_OUT
     norm = "first.norm" if ("first.norm", "backward_data") in before.index else before.index[1][0]
     less = before.loc[(norm, "backward_data"), "dram_bits"] - after.loc[(norm, "backward_data"), "dram_bits"]
-    # The norm's backward pass reads its input twice, now with 4 bits less.
-    assert less == 2 * 4 * FIRST_OUT
+    # The norm's backward pass reads its input twice, now with 12 bits less.
+    assert less == 2 * 12 * FIRST_OUT
 
 
 def test_analytics_are_charged_when_asked_for_and_where_formats_mix():
@@ -126,31 +127,6 @@ def test_totals_hold_with_side_costs_over_designs_and_rows_of_the_run():
         assert sums[name].to_numpy() == pytest.approx(cost.total[name].to_numpy(), rel=1e-9)
     assert cost.total[parts].sum(axis=1).to_numpy() == pytest.approx(cost.total["energy_j"].to_numpy(), rel=1e-9)
     assert (cost.phases.groupby("design")["iterations"].sum() == 60).all()
-
-
-def test_memory_footprint_by_hand():
-    total = dse.evaluate(NET, HW, Plan.parse("w4a8e8", NET)).total.iloc[0]
-    weights, biases_and_norm = 32 * 16 * 9 + 32 * 32 * 9 + 32 * 10, 10 + 2 * 32
-    assert total["memory_weights_bits"] == 4 * (weights + biases_and_norm)
-    assert total["memory_master_bits"] == total["memory_gradients_bits"] == 32 * (weights + biases_and_norm)
-    assert total["memory_optimizer_bits"] == 32 * (weights + biases_and_norm)
-    # Inputs of the three layers with MACs and of the norm.
-    assert total["memory_stash_bits"] == 8 * (FIRST_IN + FIRST_OUT + SECOND_IN + 2 * 32)
-    assert total["memory_working_bits"] == 8 * 2 * (32 * 64 + 32 * 64)
-    parts = [name for name in total.index if str(name).startswith("memory_")]
-    assert total["peak_memory_bits"] == total[parts].sum()
-    alone = dse.evaluate(NET, HW, Plan.parse("fp32", NET), mode="inference").total.iloc[0]
-    assert alone["memory_stash_bits"] == alone["memory_master_bits"] == 0.0
-
-
-def test_recomputation_trades_the_stash_for_forward_passes():
-    net = dse.load_workload("cifar_resnet20").with_batch(4)
-    plan = Plan.parse("w8a8e8", net)
-    kept, again = (dse.evaluate(net, HW, plan, recompute=flag) for flag in (False, True))
-    assert again.total["memory_stash_bits"][0] < 0.6 * kept.total["memory_stash_bits"][0]
-    assert kept.total["macs"][0] < again.total["macs"][0] < kept.total["macs"][0] * 4 / 3
-    back = [table.layers[table.layers["pass"] != "forward"]["energy_j"].sum() for table in (kept, again)]
-    assert back[0] == back[1]
 
 
 def test_rounded_widths_are_said():
