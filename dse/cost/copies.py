@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +34,8 @@ Floats = npt.NDArray[np.float64]
 
 #: What norms read and keep in training, unless the plan's stash says otherwise.
 NORM_FORMAT = parse_format("bf16")
+#: What a tensor is requantized from.
+WIDE = NORM_FORMAT
 NORMS = ("norm", "layernorm")
 
 
@@ -85,12 +88,40 @@ def norm_cell(plan: Plan, layer: int) -> Cell:
     return cell if wider else NORM_FORMAT
 
 
-def turns(cell: Cell) -> bool:
-    """Whether a product that sums along another axis needs a copy of its own: groups that lie along one axis, scales per row."""
-    return any(
+def turning(plan: Plan, cell: Cell) -> str:
+    """How a product that sums along another axis gets a tensor of these formats: see :data:`dse.precision.plans.plan.COPIES`."""
+    lies = any(
         form.granularity == "row" or (form.granularity == "group" and form.group[0] != form.group[1])
         for form in formats_of(cell)
     )
+    return (plan.copies or "two") if lies else "one"
+
+
+def turned_weights(network: Network, plan: Plan, how: str = "two") -> npt.NDArray[np.bool_]:
+    """(layers,) whose weight backward_data multiplies along the other axis, and gets in a way.
+
+    A weight without a master copy has nothing wide to be made from again, so that it is kept twice.
+    """
+    cells = plan.cells("weight")
+    result = []
+    for layer, cell, master in zip(network.layers, cells, plan.cells("master"), strict=True):
+        needs = layer.has_macs and layer.kind != "matmul" and "backward_data" in layer.passes
+        way = turning(plan, cell) if needs else "one"
+        wide = layer.trained_parameters > 0 and master != cell
+        result.append(("two" if way == "requantize" and not wide else way) == how)
+    return np.array(result, dtype=bool)
+
+
+def turned_errors(network: Network, plan: Plan, how: str = "two") -> npt.NDArray[np.bool_]:
+    """(layers,) whose error both backward passes multiply, along different axes, and get in a way."""
+    both = [{"backward_data", "backward_weight"} <= set(layer.passes) for layer in network.layers]
+    return np.array([b and turning(plan, cell) == how for b, cell in zip(both, plan.cells("error"), strict=True)])
+
+
+def error_bits(network: Network, plan: Plan) -> Floats:
+    """(layers,) bits per element of the error of what a layer writes: of the wide one where that is requantized."""
+    wide = [turning(plan, cell) == "requantize" for cell in plan.cells("error")]
+    return np.where(wide, WIDE.element_bits, storage_of(network).bits(plan, "error"))
 
 
 def has_stash(plan: Plan, layer: int) -> bool:
@@ -158,7 +189,10 @@ class _Context:
         """The format in which a layer keeps a tensor, and the pass along whose reduction its groups lie."""
         layer = self.layers[use.layer]
         if layer.has_macs:
-            return self.stash[use.layer], "backward_data" if use.place == "second" else "backward_weight"
+            cell = self.stash[use.layer]
+            if not has_stash(self.plan, use.layer) and turning(self.plan, cell) == "requantize":
+                cell = WIDE
+            return cell, "backward_data" if use.place == "second" else "backward_weight"
         if has_stash(self.plan, use.layer):
             return self.stash[use.layer], "forward"
         if layer.kind in NORMS:
@@ -166,12 +200,22 @@ class _Context:
         return (self.activation[use.layer] if primary is None else primary.cell), "forward"
 
     def _want(self, wanted: dict[tuple[Cell, str], _Wanted], use: Use, cell: Cell, pass_: str) -> _Wanted:
-        key = (cell, pass_ if turns(cell) else "")
+        key = (cell, pass_ if turning(self.plan, cell) == "two" else "")
         if key not in wanted:
             place = use.place if use.place in ("second", "result") else "input"
             matrix = self.storage.matrices[place, "forward" if place == "result" else pass_][use.layer]
             wanted[key] = _Wanted(cell, cell_bits(cell, matrix), use.layer, [], [])
         return wanted[key]
+
+
+class Turned(NamedTuple):
+    """Elements that a layer converts to a format once more in a pass, and the bits that are written of them."""
+
+    pass_: str
+    layer: int
+    cell: Cell
+    elements: float
+    written_bits: float
 
 
 @dataclass(frozen=True)
@@ -190,6 +234,8 @@ class Stored:
         (layer, format, elements) of what is written so.
     kept
         (layers,) bits that the backward pass of a layer without MACs reads of what was kept, in one sweep.
+    turned
+        What is converted again so that its groups lie along the other axis.
     """
 
     input_bits: Floats
@@ -197,6 +243,7 @@ class Stored:
     written: Floats
     converted: tuple[tuple[int, Cell, float], ...]
     kept: Floats
+    turned: tuple[Turned, ...] = ()
 
 
 def stored_tensors(network: Network, plan: Plan, training: bool) -> Stored:
@@ -239,7 +286,32 @@ def stored_tensors(network: Network, plan: Plan, training: bool) -> Stored:
             # Gates are applied as the sums of a time step are written: what is written is the state.
             result[tensor.maker] /= GATES[gates.pop()]
     inputs = np.where(count > 0, read / np.where(count > 0, count, 1.0), own)
-    return Stored(inputs, result, written, tuple(converted), kept)
+    turned = tuple(_turned(network, plan, copies)) if training else ()
+    return Stored(inputs, result, written, tuple(converted), kept, turned)
+
+
+def _turned(network: Network, plan: Plan, copies: Sequence[Copy]) -> Iterator[Turned]:
+    """Second copies that passes and the optimizer write, and conversions from wide ones where they read."""
+    layers, batch, storage = network.layers, network.batch, storage_of(network)
+    rows = {operand: plan.cells(operand) for operand in ("weight", "error", "stash")}
+    weight, error = storage.bits(plan, "weight", "backward_data"), storage.bits(plan, "error", "backward_weight")
+    for layer in np.flatnonzero(turned_weights(network, plan)).tolist():
+        count = float(layers[layer].trained_parameters)
+        yield Turned("optimizer", layer, rows["weight"][layer], count, count * float(weight[layer]))
+    for layer in np.flatnonzero(turned_weights(network, plan, "requantize")).tolist():
+        yield Turned("backward_data", layer, rows["weight"][layer], float(layers[layer].trained_parameters), 0.0)
+    for layer in np.flatnonzero(turned_errors(network, plan)).tolist():
+        count = float(layers[layer].output_elements) * batch
+        yield Turned("backward_weight", layer, rows["error"][layer], count, count * float(error[layer]))
+    for layer in np.flatnonzero(turned_errors(network, plan, "requantize")).tolist():
+        for pass_ in ("backward_data", "backward_weight"):
+            yield Turned(pass_, layer, rows["error"][layer], float(layers[layer].output_elements) * batch, 0.0)
+    for copy in copies:
+        for use in copy.keepers:
+            cell = rows["stash"][use.layer]
+            if layers[use.layer].has_macs and copy.cell == WIDE != cell:
+                pass_ = "backward_data" if use.place == "second" else "backward_weight"
+                yield Turned(pass_, use.layer, cell, float(use.elements) * batch, 0.0)
 
 
 def own_bits(network: Network, plan: Plan, found: Tensors) -> list[float]:

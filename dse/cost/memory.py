@@ -28,7 +28,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from dse.cost.copies import Copy, copies_of, own_bits
+from dse.cost.copies import Copy, copies_of, error_bits, own_bits, turned_errors, turned_weights
 from dse.cost.storage import storage_of
 from dse.precision.plans.plan import Plan
 from dse.workload.model import Layer, Network
@@ -95,7 +95,8 @@ def held(network: Network, plan: Plan, mode: str, recompute: bool = False) -> li
     passing = [item for copy in copies_of(network, plan, training) for item in walk.held(copy, found)]
     if training:
         passing += walk.beside(own_bits(network, plan, found))
-        passing += walk.errors(found, storage_of(network).bits(plan, "error", "backward_data"))
+        along = storage_of(network).bits(plan, "error", "backward_weight")
+        passing += walk.errors(found, error_bits(network, plan) + np.where(turned_errors(network, plan), along, 0.0))
     always = _always(network, plan, training, walk.last)
     return always + [item._replace(bits=item.bits * network.batch) for item in passing if item.bits > 0]
 
@@ -116,6 +117,8 @@ def _always(network: Network, plan: Plan, training: bool, last: int) -> list[Hel
     parameters = np.array([layer.parameters for layer in layers], dtype=np.float64)
     parts = {"weights": parameters * storage.bits(plan, "weight")}
     if training:
+        second = storage.bits(plan, "weight", "backward_data")
+        parts["weights"] = parts["weights"] + np.where(turned_weights(network, plan), parameters * second, 0.0)
         trained = np.array([layer.trained_parameters for layer in layers], dtype=np.float64)
         parts["master"] = trained * storage.bits(plan, "master") * has_master(plan)
         parts["gradients"] = trained * storage.bits(plan, "gradient")

@@ -27,7 +27,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from dse.cost.copies import Stored, stored_tensors
+from dse.cost.copies import WIDE, Stored, error_bits, has_stash, stored_tensors, turned_weights, turning
 from dse.cost.jobs import Jobs
 from dse.cost.storage import storage_of
 from dse.errors import InputError
@@ -248,6 +248,8 @@ def network_jobs(
         bits = np.array([storage.bits(plan, operand, pass_, tensor)[at] for operand, tensor, pass_ in kinds])
         stored[i] = bits[tensors, np.arange(len(layers))[:, None, None]]
         stored[i, :, PASSES.index("forward"), 2] = copies[i].result_bits[at]
+        if plan.copies == "requantize":
+            _widen(stored[i], network, plan, at)
         if i in mixed:
             for (l, p), pairs in mixed[i].items():
                 # Empty places repeat the first pair at share 0.
@@ -286,6 +288,24 @@ def network_jobs(
     )
     product = (shares * sight[..., 0, 0] * sight[..., 1, 0]).sum(axis=-1)
     return NetworkJobs(jobs, job, times, macs * product, macs)
+
+
+def _widen(stored: Floats, network: Network, plan: Plan, at: Sequence[int]) -> None:
+    """What backward passes read in a wide format and requantize has its width, in place; ``stored`` is (layers, passes, 3)."""
+    weights = turned_weights(network, plan, "requantize")
+    master, errors = storage_of(network).bits(plan, "master"), error_bits(network, plan)
+    stash, error = plan.cells("stash"), plan.cells("error")
+    for row, index in enumerate(at):
+        layer = network.layers[index]
+        kept = not has_stash(plan, index) and turning(plan, stash[index]) == "requantize"
+        for p, pass_ in enumerate(PASSES):
+            for role, operand in enumerate(roles_of(layer, pass_)):
+                if operand == "error" and turning(plan, error[index]) == "requantize":
+                    stored[row, p, role] = errors[index]
+                elif operand == "stash" and kept and pass_ != "forward":
+                    stored[row, p, role] = WIDE.element_bits
+                elif operand == "weight" and pass_ == "backward_data" and weights[index]:
+                    stored[row, p, role] = master[index]
 
 
 def _pairs_of_plan(plan: Plan, layers: Sequence[Layer], at: Sequence[int]) -> dict[tuple[int, int], list[Pair]]:

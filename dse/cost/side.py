@@ -183,6 +183,10 @@ def side_costs(
     for i, copies in enumerate(stored):
         for place, cell, count in copies.converted:
             amount[:4, i, place, 0] += count * 1e-12 * _element_pj(cell, training, False)
+        for turned in copies.turned:
+            p = STEP_PASSES.index(turned.pass_)
+            amount[0, i, turned.layer, p] += turned.elements * 1e-12 * convert_cell_pj(turned.cell)
+            written[i, turned.layer, p] += turned.written_bits
         # Layers without MACs count what they write beside their results among their own traffic.
         written[i, :, 0] += np.where([layer.has_macs for layer in layers], copies.written, 0.0)
     if element_family(hardware.pe.family).reconfigures:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from dse.cost.copies import Stored
+from dse.cost.copies import Stored, error_bits
 from dse.cost.memory import has_master
 from dse.cost.storage import storage_of
 from dse.hardware.arrays import HardwareArrays
@@ -80,7 +80,11 @@ def vector_costs(
     storage = storage_of(network)
     batch = network.batch
     for i, (plan, copies) in enumerate(zip(plans, stored, strict=True)):
-        weight, error, gradient = (storage.bits(plan, operand) for operand in ("weight", "error", "gradient"))
+        weight, error, gradient = (
+            storage.bits(plan, "weight"),
+            error_bits(network, plan),
+            storage.bits(plan, "gradient"),
+        )
         for v, (index, layer) in enumerate(layers):
             for pass_ in layer.passes if training else ("forward",):
                 p = PASSES.index(pass_)

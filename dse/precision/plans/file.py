@@ -10,6 +10,7 @@
     error: int8
     blocks:                      # block-wise cells: shares of a tensor's elements; without layers: in all of them
       - {operand: weight, layers: [layer1.0.conv1], block: 4x4, shares: {bfp4: 0.75, bfp8: 0.25}}
+    copies: requantize           # groups along the other axis of block formats: two copies, from a wide one, or one for all
     joint:                       # how block formats of two operands meet; without it they are independent
       - {layer: layer1.0.conv1, operands: [weight, activation], shares: [[0.5, 0.25], [0.0, 0.25]]}
 """
@@ -28,7 +29,9 @@ from dse.precision.plans.cells import MAC_OPERANDS, OPERANDS, Cell, Histogram, J
 from dse.precision.plans.labels import LETTERS
 from dse.yaml_input import Document, suggest, yaml_number, yaml_word
 
-_KEYS = ("network", *OPERANDS, "blocks", "joint")
+_KEYS = ("network", *OPERANDS, "blocks", "joint", "copies")
+#: How a plan in short says it.
+COPIES_KEY = re.compile(r",\s*copies\s*=\s*(\w+)")
 #: Plans with a name of their own. HFP8: Sun et al., Hybrid 8-bit Floating Point (HFP8) Training and Inference, NeurIPS 2019.
 RECIPES = {"hfp8": {"weight": "fp8_e4m3b11", "activation": "fp8_e4m3b11", "error": "fp8_e5m2"}}
 _LETTERS = {letter: operand for operand, letter in LETTERS.items()}
@@ -86,7 +89,9 @@ def short_formats(text: str) -> dict[str, str]:
     return formats
 
 
-def plan_text(network: str, layers: Sequence[str], table: Sequence[Sequence[Cell]], joint: Sequence[Joint]) -> str:
+def plan_text(
+    network: str, layers: Sequence[str], table: Sequence[Sequence[Cell]], joint: Sequence[Joint], copies: str = ""
+) -> str:
     """The YAML text of a plan; :func:`read_plan` gives the same cells back."""
     lines = ["# Formats per operand; layers that are not named have the default.", f"network: {yaml_word(network)}"]
     blocks: dict[tuple[str, Histogram], list[str]] = {}
@@ -106,6 +111,8 @@ def plan_text(network: str, layers: Sequence[str], table: Sequence[Sequence[Cell
         lines += [f"{operand}:", f"  default: {yaml_word(default)}"]
         for name in sorted(set(groups) - {default}):
             lines += _listed(f"  {yaml_word(name)}: ", groups[name])
+    if copies:
+        lines.append(f"copies: {copies}")
     if blocks:
         lines.append("blocks:")
     for (operand, cell), members in blocks.items():
@@ -174,6 +181,16 @@ def read_plan(
         problems.sort(key=_line)
         raise InputError(document.source, problems)
     return {**whole, **cells}, joint
+
+
+def read_copies(document: Document, known: Sequence[str]) -> str:
+    """The ``copies`` of a plan's YAML, "" where it says nothing."""
+    given = document.value.get("copies", "") if isinstance(document.value, dict) else ""
+    if given not in ("", *known):
+        raise InputError(
+            document.source, [document.problem(("copies",), f"'{given}' is unknown{suggest(str(given), known)}")]
+        )
+    return str(given)
 
 
 def _grouped(

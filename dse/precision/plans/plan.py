@@ -26,10 +26,14 @@ from dse.files import write_text
 from dse.precision.formats.properties import Format, Matrix, multiplier_bits, stored_bits
 from dse.precision.formats.storage import moved_bits
 from dse.precision.plans.cells import MAC_OPERANDS, OPERANDS, Cell, Histogram, Joint, formats_of, joint_problem
-from dse.precision.plans.file import is_path, plan_text, read_plan, short_formats
+from dse.precision.plans.file import COPIES_KEY, is_path, plan_text, read_copies, read_plan, short_formats
 from dse.precision.plans.labels import plan_label
 from dse.precision.plans.rules import DEFAULTS, Given, NamedNetwork, has_macs, read_cell, read_row
 from dse.yaml_input import Document, load_yaml, suggest
+
+#: A tensor whose format has groups along one axis is kept ``two`` times, along each axis; or it is kept in a wide format from which
+#: it is ``requantize``-d where it is read; or its ``one`` copy serves all passes, on hardware that can do so.
+COPIES = ("two", "requantize", "one")
 
 FloatArray: TypeAlias = NDArray[np.float64]
 IntArray: TypeAlias = NDArray[np.int64]
@@ -65,12 +69,16 @@ class Plan:
         stash follows the activation and where the hardware chooses the accumulator.
     joint
         Joint block histograms; operands without one are independent.
+    copies
+        How training gets the groups along the other axis that its backward passes multiply, one of :data:`COPIES`; "": as the
+        formats need it, which is ``two`` where groups lie along one axis, and none where they are square or there are none.
     """
 
     network: str
     layers: tuple[str, ...]
     table: tuple[tuple[Cell, ...], ...]
     joint: tuple[Joint, ...] = ()
+    copies: str = ""
 
     def __repr__(self) -> str:
         return f"Plan({self.network}, {self.label})"
@@ -87,6 +95,7 @@ class Plan:
         optimizer: Given = "fp32",
         stash: Given = None,
         accumulator: Given = None,
+        copies: str = "",
     ) -> Plan:
         """The same formats in every layer.
 
@@ -96,7 +105,7 @@ class Plan:
             A name is no number format, or a stash-only format is given to another operand.
         """
         given = (weight, activation, error, gradient, master, optimizer, stash, accumulator)
-        return cls.from_formats(net, dict(zip(OPERANDS, given, strict=True)))
+        return cls.from_formats(net, dict(zip(OPERANDS, given, strict=True)), copies=copies)
 
     @classmethod
     def from_bits(
@@ -154,6 +163,7 @@ class Plan:
         formats: Mapping[str, Given | Mapping[str, Given]],
         default: Given = None,
         joint: Iterable[Joint] = (),
+        copies: str = "",
     ) -> Plan:
         """Any cells: for each operand one format for all layers, or one per layer.
 
@@ -183,7 +193,7 @@ class Plan:
                 rows.append((read_cell(given, operand, operand, problems),) * len(layers))
         if problems:
             raise InputError(f"plan of {net.name}", problems)
-        return cls(net.name, layers, tuple(rows))._with_joint(joint)
+        return cls(net.name, layers, tuple(rows))._with_joint(joint).with_copies(copies)
 
     @classmethod
     def parse(cls, text: str, net: NamedNetwork) -> Plan:
@@ -191,8 +201,9 @@ class Plan:
         short = text.strip()
         if is_path(short):
             return cls.load(short, net)
-        formats = short_formats(short)
-        return cls.from_formats(net, formats, default=formats["activation"])
+        given = COPIES_KEY.search(short)
+        formats = short_formats(COPIES_KEY.sub("", short))
+        return cls.from_formats(net, formats, default=formats["activation"], copies=given[1] if given else "")
 
     @classmethod
     def load(cls, path: str | Path, net: NamedNetwork) -> Plan:
@@ -211,7 +222,7 @@ class Plan:
         names = tuple(layer.name for layer in net.layers)
         formats, joint = read_plan(document, net.name, names)
         try:
-            return cls.from_formats(net, formats, joint=joint)
+            return cls.from_formats(net, formats, joint=joint, copies=read_copies(document, COPIES))
         except InputError as error:
             raise InputError(document.source, error.problems) from None
 
@@ -227,7 +238,7 @@ class Plan:
 
     def to_yaml(self) -> str:
         """The text that :meth:`save` writes."""
-        return plan_text(self.network, self.layers, self.table, self.joint)
+        return plan_text(self.network, self.layers, self.table, self.joint, self.copies)
 
     def cells(self, operand: str) -> tuple[Cell, ...]:
         """Format or histogram of an operand in every layer; None only for an accumulator that the hardware chooses."""
@@ -332,6 +343,12 @@ class Plan:
     def label(self) -> str:
         """Its name in tables, in the grammar of ``--plan``: see :func:`dse.precision.plans.labels.plan_label`."""
         return plan_label(self)
+
+    def with_copies(self, copies: str) -> Plan:
+        """The same plan with another answer to what backward passes multiply, one of :data:`COPIES`, or "" for the formats'."""
+        if copies not in ("", *COPIES):
+            raise InputError(f"plan of {self.network}", [f"copies: '{copies}' is unknown{suggest(copies, COPIES)}"])
+        return replace(self, copies=copies) if copies != self.copies else self
 
     def with_operand(self, operand: str, given: Given) -> Plan:
         """The same plan with one operand in another format, in every layer."""
