@@ -3,15 +3,16 @@
 A tensor is stored once in each format that its readers want:
 
 * a layer with MACs reads its operands in the plan's activation format of that layer (a cached one in its stash format)
-* a norm reads its input in training in :data:`NORM_FORMAT`, or in the activation's format where that is wider, and keeps that: training
-  frameworks hold what norms read in 16 bits whatever the products around them multiply (Micikevicius et al., arXiv 1710.03740; NVIDIA's
-  Transformer Engine keeps the input of LayerNormLinear in bfloat16 and only the result in FP8). A plan that gives the layer's
-  ``stash`` says otherwise: then the norm reads the activation's format and keeps that stash.
+* a norm reads its input in training in :data:`NORM_FORMAT`, or in the activation's format where that is wider, and
+  keeps that: training frameworks hold what norms read in 16 bits whatever the products around them multiply
+  (Micikevicius et al., arXiv 1710.03740; NVIDIA's Transformer Engine keeps the input of LayerNormLinear in bfloat16 and
+  only the result in FP8). A plan that gives the layer's ``stash`` says otherwise: then the norm reads the activation's
+  format and keeps that stash.
 * other layers without MACs read, and keep, what is there
 
 What is kept for the way back is the copy that was read forward, or one of its own where the plan's ``stash`` has another format.
-The copy that most readers want (the first of layers with MACs, else of a norm) is what the layer before writes; every further one is
-written beside it.
+The copy that most readers want (the first of layers with MACs, else of a norm) is what the layer before writes; every
+further one is written beside it.
 """
 
 from __future__ import annotations

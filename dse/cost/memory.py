@@ -1,21 +1,22 @@
 """Memory footprint of a step: what is held at the moment that holds most, in bits.
 
-All the time: weights (with the copies that their format needs, :mod:`dse.cost.copies`), their master copy where it has another format,
-gradients, optimizer states, and keys and values that products read from a cache. Gradients are counted whole, as data-parallel and
-accumulating trainers hold them in one buffer.
+All the time: weights (with the copies that their format needs, :mod:`dse.cost.copies`), their master copy where it has
+another format, gradients, optimizer states, and keys and values that products read from a cache. Gradients are counted
+whole, as data-parallel and accumulating trainers hold them in one buffer.
 
-From moment to moment: the tensors between layers. The network's layers run forward in their order and backward in the reverse order,
-and each run is a moment (:func:`moments`). A tensor is there from the run that writes it to the last one that reads it; what is read
-again on the way back is there until then and is the ``stash``, the rest is the ``working`` set. The error of a tensor is there from the
-first layer that makes a share of it to the backward run of the layer that made the tensor, in that layer's error format; a sum passes
-its error on as it is. The peak is the moment that holds most, and the parts are what is held then.
+From moment to moment: the tensors between layers. The network's layers run forward in their order and backward in the
+reverse order, and each run is a moment (:func:`moments`). A tensor is there from the run that writes it to the last one
+that reads it; what is read again on the way back is there until then and is the ``stash``, the rest is the ``working``
+set. The error of a tensor is there from the first layer that makes a share of it to the backward run of the layer that
+made the tensor, in that layer's error format; a sum passes its error on as it is. The peak is the moment that holds
+most, and the parts are what is held then.
 
 With ``recompute`` a segment of layers keeps nothing in its forward run but what later segments read, and runs again before its
 backward runs; there are about sqrt(L) segments of L layers (Chen et al., Training Deep Nets with Sublinear Memory Cost,
 arXiv 1604.06174). The last one's forward run is not repeated, since its backward runs follow at once.
 
-Checked against a transformer layer's ``34 s b h + 5 a s^2 b`` bytes (Korthikanti et al., arXiv 2205.05198, equation 1): without its masks
-of dropout and in two bytes throughout these are ``16 s b h + a s^2 b`` elements, ours to the element.
+Checked against a transformer layer's ``34 s b h + 5 a s^2 b`` bytes (Korthikanti et al., arXiv 2205.05198, equation 1):
+without its masks of dropout and in two bytes throughout these are ``16 s b h + a s^2 b`` elements, ours to the element.
 """
 
 from __future__ import annotations
@@ -186,7 +187,7 @@ class _Walk:
         return [self.forward[layer], *([self.again[layer]] if layer in self.again else [])]
 
     def held(self, copy: Copy, found: Tensors) -> Iterator[Held]:
-        """What a copy of a tensor holds: the stash as long as someone needs it on the way back, the rest while it is read forward."""
+        """What a copy of a tensor holds: the stash until the last who needs it on the way back, the rest while it is read."""
         tensor = found.tensors[copy.tensor]
         beside = copy.written_by if tensor.stored else -1
         written = [0] if tensor.maker < 0 and beside < 0 else self.runs(beside if beside >= 0 else tensor.born)

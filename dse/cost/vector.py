@@ -68,9 +68,9 @@ def vector_costs(
 ) -> VectorCosts:
     """Cost of every layer without MACs, for the whole batch.
 
-    Forward tensors have the formats of :mod:`dse.cost.copies` (``stored``, by plan), backward tensors the layer's error format. What is
-    kept for the way back is written and read in its own. Rows of an embedding's table are read in the weight's format; the rows that
-    a batch hits, each once, are read, added to and written in the gradient's.
+    Forward tensors have the formats of :mod:`dse.cost.copies` (``stored``, by plan), backward tensors the layer's error
+    format. What is kept for the way back is written and read in its own. Rows of an embedding's table are read in the
+    weight's format; the rows that a batch hits, each once, are read, added to and written in the gradient's.
     """
     training = mode == "training"
     layers = [(index, layer) for index, layer in enumerate(network.layers) if not layer.has_macs]

@@ -1,12 +1,12 @@
 """The tensors of a step: which layer makes each, who reads it, who needs it again on the way back, and how many elements it has.
 
-What is a tensor between layers follows from how layers run (:mod:`dse.workload.vector`): a function of one element is applied as its
-input is written, so that only its result lies in memory, unless others read the input too. In inference a norm is folded and a
-function whose input others read is applied where its result is read; neither makes a tensor. The sums of a recurrent layer live for a
-time step, until the gates have made the state of them.
+What is a tensor between layers follows from how layers run (:mod:`dse.workload.vector`): a function of one element is
+applied as its input is written, so that only its result lies in memory, unless others read the input too. In inference
+a norm is folded and a function whose input others read is applied where its result is read; neither makes a tensor. The
+sums of a recurrent layer live for a time step, until the gates have made the state of them.
 
-A layer that does not say what it reads (``reads``) is taken to read the layer before it, or what the first layer of its ``tie`` reads;
-a second operand that is not said is a tensor of its own, there only for its layer.
+A layer that does not say what it reads (``reads``) is taken to read the layer before it, or what the first layer of its
+``tie`` reads; a second operand that is not said is a tensor of its own, there only for its layer.
 """
 
 from __future__ import annotations

@@ -98,8 +98,9 @@ class GateWork(NamedTuple):
     kept: int
 
 
-#: LSTM: four sums, four functions, c = f c + i g, tanh, h = o tanh(c); backward the slopes of the four gates (three operations each,
-#: two for the candidate), of tanh(c), and the products of the chain rule. GRU (Cho et al., arXiv 1406.1078) and a plain tanh alike.
+#: LSTM: four sums, four functions, c = f c + i g, tanh, h = o tanh(c); backward the slopes of the four gates (three
+#: operations each, two for the candidate), of tanh(c), and the products of the chain rule. GRU (Cho et al., arXiv
+#: 1406.1078) and a plain tanh alike.
 _GATES = {"lstm": GateWork(13, 21, 5), "gru": GateWork(11, 16, 4), "rnn": GateWork(2, 3, 0)}
 
 
@@ -161,7 +162,7 @@ def _kept_by_function(function: str, n: int) -> Kept:
 
 
 def stash_elements(layer: Layer) -> int:
-    """Elements per sample that a layer's backward passes read again, without single bits; other layers may keep some of them too."""
+    """Elements per sample that a layer's backward passes read again, without single bits; others may keep them too."""
     kept = kept_for_backward(layer)
     return kept.input + kept.second + kept.output + kept.own
 

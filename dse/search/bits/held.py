@@ -1,9 +1,10 @@
 """The memory limit: what every choice holds at every moment of a step, and the best map whose peak keeps the limit.
 
 The peak of a step is the largest of the sums of what is held at its moments (:mod:`dse.cost.memory`), and what is held follows the
-formats of one layer each. A limit on the peak is therefore a limit on a sum for every moment. Few of them bind: the best map is found
-without them first, then with the moment at which it holds most as a limit, and so on until it keeps the limit at every moment. Each
-of these problems has fewer limits than the whole, so that its bound holds for the whole, and a map that keeps all limits is the best.
+formats of one layer each. A limit on the peak is therefore a limit on a sum for every moment. Few of them bind: the
+best map is found without them first, then with the moment at which it holds most as a limit, and so on until it keeps
+the limit at every moment. Each of these problems has fewer limits than the whole, so that its bound holds for the
+whole, and a map that keeps all limits is the best.
 """
 
 from __future__ import annotations
