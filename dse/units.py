@@ -105,17 +105,18 @@ QUANTITIES = (
         "bits",
         0.0,
         INFINITY,
-        "Bits held at the peak of a step: the sum of its parts; of a run, of the step that needs most.",
+        "Bits held at the moment of a step that holds most, the sum of its parts; of a run, of the step that needs most.",
     ),
     *(
         Quantity(f"memory_{part}_bits", f"Memory of {label}", "bits", 0.0, INFINITY, meaning)
         for part, label, meaning in (
-            ("weights", "weights", "Weights in the format that the passes read."),
+            ("weights", "weights", "Weights in the formats that the passes read, twice where groups lie along one axis."),
             ("master", "master weights", "Master copies, where they have another format than the weights."),
             ("gradients", "gradients", "Gradients of all weights."),
             ("optimizer", "optimizer states", "States of the optimizer."),
-            ("stash", "the stash", "Activations of the whole batch kept for the backward passes."),
-            ("working", "the working set", "Input and output of the largest layer."),
+            ("cache", "cached keys and values", "Operands that products read from a cache of earlier steps."),
+            ("stash", "the stash", "At the peak: what of the forward pass is kept for the way back."),
+            ("working", "the working set", "At the peak: other tensors between layers, and errors."),
         )
     ),
 )

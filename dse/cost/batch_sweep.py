@@ -35,7 +35,7 @@ def batch_sweep(
     -------
     DataFrame
         One row per batch: ``batch, latency_s`` (of a step), ``samples_per_s, energy_j_per_sample, dram_bound`` (share of the
-        time that DRAM decides), ``setting``: ``latency`` for the shortest step, ``throughput`` for the smallest batch that
+        time that DRAM decides), ``peak_memory_bits, memory_cache_bits``, ``setting``: ``latency`` for the shortest step, ``throughput`` for the smallest batch that
         reaches :data:`SATURATED` of the highest rate among the batches, both if they are one; ``feasible, limit``: figures of
         an infeasible batch are NaN, and the limit says why.
 
@@ -62,6 +62,8 @@ def batch_sweep(
                 "samples_per_s": samples / total["latency_s"],
                 "energy_j_per_sample": total["energy_j"] / samples,
                 "dram_bound": by_dram / total["latency_s"],
+                "peak_memory_bits": total["peak_memory_bits"],
+                "memory_cache_bits": total["memory_cache_bits"],
                 "setting": "",
                 "feasible": bool(total["feasible"]),
                 "limit": str(total["limit"]),

@@ -104,7 +104,7 @@ class ProcessingElement:
 
 @dataclass(frozen=True)
 class Memory:
-    """One memory, from the registers next to the MAC (first) to DRAM (last, unlimited, holds every role).
+    """One memory, from the registers next to the MAC (first) to DRAM (last, holds every role).
 
     A role may lie in any number of memories, each shared along at least the axes of the one inside it.
 
@@ -117,7 +117,7 @@ class Memory:
         Axes along which all PEs share one instance; all axes for a buffer, none for a register file in each PE, those of a
         cluster for the buffer of one.
     size_bits
-        Capacity of one instance (infinite for DRAM).
+        Capacity of one instance. Of the DRAM: what a step may hold at its peak (:mod:`dse.cost.memory`), infinite if not given.
     bandwidth_bits_per_cycle
         Reads plus writes of one instance per cycle; infinite means that it never limits.
     read_pj_per_bit, write_pj_per_bit, area_mm2

@@ -227,7 +227,7 @@ class MemoryFile(Strict):
     shared_along: list[Name] | Literal["all"] = "all"
     """Axes whose elements share one instance, or all."""
     size_bits: Count | None = None
-    """Capacity of an instance, bits."""
+    """Capacity of an instance, bits; of the DRAM what a step may hold, unlimited if left out."""
     port_bits: Count = 64
     """Bits per access."""
     bandwidth_bits_per_cycle: Positive | None = None
@@ -382,7 +382,7 @@ def _check_memories(file: HardwareFile) -> list[tuple[Key, str]]:
                 known = suggest(memory.dram, DRAM_PJ_PER_BIT)
                 problems.append(((*here, "dram"), f"'{memory.dram}' is no type of DRAM with a known price{known}"))
         elif memory.size_bits is None:
-            problems.append(((*here, "size_bits"), "missing; only dram is unlimited"))
+            problems.append(((*here, "size_bits"), "missing; only dram may go without"))
         elif memory.read_pj_per_bit is None and _largest(memory.size_bits) > LARGEST_SRAM_BITS:
             problems.append(
                 ((*here, "size_bits"), "above 1 GB no price is known; give read_pj_per_bit and write_pj_per_bit")
