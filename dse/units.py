@@ -110,7 +110,11 @@ QUANTITIES = (
     *(
         Quantity(f"memory_{part}_bits", f"Memory of {label}", "bits", 0.0, INFINITY, meaning)
         for part, label, meaning in (
-            ("weights", "weights", "Weights in the formats that the passes read, twice where groups lie along one axis."),
+            (
+                "weights",
+                "weights",
+                "Weights in the formats that the passes read, twice where groups lie along one axis.",
+            ),
             ("master", "master weights", "Master copies, where they have another format than the weights."),
             ("gradients", "gradients", "Gradients of all weights."),
             ("optimizer", "optimizer states", "States of the optimizer."),

@@ -34,10 +34,10 @@ def batch_sweep(
     Returns
     -------
     DataFrame
-        One row per batch: ``batch, latency_s`` (of a step), ``samples_per_s, energy_j_per_sample, dram_bound`` (share of the
-        time that DRAM decides), ``peak_memory_bits, memory_cache_bits``, ``setting``: ``latency`` for the shortest step, ``throughput`` for the smallest batch that
-        reaches :data:`SATURATED` of the highest rate among the batches, both if they are one; ``feasible, limit``: figures of
-        an infeasible batch are NaN, and the limit says why.
+        One row per batch: ``batch, latency_s`` (of a step), ``samples_per_s, energy_j_per_sample, dram_bound`` (share of
+        the time that DRAM decides), ``peak_memory_bits, memory_cache_bits``, ``setting``: ``latency`` for the shortest
+        step, ``throughput`` for the smallest batch that reaches :data:`SATURATED` of the highest rate among the batches,
+        both if they are one; ``feasible, limit``: figures of an infeasible batch are NaN, and the limit says why.
 
     Raises
     ------

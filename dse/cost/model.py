@@ -27,11 +27,12 @@ LEFT_OUT = (
     "the step before, so that no tensor is read twice. Which operands round stochastically is an option (default: errors).",
     "Blocks of mixed widths are taken together by width, except in bit-serial elements, whose lanes wait for the widest block of "
     "theirs; a map of widths is given unless its online analytics are asked for (map_updates).",
-    "The memory footprint is that of the moment that holds most, layers running forward in their order and back in reverse, without "
-    "fragments and workspaces; gradients are held whole. Where a network does not say who reads what (explicit nests without "
-    "'reads'), each layer is taken to read the one before it.",
-    "Norms read and keep 16 bits in training, or the activation's format where that is wider, as training frameworks do, unless the "
-    "plan gives a stash. Block formats with groups along one axis are kept along both, unless the plan says otherwise (copies).",
+    "The memory footprint is that of the moment that holds most, layers running forward in their order and back in reverse, "
+    "without fragments and workspaces; gradients are held whole. Where a network does not say who reads what (explicit nests "
+    "without 'reads'), each layer is taken to read the one before it.",
+    "Norms read and keep 16 bits in training, or the activation's format where that is wider, as training frameworks do, unless "
+    "the plan gives a stash. Block formats with groups along one axis are kept along both, unless the plan says otherwise "
+    "(copies).",
     "Momentum and Adam update every row of an embedding's table, as dense optimizers do, unless the table is sparse; its gradient "
     "is read and written for the rows that a batch hits, as many as there can be.",
     "Gradient accumulation repeats the passes: the sum with the gradient that is there, one more read per pass, is not counted.",

@@ -45,6 +45,9 @@ class Tabled(Protocol):
     @property
     def joint(self) -> tuple[Joint, ...]: ...
 
+    @property
+    def copies(self) -> str: ...
+
 
 def plan_labels(plans: Sequence[Tabled], mode: str = "training") -> tuple[str, ...]:
     """A label for each plan; equal ones only for plans whose formats are equal wherever the mode reads them."""
@@ -89,6 +92,7 @@ def plan_label(plan: Tabled, mode: str = "training") -> str:
     )
     parts += [letters] if letters else []
     parts += [f"{operand}={name}" for operand, name in said.items() if operand not in LETTERS or _width(name) is None]
+    parts += [f"copies={plan.copies}"] if plan.copies and mode == "training" else []
     return ",".join(parts)
 
 
@@ -121,7 +125,7 @@ def _text(plan: Tabled, mode: str) -> str:
         if operand in READ_IN[mode]
     ]
     joint = [item for item in plan.joint if set(item.operands) <= set(READ_IN[mode])]
-    return f"{rows} {joint}"
+    return f"{rows} {joint} {plan.copies if mode == 'training' else ''}"
 
 
 def _cell_text(cell: Cell) -> str:
