@@ -77,14 +77,15 @@ FLAGS = {"LRN": {"size": 3}, "Mod": {"fmod": 1}, "Mish": {"opset": 18}, "ReduceS
 RNN = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
 
-def recurrent(kind, directions=1, layout=0, **extra):
+def recurrent(kind, directions=1, layout=0, steps=2, **extra):
     gates = RNN[kind]
     weights = {
         "w": zeros(directions, 6 * gates, 16), "u": zeros(directions, 6 * gates, 6), "b": zeros(directions, 12 * gates), **extra,
     }  # fmt: skip
     direction = "bidirectional" if directions == 2 else "forward"
     inputs = ["w", "u", "b"] + (["", "", "", "p"] if "p" in extra else [])
-    return tokens(kind, *inputs, weights=weights, hidden_size=6, direction=direction, layout=layout or None)
+    shape = (2, 5, 16) if layout else (steps, 5, 16)
+    return Model(kind, ("x", *inputs), weights, shape, hidden_size=6, direction=direction, layout=layout or None)
 
 
 MODELS = {
@@ -128,6 +129,7 @@ MODELS = {
     "Einsum": tokens("Einsum", "x", equation="bid,bjd->bij"),
     **{f"{kind}{name}": recurrent(kind, **flags) for kind in RNN
        for name, flags in {"": {}, ", both ways": {"directions": 2}, ", batch first": {"layout": 1}}.items()},
+    **{f"{kind} of one step": recurrent(kind, steps=1) for kind in RNN},
     "LSTM with peepholes": recurrent("LSTM", p=zeros(1, 18)),
     "Attention": tokens("Attention", "x", "x", opset=23, q_num_heads=4, kv_num_heads=4, is_causal=1),
     "Attention of onnxruntime": tokens("Attention", "w", "b", weights={"w": zeros(16, 48), "b": zeros(48)}, domain=MS, num_heads=4),

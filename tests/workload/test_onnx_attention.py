@@ -161,6 +161,24 @@ def test_local_windows_of_grouped_queries(rows, past, window, columns, macs, sav
 
 
 @pytest.mark.parametrize(
+    ("flags", "met"),
+    [
+        ({"left_window_size": 2, "is_causal": 1}, 3),
+        ({"left_window_size": 2, "right_window_size": 0}, 3),
+        ({"left_window_size": 2, "right_window_size": 1}, 4),
+        ({"left_window_size": 2}, 12),
+        ({"left_window_size": -1, "right_window_size": -1}, 12),
+        ({"left_window_size": 40, "is_causal": 1}, 12),
+    ],
+)
+def test_windows_of_the_standard_attention(flags, met, saved):
+    """A query meets its own position, so many to the left and, unless a mask hides them, so many to the right."""
+    made = node("Attention", ["q", "k", "v"], ["y"], q_num_heads=2, kv_num_heads=2, name="a", **flags)
+    net = import_onnx(saved([made], {key: ["batch", 12, 8] for key in "qkv"}, opset=25)).network
+    assert [layer.macs for layer in net.mac_layers] == [2 * 12 * met * 4] * 2
+
+
+@pytest.mark.parametrize(
     ("made", "causal"),
     [
         (node("Attention", ["q", "k", "v"], ["y"], q_num_heads=2, kv_num_heads=2, is_causal=1, name="a"), True),

@@ -105,6 +105,24 @@ def test_pools_resizes_and_transposed_convolutions_over_three_axes(saved):
     assert (by_name["mean"].output_elements, by_name["mean"].R * by_name["mean"].S) == (6, 256)
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_sum_over_the_samples_is_counted_once_for_all(turned, saved):
+    """The gradient of a weight sums over six samples: 3 x 4 products for each of them."""
+    path = saved([node("Gemm", ["x", "z"], ["y"], transA=1, name="g")], {"x": [6, 3], "z": [6, 4]})
+    if turned:
+        path = saved([node("Einsum", ["x", "z"], ["y"], equation="ni,nj->ij", name="g")], {"x": [6, 3], "z": [6, 4]})
+    net = import_onnx(path).network
+    assert (net.batch, net.macs) == (6, 12)
+
+
+def test_what_does_not_see_the_samples_is_counted_for_each_and_said(saved):
+    """Eight tokens of text that all four images share: their product is no quarter of itself, although four divides eight."""
+    nodes = [node("MatMul", ["x", "w"], ["h"], name="image"), node("MatMul", ["text", "v"], ["y"], name="text")]
+    found = import_onnx(saved(nodes, {"x": [4, 5, 6], "text": [8, 6]}, {"w": (6, 2), "v": (6, 3)}))
+    assert [(layer.name, layer.macs) for layer in found.network.mac_layers] == [("image", 60), ("text", 144)]
+    assert "'text' does not see the samples of the batch and is counted once for each of them" in found.notes
+
+
 def test_weights_that_are_computed_from_the_input_are_no_parameters(saved):
     """As of a correlation of two feature maps."""
     nodes = [node("Conv", ["x", "a"], ["f"], name="features"), node("Conv", ["f", "z"], ["y"], name="correlation")]

@@ -66,6 +66,8 @@ class Flow:
         Samples that the shapes hold.
     samples
         Where the samples stand in the tensors that they were followed to.
+    sampled
+        Tensors that depend on an input that has samples.
     repeats
         Repetitions that were followed to a tensor, as those of keys that several heads share.
     dynamic
@@ -85,6 +87,7 @@ class Flow:
     graph: OnnxGraph
     batch: int
     samples: dict[str, Factor] = field(default_factory=dict)
+    sampled: set[str] = field(default_factory=set)
     repeats: dict[str, tuple[Factor, ...]] = field(default_factory=dict)
     dynamic: set[str] = field(default_factory=set)
     errors: set[str] = field(default_factory=set)
@@ -133,7 +136,7 @@ class Flow:
 
     def place(self, name: str) -> Place | None:
         """The axis of a tensor that holds the samples of the batch."""
-        if self.batch == 1:
+        if self.batch == 1 or name not in self.sampled:
             return None
         shape = self.shape(name)
         if name in self.samples:
@@ -145,9 +148,6 @@ class Flow:
         """Shape of one sample of a tensor."""
         shape, place = self.shape(name), self.place(name)
         return shape if place is None else divided(shape, place, self.batch)
-
-    def per_sample(self, count: int) -> int:
-        return count // self.batch if count % self.batch == 0 else count
 
     def is_constant(self, name: str) -> bool:
         return name not in self.dynamic

@@ -84,6 +84,7 @@ def import_onnx(
     flow = Flow(graph, samples.count, samples.places, notes=list(samples.notes))
     flow.trips, flow.notes = written.trips, [*written.notes, *flow.notes]
     flow.dynamic |= {*graph.inputs, *written.states}
+    flow.sampled |= {name for name in graph.inputs if name in samples.places} | written.states
     flow.errors |= written.states
     flow.sources |= dict.fromkeys(graph.inputs, ("",))
     layers, skipped = _walk(flow, names, source)
@@ -134,6 +135,8 @@ def _walk(flow: Flow, names: Mapping[str, str], source: str) -> tuple[list[tuple
         if not _runs(flow, node):
             continue
         flow.dynamic.update(name for name in node.output if name)
+        if any(name in flow.sampled for name in node.input):
+            flow.sampled.update(name for name in node.output if name)
         follow(flow, node)
         biased = with_bias(flow, node, products)
         if biased is not None:

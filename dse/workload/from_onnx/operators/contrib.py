@@ -87,8 +87,9 @@ def product_of_packed_weights(flow: Flow, node: Any, name: str) -> list[Made]:
     inner, width = flags.get("K", 0), flags.get("N", 0)
     if not read or read[-1] != inner or width < 1:
         raise Unknown(f"an input of shape {list(read)} does not fit {inner} x {width} weights")
+    rows = prod(flow.sample(node.input[0])[:-1])
     layer = Layer(
-        name=name, kind="fc", N=flow.per_sample(prod(read[:-1])), K=width, C=inner, bias=has_input(node, 5),
+        name=name, kind="fc", N=rows, K=width, C=inner, bias=has_input(node, 5),
         passes=flow.mac_passes(node.input[0], node.input[1]),
     )  # fmt: skip
     return [Made(layer, node.input[0], node.input[1], -1)]

@@ -6,7 +6,6 @@ Where one operand repeats what it holds, as keys that several heads share do, th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
@@ -25,8 +24,9 @@ class Product:
     ----------
     first, second
         The operands.
-    first_axes, second_axes
-        Axes of either operand that the groups are made of.
+    first_roles, second_roles
+        What the axes of either operand are: ``g`` groups, ``r`` rows, ``i`` inner, ``w`` width, one letter each; anything else for
+        one that is summed before.
     """
 
     first: str
@@ -35,8 +35,8 @@ class Product:
     rows: int
     inner: int
     width: int
-    first_axes: Sequence[int] = ()
-    second_axes: Sequence[int] = ()
+    first_roles: str
+    second_roles: str
 
 
 def gemm(flow: Flow, node: Any, name: str) -> list[Made]:
@@ -47,7 +47,8 @@ def gemm(flow: Flow, node: Any, name: str) -> list[Made]:
     outer, width = _matrix(flow.shape(second), flags.get("transB", 0))
     if outer != inner:
         raise Unknown(f"the inner sizes {inner} and {outer} differ")
-    made = _multiplied(flow, name, Product(first, second, 1, rows, inner, width))
+    roles = ("ir" if flags.get("transA", 0) else "ri", "wi" if flags.get("transB", 0) else "iw")
+    made = _multiplied(flow, name, Product(first, second, 1, rows, inner, width, *roles))
     return [made] if not has_input(node, 2) else _summed(flow, node, name, made)
 
 
@@ -77,18 +78,23 @@ def matmul(flow: Flow, node: Any, name: str) -> list[Made]:
     """MatMul, whose leading axes are broadcast as numpy does it."""
     first, second = node.input[0], node.input[1]
     left, right = flow.shape(first), flow.shape(second)
-    left = (1, *left) if len(left) == 1 else left
-    right = (*right, 1) if len(right) == 1 else right
+    vectors = (len(left) == 1, len(right) == 1)
+    left, right = (1, *left) if vectors[0] else left, (*right, 1) if vectors[1] else right
     if not left or not right or left[-1] != right[-2]:
         raise Unknown(f"shapes {list(left)} and {list(right)} cannot be multiplied")
     rows, inner, width = left[-2], left[-1], right[-1]
     runs = prod(_broadcast(left[:-2], right[:-2]))
     turned = flow.is_constant(first) and not flow.is_constant(second)
     # Leading axes that only the other operand has share one matrix: they are rows, or columns of a product with constant rows.
-    groups = prod((left if turned else right)[:-2])
+    own, other = (left, right) if turned else (right, left)
+    groups = prod(own[:-2])
     rows, width = (rows, runs // groups * width) if turned else (runs // groups * rows, width)
-    axes = (range(len(left) - 2), range(len(right) - 2))
-    return [_multiplied(flow, name, Product(first, second, groups, rows, inner, width, *axes))]
+    extra = len(other) - len(own)
+    lead = "".join("g" if axis >= extra and own[axis - extra] > 1 else "rw"[turned] for axis in range(len(other) - 2))
+    roles = ("g" * (len(own) - 2), lead) if turned else (lead, "g" * (len(own) - 2))
+    first_roles = "i" if vectors[0] else f"{roles[0]}ri"
+    second_roles = "i" if vectors[1] else f"{roles[1]}iw"
+    return [_multiplied(flow, name, Product(first, second, groups, rows, inner, width, first_roles, second_roles))]
 
 
 def einsum(flow: Flow, node: Any, name: str) -> list[Made]:
@@ -126,12 +132,13 @@ def einsum(flow: Flow, node: Any, name: str) -> list[Made]:
         return prod(sizes[label] for label in labels)
 
     # What only one operand has and the result does not is summed before.
-    shared = a & b & out
-    axes = [[place for place, label in enumerate(labels) if label in shared] for labels in operands]
-    sides = (size(shared), size((a & out) - b), size((a & b) - out), size((b & out) - a))
-    made = _multiplied(flow, name, Product(node.input[0], node.input[1], *sides, *axes))
+    shared, left, both, right = a & b & out, (a & out) - b, (a & b) - out, (b & out) - a
+    kinds = {label: kind for kind, labels in zip("griw", (shared, left, both, right), strict=True) for label in labels}
+    roles = ["".join(kinds.get(label, "-") for label in labels) for labels in operands]
+    sides = (size(shared), size(left), size(both), size(right))
+    made = _multiplied(flow, name, Product(node.input[0], node.input[1], *sides, *roles))
     last = result[-1:]
-    ends = made.weight == node.input[1] and last in (b & out) - a and sizes[last] == sides[3]
+    ends = made.weight == node.input[1] and last in right and sizes[last] == sides[3]
     return [made if ends else made._replace(channel=None)]
 
 
@@ -167,8 +174,23 @@ def is_bias(shape: Shape, made: Made) -> bool:
     return shape[channel] == channels
 
 
+def _of_one_sample(flow: Flow, name: str, product: Product) -> Product:
+    """A product without the samples of the batch, wherever they stand."""
+    if flow.batch == 1:
+        return product
+    sizes = {"g": "groups", "r": "rows", "i": "inner", "w": "width"}
+    for tensor, roles in ((product.first, product.first_roles), (product.second, product.second_roles)):
+        place = None if flow.is_constant(tensor) else flow.place(tensor)
+        size = sizes.get(roles[place.axis]) if place is not None and place.axis < len(roles) else None
+        if size is not None and getattr(product, size) % flow.batch == 0:
+            return replace(product, **{size: getattr(product, size) // flow.batch})
+    flow.notes.append(f"'{name}' does not see the samples of the batch and is counted once for each of them")
+    return product
+
+
 def _multiplied(flow: Flow, name: str, product: Product) -> Made:
     """The layer of a product of matrices."""
+    product = _of_one_sample(flow, name, product)
     read, weight, groups = product.first, product.second, product.groups
     rows, inner, width = product.rows, product.inner, product.width
     turned = flow.is_constant(read) and not flow.is_constant(weight)
@@ -176,18 +198,17 @@ def _multiplied(flow: Flow, name: str, product: Product) -> Made:
         if turned:
             read, weight, rows, width = weight, read, width, rows
         layer = Layer(
-            name=name, kind="fc", N=flow.per_sample(rows), G=groups, K=width, C=inner, passes=flow.mac_passes(read, weight)
+            name=name, kind="fc", N=rows, G=groups, K=width, C=inner, passes=flow.mac_passes(read, weight)
         )  # fmt: skip
         return Made(layer, read, weight, -2 if turned else -1)
-    again, share = flow.repeated(read, product.first_axes), flow.repeated(weight, product.second_axes)
+    again, share = (
+        flow.repeated(tensor, [axis for axis, role in enumerate(roles) if role == "g"])
+        for tensor, roles in ((read, product.first_roles), (weight, product.second_roles))
+    )
     if again > share:
         read, weight, rows, width, share = weight, read, width, rows, again
     if groups % share == 0:
         groups, rows = groups // share, rows * share
-    if groups % flow.batch == 0:
-        groups //= flow.batch
-    else:
-        rows = flow.per_sample(rows)
     layer = Layer(
         name=name, kind="matmul", N=rows, G=groups, K=width, C=inner, cached=weight in flow.cached,
         passes=flow.mac_passes(read, weight),

@@ -63,10 +63,13 @@ def attention(flow: Flow, node: Any, name: str) -> list[Made]:
     pairs = distinct_heads(flow, node, pairs, axes)
     past = has_input(node, 4)
     columns += flow.shape(node.input[4])[2] if past else 0
-    causal = bool(flags.get("is_causal", 0))
+    # Positions to the left and right of a query's own that it meets; -1 for all.
+    before, after = flags.get("left_window_size", -1), flags.get("right_window_size", -1)
+    causal = bool(flags.get("is_causal", 0)) or after == 0
+    window = before + 1 + (0 if causal else after) if before >= 0 and (causal or after >= 0) else 0
     return attention_layers(
-        flow, node, name, Heads(samples, heads, pairs, rows, columns, inner, width, causal=causal), past
-    )
+        flow, node, name, Heads(samples, heads, pairs, rows, columns, inner, width, window, causal), past
+    )  # fmt: skip
 
 
 def distinct_heads(flow: Flow, node: Any, pairs: int, axes: tuple[int, ...]) -> int:
@@ -116,24 +119,27 @@ def recurrent(flow: Flow, node: Any, name: str) -> list[Made]:
     read, learned, state = (flow.shape(node.input[index]) for index in range(3))
     if len(read) != 3 or len(learned) != 3 or len(state) != 3 or learned[2] != read[2]:
         raise Unknown(f"an input of shape {list(read)} does not fit weights of shape {list(learned)}")
-    steps, samples = (read[1], read[0]) if attributes(node).get("layout", 0) else (read[0], read[1])
-    samples = flow.per_sample(samples)
+    sample = flow.sample(node.input[0])
+    steps, samples = (sample[1], sample[0]) if attributes(node).get("layout", 0) else (sample[0], sample[1])
     directions, gates, hidden = learned[0], learned[1], state[2]
     bias = has_input(node, 3)
-    weight = ("backward_weight",) * flow.is_constant(node.input[1])
+    # Weights that a user feeds are no parameters; a single step has no step before it whose state it reads.
+    fixed, state_of = flow.is_constant(node.input[1]), f"{name}.gates" if steps > 1 else ""
+    weight = ("backward_weight",) * fixed
     passes = flow.mac_passes(node.input[0], node.input[1])
     function = node.op_type.lower()
     layers = [
         Made(
             Layer(
-                name=f"{name}.input", kind="fc", N=samples * steps, K=directions * gates, C=read[2], bias=bias, passes=passes
+                name=f"{name}.input", kind="fc", N=samples * steps, K=directions * gates, C=read[2], bias=bias, passes=passes,
+                shared=not fixed,
             ),
             node.input[0], node.input[1],
         ),
         Made(
             Layer(
                 name=f"{name}.recurrent", kind="fc", N=samples, G=directions, K=gates, C=hidden, bias=bias, repeats=steps,
-                passes=("forward", "backward_data", *weight), reads=(f"{name}.gates",),
+                passes=("forward", "backward_data", *weight), reads=(state_of,), shared=not fixed,
             ),
             "", node.input[2],
         ),
