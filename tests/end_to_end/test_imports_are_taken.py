@@ -140,6 +140,8 @@ MODELS = {
                                   local_window_size=2, weights={"k": zeros(2, 5, 8), "n": zeros(1, kind=np.int32)}),
     "MatMulNBits": tokens("MatMulNBits", "w", "s", weights={"w": zeros(8, 1, 8, kind=np.uint8), "s": zeros(8)}, domain=MS, K=16, N=8,
                           bits=4, block_size=16),
+    "MatMulBnb4": tokens("MatMulBnb4", "w", "s", weights={"w": zeros(64, kind=np.uint8), "s": zeros(8)}, domain=MS, K=16, N=8,
+                         block_size=16, quant_type=1),
     "MatMulIntegerToFloat": Model("MatMulIntegerToFloat", ("x", "w", "s", "s"), {"w": zeros(6, 5, kind=np.uint8), **Q}, domain=MS,
                                   typed=TensorProto.UINT8),
     "DynamicQuantizeMatMul": image("DynamicQuantizeMatMul", "w", "s", weights={"w": zeros(6, 5, kind=np.uint8), **Q}, domain=MS),

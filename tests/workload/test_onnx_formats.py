@@ -128,9 +128,9 @@ def test_older_clips_have_attributes(saved):
     ("kind", "name"),
     [
         (TensorProto.FLOAT8E4M3FN, "fp8_e4m3"),
-        (TensorProto.FLOAT8E4M3FNUZ, "fp8_e4m3"),
+        (TensorProto.FLOAT8E4M3FNUZ, "fp8_e4m3b8"),
         (TensorProto.FLOAT8E5M2, "fp8_e5m2"),
-        (TensorProto.FLOAT8E5M2FNUZ, "fp8_e5m2"),
+        (TensorProto.FLOAT8E5M2FNUZ, "fp8_e5m2b16"),
         (TensorProto.FLOAT4E2M1, "fp4_e2m1"),
         (TensorProto.INT4, "int4"),
         (TensorProto.UINT4, "uint4"),
@@ -140,7 +140,7 @@ def test_older_clips_have_attributes(saved):
 @pytest.mark.parametrize("points", [True, False])
 def test_types_of_quantizers(kind, name, points, saved):
     """As the type of the weights and of the zero point, or as an attribute where there is none."""
-    bits = 4 if "4" in name.split("_")[0] else 16 if "16" in name else 8
+    bits = 4 if "4" in name.split("_")[0] else 16 if name == "int16" else 8
     weights = {"w": raw(kind, [8, 4, 3, 3], bits), "s": np.float32(0.1), "z": raw(kind, [], bits)}
     how = {"to": ["x", "s", "z"]} if points else {"to": ["x", "s"], "output_dtype": kind}
     nodes = [
@@ -151,7 +151,6 @@ def test_types_of_quantizers(kind, name, points, saved):
     ]
     path = saved(nodes, {"x": [1, 4, 8, 8]}, weights, opset=23)
     assert only(path) == (name, name)
-    assert any("fnuz" in note for note in import_onnx(path).notes) == ("FNUZ" in TensorProto.DataType.Name(kind))
 
 
 @pytest.mark.parametrize("operator", ["Gemm", "MatMul"])
@@ -182,6 +181,49 @@ def test_blocks_of_weights_with_their_scales_and_zero_points(operator, kind, bit
     assert activation == "fp32"
     assert parse_format(weight).group_elements == block
     assert stored_bits(parse_format(weight)) == stored
+
+
+@pytest.mark.parametrize(
+    ("kind", "block", "scale", "name", "stored"),
+    [
+        (TensorProto.FLOAT4E2M1, 16, TensorProto.FLOAT8E4M3FN, "nvfp4", 4 + 8 / 16),
+        (TensorProto.FLOAT4E2M1, 32, TensorProto.FLOAT8E8M0, "mxfp4_e2m1", 4 + 8 / 32),
+        (TensorProto.FLOAT8E4M3FN, 32, TensorProto.FLOAT8E8M0, "mxfp8_e4m3", 8 + 8 / 32),
+        (TensorProto.FLOAT8E5M2, 64, TensorProto.FLOAT8E8M0, "mxfp8_e5m2:64", 8 + 8 / 64),
+        (TensorProto.FLOAT8E4M3FN, 128, TensorProto.FLOAT, "fp8_e4m3:128", 8 + 32 / 128),
+        (TensorProto.INT8, 32, TensorProto.FLOAT8E8M0, "mxint8", 8 + 8 / 32),
+    ],
+)
+def test_blocks_of_small_floats(kind, block, scale, name, stored, saved):
+    """NVFP4 dequantizes its scales by one of the tensor first, as its exporters write it."""
+    width, wide = (4 if kind == TensorProto.FLOAT4E2M1 else 8), 32 if scale == TensorProto.FLOAT else 8
+    weights = {"w": raw(kind, [64, 128], width), "s": raw(scale, [64, 128 // block], wide), "t": np.float32(1)}
+    twice = name == "nvfp4"
+    nodes = [
+        *[node("DequantizeLinear", ["s", "t"], ["r"])] * twice,
+        node("DequantizeLinear", ["w", "r" if twice else "s"], ["d"], axis=1, block_size=block),
+        node("Gemm", ["x", "d"], ["y"], transB=1),
+    ]
+    path = saved(nodes, {"x": [1, 128]}, weights, opset=24)
+    assert only(path) == (name, "fp32")
+    assert stored_bits(parse_format(name)) == stored
+    assert import_onnx(path).notes == ()
+
+
+def test_scales_that_no_name_says_are_said(saved):
+    weights = {"w": raw(TensorProto.FLOAT8E4M3FN, [64, 128], 8), "s": np.ones((64, 1), np.float16)}
+    nodes = [node("DequantizeLinear", ["w", "s"], ["d"], axis=1, block_size=128), node("Gemm", ["x", "d"], ["y"], transB=1)]
+    (note,) = import_onnx(saved(nodes, {"x": [1, 128]}, weights, opset=24)).notes
+    assert note == "fp8_e4m3 weights have fp16 scales for blocks of 128, which 'fp8_e4m3:128' does not say"
+
+
+@pytest.mark.parametrize(("kind", "block", "name"), [(0, 64, "fp4_e2m1:64"), (1, 64, "nf4"), (1, 128, "nf4:128")])
+def test_packed_floats_of_four_bits(kind, block, name, saved):
+    weights = {"w": np.zeros(128 * 64 // 2, np.uint8), "s": np.ones(128 * 64 // block, np.float32)}
+    flags = {"K": 128, "N": 64, "block_size": block, "quant_type": kind, "domain": "com.microsoft"}
+    path = saved([node("MatMulBnb4", ["x", "w", "s"], ["y"], name="p", **flags)], {"x": ["batch", 128]}, weights)
+    assert only(path) == (name, "fp32")
+    assert import_onnx(path).network.macs == 128 * 64
 
 
 @pytest.mark.parametrize(
@@ -236,7 +278,7 @@ def test_quantizers_of_qonnx(operator, inputs, flags, name, channels, saved):
         node("Conv", ["r", "wq"], ["y"], name="c"),
     ]
     path = saved(nodes, {"x": [1, 4, 8, 8]}, weights)
-    suffix = ":channel" if channels and name.startswith(("int", "uint")) and operator != "MultiThreshold" else ""
+    suffix = ":channel" if channels and name.startswith(("int", "uint", "fp")) and operator != "MultiThreshold" else ""
     assert only(path) == (name + suffix, name)
     assert import_onnx(path).network.macs == 8 * 4 * 9 * 36
 

@@ -23,7 +23,8 @@ _EITHER = ("Gemm", "MatMul", "MatMulInteger", "Einsum", "FusedMatMul")
 #: Other products of two operands.
 _PRODUCTS = (
     *_EITHER, "Conv", "ConvTranspose", "ConvInteger", "DeformConv", "QLinearConv", "QLinearMatMul", "QGemm", "FusedConv",
-    "FusedGemm", "MatMulNBits", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "LSTM", "GRU", "RNN", "DynamicQuantizeLSTM",
+    "FusedGemm", "MatMulNBits", "MatMulBnb4", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "LSTM", "GRU", "RNN",
+    "DynamicQuantizeLSTM",
 )  # fmt: skip
 _RECURRENT = ("LSTM", "GRU", "RNN", "DynamicQuantizeLSTM")
 #: Which input is the weight, where it is not the second, and which is the bias.

@@ -131,7 +131,7 @@ def _stored(reader: _Reader, name: str, weight: Made | None) -> Stored:
         if is_linear(node, "DequantizeLinear"):
             return _codes(reader, node)
         if is_linear(node, "QuantizeLinear"):
-            return of_linear(graph, node, graph.types.get(name, 0), reader.notes)
+            return of_linear(graph, node, graph.types.get(name, 0))
         if is_qonnx(node):
             return of_qonnx(graph, makers, node, reader.notes)
         rounded = _rounded(reader, node)
@@ -208,7 +208,7 @@ def _codes(reader: _Reader, node: Any) -> Stored:
     quantizer = node
     if ELEMENTS.get(kind, "fp32") in PLAIN and maker is not None and is_linear(maker, "QuantizeLinear"):
         kind, quantizer = 0, maker
-    stored = _bounded(reader, name, of_linear(reader.graph, quantizer, kind, reader.notes))
+    stored = _bounded(reader, name, of_linear(reader.graph, quantizer, kind))
     return _scaled_twice(reader, stored, node) if stored.block else stored
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from math import ceil, prod
 from typing import Any
 
-from dse.workload.from_onnx.formats.elements import ELEMENTS, FNUZ, Stored, integer
+from dse.workload.from_onnx.formats.elements import ELEMENTS, Stored, integer
 from dse.workload.from_onnx.graph.nodes import STANDARD, attributes, has_input, input_name
 from dse.workload.from_onnx.graph.shapes import OnnxGraph
 
@@ -21,7 +21,9 @@ _QONNX_DOMAINS = re.compile(r"qonnx|finn|brevitas")
 #: Operators of QONNX whose result has the shape of their first input.
 _QONNX = ("Quant", "IntQuant", "BipolarQuant", "Trunc", "FloatQuant", "MultiThreshold")
 #: Products of packed weights.
-PACKED = ("MatMulNBits",)
+PACKED = ("MatMulNBits", "MatMulBnb4")
+#: What ``MatMulBnb4`` calls 0 and 1 (bitsandbytes): a float of four bits, and quantiles of the normal distribution.
+_FOUR_BITS = ("fp4_e2m1", "nf4")
 #: Domains in which ``QuantizeLinear`` and ``DequantizeLinear`` mean what they mean in ONNX.
 LINEAR_DOMAINS = (*STANDARD, "com.microsoft")
 #: Data types that ``QuantizeLinear`` makes without a zero point: the older default, and where its attribute says another.
@@ -55,7 +57,7 @@ class Unreadable(Exception):
     """What a quantizer says is not a constant of the model; the message names the operator and its domain."""
 
 
-def of_linear(graph: OnnxGraph, node: Any, kind: int, notes: list[str]) -> Stored:
+def of_linear(graph: OnnxGraph, node: Any, kind: int) -> Stored:
     """What ``QuantizeLinear`` or ``DequantizeLinear`` says of the tensor of integers or small floats between the two.
 
     Parameters
@@ -67,8 +69,6 @@ def of_linear(graph: OnnxGraph, node: Any, kind: int, notes: list[str]) -> Store
         kind = graph.types.get(node.input[2], kind)
     if kind == 0 and node.op_type == "QuantizeLinear":
         kind = attributes(node).get("output_dtype", 0) or graph.types.get(input_name(node, 2), _DEFAULT_TYPE)
-    if kind in FNUZ:
-        notes.append(f"{FNUZ[kind]} is taken as {ELEMENTS[kind]}, which has the same fields and another bias")
     element = ELEMENTS.get(kind, "fp32")
     block = int(attributes(node).get("block_size", 0))
     scales = prod(graph.shapes.get(node.input[1]) or (1,))
@@ -111,8 +111,16 @@ def of_qonnx(graph: OnnxGraph, makers: Mapping[str, Any], node: Any, notes: list
 
 
 def of_packed(graph: OnnxGraph, node: Any) -> Stored:
-    """The weights of ``MatMulNBits``: integers in blocks, each with a scale and, unless all are in the middle, a zero point."""
+    """The weights of ``MatMulNBits``: integers in blocks, each with a scale and, unless all are in the middle, a zero point; those
+    of ``MatMulBnb4``: floats of four bits in blocks, each with its largest magnitude."""
     flags = attributes(node)
+    if node.op_type == "MatMulBnb4":
+        kind = _FOUR_BITS[1 if flags.get("quant_type", 1) else 0]
+        return Stored(
+            kind,
+            block=int(flags.get("block_size", 64)),
+            scale=ELEMENTS.get(graph.types.get(input_name(node, 2), 1), "fp32"),
+        )
     bits = int(flags.get("bits", 4))
     scale = ELEMENTS.get(graph.types.get(input_name(node, 2), 1), "fp32")
     points = has_input(node, 3) and not _all_middle(graph, node.input[3], bits)

@@ -267,7 +267,7 @@ RULES: Mapping[str, Rule] = {
     ),
     **dict.fromkeys(("Resize", "Upsample"), resized),
     **dict.fromkeys(PRODUCTS, multiplied),
-    "MatMulNBits": along(-1),
+    **dict.fromkeys(("MatMulNBits", "MatMulBnb4"), along(-1)),
     "Einsum": summed,
     "Gather": gathered,
     **dict.fromkeys(("Slice", "Pad"), sliced),

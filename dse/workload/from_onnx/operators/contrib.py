@@ -12,6 +12,7 @@ from math import prod
 from typing import Any
 
 from dse.workload.from_onnx.flow import Flow, Made, Unknown, Unsupported
+from dse.workload.from_onnx.formats.quantizers import PACKED
 from dse.workload.from_onnx.graph.nodes import attributes, has_input, input_name
 from dse.workload.from_onnx.graph.shapes import Shape
 from dse.workload.from_onnx.operators.matrices import matmul
@@ -29,7 +30,7 @@ _SAME_SHAPE = (
 _ANYWHERE = ("SimplifiedLayerNormalization", "LayerNormalization")
 #: Attention with its projection of query, key and value, and the input that holds its past.
 _PROJECTING = {"Attention": 4, "QAttention": 8}
-_PRODUCTS = ("MatMulNBits", "MatMulIntegerToFloat", "DynamicQuantizeMatMul")
+_PRODUCTS = (*PACKED, "MatMulIntegerToFloat", "DynamicQuantizeMatMul")
 #: Where a further output repeats the shape of the first input.
 _SUM_OUTPUT = {"SkipLayerNormalization": 3, "SkipSimplifiedLayerNormalization": 3}
 
@@ -61,7 +62,7 @@ def stand_in(onnx: Any, node: Any, known: Mapping[str, Shape]) -> tuple[list[Any
         return [make("MatMul", [node.input[0], weights[0].name], [first])]
 
     flags = attributes(node)
-    if node.op_type == "MatMulNBits":
+    if node.op_type in PACKED:
         return product(flags.get("K", 1), flags.get("N", 1)), weights
     if node.op_type in _PRODUCTS:
         return [make("MatMul", list(node.input[:2]), [first])], weights
@@ -82,7 +83,7 @@ def stand_in(onnx: Any, node: Any, known: Mapping[str, Shape]) -> tuple[list[Any
 
 
 def product_of_packed_weights(flow: Flow, node: Any, name: str) -> list[Made]:
-    """MatMulNBits: weights of a few bits, packed; ``K`` inputs and ``N`` outputs."""
+    """MatMulNBits and MatMulBnb4: weights of a few bits, packed; ``K`` inputs and ``N`` outputs."""
     flags, read = attributes(node), flow.shape(node.input[0])
     inner, width = flags.get("K", 0), flags.get("N", 0)
     if not read or read[-1] != inner or width < 1:
@@ -162,6 +163,7 @@ def skip_norm(flow: Flow, node: Any, name: str) -> list[Made]:
 #: What makes layers of the operators of this module.
 CONTRIBUTED: Mapping[str, Handler] = {
     "MatMulNBits": product_of_packed_weights,
+    "MatMulBnb4": product_of_packed_weights,
     "MatMulIntegerToFloat": matmul,
     "DynamicQuantizeMatMul": matmul,
     "GroupQueryAttention": grouped_query_attention,
