@@ -59,6 +59,8 @@ class DeepPoint:
         (m,) of one instance.
     step_cycles, lanes
         (pairs,) see :class:`dse.mapping.best.engine.Points`.
+    required
+        (m, 3) 1 where a role may not pass a memory by.
     mac_share
         (3,) accesses of each role's innermost memory for those that the steps ask for: lanes of an element add their products
         first, and an attention that skips masked pairs fetches less.
@@ -78,6 +80,7 @@ class DeepPoint:
     capacity_bits: Floats
     step_cycles: Floats
     lanes: Floats
+    required: Ints
     mac_share: Floats
     base_pj: float
     leak_pj_per_cycle: float
@@ -154,6 +157,17 @@ def best_deep(
     return [explicit(nest, array, found) for found in (*refined, *second[REFINED:])][:most]
 
 
+def several(
+    nest: Nest, array: ArrayShape, point: DeepPoint, objective: str, overlap: bool, most: int, places: int = RICH
+) -> list[Mapping]:
+    """Up to ``most`` good mappings under the unrolling with the fewest steps, for callers with conventions of their own."""
+    problem = _problem(nest, array, point, objective, overlap, "", {})
+    unrolling = deep_unrollings(nest, array, 1)[0]
+    found = _search(problem, unrolling, _coarse(problem, unrolling, places), KEEP_LAST, np.inf, most)
+    best = [_refined(problem, start, KEEP_LAST) for start in found[:1]]
+    return [explicit(nest, array, one) for one in (*best, *found)]
+
+
 def _problem(
     nest: Nest,
     array: ArrayShape,
@@ -193,7 +207,9 @@ def _better(problem: _Problem, start: Found, grid: Lattice, keep: int) -> Found:
     return found[0] if found and found[0].value < start.value else start
 
 
-def _search(problem: _Problem, unrolling: Unrolling, grid: Lattice, keep: int, least: float) -> list[Found]:
+def _search(
+    problem: _Problem, unrolling: Unrolling, grid: Lattice, keep: int, least: float, most: int = 1
+) -> list[Found]:
     """The best chains of an unrolling on a lattice that are better than ``least``."""
     point, array = problem.point, problem.array
     memories = len(array.storages)
@@ -210,6 +226,7 @@ def _search(problem: _Problem, unrolling: Unrolling, grid: Lattice, keep: int, l
         problem.bounds, problem.window, spatial, inside, unrolling.packed, point.read_pj, point.write_pj, point.element_cycles,
         point.final_read_pj, point.final_write_pj, point.final_cycles, point.converts, point.kept_bits, run_column, run_role,
         point.mac_share,
+        point.required,
     )  # fmt: skip
     tracked = np.full(memories + 1, -1, np.int64)
     timed = np.flatnonzero((point.element_cycles > 0).any(axis=1))
@@ -228,7 +245,7 @@ def _search(problem: _Problem, unrolling: Unrolling, grid: Lattice, keep: int, l
     )
     states, _, _, values, runs, _ = best_chains(
         *graph, shared, first, first_time, run_place, run_role, problem.stationary, to_go, compute, point.base_pj,
-        point.leak_pj_per_cycle, problem.overlap, problem.objective, least, keep, 1,
+        point.leak_pj_per_cycle, problem.overlap, problem.objective, least, keep, most,
     )  # fmt: skip
     ones = (1,) * 7
     return [

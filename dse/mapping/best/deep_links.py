@@ -131,6 +131,7 @@ def priced_links(
     a: Ints, k: Ints, c: Ints, holders: Ints, tensors: Ints, windowed: bool, bounds: Ints, window: Ints, spatial: Ints, inside:
     Ints, packed: float, read_pj: Floats, write_pj: Floats, element_cycles: Floats, final_read_pj: Floats, final_write_pj: Floats,
     final_cycles: Floats, converts: Ints, kept_bits: Floats, run_column: Ints, run_role: Ints, mac_share: Floats,
+    required: Ints,
 ) -> tuple[Floats, Floats, Floats, Floats, Floats, Floats]:  # fmt: skip
     """Prices of all links and sizes of all tiles for the kernel (:func:`dse.mapping.best.deep_kernel.best_chains`).
 
@@ -152,6 +153,8 @@ def priced_links(
         (runs,) column of each innermost run in its role's coordinate, and the role.
     mac_share
         (3,) share of the accesses at the MAC that are made.
+    required
+        (memories, 3) 1 where a role may not pass a memory by; links that would cost infinitely much.
 
     Returns
     -------
@@ -231,6 +234,10 @@ def priced_links(
                 count *= mac_share[2]
                 first[role, target, run] = again * read_pj[o, 2] + count * write_pj[o, 2]
                 first_time[role, target, run] = (again + count) * element_cycles[o, 2]
+        for place in range(holders[role, 0]):
+            if required[holders[role, 1 + place], role] == 1:
+                energy[role, :place, place + 1 :] = np.inf
+                first[role, place + 1 :] = np.inf
     tile = np.zeros((3, memories, n_e))
     extent = np.ones(8, np.int64)
     for e in range(n_e):
