@@ -80,6 +80,11 @@ def footprint(network: Network, plan: Plan, mode: str = "training", recompute: b
     return result
 
 
+def kept_bits(network: Network, plan: Plan) -> float:
+    """Bits of everything that a training step keeps for the way back, wherever its peak lies."""
+    return sum(item.bits for item in held(network, plan, "training") if item.part == "stash")
+
+
 def held_bits(first: Ints, last: Ints, bits: Floats) -> Floats:
     """(moments,) bits held at every moment, given what is held from which moment to which."""
     change = np.zeros(2 + int(last.max(initial=0)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import plotly.graph_objects as go
 
 from dse.cost import evaluate
-from dse.cost.memory import footprint
+from dse.cost.memory import footprint, kept_bits
 from dse.hardware import load_hardware
 from dse.precision import Plan
 from dse.studies.study import Row, Study, bars
@@ -32,7 +32,7 @@ def plans(network: Network) -> tuple[Plan, Plan]:
 def largest_batch(network: Network, plan: Plan, memory_bits: float = MEMORY_BITS) -> int:
     """Samples per step that fit; 0 if not even one does.
 
-    Weights, gradients and states do not grow with the batch; stash and working set are proportional to it.
+    Weights, gradients and states do not grow with the batch; what is there at each moment is proportional to it.
     """
     parts = footprint(network.with_batch(1), plan)
     growing = parts["stash"] + parts["working"]
@@ -48,12 +48,13 @@ def study() -> Study:
     for name in NETWORKS:
         network = load_workload(name)
         wide, narrow = plans(network)
-        stash = footprint(network, wide)["stash"] / footprint(network, narrow)["stash"]
+        stash = kept_bits(network, wide) / kept_bits(network, narrow)
         rows.append(Row("ActNN", f"activation memory, {name}", "x", stash, MEMORY_CLAIM, assumed=STASH))
         before, after = largest_batch(network, wide), largest_batch(network, narrow)
         batches["float32"][name], batches["2-bit stash"][name] = float(before), float(after)
         assumed = (
-            "16 GB for weights, gradients, momentum, stash and the largest layer's tensors in float32, no workspace"
+            "16 GB for weights, gradients, momentum and the tensors of the moment that holds most, in float32 but for the stash; no "
+            "workspace"
         )
         rows.append(Row("ActNN", f"batch that fits, {name}", "x", after / before, *BATCH_CLAIM, assumed=assumed))
         if name == NETWORKS[0]:
@@ -78,8 +79,8 @@ def study() -> Study:
         tuple(rows),
         _figures(batches),
         "the stash format, the claims",
-        "which tensors are kept (inputs of convolutions and norms; masks of activation functions are not counted), the "
-        "memory's parts",
+        "which tensors are kept (inputs of convolutions and norms; signs of activation functions where nobody keeps the result), "
+        "what else is there when",
     )
 
 
