@@ -52,10 +52,7 @@ def study() -> Study:
         rows.append(Row("ActNN", f"activation memory, {name}", "x", stash, MEMORY_CLAIM, assumed=STASH))
         before, after = largest_batch(network, wide), largest_batch(network, narrow)
         batches["float32"][name], batches["2-bit stash"][name] = float(before), float(after)
-        assumed = (
-            "16 GB for weights, gradients, momentum and the tensors of the moment that holds most; no "
-            "workspace"
-        )
+        assumed = "16 GB for weights, gradients, momentum and the tensors of the moment that holds most; no workspace"
         rows.append(Row("ActNN", f"batch that fits, {name}", "x", after / before, *BATCH_CLAIM, assumed=assumed))
         if name == NETWORKS[0]:
             table = evaluate(network, hardware, [wide, narrow]).total
