@@ -6,6 +6,7 @@ under the plan that gives choice m to every layer. A layer without MACs belongs 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -78,6 +79,6 @@ def group_of_layers(network: Network, groups: Sequence[Sequence[int]]) -> list[i
     order = [index for index, layer in enumerate(network.layers) if layer.has_macs]
     result = []
     for index in range(len(network.layers)):
-        following = next((number for number, at in enumerate(order) if at >= index), len(order) - 1)
+        following = min(bisect_left(order, index), len(order) - 1)
         result.append(group_of[following])
     return result

@@ -36,7 +36,6 @@ from dse.mapping.nest import Nest
 from dse.precision.formats.properties import Format, arithmetic, element_exponent_bits, multiplier_bits
 from dse.precision.plans.cells import OPERANDS, Cell, Histogram, formats_of
 from dse.precision.plans.plan import Plan
-from dse.workload.bounds import check_sizes
 from dse.workload.model import PASSES, Layer, Network
 
 Ints = npt.NDArray[np.int64]
@@ -196,14 +195,18 @@ def network_jobs(
     InputError
         A layer that is too large for the integers of mapping tables at this batch (:mod:`dse.workload.bounds`).
     """
-    check_sizes(network.name, network.layers, network.batch)
+    network.check_sizes()
     layers = network.mac_layers
     at = [index for index, layer in enumerate(network.layers) if layer.has_macs]
     shape = (len(plans), len(layers), len(PASSES))
+    # Layers that are equal but for their names are looked at once.
+    places = {index: l for l, index in enumerate(at)}
+    alike = np.array([places[network.alike[index]] for index in at], np.int64)
+    distinct_layers = [(l, layers[l]) for l in sorted(set(alike.tolist()))]
     nests: dict[Nest, int] = {}
     runs_of = {
         (l, PASSES.index(pass_)): nests_of(layer, pass_, network.batch)
-        for l, layer in enumerate(layers)
+        for l, layer in distinct_layers
         for pass_ in passes_of(layer, mode)
     }
     parts = max((len(runs) for runs in runs_of.values()), default=1)
@@ -217,22 +220,16 @@ def network_jobs(
             nest[l, p, j] = nests.setdefault(item, len(nests))
             times[l, p, j] = count
             macs[l, p] += prod(item.dims) * count * kept[l, p]
-    roles = np.array(
-        [[[OPERANDS.index(name) for name in roles_of(layer, pass_)] for pass_ in PASSES] for layer in layers]
-    ).reshape(len(layers), len(PASSES), 3)
     kinds: dict[tuple[str, str, str], int] = {}
-    tensors = np.array(
-        [
-            [
-                [
-                    kinds.setdefault((operand, *place), len(kinds))
-                    for operand, place in zip(roles_of(layer, pass_), tensors_of(layer, pass_), strict=True)
-                ]
-                for pass_ in PASSES
-            ]
-            for layer in layers
-        ]
-    ).reshape(len(layers), len(PASSES), 3)
+    roles, tensors = (np.zeros((*shape[1:], 3), np.int64) for _ in range(2))
+    for l, layer in distinct_layers:
+        for p, pass_ in enumerate(PASSES):
+            operands = roles_of(layer, pass_)
+            roles[l, p] = [OPERANDS.index(name) for name in operands]
+            of = zip(operands, tensors_of(layer, pass_), strict=True)
+            tensors[l, p] = [kinds.setdefault((operand, *place), len(kinds)) for operand, place in of]
+    nest, roles, tensors = nest[alike], roles[alike], tensors[alike]
+    times, macs, kept = times[alike], macs[alike], kept[alike]
     storage = storage_of(network)
     mixed = {i: _pairs_of_plan(plan, layers, at) for i, plan in enumerate(plans) if plan.is_blockwise}
     most = max((len(pairs) for table in mixed.values() for pairs in table.values()), default=1)

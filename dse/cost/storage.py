@@ -120,25 +120,28 @@ class Storage:
 
 @lru_cache(maxsize=64)
 def storage_of(network: Network) -> Storage:
-    """How the tensors of a network lie in memory."""
-    batch = network.batch
-    readers: list[Layer | None] = []
-    reader: Layer | None = None
-    for layer in reversed(network.layers):
+    """How the tensors of a network lie in memory; layers that are equal, before readers that are, are looked at once."""
+    layers, batch = network.layers, network.batch
+    readers: list[int] = []
+    reader = -1
+    for place in range(len(layers) - 1, -1, -1):
         readers.append(reader)
-        reader = layer if layer.has_macs else reader
-    readers.reverse()
-    results = tuple(
-        input_matrix(after, batch) if after else output_matrix(layer, batch) if layer.has_macs else _plain(layer, batch)
-        for layer, after in zip(network.layers, readers, strict=True)
-    )
-    matrices = {("result", "forward"): results}
+        reader = network.alike[place] if layers[place].has_macs else reader
+    pairs = list(zip(network.alike, reversed(readers), strict=True))
+    known = {pair: _matrices(layers[pair[0]], layers[pair[1]] if pair[1] >= 0 else None, batch) for pair in set(pairs)}
+    return Storage({key: tuple(known[pair][key] for pair in pairs) for key in next(iter(known.values()), {})})
+
+
+def _matrices(layer: Layer, reader: Layer | None, batch: int) -> dict[tuple[str, str], Matrix]:
+    """Matrices of a layer by tensor and pass, before the next layer with MACs."""
+    if reader is not None:
+        result = input_matrix(reader, batch)
+    else:
+        result = output_matrix(layer, batch) if layer.has_macs else _plain(layer, batch)
+    matrices = {("result", "forward"): result}
     for pass_ in PASSES:
-        made: dict[str, list[Matrix]] = {"weight": [], "input": [], "output": [], "second": []}
-        for layer, result in zip(network.layers, results, strict=True):
-            made["weight"].append(weight_matrix(layer, pass_))
-            made["input"].append(input_matrix(layer, batch, pass_) if layer.has_macs else result)
-            made["output"].append(output_matrix(layer, batch, pass_) if layer.has_macs else result)
-            made["second"].append(second_matrix(layer, batch, pass_) if layer.kind == "matmul" else result)
-        matrices.update({(tensor, pass_): tuple(rows) for tensor, rows in made.items()})
-    return Storage(matrices)
+        matrices["weight", pass_] = weight_matrix(layer, pass_)
+        matrices["input", pass_] = input_matrix(layer, batch, pass_) if layer.has_macs else result
+        matrices["output", pass_] = output_matrix(layer, batch, pass_) if layer.has_macs else result
+        matrices["second", pass_] = second_matrix(layer, batch, pass_) if layer.kind == "matmul" else result
+    return matrices

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from dse.report.quantities import format_value, quantity
+from dse.report.terminal import longest_rows
 
 #: Bars that the terminal shows per layer.
 BAR = "█"
@@ -51,7 +52,7 @@ def network_tables(name: str, layers: pd.DataFrame, every: bool = False) -> list
         ("MACs per element, whole network", f"{layers['macs'].sum() / _moved(layers):.1f}"),
     ):
         totals.add_row(label, value)
-    shown = layers if every else layers[with_macs]
+    shown, left_out = longest_rows(layers if every else layers[with_macs], "macs")
     most = float(layers["macs"].max()) or 1.0
     table = Table(
         Column("layer", overflow="fold"),
@@ -62,7 +63,7 @@ def network_tables(name: str, layers: pd.DataFrame, every: bool = False) -> list
         "parameters",
         "stash",
         "MACs per element",
-        title="Layers",
+        title=f"Layers{left_out}",
     )
     for row in shown.to_dict("records"):
         share = row["macs"] / layers["macs"].sum()

@@ -15,6 +15,7 @@ from dse.errors import InputError
 from dse.files import write_all
 from dse.report.quantities import format_ratio, format_value, quantity
 from dse.report.run_data import OBJECTIVES, RunData, listed, read_run
+from dse.report.terminal import longest_rows
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -241,8 +242,9 @@ def cost_tables(total: pd.DataFrame, layers: pd.DataFrame) -> tuple[Table, Table
 
 
 def _layer_table(layers: pd.DataFrame) -> Table:
-    table = Table(title="Per layer")
     every = energy_components(layers)
+    shown, left_out = longest_rows(layers, "energy_j" if "energy_j" in layers else every[0])
+    table = Table(title=f"Per layer{left_out}")
     # Components below 1 % of the energy would be columns of noise: they are added up.
     components = [name for name in every if layers[name].sum() >= 0.01 * layers[every].to_numpy().sum()]
     small = [name for name in every if name not in components]
@@ -252,7 +254,7 @@ def _layer_table(layers: pd.DataFrame) -> Table:
         justify: JustifyMethod = "left" if title in ("layer", "pass", "bound by") else "right"
         # Names of layers end in what tells them apart: they are broken, never cut.
         table.add_column(title, justify=justify, overflow="fold" if title == "layer" else "ellipsis")
-    for row in layers.to_dict("records"):
+    for row in shown.to_dict("records"):
         energy = row.get("energy_j", sum(row[name] for name in components))
         table.add_row(
             escape(str(row["layer"])),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from dse.errors import InputError
 from dse.workload.layer import DIMS, Layer
 
 #: Largest loop bound, batch included: mapping tables hold trips as 32-bit integers.
@@ -68,20 +67,6 @@ def total_fault(layers: Sequence[Layer], batch: int) -> str:
     if macs > MAX_MACS:
         return f"{_size(macs)} multiply-accumulates in a batch of {batch}; expected at most 2^61"
     return f"{_size(weights)} parameters; expected at most 2^61" if weights > MAX_ELEMENTS else ""
-
-
-def check_sizes(name: str, layers: Sequence[Layer], batch: int) -> None:
-    """Refuse what does not fit.
-
-    Raises
-    ------
-    InputError
-        Every layer of which something is too large, or what is too large of all together.
-    """
-    wrong = [f"layer '{layer.name}': {fault}" for layer in layers if (fault := size_fault(layer, batch))]
-    wrong = wrong or [fault for fault in [total_fault(layers, batch)] if fault]
-    if wrong:
-        raise InputError(name, wrong)
 
 
 def _size(number: int) -> str:

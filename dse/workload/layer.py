@@ -9,6 +9,7 @@ traffic and vector operations.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import expm1, floor, log1p, prod
 from typing import NamedTuple
 
@@ -193,7 +194,7 @@ class Layer:
         """Loop bounds in the order of :data:`DIMS`."""
         return (self.N, self.G, self.K, self.C, self.P, self.Q, self.R, self.S)
 
-    @property
+    @cached_property
     def macs(self) -> int:
         """Multiply-accumulates of the forward pass per sample; 0 for a vector layer."""
         return self.repeats * prod(self._met_dims) if self.has_macs else 0
@@ -247,7 +248,7 @@ class Layer:
         """Bounds of the first nest of a pass for a whole batch: the only one, but for experts and windows; see :meth:`nests`."""
         return self.nests(pass_, batch)[0].dims
 
-    @property
+    @cached_property
     def _met_dims(self) -> Dims:
         """Loop bounds with the keys that a query meets for all keys."""
         n, g, k, c, p, q, r, s = self.dims
@@ -255,7 +256,7 @@ class Layer:
             k, c = (self.mask.met(k), c) if self.mask.dim == "K" else (k, self.mask.met(c))
         return (n, g, k, c, p, q, r, s)
 
-    @property
+    @cached_property
     def parameters(self) -> int:
         """Learned values: weights and bias, or scale and shift of a norm (a layernorm without bias has a scale alone)."""
         if self.shared:
@@ -282,7 +283,7 @@ class Layer:
         """Elements per sample of the activation that a product of two activations has as its ``W``; else 0."""
         return self.G * self.K * self.C if self.kind == "matmul" else 0
 
-    @property
+    @cached_property
     def input_elements(self) -> int:
         """Elements of the input activation per sample, without padding (of one operand, for a sum or product of two)."""
         if self.transposed:
@@ -290,7 +291,7 @@ class Layer:
         channels = self.G * self._met_dims[3] if self.has_macs else self.G * self.K
         return self.repeats * self._unfolded(self.N * channels) * self.input_hw[0] * self.input_hw[1]
 
-    @property
+    @cached_property
     def output_elements(self) -> int:
         """Elements of the output activation per sample; of gates, those of the state."""
         if self.function in GATES:

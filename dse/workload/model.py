@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
 
 from dse.errors import InputError
 from dse.files import write_text
-from dse.workload.bounds import batch_problem, check_sizes
+from dse.workload.bounds import batch_problem, size_fault, total_fault
 from dse.workload.layer import DIMS, FUNCTIONS, GATES, MAC_KINDS, PASSES, VECTOR_KINDS, Folded, Layer, Mask
 from dse.workload.text import nests_text
 from dse.yaml_input import yaml_word
@@ -18,6 +20,11 @@ __all__ = [
 ]  # fmt: skip
 
 OPTIMIZERS = ("sgd", "momentum", "adam", "adamw")
+
+#: Everything of a layer that its own work depends on.
+_WORK = attrgetter(
+    *(field.name for field in fields(Layer) if field.name not in ("name", "tie", "reads", "reads_second"))
+)
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,12 @@ class Network:
     def vector_layers(self) -> tuple[Layer, ...]:
         return tuple(layer for layer in self.layers if not layer.has_macs)
 
+    @cached_property
+    def alike(self) -> tuple[int, ...]:
+        """For each layer the place of the first one that is equal to it but for its name and what it reads."""
+        first: dict[object, int] = {}
+        return tuple(first.setdefault(_WORK(layer), place) for place, layer in enumerate(self.layers))
+
     @property
     def macs(self) -> int:
         """Forward multiply-accumulates per sample."""
@@ -83,8 +96,27 @@ class Network:
         """
         if problem := batch_problem(batch):
             raise InputError("batch", [problem])
-        check_sizes(self.name, self.layers, batch)
-        return replace(self, batch=int(batch))
+        return replace(self, batch=int(batch)).check_sizes()
+
+    def check_sizes(self, source: str = "") -> Network:
+        """The network itself, if the program's integers hold it (:mod:`dse.workload.bounds`).
+
+        Parameters
+        ----------
+        source
+            What the error speaks of; default: the network's name.
+
+        Raises
+        ------
+        InputError
+            Every layer of which something is too large, or what is too large of all together.
+        """
+        distinct = [self.layers[place] for place in sorted(set(self.alike))]
+        wrong = [f"layer '{layer.name}': {fault}" for layer in distinct if (fault := size_fault(layer, self.batch))]
+        wrong = wrong or [fault for fault in [total_fault(self.layers, self.batch)] if fault]
+        if wrong:
+            raise InputError(source or self.name, wrong)
+        return self
 
     def save(self, path: str | Path) -> None:
         """Write the network as a workload file with explicit nests, which :func:`dse.load_workload` and the command line read back

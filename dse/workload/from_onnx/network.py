@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dse.errors import InputError, Problem
-from dse.workload.bounds import batch_problem, check_sizes
+from dse.workload.bounds import batch_problem
 from dse.workload.from_onnx.flow import Flow, Made, Unknown, Unsupported
 from dse.workload.from_onnx.formats import quantizers
 from dse.workload.from_onnx.formats.operands import formats_of_layers, is_same
@@ -92,7 +92,6 @@ def import_onnx(
     total = sum(each.layer.macs for each in made)
     if not total:
         raise InputError(source, ["has no layer with multiply-accumulates; the network would be empty"])
-    check_sizes(source, [each.layer for each in made], batch or samples.count)
     network = Network(
         name=name or Path(source).stem,
         source=f"imported from {Path(source).name}"
@@ -101,7 +100,7 @@ def import_onnx(
         batch=batch or samples.count,
         samples=batch or samples.count,
         epochs=1,
-    )
+    ).check_sizes(source)
     formats = formats_of_layers(graph, made, flow.notes)
     return Imported(network, formats, shares(graph, skipped, total), tuple(dict.fromkeys(flow.notes)))
 
