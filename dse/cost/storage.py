@@ -69,9 +69,10 @@ def _activation(layer: Layer, batch: int, pass_: str, windowed: bool) -> Matrix:
     """The tensor over which the window slides (X of the nest), or the one that P and Q index (Y)."""
     if windowed:
         # A folded axis has its taps among the channels.
-        channels, plane = layer.C // (layer.folded.taps if layer.folded else 1), layer.input_hw[0] * layer.input_hw[1]
+        channels = layer.met_dims[3] // (layer.folded.taps if layer.folded else 1)
+        plane = layer.input_hw[0] * layer.input_hw[1]
     else:
-        channels, plane = layer.K, layer.P * layer.Q
+        channels, plane = layer.met_dims[2], layer.P * layer.Q
     elements = layer.output_elements if windowed == layer.transposed else layer.input_elements
     # Each sample of a product of two activations has matrices of its own.
     samples = batch * layer.repeats if layer.kind == "matmul" else 1

@@ -197,7 +197,7 @@ class Layer:
     @cached_property
     def macs(self) -> int:
         """Multiply-accumulates of the forward pass per sample; 0 for a vector layer."""
-        return self.repeats * prod(self._met_dims) if self.has_macs else 0
+        return self.repeats * prod(self.met_dims) if self.has_macs else 0
 
     @property
     def causal_share(self) -> float:
@@ -213,7 +213,7 @@ class Layer:
         as many blocks as there are windows of keys, so that every key is read about once. Time steps depend on each other, so
         each reads its weights again, as a group does; the gradient of the weights is computed for all of them at once.
         """
-        n, g, k, c, p, q, r, s = self._met_dims
+        n, g, k, c, p, q, r, s = self.met_dims
         if self.kind == "matmul":
             g *= batch
         elif self.experts:
@@ -249,7 +249,7 @@ class Layer:
         return self.nests(pass_, batch)[0].dims
 
     @cached_property
-    def _met_dims(self) -> Dims:
+    def met_dims(self) -> Dims:
         """Loop bounds with the keys that a query meets for all keys."""
         n, g, k, c, p, q, r, s = self.dims
         if self.mask is not None:
@@ -288,7 +288,7 @@ class Layer:
         """Elements of the input activation per sample, without padding (of one operand, for a sum or product of two)."""
         if self.transposed:
             return self.N * self.G * self.K * self.P * self.Q
-        channels = self.G * self._met_dims[3] if self.has_macs else self.G * self.K
+        channels = self.G * self.met_dims[3] if self.has_macs else self.G * self.K
         return self.repeats * self._unfolded(self.N * channels) * self.input_hw[0] * self.input_hw[1]
 
     @cached_property
@@ -298,7 +298,7 @@ class Layer:
             return self.repeats * self.N * self.G * self.K * self.P * self.Q // GATES[self.function]
         if self.transposed:
             return self._unfolded(self.N * self.G * self.C) * self.input_hw[0] * self.input_hw[1]
-        return self.repeats * self.N * self.G * self._met_dims[2] * self.P * self.Q
+        return self.repeats * self.N * self.G * self.met_dims[2] * self.P * self.Q
 
     @property
     def _taps(self) -> int:

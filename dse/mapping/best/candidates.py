@@ -214,9 +214,11 @@ def _thin(sizes: list[int], most: int) -> list[int]:
     """At most ``most`` of ascending sizes, both ends kept, evenly spread over their logarithms."""
     if len(sizes) <= most:
         return sizes
-    picks = np.exp(np.linspace(0.0, np.log(sizes[-1]), max(most, 2)))
+    picks = np.log(np.exp(np.linspace(0.0, np.log(sizes[-1]), max(most, 2))))
     logs = np.log(sizes)
-    return sorted({sizes[int(np.argmin(np.abs(logs - np.log(p))))] for p in picks})
+    above = np.clip(np.searchsorted(logs, picks), 1, len(logs) - 1)
+    nearest = above - (np.abs(logs[above - 1] - picks) <= np.abs(logs[above] - picks))
+    return [sizes[place] for place in np.unique(nearest).tolist()]
 
 
 def sizes_of(dim: str, trips: int, options: Options) -> list[int]:
@@ -239,7 +241,8 @@ def tile_vectors(sizes: list[list[int]], most: int, halo: bool) -> tuple[Ints, b
         exact = True
     else:
         exact = False
-        count = max(len(s) for s in sizes)
+        # A dim of a thousand million has 63,000 sizes; many times the wanted number is enough to begin from.
+        count = min(max(len(s) for s in sizes), 64 * most)
         while True:
             thin = [_thin(s, count) for s in sizes]
             if len(trips) == 1:

@@ -69,7 +69,8 @@ def unrolled(file: WorkloadFile, deepest: int) -> int:
                     known[name] = size(block.layers, depth + 1)
                 inner = operation.count * known[name]
             branches = (operation.main, operation.shortcut, *operation.branches)
-            total += 1 + inner + sum(size(branch, depth) for branch in branches)
+            stacked = operation.count if operation.op in ("lstm", "gru") else 1
+            total += stacked + inner + sum(size(branch, depth) for branch in branches)
         return total
 
     return size(file.layers or [], 0)
