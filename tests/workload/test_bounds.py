@@ -96,7 +96,7 @@ def test_limits_of_files_name_the_line():
     deep = "blocks:\n  b0: {layers: [{op: conv, name: c, K: 3}]}\n" + "".join(
         f"  b{i}: {{layers: [{{op: block, of: b{i - 1}, name: x}}]}}\n" for i in range(1, 400)
     )
-    assert "blocks.b399 (line 408): calls blocks 400 deep; expected at most 50" in refused(
+    assert "blocks.b399 (line 407): calls blocks 400 deep; expected at most 50" in refused(
         image + deep + "layers: [{op: block, of: b399, name: y}]"
     )
     assert "unrolls to 2e+09" in refused("input: {tokens: 3}\nlayers: [{op: lstm, name: l, K: 2, count: 2000000000}]")
