@@ -7,7 +7,7 @@ from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
 
-from dse.errors import InputError
+from dse.errors import InputError, control_problem
 from dse.files import write_text
 from dse.workload.bounds import batch_problem, size_fault, total_fault
 from dse.workload.layer import DIMS, FUNCTIONS, GATES, MAC_KINDS, PASSES, VECTOR_KINDS, Folded, Layer, Mask
@@ -125,12 +125,17 @@ class Network:
         Raises
         ------
         InputError
-            The file cannot be written; the network does not say its source, which a file must.
+            The file cannot be written; the network does not say its source, which a file must; control characters in a name,
+            which no file may have.
         """
         if not self.source:
             raise InputError(
                 "network", [f"{self.name} has no source; give one, such as Network(..., source='made up')"]
             )
+        texts = [self.name, self.source, *(layer.name for layer in self.layers)]
+        wrong = [f"{text!r} {problem}" for text in texts if (problem := control_problem(text))]
+        if wrong:
+            raise InputError("network", wrong)
         name = "" if Path(path).stem == self.name else f"name: {yaml_word(self.name)}\n"
         write_text(Path(path), name + network_text(self))
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 import dse
 from dse.cli import app
-from dse.errors import InputError
+from dse.errors import InputError, control_problem
 from dse.shipped import shipped_names
 from dse.workload.from_file.keys import NEST_KEYS
 from dse.workload.layer import FUNCTIONS, MAC_KINDS, PASSES, VECTOR_KINDS
@@ -19,7 +19,8 @@ from dse.workload.model import OPTIMIZERS, Folded, Layer, Mask, Network
 
 SIZE = st.integers(1, 9)
 PAIR = st.tuples(SIZE, SIZE)
-WORD = st.text(min_size=1, max_size=12)
+#: Any text that a file may hold: no control characters, which are refused by name.
+WORD = st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=12).filter(lambda text: not control_problem(text))
 
 
 @st.composite
@@ -115,4 +116,6 @@ def test_a_network_without_a_source_says_so(tmp_path):
         Network("net", "", (Layer("a", "fc", K=3),), 1, 1, 1).save(tmp_path / "net.yaml")
     with pytest.raises(InputError, match="cannot be written"):
         Network("net", "made up", (Layer("a", "fc", K=3),), 1, 1, 1).save(tmp_path / "none" / "net.yaml")
+    with pytest.raises(InputError, match="control character"):
+        Network("net", "made up", (Layer("a\x1f", "fc", K=3),), 1, 1, 1).save(tmp_path / "net.yaml")
     assert not list(tmp_path.iterdir())
