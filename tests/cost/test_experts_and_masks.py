@@ -224,3 +224,12 @@ def test_round_trip_of_masks_and_experts():
         again = network_from_document(parse_yaml(network_text(network), network.path), network.name)
         assert again == network
     assert isinstance(network, Network)
+
+
+def test_matrices_of_masked_products_hold_the_scores_that_there_are():
+    """A window of 5 of 12 keys: 4 heads of 12 x 5 scores, whichever side reads them."""
+    from dse.cost.storage import input_matrix, output_matrix
+
+    layers = {layer.name: layer for layer in attention("window: 5").layers}
+    for matrix in (output_matrix(layers["a.scores"], 2), input_matrix(layers["a.context"], 2)):
+        assert matrix.stack * matrix.rows * matrix.columns == 2 * 4 * 12 * 5
