@@ -31,7 +31,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from dse.accuracy import load_profile
-from dse.cost.choices import choice_costs
+from dse.cost.choices import choice_costs, uniform_plans
 from dse.cost.model import MODEL_VERSION
 from dse.files import write_text
 from dse.hardware import load_hardware, sample_table
@@ -232,8 +232,7 @@ def exact(hardware: str) -> dict:
         subject.network,
         problem.hardware,
         design_arrays(problem, table[:1]),
-        pairs,
-        subject.error_widths[:1],
+        uniform_plans(subject.network, pairs, subject.error_widths[:1]),
         alone,
         "training",
     )

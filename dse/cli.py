@@ -67,7 +67,15 @@ def explore(
         list[str] | None,
         typer.Option(help="Sensitivity profile, one per workload; default: the shipped ones of the workloads' names."),
     ] = None,
-    max_accuracy_drop: Annotated[float, typer.Option(help="Hard limit on lost top-1 accuracy, points.")] = 1.0,
+    plan: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Search hardware alone, under this plan (w8a8, a YAML file); one for all workloads, or one of each."
+        ),
+    ] = None,
+    max_accuracy_drop: Annotated[
+        float | None, typer.Option(help="Hard limit on lost top-1 accuracy, points; default 1.")
+    ] = None,
     objectives: Annotated[
         str, typer.Option(help="Comma-separated, of latency, energy, area, accuracy.")
     ] = "latency,energy,area",
@@ -154,6 +162,7 @@ def explore(
                 workload,
                 hardware,
                 profile=profile,
+                plan=plan,
                 max_accuracy_drop=max_accuracy_drop,
                 objectives=tuple(name.strip() for name in objectives.split(",") if name.strip()),
                 strategy=strategy,

@@ -46,20 +46,20 @@ def choice_costs(
     network: Network,
     hardware: Hardware,
     arrays: HardwareArrays,
-    choices: Sequence[tuple[int, int]],
-    error_widths: Sequence[int],
+    plans: Sequence[Sequence[Plan]],
     groups: Sequence[Sequence[int]],
     mode: str,
 ) -> ChoiceCosts:
-    """Energy and latency of every (weight, activation) pair of widths for every group of layers with MACs."""
-    plans = [
-        Plan.from_bits(network, weight=weight, activation=activation, error=error)
-        for error in error_widths
-        for weight, activation in choices
-    ]
-    steps = step_costs(network, hardware, arrays, plans, mode)
+    """Energy and latency of every choice for every group of layers with MACs.
+
+    Parameters
+    ----------
+    plans
+        (E, M) the plan that gives choice m to every layer, at error width e.
+    """
+    steps = step_costs(network, hardware, arrays, [plan for row in plans for plan in row], mode)
     member = group_of_layers(network, groups)
-    shape = (len(arrays), len(error_widths), len(choices))
+    shape = (len(arrays), len(plans), len(plans[0]))
     energy = np.zeros((*shape, len(groups)))
     latency = np.zeros_like(energy)
     for target, values in ((energy, steps.energy_j), (latency, steps.latency_s)):
@@ -71,6 +71,18 @@ def choice_costs(
     reason = [next((text for text in row if text), "no width fits") for row in steps.limit]
     limit = np.where(infeasible, np.array(reason, dtype=object), "")
     return ChoiceCosts(np.moveaxis(energy, 2, 3), np.moveaxis(latency, 2, 3), arrays.area_mm2, limit)
+
+
+def uniform_plans(
+    network: Network, choices: Sequence[tuple[int, int]], error_widths: Sequence[int]
+) -> tuple[tuple[Plan, ...], ...]:
+    """(E, M) plans of one (weight, activation) pair of integer widths everywhere, at each width of the error tensors."""
+    return tuple(
+        tuple(
+            Plan.from_bits(network, weight=weight, activation=activation, error=error) for weight, activation in choices
+        )
+        for error in error_widths
+    )
 
 
 def group_of_layers(network: Network, groups: Sequence[Sequence[int]]) -> list[int]:

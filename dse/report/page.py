@@ -17,7 +17,7 @@ from dse.files import write_all
 from dse.report.page_data import page_data
 from dse.report.quantities import format_value, quantity
 from dse.report.run_data import RunData, listed, read_run
-from dse.report.tables import comparisons, notable, points, summary_sentence
+from dse.report.tables import comparisons, notable, points, predicts, summary_sentence
 
 
 def write_report(folder: Path) -> Path:
@@ -137,9 +137,10 @@ def _tiles(run: RunData) -> str:
         if "area_mm2" in row:
             parts.append(format_value(row["area_mm2"], "mm²"))
         drop = f"predicted drop {format_value(row.get('accuracy_drop_pp'))} {unit}"
+        small = f"<p class=small>{escape(drop)}</p>" if predicts(run) else ""
         tiles.append(
             f'<div class="tile"><h3>{escape(role)} <span>{escape(str(row["design"]))}</span></h3>'
-            f"<p>{escape(' · '.join(parts))}</p><p class=small>{escape(drop)}</p></div>"
+            f"<p>{escape(' · '.join(parts))}</p>{small}</div>"
         )
     return "".join(tiles)
 
@@ -159,6 +160,7 @@ def _facts(run: RunData) -> str:
             " — ".join(str(x) for x in (_get(info, "hardware", "name"), _get(info, "hardware", "description")) if x),
         ),
         ("Figures are per", run.per),
+        ("Plan", ", ".join(map(str, info.get("plan") or [])) or None),
         ("Accuracy limit", None if limit is None else points(limit, unit)),
         ("Sensitivity profile", _get(info, "profile", "source") or _get(info, "profile", "name")),
         ("Predictor's leave-one-out error", None if error is None else f"{format_value(error)} {unit}"),
@@ -266,16 +268,15 @@ def _gains(run: RunData) -> str:
     found = comparisons(run)
     if not found:
         return "<p>This run holds no baselines.</p>"
-    unit = quantity("accuracy_drop_pp", run.info).unit
-    titles = ["against", "its latency", "design takes", "its energy", "design takes", f"its drop ({unit})", "note"]
+    drop = [f"its drop ({quantity('accuracy_drop_pp', run.info).unit})"] * predicts(run)
+    titles = ["against", "its latency", "design takes", "its energy", "design takes", *drop, "note"]
     text = ""
     for number, design in enumerate(dict.fromkeys((record["role"], record["design"]) for record in found)):
         name = " ".join(design)
         of_design = [record for record in found if (record["role"], record["design"]) == design]
-        rows = [_gain(record) for record in of_design if record["baseline"].get("feasible", True)]
-        table = (
-            html_table(titles, rows, f"The {name} against baselines on its hardware", (1, 2, 3, 4, 5)) if rows else ""
-        )
+        rows = [_gain(record, bool(drop)) for record in of_design if record["baseline"].get("feasible", True)]
+        caption = f"The {name} against baselines on its hardware"
+        table = html_table(titles, rows, caption, tuple(range(1, len(titles) - 1))) if rows else ""
         failed = [record["baseline"] for record in of_design if not record["baseline"].get("feasible", True)]
         sentences = "".join(
             f'<p class="small">{escape(str(item.get("name", "baseline")))} cannot run: {escape(str(item.get("note") or ""))}.</p>'
@@ -289,7 +290,7 @@ def _gains(run: RunData) -> str:
     return text
 
 
-def _gain(record: Mapping[str, Any]) -> list[str]:
+def _gain(record: Mapping[str, Any], predicted: bool) -> list[str]:
     baseline = record["baseline"]
     return [
         str(baseline.get("name", "baseline")),
@@ -297,7 +298,7 @@ def _gain(record: Mapping[str, Any]) -> list[str]:
         record["latency"],
         format_value(baseline.get("energy_j"), "J"),
         record["energy"],
-        _drop(baseline.get("accuracy_drop_pp")),
+        *[_drop(baseline.get("accuracy_drop_pp"))] * predicted,
         str(baseline.get("note") or ""),
     ]
 

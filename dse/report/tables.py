@@ -103,6 +103,11 @@ def summary_sentence(run: RunData) -> str:
     return text
 
 
+def predicts(run: RunData) -> bool:
+    """Whether the run predicts accuracy; one with a given plan does not."""
+    return "accuracy_drop_pp" in run.front.columns
+
+
 def points(number: float, unit: str) -> str:
     """A number of points in words.
 
@@ -126,7 +131,9 @@ def summary_table(run: RunData | Path) -> Table:
     unit = quantity("accuracy_drop_pp", run.info).unit
     table = Table(title=escape(summary_sentence(run)), title_justify="left")
     table.add_column("design")
-    for title in ("latency", "energy", "area", f"drop ({unit})", "against, on the same hardware", "latency", "energy"):
+    predicted = predicts(run)
+    drop = [f"drop ({unit})"] * predicted
+    for title in ("latency", "energy", "area", *drop, "against, on the same hardware", "latency", "energy"):
         table.add_column(title, justify="left" if title.startswith("against") else "right")
     found = comparisons(run)
     for role, row in notable(run).items():
@@ -135,7 +142,7 @@ def summary_table(run: RunData | Path) -> Table:
             format_value(row["latency_s"], "s"),
             format_value(row["energy_j"], "J"),
             format_value(row.get("area_mm2"), "mm²"),
-            format_value(row.get("accuracy_drop_pp")),
+            *[format_value(row.get("accuracy_drop_pp"))] * predicted,
         ]
         gains = [
             [_baseline(record["baseline"]), record["latency"], record["energy"]]

@@ -15,6 +15,8 @@ Ints = npt.NDArray[np.int64]
 
 #: Columns of :attr:`Found.objectives`.
 OBJECTIVES = ("latency_s", "energy_j", "area_mm2", "accuracy_drop_pp")
+#: The one that a search with given plans does not have; NaN there.
+ACCURACY_COLUMN = "accuracy_drop_pp"
 
 
 @dataclass(frozen=True)

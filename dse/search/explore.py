@@ -14,6 +14,7 @@ Strategies:
 from __future__ import annotations
 
 import datetime
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -26,6 +27,7 @@ from dse.errors import InputError, Problem
 from dse.hardware import load_hardware
 from dse.hardware.model import Hardware
 from dse.numbers import ACCURACY_DROP, JOBS, SECONDS, SEED, TRIALS, problems_of
+from dse.precision import Plan
 from dse.search.bits.problem import SearchProblem, make_problem
 from dse.search.bits.schedule_space import ScheduleSpace, load_schedules
 from dse.search.bits.solve import with_reference
@@ -34,6 +36,7 @@ from dse.search.loop.run import Budget, Search, search
 from dse.search.loop.start import exhaustive_size
 from dse.search.outcome.results import Run, make_run
 from dse.search.outcome.run_folder import prepared, write_run
+from dse.shipped import shipped_names
 from dse.workload import load_workload
 from dse.workload.model import Network
 from dse.yaml_input import suggest
@@ -47,6 +50,8 @@ SHORT_OBJECTIVES = {
 }
 #: Trials where neither their number nor a time is given.
 DEFAULT_TRIALS = 120
+#: Limit on the predicted drop where none is given, points.
+DEFAULT_DROP = 1.0
 #: Designs that ``exhaustive`` takes on.
 MAX_EXHAUSTIVE = 50_000
 
@@ -59,7 +64,8 @@ def explore(
     hardware: Hardware | str | Path = "flex_trainer",
     *,
     profile: Profile | str | Path | Sequence[Profile | str | Path] | None = None,
-    max_accuracy_drop: float = 1.0,
+    plan: Plan | str | Path | Sequence[Plan | str | Path] | None = None,
+    max_accuracy_drop: float | None = None,
     objectives: Sequence[str] = ("latency", "energy", "area"),
     strategy: str = "nested",
     sampler: str = "tpe",
@@ -90,8 +96,11 @@ def explore(
     workload, hardware, profile
         Objects, files, or names of shipped ones; the default profile is the shipped one of the workload's name. Several workloads
         (with a profile each) share one hardware, each with its own bit map.
+    plan
+        Search hardware alone, under this plan (one for all workloads, or one of each): a :class:`~dse.Plan`, a plan in short such
+        as ``w8a8``, or its file. No profile is needed, and nothing is said about accuracy.
     max_accuracy_drop
-        Hard limit on the predicted loss of top-1 accuracy, points.
+        Hard limit on the predicted loss of top-1 accuracy, points; default :data:`DEFAULT_DROP`.
     objectives
         Of latency, energy, area, accuracy: what the front is non-dominated in.
     strategy, sampler
@@ -136,13 +145,20 @@ def explore(
     space = hardware if isinstance(hardware, Hardware) else load_hardware(hardware)
     chosen = _objectives(objectives)
     _check(strategy, sampler, mode, trials, seconds, seed, jobs, max_accuracy_drop)
+    given: Sequence[Profile | Plan]
+    if plan is None:
+        given = _profiles(profile, networks)
+    else:
+        taken = {"--profile": profile, "--max-accuracy-drop": max_accuracy_drop, "--schedules": schedules}
+        _check_plan_alone({**taken, "--robust": robust or None}, chosen)
+        given = _plans(plan, networks)
     problem = with_reference(
         make_problem(
             networks,
             space,
-            _profiles(profile, networks),
+            given,
             widths,
-            max_accuracy_drop,
+            math.inf if plan is not None else DEFAULT_DROP if max_accuracy_drop is None else max_accuracy_drop,
             robust,
             mode,
             weights=weights,
@@ -172,6 +188,9 @@ def _profiles(
 ) -> list[Profile]:
     if given is None:
         each: list[Profile | str | Path] = [network.name for network in networks]
+        known = shipped_names("workloads/profiles")
+        if missing := [network.name for network in networks if network.name not in known]:
+            raise InputError("--profile", [_missing_profile(name) for name in missing])
     else:
         each = [given] if isinstance(given, Profile | str | Path) else list(given)
     if len(each) != len(networks):
@@ -179,6 +198,39 @@ def _profiles(
     return [
         profile if isinstance(profile, Profile) else load_profile(profile, network)
         for profile, network in zip(each, networks, strict=True)
+    ]
+
+
+def _missing_profile(name: str) -> str:
+    return (
+        f"'{name}' has no sensitivity profile, which says how much each layer suffers at each width; measure one with "
+        f"'dse profile MODEL.onnx --data IMAGES -o profile.yaml --network {name}' and give --profile profile.yaml, or search "
+        "hardware alone with --plan w8a8"
+    )
+
+
+def _check_plan_alone(options: Mapping[str, object], objectives: Sequence[str]) -> None:
+    """A given plan leaves nothing to choose but the hardware."""
+    problems = [
+        Problem(name, "goes without --plan, which searches hardware alone")
+        for name, value in options.items()
+        if value is not None
+    ]
+    if "accuracy_drop_pp" in objectives:
+        problems.append(Problem("--objectives", "accuracy needs a profile; --plan searches hardware alone"))
+    if problems:
+        raise InputError("dse explore", problems)
+
+
+def _plans(given: Plan | str | Path | Sequence[Plan | str | Path], networks: Sequence[Network]) -> list[Plan]:
+    each = [given] if isinstance(given, Plan | str | Path) else list(given)
+    if len(each) == 1:
+        each = each * len(networks)
+    if len(each) != len(networks):
+        raise InputError("--plan", [f"expected one, or one per workload ({len(networks)}), got {len(each)}"])
+    return [
+        plan if isinstance(plan, Plan) else Plan.parse(str(plan), network)
+        for plan, network in zip(each, networks, strict=True)
     ]
 
 
@@ -216,7 +268,7 @@ def _check(
     seconds: float | None,
     seed: int,
     jobs: int,
-    limit: float,
+    limit: float | None,
 ) -> None:
     problems = []
     for option, value, known in (

@@ -122,9 +122,10 @@ def test_a_scale_per_channel_weighs_most_where_a_channel_is_small(narrow):
 
 
 def test_the_largest_memory_is_priced_by_limits_as_by_evaluate(narrow):
+    from dse.cost.choices import uniform_plans
     from dse.search.bits.limits import limit_tables
 
-    tables = limit_tables(narrow, [(8, 8)], [8], [(0,), (1,), (2,), (3,)], "inference")
+    tables = limit_tables(narrow, uniform_plans(narrow, [(8, 8)], [8]), [(0,), (1,), (2,), (3,)], "inference")
     row = dse.evaluate(
         narrow, dse.load_hardware("bit_fusion"), dse.Plan.parse("w8a8", narrow), mode="inference"
     ).total.iloc[0]

@@ -240,6 +240,23 @@ class Plan:
         """The text that :meth:`save` writes."""
         return plan_text(self.network, self.layers, self.table, self.joint, self.copies)
 
+    def part(self, layers: Sequence[str]) -> Plan:
+        """The plan of some of the layers, in the order given.
+
+        Raises
+        ------
+        InputError
+            The plan has no such layer.
+        """
+        at = {name: index for index, name in enumerate(self.layers)}
+        if missing := [name for name in layers if name not in at]:
+            raise InputError(
+                "plan", [f"of {self.network} has no layer '{name}'{suggest(name, at)}" for name in missing]
+            )
+        table = tuple(tuple(row[at[name]] for name in layers) for row in self.table)
+        joint = tuple(item for item in self.joint if item.layer in set(layers))
+        return replace(self, layers=tuple(layers), table=table, joint=joint)
+
     def cells(self, operand: str) -> tuple[Cell, ...]:
         """Format or histogram of an operand in every layer; None only for an accumulator that the hardware chooses."""
         row = self.table[_operand(operand)]

@@ -69,24 +69,28 @@ class HeldTable:
 
 def held_tables(
     network: Network,
-    choices: Sequence[tuple[int, int]],
-    error_widths: Sequence[int],
+    plans: Sequence[Sequence[Plan]],
     groups: Sequence[Sequence[int]],
     mode: str,
 ) -> tuple[HeldTable, ...]:
-    """One table per width of the error tensors."""
+    """One table per width of the error tensors.
+
+    Parameters
+    ----------
+    plans
+        (E, M) the plan that gives choice m to every layer, at error width e.
+    """
     member = np.array(group_of_layers(network, groups))
     tables = []
-    for error in error_widths:
+    for row_of_plans in plans:
         columns: list[list[float]] = [[], [], [], [], []]
-        for m, (weight, activation) in enumerate(choices):
-            plan = Plan.from_bits(network, weight=weight, activation=activation, error=error)
+        for m, plan in enumerate(row_of_plans):
             for item in held(network, plan, mode):
                 row = (member[item.layer], m, item.first, item.last, item.bits)
                 for column, value in zip(columns, row, strict=True):
                     column.append(value)
         group, choice, first, last = (np.array(column, np.int64) for column in columns[:-1])
-        tables.append(HeldTable(group, choice, first, last, np.array(columns[-1]), (len(groups), len(choices))))
+        tables.append(HeldTable(group, choice, first, last, np.array(columns[-1]), (len(groups), len(row_of_plans))))
     return tuple(tables)
 
 

@@ -81,31 +81,31 @@ def hard_limits(given: Mapping[str, float]) -> HardLimits:
 
 def limit_tables(
     network: Network,
-    choices: Sequence[tuple[int, int]],
-    error_widths: Sequence[int],
+    plans: Sequence[Sequence[Plan]],
     groups: Sequence[Sequence[int]],
     mode: str,
     causal_skip: bool = False,
 ) -> dict[str, Floats]:
     """Model size and BitOps of every choice of every group.
 
+    Parameters
+    ----------
+    plans
+        (E, M) the plan that gives choice m to every layer, at error width e.
+
     Returns
     -------
     By name (E, G, M): E widths of the error tensors, G groups of layers, M (weight, activation) pairs.
     """
-    plans = [
-        Plan.from_bits(network, weight=weight, activation=activation, error=error)
-        for error in error_widths
-        for weight, activation in choices
-    ]
+    every = [plan for row in plans for plan in row]
     member = np.array(group_of_layers(network, groups))
-    shape = (len(error_widths), len(choices), len(groups))
+    shape = (len(plans), len(plans[0]), len(groups))
     parameters = np.array([layer.parameters for layer in network.layers], dtype=np.float64)
-    size, bitops = (np.zeros((len(plans), len(groups))) for _ in range(2))
+    size, bitops = (np.zeros((len(every), len(groups))) for _ in range(2))
     storage = storage_of(network)
-    work = network_jobs(network, plans, mode, causal_skip)
+    work = network_jobs(network, every, mode, causal_skip)
     macs = member[[index for index, layer in enumerate(network.layers) if layer.has_macs]]
-    for i, plan in enumerate(plans):
+    for i, plan in enumerate(every):
         np.add.at(size[i], member, parameters * storage.bits(plan, "weight"))
         np.add.at(bitops[i], macs, work.bitops[i].sum(axis=-1))
     named = {"model_size": size, "bitops": bitops}

@@ -14,12 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from dse.accuracy import Profile
+from dse.cost.choices import uniform_plans
 from dse.cost.memory import footprint
 from dse.cost.network_jobs import MODES
 from dse.errors import InputError
 from dse.hardware.model import Hardware
 from dse.numbers import WEIGHT
 from dse.precision import Plan
+from dse.precision.plans.cells import MAC_OPERANDS
 from dse.search.allocation.allocate import tie_members
 from dse.search.archive import OBJECTIVES
 from dse.search.bits.held import HeldTable, held_tables
@@ -37,10 +39,14 @@ class BitProblem:
 
     Attributes
     ----------
+    profile
+        What the widths are chosen by; None where the plan is given: then there is one choice for one group of all layers.
     choices
-        The M pairs of (weight, activation) widths, bits.
+        The M pairs of (weight, activation) widths, bits; the widest of a given plan.
     error_widths
-        The E widths of the error tensors that some plan can keep the limit with.
+        The E widths of the error tensors that some plan can keep the limit with; the widest of a given plan.
+    plans
+        (E, M) the plan that gives choice m to every layer, at error width e.
     group_names, groups
         The G groups of tied layers: name of the first layer, indices among the layers with MACs.
     allowed
@@ -58,9 +64,10 @@ class BitProblem:
     """
 
     network: Network
-    profile: Profile
+    profile: Profile | None
     choices: tuple[tuple[int, int], ...]
     error_widths: tuple[int, ...]
+    plans: tuple[tuple[Plan, ...], ...]
     group_names: tuple[str, ...]
     groups: tuple[tuple[int, ...], ...]
     allowed: npt.NDArray[np.bool_]
@@ -89,7 +96,7 @@ class SearchProblem:
     worst_case
         Objectives are the largest over the networks instead of the weighted sum.
     limit_pp, robust
-        Limit on the predicted drop, of every network; ``robust`` counts the predictor's error in.
+        Limit on the predicted drop, of every network, infinity where plans are given; ``robust`` counts the predictor's error in.
     limits
         Hard limits beside it, for a step of every network.
     schedules
@@ -124,10 +131,15 @@ class SearchProblem:
         return tuple(slice(int(a), int(b)) for a, b in pairwise(ends))
 
     @property
+    def predicts(self) -> bool:
+        """Whether accuracy is predicted, by a profile of each network; else plans are given."""
+        return all(subject.profile is not None for subject in self.subjects)
+
+    @property
     def limit_names(self) -> tuple[str, ...]:
-        """Names of all limits: accuracy, the hard ones, and the memory where a DRAM with a size limits it."""
+        """Names of all limits: accuracy, if it is predicted, the hard ones, and the memory where a DRAM with a size limits it."""
         by_size = MEMORY not in self.limits.names and math.isfinite(_dram_bits(self.hardware, max))
-        return (ACCURACY, *self.limits.names, *[MEMORY] * by_size)
+        return (*[ACCURACY] * self.predicts, *self.limits.names, *[MEMORY] * by_size)
 
     def bound(self, name: str) -> float:
         """The bound of a hard limit; of the memory without one, the size of the default design's DRAM."""
@@ -154,7 +166,7 @@ class SearchProblem:
 def make_problem(
     networks: Sequence[Network],
     hardware: Hardware,
-    profiles: Sequence[Profile],
+    given: Sequence[Profile | Plan],
     widths: Sequence[int],
     limit_pp: float,
     robust: bool,
@@ -166,6 +178,11 @@ def make_problem(
     schedules: ScheduleSpace | None = None,
 ) -> SearchProblem:
     """Merge ties, look up scores, translate the accuracy limit into a limit on the score.
+
+    Parameters
+    ----------
+    given
+        Of each network the profile by which its widths are chosen, or its plan, which then is not searched.
 
     Raises
     ------
@@ -187,8 +204,10 @@ def make_problem(
     hard = hard_limits(limits or {})
     least = min(hard.bound(MEMORY), _dram_bits(hardware, min))
     subjects = tuple(
-        _bit_problem(network, profile, wanted, limit_pp, robust, mode, hardware.causal_skip, least)
-        for network, profile in zip(networks, profiles, strict=True)
+        _given_plan(network, item, mode, hardware.causal_skip, least)
+        if isinstance(item, Plan)
+        else _bit_problem(network, item, wanted, limit_pp, robust, mode, hardware.causal_skip, least)
+        for network, item in zip(networks, given, strict=True)
     )
     return SearchProblem(
         subjects=subjects,
@@ -202,7 +221,29 @@ def make_problem(
         limits=hard,
         schedules=schedules,
         reference=np.ones(len(OBJECTIVES)),
-        digest=_digest(networks, hardware, profiles),
+        digest=_digest(networks, hardware, given),
+    )
+
+
+def _given_plan(network: Network, plan: Plan, mode: str, causal_skip: bool, memory_bits: float) -> BitProblem:
+    """The problem of a network whose plan is given: one group of all its layers with MACs, and one choice."""
+    names = [layer.name for layer in network.mac_layers]
+    groups = (tuple(range(len(names))),)
+    weight, activation, error = (int(plan.widths(operand).max()) for operand in MAC_OPERANDS)
+    return BitProblem(
+        network=network,
+        profile=None,
+        choices=((weight, activation),),
+        error_widths=(error,),
+        plans=((plan,),),
+        group_names=(names[0],),
+        groups=groups,
+        allowed=np.ones((1, 1), bool),
+        kept=(0,),
+        score=np.zeros((1, 1)),
+        score_limit=np.full(1, np.inf),
+        tables=limit_tables(network, [[plan]], groups, mode, causal_skip),
+        held=held_tables(network, [[plan]], groups, mode) if sum(footprint(network, plan, mode).values()) > memory_bits else (),
     )
 
 
@@ -234,6 +275,7 @@ def _bit_problem(
         )
     score = np.stack([table[list(members)].sum(axis=0) for members in groups])
     errors, limits = _score_limits(profile, limit_pp, robust, np.where(allowed, score, np.inf).min(axis=1).sum(), mode)
+    plans = uniform_plans(network, choices, errors)
     most = [max(choice[position] for choice in choices) for position in (0, 1)]
     widest = Plan.from_bits(network, weight=most[0], activation=most[1], error=max(errors))
     binds = sum(footprint(network, widest, mode).values()) > memory_bits
@@ -242,14 +284,15 @@ def _bit_problem(
         profile=profile,
         choices=choices,
         error_widths=errors,
+        plans=plans,
         group_names=tuple(names[members[0]] for members in groups),
         groups=groups,
         allowed=allowed,
         kept=kept,
         score=score,
         score_limit=limits,
-        tables=limit_tables(network, choices, errors, groups, mode, causal_skip),
-        held=held_tables(network, choices, errors, groups, mode) if binds else (),
+        tables=limit_tables(network, plans, groups, mode, causal_skip),
+        held=held_tables(network, plans, groups, mode) if binds else (),
     )
 
 
@@ -287,6 +330,9 @@ def score_of_choices(profile: Profile, names: Sequence[str], choices: Sequence[t
 
 def plan_of(subject: BitProblem, error_bits: int, choice: npt.NDArray[np.uint8], part: Network | None = None) -> Plan:
     """The plan of a network, or of a part of its layers, that gives each of its groups a choice."""
+    if subject.profile is None:
+        given = subject.plans[0][0]
+        return given if part is None else given.part([layer.name for layer in part.layers])
     layers = subject.network.mac_layers
     pairs = {
         layers[index].name: subject.choices[int(picked)]
@@ -338,12 +384,12 @@ def _dram_bits(hardware: Hardware, which: Callable[[Iterable[float]], float]) ->
     return float(which(sizes))
 
 
-def _digest(networks: Sequence[Network], hardware: Hardware, profiles: Sequence[Profile]) -> str:
+def _digest(networks: Sequence[Network], hardware: Hardware, given: Sequence[Profile | Plan]) -> str:
     # Where a file lies decides nothing; what it says does.
     parts = [
         *(repr(replace(network, path="")) for network in networks),
         repr(replace(hardware, path="")),
-        *(repr(replace(profile, path="")) for profile in profiles),
+        *(item.to_yaml() if isinstance(item, Plan) else repr(replace(item, path="")) for item in given),
     ]
     text = json.dumps(parts)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

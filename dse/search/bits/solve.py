@@ -164,9 +164,7 @@ def fixed_designs(
 def price_choices(problem: SearchProblem, subject: BitProblem, designs: Floats) -> ChoiceCosts:
     """Energy and latency of every choice of every group of a network on hardware points."""
     arrays = design_arrays(problem, designs)
-    return choice_costs(
-        subject.network, problem.hardware, arrays, subject.choices, subject.error_widths, subject.groups, problem.mode
-    )
+    return choice_costs(subject.network, problem.hardware, arrays, subject.plans, subject.groups, problem.mode)
 
 
 def design_arrays(problem: SearchProblem, designs: Floats) -> HardwareArrays:
@@ -204,7 +202,7 @@ def with_reference(problem: SearchProblem) -> SearchProblem:
     )
     last = tuple(len(subject.error_widths) - 1 for subject in problem.subjects)
     row = _found(problem, tables, default[0], [_Row(last, maps, Certificate(), 0)], 0).objectives[0]
-    row[3] = max(problem.limit_pp, 1e-9)
+    row[3] = max(problem.limit_pp, 1e-9) if problem.predicts else 1.0
     return replace(problem, reference=2.0 * row)
 
 
@@ -369,7 +367,8 @@ def _named(
 
 
 def _accuracy(problem: SearchProblem, subject: BitProblem) -> str:
-    return f"{ACCURACY}: the predicted drop is above {problem.limit_pp:g} {subject.profile.unit}"
+    unit = subject.profile.unit if subject.profile is not None else ""
+    return f"{ACCURACY}: the predicted drop is above {problem.limit_pp:g} {unit}"
 
 
 def _exceeds(name: str, value: float, bound: float, least: str = "") -> tuple[str, float]:
@@ -396,7 +395,7 @@ def _found(
             error = subject.error_widths[e] if problem.mode == "training" else 32
             each[k, 0] = sums(table.latency_s[e], choice)
             each[k, 1] = sums(table.energy_j[e], choice)
-            each[k, 2] = float(subject.profile.drop_of_score(score, error))
+            each[k, 2] = np.nan if subject.profile is None else float(subject.profile.drop_of_score(score, error))
         weighted = each[:, :2] * np.array(problem.weights)[:, None]
         objectives[i, :2] = weighted.max(axis=0) if problem.worst_case else weighted.sum(axis=0)
         objectives[i, 2] = tables[0].area_mm2

@@ -24,6 +24,8 @@ _GOLDEN = (math.sqrt(5) - 1) / 2
 def dimensions_of(problem: SearchProblem, strategy: str, objectives: Sequence[str]) -> list[Dimension]:
     """What Optuna chooses: hardware, schedule, and a point of the bit-width front or the choice of every layer group."""
     shared = [Dimension(name, values) for name, values in problem.parameters]
+    if not problem.predicts:  # The plan is given, and with it everything but the hardware.
+        return shared
     if strategy in ("nested", "exhaustive"):
         # A tighter limit than asked for is a trade-off only where accuracy is an objective.
         accuracy = [Dimension(LIMIT_SHARE)] if "accuracy_drop_pp" in objectives else []
@@ -46,7 +48,7 @@ def starts(
     """Proposals of the first trials, by dimension name."""
     dimensions = {dimension.name: dimension for dimension in dimensions_of(problem, strategy, objectives)}
     if strategy == "joint":
-        values = _uniform_plans(problem, seed)
+        values = _uniform_plans(problem, seed) if problem.predicts else []
     elif screening:
         names = [name for name, _ in problem.parameters]
         values = [

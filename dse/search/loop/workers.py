@@ -141,11 +141,14 @@ def run_trials(
     names = [name for name, _ in problem.parameters]
     designs = np.array([[proposal[name] for name in names] for proposal in values]).reshape(len(values), len(names))
     if strategy in ("nested", "exhaustive"):
-        weights = [[proposal[LATENCY_WEIGHT]] for proposal in values]
+        weights = [[proposal.get(LATENCY_WEIGHT, 0.5)] for proposal in values]
         shares = [proposal.get(LIMIT_SHARE, 1.0) for proposal in values]
         return solve_designs(problem, designs, weights, shares, first)
-    errors = [[int(proposal[name]) for name in error_names(problem)] for proposal in values]
-    choices = [np.array([int(proposal[name]) for name in choice_names(problem)], dtype=np.uint8) for proposal in values]
+    # A given plan is the only choice of its network.
+    only = {name: float(s.error_widths[0]) for name, s in zip(error_names(problem), problem.subjects, strict=True)}
+    given = [{**only, **dict.fromkeys(choice_names(problem), 0.0), **proposal} for proposal in values]
+    errors = [[int(proposal[name]) for name in error_names(problem)] for proposal in given]
+    choices = [np.array([int(proposal[name]) for name in choice_names(problem)], dtype=np.uint8) for proposal in given]
     return fixed_designs(problem, designs, errors, choices, first)
 
 

@@ -24,8 +24,8 @@ PUBLISHED_ERROR_BITS = 8
 MOST_PUBLISHED = 3
 
 
-def baseline_plans(network: Network, profile: Profile) -> list[tuple[str, Plan, str]]:
-    """Name, plan and note of every baseline of a network."""
+def baseline_plans(network: Network, profile: Profile | None) -> list[tuple[str, Plan, str]]:
+    """Name, plan and note of every baseline of a network; without a profile no published map is known."""
     found = []
     for name, width in UNIFORM:
         if isinstance(width, int):
@@ -33,7 +33,7 @@ def baseline_plans(network: Network, profile: Profile) -> list[tuple[str, Plan, 
         else:
             plan = Plan.uniform(network, weight=width, activation=width, error=width)
         found.append((name, plan, ""))
-    return found + published_plans(network, profile)
+    return found if profile is None else found + published_plans(network, profile)
 
 
 def published_plans(network: Network, profile: Profile) -> list[tuple[str, Plan, str]]:

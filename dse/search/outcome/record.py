@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -28,8 +29,8 @@ from dse.version import VERSION
 from dse.workload.model import Network
 
 
-def certificate(front: pd.DataFrame, strategy: str) -> dict[str, Any]:
-    """How far the bit maps of a front are from the best, in a number and a sentence."""
+def certificate(front: pd.DataFrame, strategy: str, predicts: bool = True) -> dict[str, Any]:
+    """How far the bit maps of a front are from the best, in a number and a sentence; a given plan has nothing to prove."""
     if not len(front) or not front["certificate_gap"].notna().any():
         return {
             "worst_gap": None,
@@ -46,6 +47,8 @@ def certificate(front: pd.DataFrame, strategy: str) -> dict[str, Any]:
         if strategy == "exhaustive"
         else "Hardware is sampled and carries no such proof."
     )
+    if not predicts:
+        return {"worst_gap": worst, "text": f"The plan is given, so that no bit map is chosen. {hardware}"}
     return {
         "worst_gap": worst,
         "text": f"For its hardware, error width and weighting of latency and energy, {text}. {hardware}",
@@ -56,7 +59,7 @@ def binding(problem: SearchProblem, front: Found, failed: Sequence[Failed]) -> l
     """Each limit with its bound, the share of the front that it binds, and the trials that it made infeasible."""
     rows = []
     for i, name in enumerate(problem.limit_names):
-        unit = problem.subjects[0].profile.unit if name == ACCURACY else LIMITS[name][0]
+        unit = _unit(problem) if name == ACCURACY else LIMITS[name][0]
         rows.append(
             {
                 "limit": name,
@@ -77,6 +80,12 @@ def notes_of(problem: SearchProblem, front: pd.DataFrame) -> tuple[str, ...]:
     several = len(problem.subjects) > 1
     for subject in problem.subjects:
         of = f"{subject.network.name}: " if several else ""
+        if subject.profile is None:
+            label = subject.plans[0][0].label
+            notes.append(
+                f"{of}The plan is given ({label}): hardware alone was searched, and nothing is said about accuracy."
+            )
+            continue
         if problem.mode == "training":
             shown = ", ".join(str(bits) for bits in subject.error_widths)
             notes.append(
@@ -94,7 +103,8 @@ def notes_of(problem: SearchProblem, front: pd.DataFrame) -> tuple[str, ...]:
     if several:
         what = "the largest" if problem.worst_case else "the sum"
         terms = ", ".join(f"{w:g} x {s.network.name}" for w, s in zip(problem.weights, problem.subjects, strict=True))
-        notes.append(f"Latency and energy are {what} of {terms}; the drop is the largest of all; limits hold for each.")
+        drop = "the drop is the largest of all; " if problem.predicts else ""
+        notes.append(f"Latency and energy are {what} of {terms}; {drop}limits hold for each.")
     if problem.schedules is not None:
         how = (
             "the mean over the widths that the schedule runs: an assumption, pessimistic where schedules were measured"
@@ -122,12 +132,17 @@ def baselines(problem: SearchProblem, found: Found, front: pd.DataFrame) -> list
         design = str(front["design"].iloc[row])
         several = len(problem.subjects) > 1
         listed = [baseline_plans(subject.network, subject.profile) for subject in problem.subjects]
+        if not problem.predicts:  # A plan is no baseline of itself.
+            same = [
+                [plan == s.plans[0][0] for _, plan, _ in its] for s, its in zip(problem.subjects, listed, strict=True)
+            ]
+            listed = [[item for k, item in enumerate(its) if not all(row[k] for row in same)] for its in listed]
         for number, (name, _, note) in enumerate(listed[0][: len(UNIFORM)] if several else listed[0]):
             each = []
             for subject, its in zip(problem.subjects, listed, strict=True):
                 plan = its[number][1]
                 cost = evaluate(subject.network, hardware, plan, mode=problem.mode).total.iloc[0]
-                each.append((cost, subject.profile.predict_drop(plan)))
+                each.append((cost, subject.profile.predict_drop(plan) if subject.profile is not None else math.nan))
             limit = next((str(cost["limit"]) for cost, _ in each if cost["limit"]), "")
             weighted = np.array(
                 [
@@ -157,7 +172,7 @@ def baselines(problem: SearchProblem, found: Found, front: pd.DataFrame) -> list
 def quantities(problem: SearchProblem, front: pd.DataFrame) -> dict[str, dict[str, str]]:
     """Label, unit and meaning of the front's columns; the drop has the unit of what the profile predicts."""
     found = {str(name): quantity(str(name)) for name in front.columns}
-    units = {"accuracy_drop_pp": problem.subjects[0].profile.unit}
+    units = {"accuracy_drop_pp": _unit(problem)}
     return {
         name: {"label": item.label, "unit": units.get(name, item.unit), "meaning": item.meaning}
         for name, item in found.items()
@@ -169,7 +184,8 @@ def about(problem: SearchProblem, command: str) -> dict[str, Any]:
     """Inputs as resolved and versions; ``workload`` and ``profile`` are those of the first network, or of all joined."""
     hardware = problem.hardware
     workloads = [_workload(subject.network) for subject in problem.subjects]
-    profiles = [_profile(subject.profile) for subject in problem.subjects]
+    used = [subject.profile for subject in problem.subjects if subject.profile is not None]
+    profiles = [_profile(profile) for profile in used]
     names = [str(item["name"]) for item in workloads]
     steps = " and ".join(f"{_samples(subject.network, problem.mode)} samples" for subject in problem.subjects)
     what = "step" if len(names) == 1 else "one step of each workload," if not problem.worst_case else "slowest step,"
@@ -191,20 +207,26 @@ def about(problem: SearchProblem, command: str) -> dict[str, Any]:
                 for parameter in hardware.space
             ],
         },
-        "profile": profiles[0],
+        "profile": profiles[0] if profiles else None,
         "profiles": profiles,
         "versions": {
             "python": platform.python_version(),
             **{name: version(name) for name in ("numpy", "pandas", "scipy", "optuna", "numba", "plotly")},
         },
         "left_out": list(LEFT_OUT),
-        "assumptions": list(dict.fromkeys(item for s in problem.subjects for item in s.profile.assumptions)),
+        "assumptions": list(dict.fromkeys(item for profile in used for item in profile.assumptions)),
     }
 
 
 def _samples(network: Network, mode: str) -> int:
     """Samples of a step."""
     return network.batch * (network.accumulate if mode == "training" else 1)
+
+
+def _unit(problem: SearchProblem) -> str:
+    """Unit of the predicted drop; "" where none is predicted."""
+    profile = problem.subjects[0].profile
+    return profile.unit if profile is not None else ""
 
 
 def _workload(network: Network) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from dse.errors import InputError
 from dse.hardware.model import Hardware
 from dse.precision import Plan, Schedule
 from dse.precision.schedules.phases import Phase
-from dse.search.archive import OBJECTIVES, Found
+from dse.search.archive import ACCURACY_COLUMN, OBJECTIVES, Found
 from dse.search.bits.problem import BitProblem, SearchProblem, plan_of
 from dse.search.bits.schedule_space import DIMENSIONS
 from dse.search.bits.solve import certified
@@ -156,7 +156,7 @@ def make_run(
             "infeasible_trials": len(failed),
             "front": len(front),
         },
-        "certificate": certificate(front, asked.strategy),
+        "certificate": certificate(front, asked.strategy, problem.predicts),
         "hypervolume": state.trace[-1] if state.trace else None,
         "hypervolume_trace": state.trace,
         "reference": {name: float(problem.reference[OBJECTIVES.index(name)]) for name in objectives},
@@ -181,6 +181,8 @@ def _table(problem: SearchProblem, found: Found, names: list[str]) -> pd.DataFra
         columns[name] = found.error_bits[:, k]
     for k, name in enumerate(CERTIFICATE):
         columns[name] = found.certificate[:, k]
+    if not problem.predicts:
+        del columns[ACCURACY_COLUMN]
     limits = np.array(problem.limit_names, dtype=object)
     columns["binds"] = ["+".join(limits[[bits >> i & 1 == 1 for i in range(len(limits))]]) for bits in found.binds]
     columns["limit"] = ""
@@ -210,6 +212,8 @@ def _infeasible(problem: SearchProblem, failed: Sequence[Failed], first: int) ->
     """Rows of designs that failed a limit: no figures, ``feasible`` false, and the limit's name."""
     columns: dict[str, Any] = {"design": [f"x{first + number}" for number in range(len(failed))]}
     columns |= dict.fromkeys((*OBJECTIVES, "certificate_gap"), np.nan)
+    if not problem.predicts:
+        del columns[ACCURACY_COLUMN]
     columns["feasible"] = False
     values = np.array([row for _, row in failed]).reshape(len(failed), len(problem.parameters))
     columns |= _parameters(problem, values)
