@@ -39,7 +39,7 @@ from dse.search.allocation.fronts import exact_front_2d
 from dse.search.allocation.lagrange import lagrangian
 from dse.search.archive import OBJECTIVES
 from dse.search.bits.problem import SearchProblem, make_problem
-from dse.search.bits.solve import design_arrays, price_choices, solve_designs, with_reference
+from dse.search.bits.solve import Weighting, design_arrays, price_choices, solve_designs, with_reference
 from dse.search.loop.run import Budget, Search, search
 from dse.search.pareto import hypervolume
 from dse.workload import load_workload
@@ -193,7 +193,7 @@ def designs(workload: str, hardware: str, count: int) -> dict:
     feasible, worst = 0, 0.0
     for first in range(0, count, 64):
         rows = table[first : first + 64]
-        for outcome in solve_designs(problem, rows, [[0.5]] * len(rows), [1.0] * len(rows), first):
+        for outcome in solve_designs(problem, rows, [[Weighting(0.5)]] * len(rows), first):
             feasible += not outcome.limit
             worst = max(worst, float(outcome.found.gap.max(initial=0.0)))
     seconds, processor = time.perf_counter() - started, time.process_time() - processor

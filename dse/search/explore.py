@@ -28,12 +28,12 @@ from dse.hardware import load_hardware
 from dse.hardware.model import Hardware
 from dse.numbers import ACCURACY_DROP, JOBS, SECONDS, SEED, TRIALS, problems_of
 from dse.precision import Plan
-from dse.search.bits.problem import SearchProblem, make_problem
+from dse.search.bits.problem import make_problem
 from dse.search.bits.schedule_space import ScheduleSpace, load_schedules
 from dse.search.bits.solve import with_reference
 from dse.search.loop.optuna_study import SAMPLERS, make_sampler
 from dse.search.loop.run import Budget, Search, search
-from dse.search.loop.start import exhaustive_size
+from dse.search.loop.start import dimensions_of, size
 from dse.search.outcome.results import Run, make_run
 from dse.search.outcome.run_folder import prepared, write_run
 from dse.shipped import shipped_names
@@ -106,7 +106,8 @@ def explore(
     strategy, sampler
         See the module; sampler is one of :data:`dse.search.loop.optuna_study.SAMPLERS`.
     trials
-        Hardware points to try (``nested``), or designs (``joint``, ``random``); 120 where neither it nor ``seconds`` is given.
+        Different hardware points to try (``nested``, or with ``plan``), or designs (``joint``, ``random``); 120 where neither it
+        nor ``seconds`` is given. A space with no more points than that is tried whole.
     seconds
         Stop after the batch in which so much time has passed, parts before a ``resume`` included.
     seed
@@ -169,8 +170,9 @@ def explore(
             else load_schedules(schedules),
         )
     )
+    points = size(dimensions_of(problem, strategy, chosen))
     if strategy == "exhaustive":
-        trials = _exhaustible(problem, chosen)
+        trials = _exhaustible(points)
     if trials is None and seconds is None:
         trials = DEFAULT_TRIALS
     folder = _folder(out, write, networks, seed)
@@ -234,17 +236,16 @@ def _plans(given: Plan | str | Path | Sequence[Plan | str | Path], networks: Seq
     ]
 
 
-def _exhaustible(problem: SearchProblem, objectives: tuple[str, ...]) -> int:
-    count = exhaustive_size(problem, objectives)
-    if count > MAX_EXHAUSTIVE:
+def _exhaustible(points: int) -> int:
+    if points > MAX_EXHAUSTIVE:
         raise InputError(
             "--strategy",
             [
-                f"exhaustive takes on at most {MAX_EXHAUSTIVE:,} designs, the space has {count:,}; fix some of its parameters, "
+                f"exhaustive takes on at most {MAX_EXHAUSTIVE:,} designs, the space has {points:,}; fix some of its parameters, "
                 "or use nested"
             ],
         )
-    return count
+    return points
 
 
 def _objectives(names: Sequence[str]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import pytest
 import dse
 from dse.search.archive import OBJECTIVES
 from dse.search.bits.solve import CERTIFIED_WEIGHTS, FIXED_WEIGHTS
-from dse.search.loop.start import EXHAUSTIVE_WEIGHT
+from dse.search.loop.workers import EXHAUSTIVE_WEIGHT
 from dse.search.pareto import hypervolume, pareto_mask
 
 WIDTHS = (2, 4, 8)

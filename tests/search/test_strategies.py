@@ -25,7 +25,7 @@ def explored(tiny, **options):
 def test_every_sampler_by_name_is_seeded(tiny, sampler):
     options = {"strategy": "random" if sampler == "random" else "nested", "sampler": sampler, "screening": False}
     if sampler in NEEDS and find_spec(NEEDS[sampler]) is None:
-        with pytest.raises(InputError, match=rf"'{sampler}' needs {NEEDS[sampler]}: pip install 'dse\[samplers\]'"):
+        with pytest.raises(InputError, match=rf"'{sampler}' needs {NEEDS[sampler]}: pip install 'lowprec-dse\[samplers\]'"):
             explored(tiny, **options)
         return
     with warnings.catch_warnings():
@@ -140,7 +140,7 @@ def test_sensitivity_says_what_moves_what(tiny, tmp_path):
 
 def test_dask_is_an_extra(tiny, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(InputError, match=r"needs Dask: pip install 'dse\[dask\]'"):
+    with pytest.raises(InputError, match=r"needs Dask: pip install 'lowprec-dse\[dask\]'"):
         explored(tiny, scheduler="tcp://127.0.0.1:1")
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -84,6 +85,13 @@ class Certificate:
     gap: float = np.nan
 
 
+class Weighting(NamedTuple):
+    """What a hardware point is solved for: a weight between latency (1) and energy (0), and the share of the score limit to use."""
+
+    latency: float
+    limit_share: float = 1.0
+
+
 @dataclass(frozen=True)
 class _Row:
     """One design of a hardware point: per network the index of its error width and its map; certificate; limits that bind."""
@@ -95,7 +103,7 @@ class _Row:
 
 
 def solve_designs(
-    problem: SearchProblem, designs: Floats, weights: Sequence[Sequence[float]], shares: Sequence[float], first: int
+    problem: SearchProblem, designs: Floats, asked: Sequence[Sequence[Weighting]], first: int
 ) -> list[Outcome]:
     """Solve the inner problem of several hardware points.
 
@@ -103,17 +111,13 @@ def solve_designs(
     ----------
     designs
         (D, parameters) parameter values in the order of the problem's.
-    weights
-        For each design, weights between latency (1) and energy (0); the first is the trial's own.
-    shares
-        For each design, the share of the score limit that the trial's own design may use.
+    asked
+        For each design, what it is solved for beside :data:`FIXED_WEIGHTS`; the first is the trial's own.
     first
         Number of the first trial.
     """
     costs = [price_choices(problem, subject, designs) for subject in problem.subjects]
-    return [
-        _solve_one(problem, costs, d, designs[d], list(weights[d]), shares[d], first + d) for d in range(len(designs))
-    ]
+    return [_solve_one(problem, costs, d, designs[d], asked[d], first + d) for d in range(len(designs))]
 
 
 def fixed_designs(
@@ -211,8 +215,7 @@ def _solve_one(
     costs: Sequence[ChoiceCosts],
     d: int,
     values: Floats,
-    weights: list[float],
-    share: float,
+    asked: Sequence[Weighting],
     trial: int,
 ) -> Outcome:
     failed = next((cost.limit[d] for cost in costs if cost.limit[d]), "")
@@ -227,27 +230,31 @@ def _solve_one(
     ]
     rows: list[_Row] = []
     others: list[_Row] = []
-    for weight, part in dict.fromkeys(
-        [(weights[0], share), *((weight, 1.0) for weight in [*weights[1:], *FIXED_WEIGHTS])]
-    ):
+    missed: list[tuple[str, float]] = []
+    for weight, part in dict.fromkeys([*asked, *map(Weighting, FIXED_WEIGHTS)]):
         best: list[tuple[int, Allocation, int]] = []
         for subject, table in zip(problem.subjects, tables, strict=True):
             found = [(e, *best_map(problem, subject, table, e, weight, part)) for e in range(len(subject.error_widths))]
             feasible = [item for item in found if item[1].feasible]
             if not feasible:
-                limit, excess = _named(problem, subject, table, [answer for _, answer, _ in found])
-                return Outcome(_nothing(problem), values, limit, excess)
+                missed.append(_named(problem, subject, table, [answer for _, answer, _ in found]))
+                break
             best.append(min(feasible, key=lambda item: (item[1].cost, item[0])))
             if len(tables) == 1:
                 others += [
                     _Row((e,), (a.choice.astype(np.uint8),), Certificate(weight, a.cost, a.bound, a.gap), binds)
                     for e, a, binds in feasible
                 ]
+        if len(best) < len(tables):  # A part of the score limit may be too little where all of it is enough.
+            continue
         errors = tuple(e for e, _, _ in best)
         maps = tuple(answer.choice.astype(np.uint8) for _, answer, _ in best)
         bound = np.bitwise_or.reduce([binds for _, _, binds in best])
         answers = [answer for _, answer, _ in best]
         rows.append(_Row(errors, maps, _certificate(problem, tables, weight, errors, maps, answers), int(bound)))
+    if not rows:
+        limit, excess = min(missed, key=lambda item: item[1])
+        return Outcome(_nothing(problem), values, limit, excess)
     distinct: dict[tuple[tuple[int, ...], bytes], _Row] = {}
     for row in [*rows, *others]:
         key = (row.errors, b"".join(each.tobytes() for each in row.maps))

@@ -109,24 +109,26 @@ def propose(
     seed: int,
     first: int,
     count: int,
-    start: Sequence[Mapping[str, float]] = (),
+    given: Sequence[Mapping[str, float]] = (),
 ) -> tuple[list[optuna.Trial], list[dict[str, float]]]:
     """The next ``count`` trials, numbered from ``first``, and their proposals by dimension name.
 
-    ``start`` holds the proposals that the first trials of a run are given instead.
+    ``given`` holds the proposals that the first of them are given instead.
     """
+    if not count:
+        return [], []
     # The scrambled low-discrepancy sequence is one sequence over all batches: its seed must not change.
     fixed = sampler == "qmc"
     study.sampler = make_sampler(
         sampler, seed if fixed else int(np.random.SeedSequence([seed, first]).generate_state(1)[0])
     )
     distributions = {dimension.name: dimension.distribution for dimension in dimensions}
-    for given in start[first : first + count]:
-        study.enqueue_trial(dict(given))
+    for proposal in given:
+        study.enqueue_trial(dict(proposal))
     trials = [study.ask(distributions) for _ in range(count)]
     if isinstance(study.sampler, BaseGASampler):
-        for trial in trials[: max(len(start) - first, 0)]:
-            # Optuna counts no given trial into a generation; ours are the first one, or evolution would start without them.
+        for trial in trials[: len(given)]:
+            # Optuna counts no given trial into a generation; ours belong to one, or evolution would go on without them.
             study.sampler.get_trial_generation(study, study.get_trials(deepcopy=False)[trial.number])
     return trials, [dict(trial.params) for trial in trials]
 
@@ -158,10 +160,11 @@ def replay(study: optuna.Study, dimensions: Sequence[Dimension], records: Sequen
 
 
 def record(study: optuna.Study, first: int) -> list[dict[str, Any]]:
-    """Trials from number ``first`` on as plain data."""
+    """Finished trials from number ``first`` on as plain data."""
     return [
         {"params": trial.params, "values": trial.values, "system_attrs": trial.system_attrs}
         for trial in study.get_trials(deepcopy=False)[first:]
+        if trial.state.is_finished()
     ]
 
 

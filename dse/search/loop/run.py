@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import optuna
 
 from dse.search.archive import OBJECTIVES, Found, empty, merge
 from dse.search.bits.problem import SearchProblem
 from dse.search.bits.solve import Outcome
 from dse.search.loop.optuna_study import (
-    Dimension,
     Told,
-    batch_of,
     new_study,
-    propose,
     tell,
     write_journal,
 )
-from dse.search.loop.start import dimensions_of, exhaustive, starts
+from dse.search.loop.proposals import Proposals, Proposed
+from dse.search.loop.start import dimensions_of, starts
 from dse.search.loop.state import State, restored, store
 from dse.search.loop.workers import Workers
 from dse.search.pareto import hypervolume, pareto_mask
@@ -34,10 +30,6 @@ from dse.search.pareto import hypervolume, pareto_mask
 KEPT_DESIGNS = 20_000
 #: State is written after a batch if so much time has passed since it was last written: what a kill can cost.
 SAVE_SECONDS = 1.0
-#: Trials of a batch of screened designs.
-START_BATCH = 16
-#: Trials of a batch of ``exhaustive``, which learns nothing between them.
-EXHAUSTIVE_BATCH = 32
 
 Progress = Callable[[int, int, float, float], None]
 
@@ -116,38 +108,31 @@ def search(
     state = State(0, 0.0, empty(len(problem.parameters), groups, len(problem.subjects)))
     if resume and folder is not None:
         state = restored(folder, asked.inputs, problem, study, dimensions, state)
-    columns = [OBJECTIVES.index(name) for name in objectives]
+    listed = asked.strategy == "exhaustive"
+    proposals = Proposals(study, dimensions, _sampler(asked), asked.seed, listed, budget.trials, state.done)
+    if not proposals.listed:
+        proposals.start = starts(problem, asked.strategy, objectives, asked.seed, asked.screening)
     before = time.monotonic() - state.elapsed_s
     saved = time.monotonic()
     unsaved = False
-    first = starts(problem, asked.strategy, objectives, asked.seed, asked.screening)
     with Workers(problem, asked.strategy, jobs, scheduler) as workers:
         try:
             # One batch at least, however long its preparation took.
-            while not state.done or budget.left(state.done, time.monotonic() - before):
-                trials, values = _proposed(asked, budget, study, dimensions, state.done, first)
-                outcomes = workers.run(values, first=state.done)
-                if trials:
-                    tell(study, trials, [_told(outcome, objectives) for outcome in outcomes])
-                found = merge([state.found, *(outcome.found for outcome in outcomes)])
-                mask = pareto_mask(found.objectives[:, columns])
-                front = found.take(mask)
-                covered = hypervolume(front.objectives[:, columns] / problem.reference[columns], np.ones(len(columns)))
-                failed = [(item.limit, item.parameters.tolist()) for item in outcomes if item.limit]
-                state = State(
-                    state.done + len(values),
-                    time.monotonic() - before,
-                    _thinned(found, mask),
-                    (state.failed + failed)[-KEPT_DESIGNS:],
-                    [*state.trace, covered],
-                )
+            while proposals.left and (not state.done or budget.left(state.done, time.monotonic() - before)):
+                batch = proposals.batch(budget.batch(state.done, proposals.batch_size(asked.strategy)))
+                first = state.done if proposals.listed else len(study.trials) - len(batch)
+                outcomes = workers.run([item.values for item in batch], first=first)
+                state, front = _advanced(asked, state, batch, outcomes)
+                state = replace(state, elapsed_s=time.monotonic() - before)
+                told = [(item.trial, outcome) for item, outcome in zip(batch, outcomes, strict=True) if item.trial]
+                tell(study, [trial for trial, _ in told], [_told(outcome, objectives) for _, outcome in told])
                 unsaved = True
                 if folder is not None and time.monotonic() - saved >= SAVE_SECONDS:
                     unsaved = False
                     store(folder, state, study, asked.inputs)
                     saved = time.monotonic()
                 if progress is not None:
-                    progress(state.done, len(front), covered, float(front.gap.max(initial=0.0)))
+                    progress(state.done, len(front), state.trace[-1], float(front.gap.max(initial=0.0)))
         finally:
             if folder is not None and unsaved:
                 store(folder, state, study, asked.inputs)
@@ -157,23 +142,25 @@ def search(
     return state
 
 
-def _proposed(
-    asked: Search,
-    budget: Budget,
-    study: optuna.Study,
-    dimensions: list[Dimension],
-    done: int,
-    first: list[dict[str, float]],
-) -> tuple[list[optuna.Trial], list[Mapping[str, float]]]:
-    """Trials of the next batch, none for ``exhaustive``, and their values by dimension name."""
-    if asked.strategy == "exhaustive":
-        count = budget.batch(done, EXHAUSTIVE_BATCH)
-        return [], list(islice(exhaustive(asked.problem, asked.objectives), done, done + count))
-    # What is known from the start depends on no batch, so larger ones are only quicker; they end where proposals begin.
-    known = min(START_BATCH, len(first) - done) if asked.strategy == "nested" else 0
-    count = budget.batch(done, known if known > 0 else batch_of(_sampler(asked)))
-    trials, proposals = propose(study, dimensions, _sampler(asked), asked.seed, done, count, first)
-    return trials, [{d.name: d.value(proposal[d.name]) for d in dimensions} for proposal in proposals]
+def _advanced(
+    asked: Search, state: State, batch: Sequence[Proposed], outcomes: Sequence[Outcome]
+) -> tuple[State, Found]:
+    """The state after a batch, and its front; a repeated point adds designs but is no trial."""
+    columns = [OBJECTIVES.index(name) for name in asked.objectives]
+    found = merge([state.found, *(outcome.found for outcome in outcomes)])
+    mask = pareto_mask(found.objectives[:, columns])
+    front = found.take(mask)
+    unit = asked.problem.reference[columns]
+    fresh = [outcome for item, outcome in zip(batch, outcomes, strict=True) if item.fresh]
+    failed = [(outcome.limit, outcome.parameters.tolist()) for outcome in fresh if outcome.limit]
+    covered = hypervolume(front.objectives[:, columns] / unit, np.ones(len(columns)))
+    return State(
+        state.done + len(fresh),
+        state.elapsed_s,
+        _thinned(found, mask),
+        (state.failed + failed)[-KEPT_DESIGNS:],
+        [*state.trace, covered],
+    ), front
 
 
 def _told(outcome: Outcome, objectives: tuple[str, ...]) -> Told:

@@ -14,10 +14,6 @@ from dse.search.loop.optuna_study import POPULATION, Dimension
 from dse.search.loop.screen import screened
 from dse.search.loop.workers import LATENCY_WEIGHT, LIMIT_SHARE, choice_names, error_names
 
-#: Shares of the score limit that ``exhaustive`` solves for where accuracy is an objective.
-EXHAUSTIVE_SHARES = (1.0, 0.75, 0.5, 0.25)
-#: The weight that ``exhaustive`` adds to those that every hardware point is solved for.
-EXHAUSTIVE_WEIGHT = 0.25
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
 
@@ -65,18 +61,22 @@ def starts(
     return [{name: dimension.proposal(given[name]) for name, dimension in dimensions.items()} for given in values]
 
 
-def exhaustive_size(problem: SearchProblem, objectives: Sequence[str]) -> int:
-    """Number of trials of an exhaustive search."""
-    shares = len(EXHAUSTIVE_SHARES) if "accuracy_drop_pp" in objectives else 1
-    return math.prod(len(values) for _, values in problem.parameters) * shares
+def points(dimensions: Sequence[Dimension]) -> tuple[Dimension, ...]:
+    """The dimensions that make one trial another: all but shares between 0 and 1, which only say what a point is solved for."""
+    return tuple(dimension for dimension in dimensions if dimension.values)
 
 
-def exhaustive(problem: SearchProblem, objectives: Sequence[str]) -> Iterator[dict[str, float]]:
-    """Values of all designs, by dimension name."""
-    names = [name for name, _ in problem.parameters]
-    shares = EXHAUSTIVE_SHARES if "accuracy_drop_pp" in objectives else (1.0,)
-    for *row, share in product(*(values for _, values in problem.parameters), shares):
-        yield {**dict(zip(names, row, strict=True)), LATENCY_WEIGHT: EXHAUSTIVE_WEIGHT, LIMIT_SHARE: share}
+def size(dimensions: Sequence[Dimension]) -> int:
+    """Number of different points."""
+    return math.prod(len(dimension.values) for dimension in points(dimensions))
+
+
+def every(dimensions: Sequence[Dimension]) -> Iterator[dict[str, float]]:
+    """All points, by dimension name, in the order of their values; a share of the limit, if it is one, stands for all shares."""
+    of = points(dimensions)
+    shares = {dimension.name: 1.0 for dimension in dimensions if dimension.name == LIMIT_SHARE}
+    for row in product(*(dimension.values for dimension in of)):
+        yield {**{dimension.name: value for dimension, value in zip(of, row, strict=True)}, **shares}
 
 
 def _uniform_plans(problem: SearchProblem, seed: int) -> list[dict[str, float]]:

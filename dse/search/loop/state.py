@@ -21,7 +21,7 @@ from dse.array_files import arrays_in
 from dse.cost.model import MODEL_VERSION
 from dse.errors import InputError
 from dse.files import read_bytes, read_json, reason, write_bytes, write_text
-from dse.search.archive import Found, bytes_of
+from dse.search.archive import ACCURACY_COLUMN, OBJECTIVES, Found, bytes_of
 from dse.search.bits.problem import SearchProblem
 from dse.search.loop.optuna_study import Dimension, record, replay
 from dse.version import VERSION
@@ -40,7 +40,7 @@ class State:
     Attributes
     ----------
     done
-        Trials.
+        Trials: points that none had before.
     elapsed_s
         Time that they took.
     failed
@@ -159,7 +159,7 @@ def restored(
         replay(study, dimensions, state["trials"])
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise _damaged(path, str(error)) from None
-    found = _found(folder / "state" / f"found-{done}.npz", str(state.get("found_sha256")), nothing.found)
+    found = _found(folder / "state" / f"found-{done}.npz", str(state.get("found_sha256")), nothing.found, problem.predicts)
     return State(done, elapsed_s, found, failed, trace)
 
 
@@ -175,8 +175,8 @@ def _damaged(path: Path, why: str) -> InputError:
     return InputError(str(path), [f"the state of the run cannot be read: {why}; without it, start the run anew"])
 
 
-def _found(path: Path, checksum: str, like: Found) -> Found:
-    """Designs of a file, of the kinds and shapes of ``like``."""
+def _found(path: Path, checksum: str, like: Found, predicts: bool) -> Found:
+    """Designs of a file, of the kinds and shapes of ``like``; without a prediction they have no accuracy."""
     content = read_bytes(path, MAX_STATE_BYTES, "designs that were found")
     if hashlib.sha256(content).hexdigest() != checksum:
         raise _damaged(path, "its content does not fit its checksum")
@@ -189,6 +189,7 @@ def _found(path: Path, checksum: str, like: Found) -> Found:
         value, kind = getattr(found, each.name), getattr(like, each.name)
         if value.dtype != kind.dtype or value.shape != (len(found), *kind.shape[1:]):
             raise _damaged(path, f"{each.name} has another shape than the designs of this run")
-    if not np.isfinite(found.objectives).all() or not np.isfinite(found.parameters).all():
+    known = [k for k, name in enumerate(OBJECTIVES) if predicts or name != ACCURACY_COLUMN]
+    if not np.isfinite(found.objectives[:, known]).all() or not np.isfinite(found.parameters).all():
         raise _damaged(path, "it has figures that are not finite")
     return found

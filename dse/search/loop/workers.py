@@ -18,7 +18,7 @@ import numpy as np
 
 from dse.errors import InputError
 from dse.search.bits.problem import SearchProblem
-from dse.search.bits.solve import Outcome, fixed_designs, solve_designs
+from dse.search.bits.solve import Outcome, Weighting, fixed_designs, solve_designs
 
 #: A batch is given out so often before killed workers end the run: something kills them on purpose, memory most likely.
 ATTEMPTS = 4
@@ -141,9 +141,7 @@ def run_trials(
     names = [name for name, _ in problem.parameters]
     designs = np.array([[proposal[name] for name in names] for proposal in values]).reshape(len(values), len(names))
     if strategy in ("nested", "exhaustive"):
-        weights = [[proposal.get(LATENCY_WEIGHT, 0.5)] for proposal in values]
-        shares = [proposal.get(LIMIT_SHARE, 1.0) for proposal in values]
-        return solve_designs(problem, designs, weights, shares, first)
+        return solve_designs(problem, designs, [_weightings(proposal) for proposal in values], first)
     # A given plan is the only choice of its network.
     only = {name: float(s.error_widths[0]) for name, s in zip(error_names(problem), problem.subjects, strict=True)}
     given = [{**only, **dict.fromkeys(choice_names(problem), 0.0), **proposal} for proposal in values]
@@ -155,6 +153,17 @@ def run_trials(
 #: Dimensions of the nested search beside the hardware.
 LATENCY_WEIGHT = "latency_weight"
 LIMIT_SHARE = "limit_share"
+#: What a point that no sampler proposed is solved for beside the fixed weights; tighter limits than asked for trade accuracy.
+EXHAUSTIVE_WEIGHT = 0.25
+EXHAUSTIVE_SHARES = (1.0, 0.75, 0.5, 0.25)
+
+
+def _weightings(proposal: Mapping[str, float]) -> list[Weighting]:
+    """What a point is solved for; every share of the limit where the proposal names one but no weight."""
+    if LATENCY_WEIGHT in proposal:
+        return [Weighting(proposal[LATENCY_WEIGHT], proposal.get(LIMIT_SHARE, 1.0))]
+    shares = EXHAUSTIVE_SHARES if LIMIT_SHARE in proposal else (1.0,)
+    return [Weighting(EXHAUSTIVE_WEIGHT, share) for share in shares]
 
 
 def error_names(problem: SearchProblem) -> list[str]:

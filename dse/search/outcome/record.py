@@ -29,8 +29,16 @@ from dse.version import VERSION
 from dse.workload.model import Network
 
 
-def certificate(front: pd.DataFrame, strategy: str, predicts: bool = True) -> dict[str, Any]:
-    """How far the bit maps of a front are from the best, in a number and a sentence; a given plan has nothing to prove."""
+def certificate(front: pd.DataFrame, whole: bool, predicts: bool = True) -> dict[str, Any]:
+    """How far the bit maps of a front are from the best, in a number and a sentence; a given plan has nothing to prove.
+
+    Parameters
+    ----------
+    whole
+        Every hardware point of the space was solved.
+    predicts
+        Bit maps were chosen; false where the plan was given.
+    """
     if not len(front) or not front["certificate_gap"].notna().any():
         return {
             "worst_gap": None,
@@ -43,9 +51,7 @@ def certificate(front: pd.DataFrame, strategy: str, predicts: bool = True) -> di
         else f"every bit map is within {worst:.2%} of a proven bound"
     )
     hardware = (
-        "Every hardware point of the space was solved."
-        if strategy == "exhaustive"
-        else "Hardware is sampled and carries no such proof."
+        "Every hardware point of the space was solved." if whole else "Hardware is sampled and carries no such proof."
     )
     if not predicts:
         return {"worst_gap": worst, "text": f"The plan is given, so that no bit map is chosen. {hardware}"}

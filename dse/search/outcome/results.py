@@ -21,6 +21,7 @@ from dse.search.bits.problem import BitProblem, SearchProblem, plan_of
 from dse.search.bits.schedule_space import DIMENSIONS
 from dse.search.bits.solve import certified
 from dse.search.loop.run import Search
+from dse.search.loop.start import dimensions_of, size
 from dse.search.loop.state import Failed, State
 from dse.search.outcome.record import about, baselines, binding, certificate, notes_of, quantities
 from dse.search.outcome.sensitivity import sensitivity
@@ -139,7 +140,12 @@ def make_run(
     front = designs[mask].reset_index(drop=True)
     if failed:
         designs = pd.concat([designs, _infeasible(problem, failed, len(designs))], ignore_index=True)
+    points = size(dimensions_of(problem, asked.strategy, objectives))
+    # Sampled bit maps are no solutions of their hardware points.
+    solved = state.done >= points and (asked.strategy in ("nested", "exhaustive") or not problem.predicts)
     notes = notes_of(problem, front)
+    if solved and asked.strategy != "exhaustive":
+        notes = (*notes, f"The space has {points:,} points, no more than the trials asked for: all of them were tried.")
     moves = sensitivity(problem, asked.seed) if folder is not None else pd.DataFrame()
     info = {
         **about(problem, command),
@@ -156,7 +162,7 @@ def make_run(
             "infeasible_trials": len(failed),
             "front": len(front),
         },
-        "certificate": certificate(front, asked.strategy, problem.predicts),
+        "certificate": certificate(front, solved, problem.predicts),
         "hypervolume": state.trace[-1] if state.trace else None,
         "hypervolume_trace": state.trace,
         "reference": {name: float(problem.reference[OBJECTIVES.index(name)]) for name in objectives},
