@@ -37,23 +37,15 @@ try:
 except InputError as error:
     sys.exit(str(error))
 """
-FIXED = {
-    "clock_hz": 8e8,
-    "array.rows": 16,
-    "array.cols": 32,
-    "memories.buffer.bandwidth_bits_per_cycle": 512,
-    "memories.accumulator_register.size_bits": 512,
-}
-
 
 @pytest.fixture(scope="module")
-def start(tiny, tmp_path_factory):
+def start(wide, wide_values, tmp_path_factory):
     """Starts a run in a process of its own, that goes on where its folder stands."""
     script = tmp_path_factory.mktemp("driver") / "driver.py"
-    script.write_text(DRIVER.replace("{values!r}", repr(FIXED)))
+    script.write_text(DRIVER.replace("{values!r}", repr(wide_values)))
 
     def begin(out, *before):
-        command = [*before, sys.executable, script, tiny[0], tiny[1], out]
+        command = [*before, sys.executable, script, wide[0], wide[1], out]
         return subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     return begin
@@ -121,12 +113,12 @@ def test_a_folder_that_may_not_be_written(tiny, tmp_path):
         dse.explore(tiny[0], tiny[2], profile=tiny[1], trials=8, out=tmp_path / "run")
 
 
-def test_other_inputs_are_not_resumed(tiny, whole):
+def test_other_inputs_are_not_resumed(wide, whole):
     before = (whole[0] / "front.csv").read_bytes()
     with pytest.raises(InputError, match="seed was 5, is 6"):
-        dse.explore(tiny[0], tiny[2], profile=tiny[1], trials=48, seed=6, out=whole[0], resume=True)
+        dse.explore(wide[0], wide[2], profile=wide[1], trials=48, seed=6, out=whole[0], resume=True)
     with pytest.raises(InputError, match="holds a run already"):
-        dse.explore(tiny[0], tiny[2], profile=tiny[1], trials=48, seed=5, out=whole[0])
+        dse.explore(wide[0], wide[2], profile=wide[1], trials=48, seed=5, out=whole[0])
     assert (whole[0] / "front.csv").read_bytes() == before
 
 
@@ -214,41 +206,41 @@ def test_what_fails_before_it_has_a_result_leaves_no_folder(tiny, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_time_budget_ends_a_run_that_goes_on_later(tiny, tmp_path):
-    options = {"profile": tiny[1], "seed": 1, "out": tmp_path / "run"}
-    first = dse.explore(tiny[0], tiny[2], seconds=1e-3, trials=40, **options)
+def test_a_time_budget_ends_a_run_that_goes_on_later(wide, tmp_path):
+    options = {"profile": wide[1], "seed": 1, "out": tmp_path / "run"}
+    first = dse.explore(wide[0], wide[2], seconds=1e-3, trials=40, **options)
     done = first.info["counts"]["trials"]
     assert 0 < done < 40
-    rest = dse.explore(tiny[0], tiny[2], trials=40, resume=True, **options)
+    rest = dse.explore(wide[0], wide[2], trials=40, resume=True, **options)
     assert rest.info["counts"]["trials"] == 40
-    once = dse.explore(tiny[0], tiny[2], profile=tiny[1], seed=1, trials=40)
+    once = dse.explore(wide[0], wide[2], profile=wide[1], seed=1, trials=40)
     assert rest.front.equals(once.front)
     # With both, the first that is used up.
-    assert dse.explore(tiny[0], tiny[2], profile=tiny[1], seconds=600, trials=8).info["counts"]["trials"] == 8
+    assert dse.explore(wide[0], wide[2], profile=wide[1], seconds=600, trials=8).info["counts"]["trials"] == 8
 
 
-def test_ctrl_c_leaves_a_state(tiny, tmp_path):
+def test_ctrl_c_leaves_a_state(wide, tmp_path):
     seen = []
 
     def stop(done, front, covered, gap):
         seen.append((done, front, covered, gap))
         raise KeyboardInterrupt
 
-    options = {"profile": tiny[1], "seed": 2, "trials": 32, "out": tmp_path / "run"}
+    options = {"profile": wide[1], "seed": 2, "trials": 32, "out": tmp_path / "run"}
     with pytest.raises(KeyboardInterrupt):
-        dse.explore(tiny[0], tiny[2], progress=stop, **options)
+        dse.explore(wide[0], wide[2], progress=stop, **options)
     assert seen[0][0] == json.loads((tmp_path / "run" / "state" / "state.json").read_text())["done"] > 0
     assert seen[0][2] > 0
     assert seen[0][3] == 0
-    rest = dse.explore(tiny[0], tiny[2], resume=True, **options)
-    assert rest.front.equals(dse.explore(tiny[0], tiny[2], profile=tiny[1], seed=2, trials=32).front)
+    rest = dse.explore(wide[0], wide[2], resume=True, **options)
+    assert rest.front.equals(dse.explore(wide[0], wide[2], profile=wide[1], seed=2, trials=32).front)
 
 
 @pytest.mark.parametrize("strategy", ["nested", "joint"])
-def test_journal_holds_the_study_and_no_warning_is_shown(tiny, tmp_path, strategy):
+def test_journal_holds_the_study_and_no_warning_is_shown(wide, tmp_path, strategy):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        run = dse.explore(tiny[0], tiny[2], profile=tiny[1], strategy=strategy, trials=24, out=tmp_path / "run")
+        run = dse.explore(wide[0], wide[2], profile=wide[1], strategy=strategy, trials=24, out=tmp_path / "run")
     storage = JournalStorage(JournalFileBackend(str(tmp_path / "run" / "optuna.journal")))
     study = optuna.load_study(study_name="tiny", storage=storage)
     assert study.metric_names == ["latency_s", "energy_j", "area_mm2"]

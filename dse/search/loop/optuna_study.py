@@ -117,11 +117,7 @@ def propose(
     """
     if not count:
         return [], []
-    # The scrambled low-discrepancy sequence is one sequence over all batches: its seed must not change.
-    fixed = sampler == "qmc"
-    study.sampler = make_sampler(
-        sampler, seed if fixed else int(np.random.SeedSequence([seed, first]).generate_state(1)[0])
-    )
+    study.sampler = make_sampler(sampler, int(np.random.SeedSequence([seed, first]).generate_state(1)[0]))
     distributions = {dimension.name: dimension.distribution for dimension in dimensions}
     for proposal in given:
         study.enqueue_trial(dict(proposal))
@@ -131,6 +127,21 @@ def propose(
             # Optuna counts no given trial into a generation; ours belong to one, or evolution would go on without them.
             study.sampler.get_trial_generation(study, study.get_trials(deepcopy=False)[trial.number])
     return trials, [dict(trial.params) for trial in trials]
+
+
+def low_discrepancy(dimensions: Sequence[Dimension], seed: int, first: int, count: int) -> list[dict[str, float]]:
+    """Proposals ``first`` to ``first + count`` of the sampler ``qmc``: one scrambled sequence over all batches.
+
+    Optuna counts its place in a study, which a resumed run has not: each batch takes the sequence from its beginning.
+    """
+    distributions = {dimension.name: dimension.distribution for dimension in dimensions}
+    study = new_study(1, "qmc")
+    study.sampler = make_sampler("qmc", seed)
+    known = {
+        dimension.name: dimension.proposal(dimension.values[0] if dimension.values else 0.0) for dimension in dimensions
+    }
+    study.add_trial(optuna.trial.create_trial(params=known, distributions=distributions, values=[0.0]))
+    return [dict(study.ask(distributions).params) for _ in range(first + count)][first:]
 
 
 def tell(study: optuna.Study, trials: Sequence[optuna.Trial], results: Sequence[Told]) -> None:

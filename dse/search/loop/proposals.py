@@ -9,7 +9,7 @@ from itertools import islice
 import numpy as np
 import optuna
 
-from dse.search.loop.optuna_study import Dimension, batch_of, propose
+from dse.search.loop.optuna_study import Dimension, batch_of, low_discrepancy, propose
 from dse.search.loop.start import every, points, size
 
 #: Trials of a batch of what is known from the start: it depends on no batch, so larger ones are only quicker.
@@ -115,7 +115,10 @@ class Proposals:
             self.seen.update(map(self._point, listed))
             return [Proposed(values, None, True) for values in listed]
         first = len(self.study.trials)
-        found = self._taken(self.start[first : first + count], count, first)
+        known = list(self.start[first : first + count])
+        if self.sampler == "qmc":
+            known += low_discrepancy(self.dimensions, self.seed, len(self.seen), count - len(known))
+        found = self._taken(known, count, first)
         generator = np.random.default_rng([self.seed, first])
         given = [self._near(item.values, generator) for item in found if not item.fresh]
         return found + [replace(item, fresh=True) for item in self._taken(given, len(given), first + count)]
