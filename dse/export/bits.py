@@ -42,7 +42,8 @@ def brevitas_text(design: Design) -> str:
     """Keyword arguments of Brevitas' quantized layers (``QuantConv2d``, ``QuantLinear``) by layer name, as JSON.
 
     Quantizers are named by their path in the package; the errors' formats, which Brevitas does not quantize, stand beside them
-    under ``error``; an inference has none. Source: Brevitas 0.13, ``brevitas.quant`` (scaled_int, float, mx_quant_ocp, binary, ternary).
+    under ``error``; an inference has none. Source: Brevitas 0.13, ``brevitas.quant`` (scaled_int, float, mx_quant_ocp,
+    binary, ternary).
 
     Raises
     ------

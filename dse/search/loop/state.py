@@ -159,7 +159,9 @@ def restored(
         replay(study, dimensions, state["trials"])
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise _damaged(path, str(error)) from None
-    found = _found(folder / "state" / f"found-{done}.npz", str(state.get("found_sha256")), nothing.found, problem.predicts)
+    found = _found(
+        folder / "state" / f"found-{done}.npz", str(state.get("found_sha256")), nothing.found, problem.predicts
+    )
     return State(done, elapsed_s, found, failed, trace)
 
 
