@@ -243,7 +243,9 @@ def _given_plan(network: Network, plan: Plan, mode: str, causal_skip: bool, memo
         score=np.zeros((1, 1)),
         score_limit=np.full(1, np.inf),
         tables=limit_tables(network, [[plan]], groups, mode, causal_skip),
-        held=held_tables(network, [[plan]], groups, mode) if sum(footprint(network, plan, mode).values()) > memory_bits else (),
+        held=held_tables(network, [[plan]], groups, mode)
+        if sum(footprint(network, plan, mode).values()) > memory_bits
+        else (),
     )
 
 
