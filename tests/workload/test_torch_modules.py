@@ -284,6 +284,67 @@ def test_recomputed_activations_are_no_gradients():
     assert [layer.passes for layer in net.mac_layers] == [first, both, both]
 
 
+class Frames(nn.Module):
+    """A convolution over the rows of its input."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv1d(80, 64, 3, padding=1)
+
+    def forward(self, x):
+        return self.conv(x.t()[None])
+
+
+class OneSequence(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.steps, self.heads = nn.LSTM(16, 16, batch_first=True), nn.MultiheadAttention(16, 4, batch_first=True)
+
+    def forward(self, x):
+        x = self.steps(x)[0]
+        return self.heads(x, x, x, need_weights=False)[0]
+
+
+class Heads(nn.Module):
+    """Attention over the rows of a matrix."""
+
+    def __init__(self):
+        super().__init__()
+        self.qkv = nn.Linear(16, 48)
+
+    def forward(self, x):
+        q, k, v = (part.unflatten(-1, (4, 4)).transpose(0, 1) for part in self.qkv(x).chunk(3, -1))
+        return torch.softmax(q @ k.transpose(1, 2), -1) @ v
+
+
+class Contrast(nn.Module):
+    """Samples that are multiplied with each other at the end are samples all the same."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(16, 8), nn.Linear(16, 8)
+
+    def forward(self, x):
+        return self.a(x) @ self.b(x).t()
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "batch", "macs"),
+    [
+        (Frames, (100, 80), 1, 1_536_000),
+        (lambda: nn.Conv2d(3, 8, 3), (3, 10, 12), 1, 8 * 27 * 80),
+        (lambda: nn.Conv2d(3, 8, 3), (2, 3, 10, 12), 2, 8 * 27 * 80),
+        (OneSequence, (7, 16), 1, 7 * 2048 + 7 * 4 * 256 + 2 * 49 * 16),
+        (Heads, (7, 16), 1, 7 * 768 + 2 * 49 * 16),
+        (lambda: nn.Linear(80, 16), (100, 80), 100, 80 * 16),
+        (Contrast, (6, 16), 6, 2 * 16 * 8 + 6 * 8),
+    ],
+)
+def test_one_sample_without_a_batch(model, shape, batch, macs):
+    net = dse.trace(model(), torch.zeros(shape))
+    assert (net.batch, net.macs) == (batch, macs)
+
+
 def test_the_result_does_not_depend_on_the_batch():
     one, many = (dse.trace(Tied(), torch.zeros(batch, 9, dtype=torch.long)) for batch in (1, 6))
     assert one.layers == many.layers

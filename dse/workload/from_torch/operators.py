@@ -102,6 +102,7 @@ def _convolution(tape: Tape, args: Sequence[Any], made: Any) -> None:
     over = weight.ndim - 2
     if not 1 <= over <= 3:
         raise InputError("dse.trace", [f"convolutions over {over} axes have no layer"])
+    tape.one_sample |= read.shape[0] % tape.batch > 0 and not tape.is_weight(read)
     small, large = (read, made) if transposed else (made, read)
     steps = [[entry[axis if len(entry) > 1 else 0] for axis in range(over)] for entry in (stride, dilation)]
     axes = [
@@ -141,6 +142,8 @@ def _product(tape: Tape, operator: str, args: Sequence[Any], made: Any) -> None:
             name=tape.weight_name(second), kind="fc", N=tape.per_sample(rows), G=groups, K=width, C=inner, bias=bias
         )
     else:
+        # An attention of the rows of one sample to each other: both they and what is summed are as many as there are rows.
+        tape.one_sample |= groups % tape.batch > 0 and rows == inner == tape.batch
         # Heads that share their keys are rows of one product.
         share = tape.repeated(second) if second.ndim == 3 else 1
         if groups % share == 0:

@@ -108,6 +108,9 @@ class Tape:
         Whether the forward pass runs.
     recomputes
         Whether parts of it ran again.
+    one_sample
+        Whether an operator showed that the leading axis is no batch: a convolution of other samples, or a product of two
+        activations that sums over it.
     """
 
     batch: int
@@ -127,6 +130,7 @@ class Tape:
     held: list[Any] = field(default_factory=list)
     forward: bool = True
     recomputes: bool = False
+    one_sample: bool = False
 
     def per_sample(self, count: int) -> int:
         return count // self.batch if count % self.batch == 0 else count

@@ -33,7 +33,8 @@ def trace(
         Of the network; default: the class of the model.
     batch
         Samples that the inputs hold; default: the leading axis of the first tensor, or its second one where a recurrent module
-        reads steps first (``batch_first=False``). Layers are per sample.
+        reads steps first (``batch_first=False``); one where a convolution, an attention or a recurrent module takes the first
+        tensor as a single sample. Layers are per sample.
     training
         Run the backward pass too; without it, layers have a forward pass alone.
 
@@ -66,6 +67,8 @@ def trace(
     finally:
         for hook in hooks:
             hook.remove()
+    if tape.one_sample and batch is None:
+        return trace(model, inputs, name=name, batch=1, training=training)
     layers = _layers(tape, training)
     if not any(layer.macs for layer in layers):
         raise InputError(f"dse.trace of {source}", ["nothing in it multiplies; the network would be empty"])
@@ -126,12 +129,13 @@ def _tape(model: Any, state: Mapping[str, Any], samples: int, tensors: Sequence[
 def _samples(
     torch: Any, model: Any, state: Mapping[str, Any], arguments: Sequence[Any], named: Mapping[str, Any], first: Any
 ) -> int:
-    """Samples of the first input: its leading axis, or the second one where a recurrent module reads it step by step."""
-    by_step = [module for module in model.modules() if isinstance(module, torch.nn.RNNBase) and not module.batch_first]
-    read: list[Any] = []
-    hooks = [module.register_forward_pre_hook(lambda _, args: read.extend(args[:1])) for module in by_step]
+    """Samples of the first input: its leading axis, or the second one where a recurrent module reads it step by step; one where such a
+    module reads a single sequence."""
+    recurrent = [module for module in model.modules() if isinstance(module, torch.nn.RNNBase)]
+    read: list[tuple[Any, Any]] = []
+    hooks = [module.register_forward_pre_hook(lambda own, args: read.append((own, args[0]))) for module in recurrent]
     try:
-        if by_step:
+        if recurrent:
             _run(torch, model, state, arguments, named)
     except Exception:
         # The real run says what is wrong.
@@ -139,7 +143,10 @@ def _samples(
     finally:
         for hook in hooks:
             hook.remove()
-    steps = bool(read) and first.ndim > 1 and read[0].ndim == 3 and read[0].shape[:2] == first.shape[:2]
+    if any(tensor.ndim == 2 for _, tensor in read):
+        return 1
+    by_step = [tensor for own, tensor in read if not own.batch_first]
+    steps = bool(by_step) and first.ndim > 1 and by_step[0].shape[:2] == first.shape[:2]
     return int(first.shape[1] if steps else first.shape[0]) if first.ndim else 1
 
 
