@@ -129,8 +129,8 @@ def _tape(model: Any, state: Mapping[str, Any], samples: int, tensors: Sequence[
 def _samples(
     torch: Any, model: Any, state: Mapping[str, Any], arguments: Sequence[Any], named: Mapping[str, Any], first: Any
 ) -> int:
-    """Samples of the first input: its leading axis, or the second one where a recurrent module reads it step by step; one where such a
-    module reads a single sequence."""
+    """Samples of the first input: its leading axis, or the second one where a recurrent module reads it step by step; one where
+    such a module reads a single sequence."""
     recurrent = [module for module in model.modules() if isinstance(module, torch.nn.RNNBase)]
     read: list[tuple[Any, Any]] = []
     hooks = [module.register_forward_pre_hook(lambda own, args: read.append((own, args[0]))) for module in recurrent]
