@@ -15,7 +15,7 @@ from dse.hardware.model import MEMORY_NUMBERS, ROLES, TOP_NUMBERS
 from dse.hardware.plausible import PLAUSIBLE, odd_values
 from dse.hardware.prices import DRAM_PJ_PER_BIT, LARGEST_SRAM_BITS
 from dse.hardware.technology import LARGEST_NODE_NM, SMALLEST_NODE_NM
-from dse.yaml_input import Key, suggest
+from dse.yaml_input import Key, suggest, unused_keys
 
 T = TypeVar("T", bound=float)
 MOST_VALUES = 10_000
@@ -246,6 +246,14 @@ class MemoryFile(Strict):
     """Measured price of that wire, pJ per bit."""
 
 
+#: Keys of a memory that mean something for every kind, beside its source and kind; and those of one kind.
+MEMORY_KEYS = (
+    "holds", "shared_along", "size_bits", "bandwidth_bits_per_cycle", "read_pj_per_bit", "write_pj_per_bit", "area_mm2",
+    "wire_mm", "wire_pj_per_bit",
+)  # fmt: skip
+KEYS_OF_KIND: dict[str, tuple[str, ...]] = {"register": (), "sram": ("port_bits",), "dram": ("dram",)}
+
+
 class MappingFile(Strict):
     """What the mapper may not choose: the operand that is held innermost, and tile sizes of a dim.
 
@@ -374,6 +382,9 @@ def _check_memories(file: HardwareFile) -> list[tuple[Key, str]]:
         problems.append((("memories", names[-1]), "expected the last memory to be of kind dram and to hold every role"))
     for key, memory in file.memories.items():
         here: Key = ("memories", key)
+        problems += unused_keys(memory, (*MEMORY_KEYS, *KEYS_OF_KIND[memory.kind]), f"a {memory.kind} memory", here)
+        if memory.wire_pj_per_bit is not None and "wire_mm" in memory.model_fields_set:
+            problems.append(((*here, "wire_mm"), "means nothing beside wire_pj_per_bit, which prices the wire; give one"))
         if memory.kind == "dram":
             if key != names[-1]:
                 problems.append(((*here, "kind"), "dram has to be the last memory"))
@@ -418,8 +429,7 @@ def _check_element(file: HardwareFile) -> list[tuple[Key, str]]:
     pe = file.pe
     family = FAMILIES[pe.family]
     problems: list[tuple[Key, str]] = []
-    for name in sorted(pe.model_fields_set - set(ELEMENT_KEYS) - set(family.keys)):
-        problems.append((("pe", name), f"unused: a {family.name} element has no such property; remove the key"))
+    problems += unused_keys(pe, {*ELEMENT_KEYS, *family.keys} - {"source", "family"}, f"a {family.name} element", ("pe",))
     for name in family.needed:
         if not getattr(pe, name):
             problems.append((("pe", name), f"missing; a {family.name} element needs it"))

@@ -99,7 +99,7 @@ def test_all_problems_at_once_with_lines():
         ("log2: true, ", "log2: true, step: 4, ", "array.axes.rows.size", "either 'step' or 'log2: true'"),
         ("shared_along: []", "shared_along: [row]", "memories.register.shared_along[0]", "did you mean 'rows'"),
         ("dram: lpddr4", "dram: lpdr4", "memories.dram.dram", "did you mean 'lpddr4'"),
-        (", size_bits: 8}", "}", "memories.register.size_bits", "only dram is unlimited"),
+        (", size_bits: 8}", "}", "memories.register.size_bits", "only dram may go without"),
         ("kind: dram", "kind: sram", "memories.dram", "last memory to be of kind dram"),
         ("node_nm: 28", "node_nm: 3", "node_nm", ">= 5"),
         (

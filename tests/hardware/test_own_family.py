@@ -54,5 +54,5 @@ def test_an_unknown_family_and_unused_keys_are_named(tmp_path):
     with pytest.raises(InputError, match=r"pe.family \(line \d+\): expected one of 'fixed', .*, got 'fixd'"):
         dse.load_hardware(path)
     path.write_text(content.replace("family: fixed", "family: fixed\n  block: 4"))
-    with pytest.raises(InputError, match=r"pe.block \(line \d+\): unused: a fixed element has no such property"):
+    with pytest.raises(InputError, match=r"pe.block \(line \d+\): a fixed element does not use this key"):
         dse.load_hardware(path)
