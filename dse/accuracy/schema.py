@@ -159,7 +159,9 @@ def check_profile(file: ProfileFile, links: tuple[str, ...]) -> list[tuple[Key, 
                 problems.append((("ties", index, position), f"'{name}' is in two ties; join them"))
             seen.add(name)
     if file.prediction.layer_spread is not None and file.prediction.link is None:
-        problems.append((("prediction", "layer_spread"), "means nothing without a link that is fitted to measured points"))
+        problems.append(
+            (("prediction", "layer_spread"), "means nothing without a link that is fitted to measured points")
+        )
     if file.prediction.noise_source is not None and file.prediction.noise is None:
         problems.append((("prediction", "noise_source"), "means nothing without noise"))
     if (file.prediction.link is None) != (not file.points):

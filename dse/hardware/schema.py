@@ -384,7 +384,9 @@ def _check_memories(file: HardwareFile) -> list[tuple[Key, str]]:
         here: Key = ("memories", key)
         problems += unused_keys(memory, (*MEMORY_KEYS, *KEYS_OF_KIND[memory.kind]), f"a {memory.kind} memory", here)
         if memory.wire_pj_per_bit is not None and "wire_mm" in memory.model_fields_set:
-            problems.append(((*here, "wire_mm"), "means nothing beside wire_pj_per_bit, which prices the wire; give one"))
+            problems.append(
+                ((*here, "wire_mm"), "means nothing beside wire_pj_per_bit, which prices the wire; give one")
+            )
         if memory.kind == "dram":
             if key != names[-1]:
                 problems.append(((*here, "kind"), "dram has to be the last memory"))
@@ -429,7 +431,9 @@ def _check_element(file: HardwareFile) -> list[tuple[Key, str]]:
     pe = file.pe
     family = FAMILIES[pe.family]
     problems: list[tuple[Key, str]] = []
-    problems += unused_keys(pe, {*ELEMENT_KEYS, *family.keys} - {"source", "family"}, f"a {family.name} element", ("pe",))
+    problems += unused_keys(
+        pe, {*ELEMENT_KEYS, *family.keys} - {"source", "family"}, f"a {family.name} element", ("pe",)
+    )
     for name in family.needed:
         if not getattr(pe, name):
             problems.append((("pe", name), f"missing; a {family.name} element needs it"))
