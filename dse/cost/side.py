@@ -45,7 +45,7 @@ from dse.precision.plans.cells import Cell, Histogram
 from dse.precision.plans.plan import Plan
 from dse.precision.policies.blocks import block_policy_overhead
 from dse.workload.model import PASSES, Layer, Network
-from dse.workload.vector import rows_hit, vector_work
+from dse.workload.vector import rows_hit, updated, vector_work
 
 Floats = npt.NDArray[np.float64]
 
@@ -94,13 +94,15 @@ class Written:
     elements: float
 
 
-def written_tensors(layer: Layer, batch: int, training: bool) -> list[Written]:
+def written_tensors(layer: Layer, batch: int, training: bool, parameters: int | None = None) -> list[Written]:
     """What a layer writes in a step, by pass and operand, without the copies of :mod:`dse.cost.copies`.
 
     Parameters
     ----------
     training
         False: inference, the forward pass alone.
+    parameters
+        Elements of the weight that the optimizer writes; default: all that are trained.
     """
     result = []
     if layer.has_macs:
@@ -122,7 +124,8 @@ def written_tensors(layer: Layer, batch: int, training: bool) -> list[Written]:
         if layer.kind == "embedding" and training and len(layer.passes) > 1:
             result.append(Written("backward_data", "gradient", float(rows_hit(layer, batch))))
     if training:
-        result.append(Written("optimizer", "weight", float(layer.trained_parameters)))
+        count = layer.trained_parameters if parameters is None else parameters
+        result.append(Written("optimizer", "weight", float(count)))
     return [item for item in result if item.elements > 0]
 
 
@@ -154,7 +157,10 @@ def side_costs(
     shape = (len(plans), len(layers), len(STEP_PASSES))
     amount = np.zeros((len(SIDE_COMPONENTS), *shape))
     read, written = np.zeros(shape), np.zeros(shape)
-    lists = [written_tensors(layer, network.batch, training) for layer in layers]
+    lists = [
+        written_tensors(layer, network.batch, training, item.parameters)
+        for layer, item in zip(layers, updated(network), strict=True)
+    ]
     known: dict[tuple[Cell, bool, float], Floats] = {}
     for operand in OPERANDS_WRITTEN:
         items = [

@@ -21,7 +21,7 @@ from dse.hardware.model import Hardware
 from dse.hardware.side_costs import optimizer_pj, vector_op_pj
 from dse.precision.plans.plan import Plan
 from dse.workload.model import PASSES, Network
-from dse.workload.vector import optimizer_work, rows_hit, sweeps, vector_work
+from dse.workload.vector import optimizer_work, rows_hit, sweeps, updated, vector_work
 
 Floats = npt.NDArray[np.float64]
 
@@ -108,14 +108,18 @@ def optimizer_costs(network: Network, hardware: Hardware, arrays: HardwareArrays
     copy in that format is the weight itself and is written once.
     """
     work = optimizer_work(network.optimizer)
-    parameters = np.array([layer.trained_parameters for layer in network.layers], dtype=np.float64)
+    touched = updated(network)
+    parameters = np.array([item.parameters for item in touched], dtype=np.float64)
+    gradients = np.array([item.gradient for item in touched], dtype=np.float64)
     read = np.zeros((len(plans), len(parameters), 1))
     written = np.zeros_like(read)
     storage = storage_of(network)
     for i, plan in enumerate(plans):
         states = work.states * storage.bits(plan, "optimizer")
         master = storage.bits(plan, "master") * has_master(plan)
-        read[i, :, 0] = parameters * (storage.bits(plan, "master") + states + storage.bits(plan, "gradient"))
+        read[i, :, 0] = parameters * (storage.bits(plan, "master") + states) + gradients * storage.bits(
+            plan, "gradient"
+        )
         written[i, :, 0] = parameters * (master + states + storage.bits(plan, "weight"))
     operations = (parameters * work.operations)[:, None]
     return _priced(

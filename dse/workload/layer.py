@@ -131,6 +131,8 @@ class Layer:
         Its parameters are not trained: no backward_weight, no optimizer, no stash for it.
     shared
         Its weights are those of another layer (a classifier that reads the embedding's table): no parameters of its own.
+    sparse
+        An embedding whose optimizer updates only the rows that a step hit, whatever its states (as torch's ``sparse=True``).
     cached
         A matmul whose ``W`` comes from memory, kept from earlier steps (a KV cache); it is stored in the stash format.
     experts
@@ -175,6 +177,7 @@ class Layer:
     transposed: bool = False
     frozen: bool = False
     shared: bool = False
+    sparse: bool = False
     cached: bool = False
     experts: int = 0
     routing: str = "uniform"

@@ -23,11 +23,12 @@ What a backward pass reads again follows from the derivative (:func:`kept_for_ba
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import ceil, log2
 from typing import NamedTuple
 
 from dse.workload.layer import FUNCTIONS_OF_INPUT, FUNCTIONS_OF_OUTPUT, FUNCTIONS_OF_SIGN, GATES
-from dse.workload.model import Layer
+from dse.workload.model import Layer, Network
 
 
 class Work(NamedTuple):
@@ -180,6 +181,40 @@ def rows_hit(layer: Layer, samples: int) -> int:
     if layer.kind != "embedding":
         return layer.trained_parameters
     return min(layer.N * layer.R * samples, layer.C) * layer.G * layer.K if layer.trained_parameters else 0
+
+
+def tables_in_products(layers: Sequence[Layer]) -> set[int]:
+    """Places of embeddings whose table a trained product reads too, so that every row of it has a gradient."""
+    products = [layer for layer in layers if layer.kind == "fc" and layer.shared and "backward_weight" in layer.passes]
+    shapes = {frozenset((layer.K, layer.C)) for layer in products}
+    return {
+        place
+        for place, layer in enumerate(layers)
+        if layer.kind == "embedding" and not layer.shared and frozenset((layer.K, layer.C)) in shapes
+    }
+
+
+class Updated(NamedTuple):
+    """Elements of a layer's parameters whose gradient an optimizer reads, and that it updates."""
+
+    gradient: int
+    parameters: int
+
+
+def updated(network: Network) -> list[Updated]:
+    """What the optimizer reads and writes of every layer in a step.
+
+    Dense optimizers with states (momentum, Adam) update all rows of an embedding's table, since every row's states decay; plain
+    SGD leaves a row without a gradient as it is, and so does any optimizer of a ``sparse`` table.
+    """
+    dense = tables_in_products(network.layers)
+    result = []
+    for place, layer in enumerate(network.layers):
+        every = layer.trained_parameters
+        hit = every if place in dense else rows_hit(layer, network.batch * network.accumulate)
+        alone = place not in dense and (network.optimizer == "sgd" or layer.sparse)
+        result.append(Updated(hit, hit if alone else every))
+    return result
 
 
 class OptimizerWork(NamedTuple):

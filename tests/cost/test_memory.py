@@ -331,6 +331,12 @@ def test_llama_8b_with_64_cached_sequences():
     assert parts["working"] < 0.01 * parts["cache"]
 
 
+def test_keys_and_values_made_in_a_prefill_stay():
+    net = dse.load_workload("llama3_8b_prefill")
+    tokens = net.layers[0].N
+    assert footprint(net, Plan.parse("bf16", net), "inference")["cache"] == net.batch * 16 * tokens * 2 * 32 * 8 * 128
+
+
 SMALL_DRAM = """name: small_dram
 description: one buffer and a small DRAM
 source: made up

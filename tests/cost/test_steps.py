@@ -92,3 +92,59 @@ def test_the_update_reads_and_writes_every_copy_once(optimizer, states):
     assert updates(net, Plan.parse("fp32", net)) == TRAINED * (32 * (2 + states) + 32 * (1 + states))
     half = Plan.uniform(net, "bf16", "bf16", "bf16", gradient="bf16", master="bf16", optimizer="bf16")
     assert updates(net, half) == TRAINED * (16 * (2 + states) + 16 * (1 + states))
+
+
+TABLE = """source: test
+batch: {batch}
+samples: 64
+epochs: 1
+optimizer: {optimizer}
+input: {{tokens: 5}}
+layers:
+  - {{op: embedding, name: table, rows: {rows}, K: 8{sparse}}}
+  - {{op: linear, name: head, K: {rows}{shared}}}
+  - {{op: loss, name: loss}}
+"""
+
+
+def table_net(rows, batch=2, optimizer="sgd", sparse=False, shared=False):
+    text = TABLE.format(
+        rows=rows, batch=batch, optimizer=optimizer, sparse=", sparse: true" * sparse, shared=", shared: true" * shared
+    )
+    return network_from_document(parse_yaml(text, "net.yaml"), "net")
+
+
+@pytest.mark.parametrize(("rows", "hit"), [(100, 10), (7, 7)])
+def test_only_the_rows_that_a_batch_hits_have_a_gradient(rows, hit):
+    net = table_net(rows)
+    moved = dse.evaluate(net, HW, Plan.parse("w8a4e16", net)).layers.set_index(["layer", "pass"])["dram_bits"]
+    # Ten rows are read in the weight's format and written as activations; the error is read, gradients read and written.
+    assert moved["table", "forward"] == 10 * 8 * (8 + 4)
+    assert moved["table", "backward_data"] == 10 * 8 * 16 + 2 * hit * 8 * 32
+    # Plain SGD: gradient and master are read, master and weight written.
+    assert moved["table", "optimizer"] == hit * 8 * (32 + 32 + 32 + 8)
+
+
+@pytest.mark.parametrize(("optimizer", "states"), [("momentum", 1), ("adam", 2), ("adamw", 2)])
+def test_states_of_all_rows_decay_unless_the_table_is_sparse(optimizer, states):
+    for sparse, updated in ((False, 100), (True, 10)):
+        net = table_net(100, optimizer=optimizer, sparse=sparse)
+        moved = dse.evaluate(net, HW, Plan.parse("w8a8e8", net)).layers.set_index(["layer", "pass"])["dram_bits"]
+        own = updated * 8 * (2 * 32 * (1 + states) + 8)
+        assert moved["table", "optimizer"] == 10 * 8 * 32 + own
+
+
+def test_a_table_that_the_classifier_reads_has_a_gradient_everywhere():
+    net = table_net(100, shared=True)
+    moved = dse.evaluate(net, HW, Plan.parse("w8a8e8", net)).layers.set_index(["layer", "pass"])["dram_bits"]
+    assert moved["table", "optimizer"] == 100 * 8 * (32 + 32 + 32 + 8)
+
+
+def test_more_passes_before_an_update_hit_more_rows():
+    net = table_net(100)
+    plan = Plan.parse("w8a8e8", net)
+    one, many = (
+        dse.evaluate(net, HW, plan, accumulate=k).layers.set_index(["layer", "pass"])["dram_bits"]["table", "optimizer"]
+        for k in (1, 4)
+    )
+    assert many == 4 * one

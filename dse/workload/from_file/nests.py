@@ -89,6 +89,8 @@ class NestEntry(BaseModel):
     """Not trained."""
     shared: bool = False
     """Weights are those of another layer."""
+    sparse: bool = False
+    """The optimizer updates the rows of the table that a step hit and no others."""
     cached: bool = False
     """Its W comes from a cache."""
     experts: Annotated[int, Field(ge=0, le=2**31)] = 0
@@ -159,7 +161,8 @@ def layer_of_entry(entry: NestEntry) -> tuple[Layer, list[Fault]]:
         N=entry.N, G=entry.G, K=entry.K, C=entry.C, P=entry.P, Q=entry.Q, R=entry.R, S=entry.S,
         stride=_pair(entry.stride), dilation=_pair(entry.dilation), input_hw=_pair(entry.input),
         bias=entry.bias, passes=ordered, tie=entry.tie, transposed=entry.transposed, frozen=entry.frozen,
-        shared=entry.shared, cached=entry.cached, experts=entry.experts, routing=entry.routing, repeats=entry.repeats,
+        shared=entry.shared, sparse=entry.sparse, cached=entry.cached,
+        experts=entry.experts, routing=entry.routing, repeats=entry.repeats,
         function=entry.function, folded=folded, mask=mask, reads=tuple(entry.reads), reads_second=tuple(entry.reads_second),
     )  # fmt: skip
     return layer, faults

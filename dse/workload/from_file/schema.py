@@ -111,6 +111,8 @@ class Operation(_Strict):
     """Parameters are not trained."""
     shared: bool = False
     """Weights are those of another layer; no parameters of its own."""
+    sparse: bool = False
+    """The optimizer updates the rows of an embedding's table that a step hit and no others."""
     ceil: bool = False
     """Output size of a pool is rounded up."""
     rows: PositiveValue | None = None
@@ -125,6 +127,8 @@ class Operation(_Strict):
     """Features of a head; default: features / heads."""
     past: Value = 0
     """Tokens whose keys and values are already cached."""
+    cached: bool = False
+    """Keys and values stay in a cache for later steps, also without past ones (prefill)."""
     window: PositiveValue | None = None
     """Keys that a query meets at most, under a causal mask its own and those before; default: all."""
     causal: bool = False

@@ -83,6 +83,7 @@ def embedding(builder: Builder, operation: Operation, tensor: Tensor, prefix: st
         R=bag,
         frozen=frozen,
         shared=operation.shared,
+        sparse=operation.sparse,
         passes=("forward",) if frozen else ("forward", "backward_data"),
     )
     # What it looks up are indices, an input of the network whatever flows here.
@@ -148,7 +149,7 @@ def attention(builder: Builder, operation: Operation, tensor: Tensor, prefix: st
         G=pairs,
         K=columns,
         C=width,
-        cached=past > 0,
+        cached=past > 0 or operation.cached,
         mask=mask,
         passes=("forward", *data * query.learns, *second * key.learns),
     )
@@ -171,7 +172,7 @@ def attention(builder: Builder, operation: Operation, tensor: Tensor, prefix: st
         G=pairs,
         K=width,
         C=columns,
-        cached=past > 0,
+        cached=past > 0 or operation.cached,
         mask=None if mask is None else replace(mask, dim="C"),
         passes=("forward", *data * learns, *second * value.learns),
     )
