@@ -231,7 +231,9 @@ def judged(
     elif b"Traceback" in err or b"Traceback" in out or code < 0 or re.search(rb"\w+Warning:", err):
         wrong["tracebacks"] = err.decode("utf-8", "replace")[-1500:]
     # A full standard output is told by a code, and what was asked for as a file is whole all the same.
-    if code != 0 and not slow and before != after and case.output != "full":
+    # So does a search that the disk was too small for leave what it goes on from.
+    kept = case.output == "full" or (case.file_bytes is not None and case.arguments[0] == "explore")
+    if code != 0 and not slow and before != after and not kept:
         names = sorted(set(before) ^ set(after)) + sorted(
             name for name in set(before) & set(after) if before[name] != after[name]
         )

@@ -39,7 +39,7 @@ layers:
   - {op: embedding, name: table, rows: 100, K: 32}
   - {op: layernorm, name: ln}
   - {op: attention, name: attn, heads: 4, head_dim: 8}
-  - {op: moe, name: experts, K: 32, experts: 4, active: 2}
+  - {op: moe, name: moe, experts: 4, active: 2, main: [{op: linear, name: up, K: 48}, {op: linear, name: down, K: 32}]}
   - {op: linear, name: head, K: 100, bias: true}
   - {op: loss, name: loss}
 """
@@ -96,7 +96,7 @@ SCHEDULES = (
     "kind: traced\ntrace: trace.csv\niterations: 50\n",
 )
 SPACE = "profiles: [CR, ER]\ndepths_bits: [0, 1, 2]\ncycles: [2, 4]\niterations: 640\nscore: mean\n"
-POINTS = "name,value,weight,activation\na,69.0,8,8\nb,66.0,4,4\nc,68.0,8,4\nd,67.5,4,8\n"
+POINTS = "name,value,both\na,69.0,8\nb,66.0,4\nc,68.0,8 4 8 4 8 4\nd,67.5,4 4 8 8 4 4\n"
 POINTS_YAML = """points:
   - {name: a, value: 69.0, both: 8}
   - {name: b, value: 66.0, both: 4}

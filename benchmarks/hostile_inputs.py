@@ -340,8 +340,8 @@ def _npz_member(content: bytes, draw: random.Random) -> bytes:
         arrays[name] = np.array("text")
     elif way == 7:
         arrays[name] = np.zeros(20_000_000, np.uint8)
-    elif way == 8:
-        arrays[name] = arrays[name] * -1
+    elif way == 8 and arrays[name].dtype.kind in "if":
+        arrays[name] = -arrays[name]
     stream = io.BytesIO()
     np.savez_compressed(stream, **arrays)
     if way == 9:

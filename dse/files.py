@@ -8,16 +8,18 @@ are all written or none.
 
 from __future__ import annotations
 
+import csv
 import errno
+import io
 import json
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from dse.errors import InputError
+from dse.errors import InputError, printable
 
 #: Largest text that is read, bytes: YAML, CSV and JSON of people and of run folders.
 MAX_TEXT_BYTES = 20_000_000
@@ -333,3 +335,36 @@ def write_all(files: Mapping[Path, str | bytes]) -> tuple[Path, ...]:
             folders.enter_context(new_folder(place))
         write_files(files)
     return tuple(files)
+
+
+#: What a spreadsheet takes for a formula, and the mark that makes it text; a cell that begins with the mark gets a second one.
+_FORMULA, _MARK = ("=", "+", "-", "@", "\t", "'"), "'"
+
+
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A table for spreadsheets: numbers in the shortest form that reads back, and no word that is run as a formula.
+
+    >>> print(csv_text(["name", "bits"], [["=1+1", -8], ["a,b", 0.5]]), end="")
+    name,bits
+    '=1+1,-8
+    "a,b",0.5
+    """
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    for row in (header, *rows):
+        writer.writerow([_cell(cell) if isinstance(cell, str) else cell for cell in row])
+    return stream.getvalue()
+
+
+def _cell(text: str) -> str:
+    text = printable(text, keep="\n\t")
+    return f"{_MARK}{text}" if text.startswith(_FORMULA) else text
+
+
+def plain_cell(text: str) -> str:
+    """The word that stands in a cell of :func:`csv_text`.
+
+    >>> plain_cell("'=1+1"), plain_cell("''a"), plain_cell("a")
+    ('=1+1', "'a", 'a')
+    """
+    return text[1:] if text.startswith(tuple(_MARK + first for first in _FORMULA)) else text

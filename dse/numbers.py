@@ -39,7 +39,8 @@ class Bounds:
 
     def problem(self, value: float) -> Problem | None:
         """What is wrong with a value; None if nothing is."""
-        sound = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        # An integer may be too large for a float, and NaN is neither above nor below anything.
+        sound = isinstance(value, (int, float)) and not isinstance(value, bool) and -math.inf < value < math.inf
         inside = sound and (value > self.least if self.above else value >= self.least) and value <= self.most
         if inside and (not self.whole or float(value).is_integer()):
             return None
@@ -76,7 +77,7 @@ SECONDS = Bounds("--seconds", 0, 31_536_000, whole=False, above=True, what="s")
 JOBS = Bounds("--jobs", 1, 512, what="processes")
 ACCURACY_DROP = Bounds("--max-accuracy-drop", -1000, 1000, whole=False, what="in the profile's unit")
 MAP_UPDATES = Bounds("--map-updates", 0, 1_000_000, whole=False, what="per step")
-WEIGHT = Bounds("--weights", 0, 1e12, whole=False, above=True, what="steps of each workload")
+WEIGHT = Bounds("--weights", 1e-12, 1e12, whole=False, what="steps of each workload")
 BASELINE = Bounds("--baseline", -1e6, 1e6, whole=False)
 IMAGES = Bounds("--images", 2, 10_000_000)
 MEASURED_PLANS = Bounds("--plans", 0, 10_000)
@@ -89,4 +90,4 @@ SAMPLES = Bounds("--samples", 1, 1_000_000_000)
 
 def hard_limit(option: str, unit: str) -> Bounds:
     """Bounds of a hard limit of a search."""
-    return Bounds(option, 0, 1e30, whole=False, above=True, what=unit)
+    return Bounds(option, 1e-30, 1e30, whole=False, what=unit)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from dse.errors import InputError, Problem
-from dse.files import is_file, read_json, read_text
+from dse.files import is_file, plain_cell, read_json, read_text
 from dse.report.run_schema import RunInfo
 from dse.yaml_input import Document, validate
 
@@ -147,6 +147,9 @@ def _table(path: Path, needed: tuple[str, ...], filled: tuple[str, ...] | None =
     text = read_text(path, "a CSV file", MAX_TABLE_BYTES)
     try:
         table = pd.read_csv(io.StringIO(text), dtype=dict.fromkeys(WORDS, str), keep_default_na=True)
+        for name in WORDS:
+            if name in table.columns:
+                table[name] = table[name].map(plain_cell, na_action="ignore")
     except pd.errors.EmptyDataError:
         return pd.DataFrame({name: [] for name in needed})
     except (ValueError, OverflowError) as error:

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from dse.errors import InputError
-from dse.files import new_folder, write_files
+from dse.files import csv_text, new_folder, write_files
 from dse.hardware import load_hardware
 from dse.studies import (
     ablation,
@@ -120,11 +120,13 @@ def write_studies(studies: Sequence[Study], folder: Path) -> Path:
     InputError
         The folder cannot be written.
     """
-    page = folder / "reproduce.html"
+    page, table = folder / "reproduce.html", rows_table(studies)
     with new_folder(folder):
         write_files(
             {
-                folder / "rows.csv": rows_table(studies).to_csv(index=False, lineterminator="\n"),
+                folder / "rows.csv": csv_text(
+                    COLUMNS, table.astype(object).where(table.notna(), "").to_numpy().tolist()
+                ),
                 folder / "reproduce.json": json.dumps(as_json(studies), indent=1, allow_nan=False) + "\n",
                 page: page_html(studies),
             }

@@ -33,6 +33,10 @@ RANGE_VALUES = 2_000_000
 RANGE_PERCENTILE = 99.9
 #: Images that run at once where the model leaves the batch open.
 BATCH = 16
+#: Most values of an input that are believed: a batch of 800 pictures of 224 x 224.
+MAX_INPUT_VALUES = 2**27
+#: Largest magnitude of an image's or a tensor's value: its square is a 32-bit float.
+MOST_VALUE = 1e18
 #: First operator set whose Round and Clip take what the quantizer needs.
 MIN_OPSET = 11
 
@@ -139,7 +143,14 @@ class OnnxModel:
             block = images[start : start + self.batch]
             missing = self.batch - len(block)
             whole = np.concatenate([block, np.repeat(block[-1:], missing, axis=0)]) if missing else block
-            blocks.append(self.session.run([output], {self.input_name: whole, **feeds})[0][: len(block)])
+            try:
+                made = self.session.run([output], {self.input_name: whole, **feeds})[0]
+            except Exception as error:  # onnxruntime has classes of its own, without a common one.
+                raise InputError(self.name, [f"the model cannot be run: {first_line(error)}"]) from None
+            # Values that rounding could not square; the scores would be infinite or no numbers.
+            if made.dtype.kind == "f" and not (np.abs(made) < MOST_VALUE).all():
+                raise InputError(self.name, [f"'{output}' is not finite, or above {MOST_VALUE:g}, on these images"])
+            blocks.append(made[: len(block)])
         return blocks
 
 
@@ -179,9 +190,18 @@ def open_onnx(
         onnx or onnxruntime is not installed; no such file or no model; shapes other than the batch that are not fixed;
         several inputs; layers that cannot be measured, with their share of the MACs; no layer at all.
     """
-    onnx, runtime = _libraries()
     source = str(path)
     content = read_bytes(source, MAX_FILE_BYTES, "an ONNX file, with weights as external data if need be")
+    try:
+        return _opened(content, source, per_channel, skip_unsupported, threads)
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # What onnx, onnxruntime and numpy say of a model that passed onnx's own check.
+        raise InputError(source, [f"is no ONNX model that can be measured: {first_line(error)}"]) from None
+
+
+def _opened(content: bytes, source: str, per_channel: bool, skip_unsupported: bool, threads: int) -> OnnxModel:
+    onnx, runtime = _libraries()
     try:
         model = onnx.load_model_from_string(content)
         onnx.load_external_data_for_model(model, str(Path(source).parent))
@@ -255,8 +275,9 @@ def check_images(model: OnnxModel, images: NDArray[Any], source: str) -> NDArray
         raise InputError(
             source, [f"expected images of {expected} as the model takes them, got shape {list(images.shape)}"]
         )
-    if not np.issubdtype(images.dtype, np.number) or not np.isfinite(images).all():
-        raise InputError(source, ["expected finite numbers, already scaled as the model was trained"])
+    if not np.issubdtype(images.dtype, np.number) or not (np.abs(images) < MOST_VALUE).all():
+        message = f"expected finite numbers below {MOST_VALUE:g}, already scaled as the model was trained"
+        raise InputError(source, [message])
     return images.astype(np.float32)
 
 
@@ -282,6 +303,9 @@ def _single_input(graph: Any, tensors: Mapping[str, Any], source: str) -> tuple[
     if len(dims) < 2 or any(size < 1 for size in dims[1:]):
         shown = [dim.dim_value or dim.dim_param or "?" for dim in inputs[0].type.tensor_type.shape.dim]
         message = f"input '{inputs[0].name}' has dynamic shape {shown}; export the model with fixed sizes (the batch may stay open)"
+        raise InputError(source, [message])
+    if (dims[0] or BATCH) * prod(dims[1:]) > MAX_INPUT_VALUES or dims[0] < 0:
+        message = f"input '{inputs[0].name}' has shape {dims}; expected at most {MAX_INPUT_VALUES:,} values in a batch"
         raise InputError(source, [message])
     return inputs[0].name, tuple(dims[1:]), dims[0]
 

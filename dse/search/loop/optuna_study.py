@@ -23,6 +23,8 @@ from dse.yaml_input import suggest
 
 #: Trials proposed before any of them is told; a fixed part of the method, not a tuning knob of one machine.
 BATCH = 8
+#: Largest violation that is told: the state of a run holds finite numbers.
+MOST_VIOLATION = 1e300
 #: Individuals per generation of the genetic samplers.
 POPULATION = 48
 
@@ -150,7 +152,7 @@ def tell(study: optuna.Study, trials: Sequence[optuna.Trial], results: Sequence[
         values = list(result.values)
         alone = len(study.directions) == 1 < len(values)
         if not alone:  # CMA-ES knows no constraints: there an infeasible trial is only worse than every other.
-            trial.set_constraint("infeasible", result.violation)
+            trial.set_constraint("infeasible", min(result.violation, MOST_VIOLATION))
         else:
             values = [float(np.mean([math.log(max(value, 1e-300)) for value in values]))]
         study.tell(trial, values)

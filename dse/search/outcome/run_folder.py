@@ -5,8 +5,6 @@ Every file is written beside its place and moved there, so a run that is stopped
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -18,6 +16,7 @@ import pandas as pd
 from dse.cost.evaluate import evaluate
 from dse.errors import InputError
 from dse.files import (
+    csv_text,
     is_file,
     make_folder,
     read_text,
@@ -38,12 +37,9 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Write a table as CSV, atomically; numbers in the shortest form that reads back to the same value."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(table.columns)
-    writer.writerows(zip(*(table[column].tolist() for column in table.columns), strict=True))
-    write_text(path, stream.getvalue())
+    """Write a table as CSV, atomically; see :func:`dse.files.csv_text`."""
+    rows = zip(*(table[column].tolist() for column in table.columns), strict=True)
+    write_text(path, csv_text([str(column) for column in table.columns], rows))
 
 
 def write_run(run: Run, folder: Path) -> None:

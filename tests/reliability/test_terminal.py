@@ -1,0 +1,79 @@
+"""The command line at a terminal that is closed, full, narrow-minded or in a hurry."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+DSE = [sys.executable, "-m", "dse"]
+NESTS = """source: made up
+batch: 1
+samples: 1
+epochs: 1
+optimizer: sgd
+nests:
+  - {name: "[red]a[/red] [/x] :smile:", kind: fc, K: 4, C: 4}
+"""
+
+
+@pytest.fixture
+def net(tmp_path):
+    (tmp_path / "net.yaml").write_text(NESTS)
+    return tmp_path
+
+
+def run(*arguments, cwd, code=0, **options):
+    options = {"stdout": subprocess.PIPE} | options
+    done = subprocess.run([*DSE, *arguments], cwd=cwd, stderr=subprocess.PIPE, timeout=120, check=False, **options)
+    assert done.returncode == code, done.stderr
+    assert b"Traceback" not in done.stderr
+    assert b"Aborted" not in done.stderr
+    return done
+
+
+def test_names_are_shown_as_they_are(net):
+    assert "[red]a[/red] [/x] :smile:" in run("show", "net.yaml", "--all", cwd=net).stdout.decode()
+
+
+def test_a_reader_that_goes_away_is_no_failure(net):
+    reading, writing = os.pipe()
+    os.close(reading)
+    run("show", "net.yaml", cwd=net, stdout=writing)
+    os.close(writing)
+
+
+def test_a_full_standard_output_is_said(net):
+    with open("/dev/full", "wb") as full:
+        assert b"standard output: cannot be written" in run("show", "net.yaml", "--json", cwd=net, code=2, stdout=full).stderr
+
+
+def test_a_closed_standard_output_is_no_failure(net):
+    run("show", "net.yaml", cwd=net, preexec_fn=lambda: os.close(1))
+    run("show", "missing.yaml", cwd=net, code=2, preexec_fn=lambda: (os.close(1), os.close(0)))
+
+
+def test_any_encoding_and_any_width_will_do(net):
+    (net / "é.yaml").write_text(NESTS.replace(":smile:", "日本"))
+    environment = {"PYTHONIOENCODING": "ascii", "COLUMNS": "1", "TERM": "\x1b[31m", "PATH": os.environ["PATH"], "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+    assert b"\\xe9" in run("show", "é.yaml", "--picture", "é.html", cwd=net, env=environment).stdout + run("show", "é", cwd=net, code=2, env=environment).stderr
+
+
+def test_control_characters_never_reach_the_terminal(net):
+    for arguments in (["show", "\x1b[31mred.yaml"], ["show", "--\x1b[2J"], ["\x07"], ["show", "net.yaml", "--picture", "\x1b/x"], ["evaluate", "net.yaml", "--plan", "\x1b[31m"]):
+        done = run(*arguments, cwd=net, code=2)
+        assert b"\x1b" not in done.stdout + done.stderr
+        assert b"\x07" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("after_s", [0.1, 0.25])
+def test_ctrl_c_in_the_first_moments_says_nothing_much(net, after_s):
+    process = subprocess.Popen([*DSE, "evaluate", "net.yaml"], cwd=net, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    time.sleep(after_s)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=120)
+    # Before its first line Python itself answers; a machine that is slower than the sleep has not come further.
+    assert process.returncode in (130, -signal.SIGINT, 0) or b"dse" not in told
+    assert b"Aborted" not in told
