@@ -160,6 +160,20 @@ def test_local_windows_of_grouped_queries(rows, past, window, columns, macs, sav
     assert scores.cached == (past > 0)
 
 
+def known(operator, domain=""):
+    """Whether the installed library defines an operator."""
+    return any(schema.name == operator and schema.domain == domain for schema in onnx.defs.get_all_schemas())
+
+
+@pytest.mark.parametrize("keys", [5, 7] if known("FlexAttention", "ai.onnx.preview") else [])
+def test_operators_that_onnx_defines_by_products_are_written_out(keys, saved):
+    """FlexAttention of 4 heads, 5 rows and 16 features."""
+    shapes = {"q": ["batch", 4, 5, 16], "k": ["batch", 4, keys, 16], "v": ["batch", 4, keys, 16]}
+    made = node("FlexAttention", ["q", "k", "v"], ["y"], domain="ai.onnx.preview")
+    net = import_onnx(saved([made], shapes, opset=26)).network
+    assert [layer.macs for layer in net.mac_layers] == [4 * 5 * keys * 16] * 2
+
+
 @pytest.mark.parametrize(
     ("flags", "met"),
     [

@@ -23,6 +23,10 @@ MAX_DIM = 2**31
 MAX_AXES = 64
 
 
+#: Operators with products that ONNX defines by a function of others (onnx, docs/Operators.md).
+_DEFINED = {("", "CausalConvWithState"), ("", "LinearAttention"), ("ai.onnx.preview", "FlexAttention")}
+
+
 #: Nodes of a graph; the largest public ones have some ten thousand.
 MAX_NODES = 50_000
 
@@ -121,9 +125,9 @@ def _check_names(model: Any, source: str) -> None:
 
 
 def inlined(onnx: Any, model: Any, source: str) -> Any:
-    """The model with its local functions written out."""
+    """The model with its local functions written out, and standard operators that ONNX itself defines by products."""
     if not model.functions:
-        return model
+        return _by_definition(model)
     calls = {(item.domain, item.name): {(node.domain, node.op_type) for node in item.node} for item in model.functions}
     depth = dict.fromkeys(calls, 0)
     for _ in range(len(calls) + 1):
@@ -146,9 +150,25 @@ def inlined(onnx: Any, model: Any, source: str) -> Any:
         raise InputError(source, [f"has more than {MAX_NODES:,} operators once its functions are written out"])
     try:
         inliner = importlib.import_module("onnx.inliner")
-        return inliner.inline_local_functions(model)
+        return _by_definition(inliner.inline_local_functions(model))
     except Exception as error:
         raise InputError(source, [f"its functions cannot be written out: {first_line(error)}"]) from None
+
+
+def _by_definition(model: Any) -> Any:
+    """The model with operators that multiply and have no layer written out as the standard defines them.
+
+    Where the library cannot do that, as with inputs left out, they stay and are named as skipped.
+    """
+    found = sorted({(node.domain, node.op_type) for node in model.graph.node} & _DEFINED)
+    for function in found:
+        try:
+            inliner = importlib.import_module("onnx.inliner")
+            written = inliner.inline_selected_functions(model, [function], inline_schema_functions=True)
+        except Exception:
+            continue
+        model = written if len(written.graph.node) <= MAX_NODES else model
+    return model
 
 
 def _initializer_problems(onnx: Any, graph: Any) -> list[Problem]:
