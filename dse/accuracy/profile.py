@@ -24,6 +24,21 @@ Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
+class _Layer:
+    """A layer as far as a plan looks."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class _Layers:
+    """The layers that a profile knows, as a network for plans in short."""
+
+    name: str
+    layers: tuple[_Layer, ...]
+
+
+@dataclass(frozen=True)
 class Profile:
     """Measured sensitivities of one network with a predictor fitted to its measured points.
 
@@ -124,7 +139,7 @@ class Profile:
         """Mean absolute leave-one-out error over all points, in ``unit``."""
         return float(np.abs(self.loo_errors_pp).mean()) if self.link else float("nan")
 
-    @property
+    @cached_property
     def error_pp(self) -> float:
         """The predictor's error where it answers: leave-one-out, without the point that would be an extrapolation."""
         inside = predictor.in_range(self.point_scores)
@@ -225,22 +240,47 @@ class Profile:
         return min(known) if known else float("nan")
 
     def drop_of_score(self, score: ArrayLike, error_width: float = 32) -> Array:
-        """Predicted drop of summed scores, in ``unit``; NaN outside the calibrated range and for an unknown error width."""
+        """Predicted drop of summed scores, in ``unit``; NaN outside the calibrated range and for an unknown error width.
+
+        A link with an offset may predict a gain. One within the predictor's own error (:attr:`error_pp`) is no finding and counts
+        as 0; a larger one stands, as the measured points support it.
+        """
         values = np.asarray(score, dtype=float)
         if not self.link:
             return np.full(values.shape, np.nan)
         _, top = self.range
         inside = (values >= 0.0) & (values <= top * (1.0 + 1e-12))
         drop = predictor.predict(self.link, self.parameters, np.where(inside, values, 0.0))
-        return np.asarray(np.where(inside, drop + self.error_drop(error_width), np.nan))
+        drop = np.where(inside, drop + self.error_drop(error_width), np.nan)
+        if (drop < 0.0).any():
+            # Without an error nothing supports a gain: the comparison with NaN is false.
+            drop = np.where((drop < 0.0) & ~(drop < -self.error_pp), 0.0, drop)
+        return np.asarray(drop)
 
-    def predict_drop(self, plan: Plan) -> float:
+    def predict_drop(self, plan: Plan | str, mode: str | None = None) -> float:
         """Predicted drop of a plan in ``unit`` (points of top-1 where ``quantity`` is ``top1``); NaN is "unknown".
 
+        Parameters
+        ----------
+        plan
+            A plan, or one in short such as ``w8a8``, for the layers of the profile.
+        mode
+            ``training`` counts the error tensor, ``inference`` has none. Default: training, unless the profile is of post-training
+            quantization and knows no drop of error tensors, for which nothing is trained.
+
+        Notes
+        -----
         Unknown: a summed score beyond the largest measured one, a kept layer narrower than it was measured, an error
         tensor narrower than any measurement. A plan with several error widths counts its narrowest, by stored bits: for
         errors range matters more than the significand (LUQ trains with a significand of one bit).
         """
+        if mode not in (None, "training", "inference"):
+            raise InputError("mode", [f"expected training or inference, got {mode!r}"])
+        if isinstance(plan, str):
+            plan = Plan.parse(plan, _Layers(self.network, tuple(map(_Layer, (*self.layer_names, *self.kept)))))
+        trains = self.calibration != "post-training" or bool(self.error_drops)
+        if mode == "inference" or (mode is None and not trains):
+            return float(self.drop_of_score(self.scores(plan)))
         narrowest = min(form.element_bits for form in plan.choices("error").formats)
         return float(self.drop_of_score(self.scores(plan), narrowest))
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -19,8 +21,8 @@ from dse.training.torch_model import TorchModel
 
 def profile_torch(
     module: nn.Module,
-    images: Images,
-    labels: NDArray[np.int64] | None,
+    images: Images | torch.Tensor,
+    labels: NDArray[np.int64] | torch.Tensor | None,
     out: str | Path,
     network: str,
     settings: Settings | None = None,
@@ -36,7 +38,7 @@ def profile_torch(
     module
         Maps (n, ...) images to (n, classes) outputs before the softmax; its layers have the names of the workload's.
     images, labels
-        As :func:`dse.accuracy.measuring.measure.measure` takes them.
+        As :func:`dse.accuracy.measuring.measure.measure` takes them; arrays, or tensors on any device.
     out
         Profile file to write; a finished one is not overwritten.
     network
@@ -54,7 +56,17 @@ def profile_torch(
         raise InputError(str(out), ["exists already; delete it or write to another file"])
     model = TorchModel(module, network, f"{family}:channel" if per_channel and family == "int" else family, family)
     journal = target.with_name(f"{target.name}.part")
-    file = measure(model, images, labels, settings or Settings(), journal, progress)
+    classes = None if labels is None else host_array(labels)
+    file = measure(model, host_array(images), classes, settings or Settings(), journal, progress)
     write_text(target, profile_text(file))
     journal.unlink(missing_ok=True)
     return file
+
+
+def host_array(given: NDArray[Any] | torch.Tensor) -> NDArray[Any]:
+    """Data as an array on the host; floats in the 32 bits that models take, integers (tokens, classes) as they are."""
+    if isinstance(given, torch.Tensor):
+        # Numpy knows no bfloat16.
+        given = (given.float() if given.is_floating_point() else given).detach().cpu().numpy()
+    array = np.asarray(given)
+    return array.astype(np.float32, copy=False) if array.dtype.kind == "f" else array

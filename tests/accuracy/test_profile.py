@@ -1,5 +1,6 @@
 """Sensitivity profiles: what the file says is what the arrays hold, and the predictor answers only where it can."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -303,7 +304,12 @@ def test_efficientnet_profile_binds_to_its_workload():
     assert (net.macs, net.parameters) == (385_187_552, 4_652_008)
     bound = load_profile("imagenet_efficientnet_lite0", net)
     assert bound.layer_names == tuple(layer.name for layer in net.mac_layers)
-    assert np.isnan(bound.predict_drop(Plan.parse("w6a6e8", net)))
+    # Nothing is trained after training: the error tensor counts only where training is asked for, and there it is unknown.
+    assert np.isnan(bound.predict_drop(Plan.parse("w6a6e8", net), "training"))
+    inference = bound.predict_drop(Plan.parse("w6a6", net))
+    assert inference == bound.predict_drop(Plan.parse("w6a6e32", net)) == bound.predict_drop("w6a6") > 0
+    with pytest.raises(InputError, match="expected training or inference"):
+        bound.predict_drop("w6a6", "serving")
     assert bound.predict_drop(Plan.parse("w6a6e32", net)) == pytest.approx(0.94, abs=0.3)
 
 
@@ -326,3 +332,28 @@ def test_profile_without_points_scores_but_does_not_predict():
     assert np.isnan(bare.loo_error_pp)
     with pytest.raises(InputError, match=r"no measured whole-network points.*'dse calibrate'"):
         bare.score_limit(1.0)
+
+
+@pytest.mark.parametrize("gain", [0.05, 3.0])
+def test_a_gain_within_the_predictors_error_is_none(gain):
+    """An offset below zero is what some trained maps show against their baseline; it stands where it exceeds the error."""
+    scores = np.array([0.2, 0.5, 1.0, 2.0, 4.0, 8.0])
+    noise = np.array([0.2, -0.2, 0.2, -0.2, 0.2, -0.2])
+    exact = load_profile("imagenet_resnet")
+    profile = replace(
+        exact,
+        link="saturating_with_offset",
+        parameters=(10.0, 20.0, -gain),
+        point_scores=scores,
+        point_drops=10 * scores / (scores + 20.0) - gain + noise,
+        point_names=tuple("abcdef"),
+        point_layer_scores=np.zeros((6, len(exact.layer_names))),
+        spread=float("nan"),
+    )
+    assert 0.1 < profile.error_pp < 1.0
+    predicted = profile.drop_of_score(np.linspace(0.0, 8.0, 50))
+    assert (np.diff(predicted) >= 0).all()
+    assert float(predicted[0]) == (pytest.approx(-gain) if gain > profile.error_pp else 0.0)
+    assert float(predicted[-1]) == pytest.approx(10 * 8 / 28 - gain) or float(predicted[-1]) == 0.0
+    assert np.isnan(profile.drop_of_score(8.1))
+    assert np.isnan(profile.drop_of_score(-0.1))

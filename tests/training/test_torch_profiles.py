@@ -94,3 +94,14 @@ def test_a_profile_is_written_and_calibrated(tmp_path):
     assert not (tmp_path / "plain.yaml.part").exists()
     with pytest.raises(InputError, match="exists already"):
         profile_torch(plain(), IMAGES, None, tmp_path / "plain.yaml", "plain", asked)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64, torch.bfloat16])
+def test_tensors_are_taken_as_arrays_are(tmp_path, kind):
+    """The same profile from tensors as from arrays of the same values, whatever their width and whether they need gradients."""
+    asked = Settings((4, 8), (4, 8), "kl", plans=8)
+    images = torch.from_numpy(IMAGES).to(kind).requires_grad_()
+    labels = torch.arange(len(IMAGES)) % 4
+    found = profile_torch(plain(), images, labels, tmp_path / "tensors.yaml", "plain", asked)
+    expected = profile_torch(plain(), images.detach().float().numpy(), labels.numpy(), tmp_path / "arrays.yaml", "plain", asked)
+    assert found == expected

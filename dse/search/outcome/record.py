@@ -148,7 +148,8 @@ def baselines(problem: SearchProblem, found: Found, front: pd.DataFrame) -> list
             for subject, its in zip(problem.subjects, listed, strict=True):
                 plan = its[number][1]
                 cost = evaluate(subject.network, hardware, plan, mode=problem.mode).total.iloc[0]
-                each.append((cost, subject.profile.predict_drop(plan) if subject.profile is not None else math.nan))
+                profile = subject.profile
+                each.append((cost, math.nan if profile is None else profile.predict_drop(plan, problem.mode)))
             limit = next((str(cost["limit"]) for cost, _ in each if cost["limit"]), "")
             weighted = np.array(
                 [
