@@ -29,6 +29,8 @@ from dse.precision.plans.cells import MAC_OPERANDS, OPERANDS, Cell, Histogram, J
 from dse.precision.plans.labels import LETTERS
 from dse.yaml_input import Document, suggest, yaml_number, yaml_word
 
+#: Operands whose blocks may differ.
+BLOCKWISE = tuple(name for name in OPERANDS if name not in ("accumulator", "result"))
 _KEYS = ("network", *OPERANDS, "blocks", "joint", "copies")
 #: How a plan in short says it.
 COPIES_KEY = re.compile(r",\s*copies\s*=\s*(\w+)")
@@ -230,9 +232,9 @@ def _blocks(
         where = ("blocks", index)
         operand = item.get("operand")
         size = re.fullmatch(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", str(item.get("block", "4x4")))
-        if operand not in OPERANDS[:-1]:
+        if operand not in BLOCKWISE:
             problems.append(
-                document.problem((*where, "operand"), f"unknown operand{suggest(str(operand), OPERANDS[:-1])}")
+                document.problem((*where, "operand"), f"unknown operand{suggest(str(operand), BLOCKWISE)}")
             )
             continue
         if size is None:

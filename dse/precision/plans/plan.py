@@ -5,7 +5,8 @@ A plan has one cell per operand and layer, in the order of the network's layers.
 * ``activation`` is the tensor that a layer reads, ``error`` the loss gradient of the tensor that it writes.
 * A layer without MACs that is not named takes the cells of the next layer with MACs, whose input it prepares (the last
   ones take those of the last layer with MACs).
-* ``stash`` is the activation's format; ``accumulator`` is chosen by the hardware.
+* ``stash`` is the activation's format; ``accumulator`` is chosen by the hardware; ``result``, for hardware that writes wide sums, is
+  the format that readers multiply.
 * ``gradient``, ``master`` and ``optimizer`` are ``fp32``: weights are updated on a float32 master copy (Micikevicius et
   al., Mixed Precision Training, ICLR 2018; AdaPT arXiv 2107.13490), and ``backward_weight`` accumulates in float32.
 """
@@ -65,8 +66,8 @@ class Plan:
     layers
         Names of all its layers, in order.
     table
-        ``table[operand][layer]`` in the order of :data:`OPERANDS`: a format, a histogram of block formats, or None where the
-        stash follows the activation and where the hardware chooses the accumulator.
+        ``table[operand][layer]`` in the order of :data:`OPERANDS`: a format, a histogram of block formats, or None where one of
+        :data:`dse.precision.plans.cells.OPTIONAL` has no format of its own.
     joint
         Joint block histograms; operands without one are independent.
     copies
@@ -95,6 +96,7 @@ class Plan:
         optimizer: Given = "fp32",
         stash: Given = None,
         accumulator: Given = None,
+        result: Given = None,
         copies: str = "",
     ) -> Plan:
         """The same formats in every layer.
@@ -104,7 +106,7 @@ class Plan:
         InputError
             A name is no number format, or a stash-only format is given to another operand.
         """
-        given = (weight, activation, error, gradient, master, optimizer, stash, accumulator)
+        given = (weight, activation, error, gradient, master, optimizer, stash, accumulator, result)
         return cls.from_formats(net, dict(zip(OPERANDS, given, strict=True)), copies=copies)
 
     @classmethod
@@ -258,7 +260,7 @@ class Plan:
         return replace(self, layers=tuple(layers), table=table, joint=joint)
 
     def cells(self, operand: str) -> tuple[Cell, ...]:
-        """Format or histogram of an operand in every layer; None only for an accumulator that the hardware chooses."""
+        """Format or histogram of an operand in every layer; None only for an accumulator and a result without one."""
         row = self.table[_operand(operand)]
         if operand == "stash" and None in row:
             activation = self.table[_operand("activation")]

@@ -7,7 +7,7 @@ from typing import Protocol, TypeAlias
 
 from dse.errors import Problem
 from dse.precision.formats.properties import Format, format_problem, parse_format
-from dse.precision.plans.cells import MAC_OPERANDS, Cell, Histogram, formats_of
+from dse.precision.plans.cells import MAC_OPERANDS, OPTIONAL, Cell, Histogram, formats_of
 from dse.yaml_input import suggest
 
 #: What a format may be given as.
@@ -97,4 +97,4 @@ def read_row(
         row.append(cells.get(layer.name, following))
     row.reverse()
     last = next((cell for cell in reversed(row) if cell is not None), None)
-    return tuple(last if cell is None and operand not in ("stash", "accumulator") else cell for cell in row)
+    return tuple(last if cell is None and operand not in OPTIONAL else cell for cell in row)
