@@ -1,7 +1,9 @@
 """Cost of every width that a group of layers may take, on every design: what the exact allocation chooses from.
 
 Cost is a sum over layers and a layer's cost depends on its own formats alone, so the cost of choice m for a layer is its cost
-under the plan that gives choice m to every layer. A layer without MACs belongs to the layer with MACs whose input it prepares.
+under the plan that gives choice m to every layer. A layer without MACs belongs to the layer with MACs whose input it prepares. What
+a result costs in the format that its reader wants is linear in its bits: the reader is charged for them, and the writer given back
+what its own format would have been (:func:`dse.cost.steps.as_read_j`).
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from dse.cost.steps import step_costs
+from dse.cost.steps import as_read_j, step_costs
 from dse.hardware.arrays import HardwareArrays
 from dse.hardware.model import Hardware
 from dse.precision.plans.plan import Plan
@@ -57,13 +59,15 @@ def choice_costs(
     plans
         (E, M) the plan that gives choice m to every layer, at error width e.
     """
-    steps = step_costs(network, hardware, arrays, [plan for row in plans for plan in row], mode)
+    every = [plan for row in plans for plan in row]
+    steps = step_costs(network, hardware, arrays, every, mode, as_read=False)
+    results = as_read_j(network, arrays, every, mode)
     member = group_of_layers(network, groups)
     shape = (len(arrays), len(plans), len(plans[0]))
     energy = np.zeros((*shape, len(groups)))
     latency = np.zeros_like(energy)
-    for target, values in ((energy, steps.energy_j), (latency, steps.latency_s)):
-        by_row = values.sum(axis=-1).reshape(*shape, -1)
+    for target, values in ((energy, steps.energy_j.sum(axis=-1) + results), (latency, steps.latency_s.sum(axis=-1))):
+        by_row = values.reshape(*shape, -1)
         for row, group in enumerate(member):
             target[..., group] += by_row[..., row]
     has_choice: npt.NDArray[np.bool_] = np.asarray(np.isfinite(energy).any(axis=2))

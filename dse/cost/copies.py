@@ -10,6 +10,9 @@ A tensor is stored once in each format that its readers want:
   format and keeps that stash.
 * other layers without MACs read, and keep, what is there
 
+Where the plan gives a ``result`` (of hardware that writes wide sums), what layers with MACs write, activations forward and errors
+on the way back, is there in that format alone: who multiplies it converts it at the memory port, others read it as it is.
+
 What is kept for the way back is the copy that was read forward, or one of its own where the plan's ``stash`` has another format.
 The copy that most readers want (the first of layers with MACs, else of a norm) is what the layer before writes; every
 further one is written beside it.
@@ -17,8 +20,8 @@ further one is written beside it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -28,7 +31,7 @@ from dse.cost.storage import Storage, storage_of
 from dse.precision.formats.properties import parse_format
 from dse.precision.plans.cells import OPERANDS, Cell, formats_of
 from dse.precision.plans.plan import Plan, cell_bits
-from dse.workload.model import GATES, Layer, Network
+from dse.workload.model import GATES, Network
 from dse.workload.tensors import Tensor, Tensors, Use, tensors_of
 
 Floats = npt.NDArray[np.float64]
@@ -122,7 +125,37 @@ def turned_errors(network: Network, plan: Plan, how: str = "two") -> npt.NDArray
 def error_bits(network: Network, plan: Plan) -> Floats:
     """(layers,) bits per element of the error of what a layer writes: of the wide one where that is requantized."""
     wide = [turning(plan, cell) == "requantize" for cell in plan.cells("error")]
-    return np.where(wide, WIDE.element_bits, storage_of(network).bits(plan, "error"))
+    bits = np.where(wide, WIDE.element_bits, storage_of(network).bits(plan, "error"))
+    written = written_errors(network, plan)
+    return np.where(np.isfinite(written), written, bits)
+
+
+def written_errors(network: Network, plan: Plan) -> Floats:
+    """(layers,) bits per element of the error of what a layer writes, where its readers write results in a format of their own.
+
+    The error of a tensor is what the backward_data of its readers writes; NaN where they write what is multiplied.
+    """
+    bits = np.full(len(network.layers), np.nan)
+    if has_result(plan):
+        results = storage_of(network).bits(plan, "result")
+        for tensor in tensors_of(network, True).tensors:
+            written = [
+                results[use.layer] for use in tensor.readers if result_cell(network, plan, use.layer) is not None
+            ]
+            if written and tensor.maker >= 0:
+                bits[[tensor.born, tensor.maker]] = max(written)
+    return bits
+
+
+def result_cell(network: Network, plan: Plan, layer: int) -> Cell:
+    """The format of its own in which a layer with MACs writes its results; None where it writes what its readers multiply."""
+    wide = plan.table[OPERANDS.index("result")][layer]
+    return wide if layer >= 0 and network.layers[layer].has_macs else None
+
+
+def has_result(plan: Plan) -> bool:
+    """Whether a plan gives results a format of their own somewhere."""
+    return any(cell is not None for cell in plan.table[OPERANDS.index("result")])
 
 
 def has_stash(plan: Plan, layer: int) -> bool:
@@ -133,21 +166,26 @@ def has_stash(plan: Plan, layer: int) -> bool:
 def copies_of(network: Network, plan: Plan, training: bool) -> list[Copy]:
     """All copies of all tensors between layers of a pass."""
     found = tensors_of(network, training)
-    context = _Context(network.layers, plan, storage_of(network), training)
+    context = _Context(network, plan, storage_of(network), training)
     return [copy for place, tensor in enumerate(found.tensors) for copy in context.copies(place, tensor)]
 
 
 class _Context:
     """What the rules of the module look at."""
 
-    def __init__(self, layers: Sequence[Layer], plan: Plan, storage: Storage, training: bool) -> None:
-        self.layers, self.plan, self.storage, self.training = layers, plan, storage, training
+    def __init__(self, network: Network, plan: Plan, storage: Storage, training: bool) -> None:
+        self.network, self.layers = network, network.layers
+        self.plan, self.storage, self.training = plan, storage, training
         self.activation, self.stash = plan.cells("activation"), plan.cells("stash")
 
     def copies(self, place: int, tensor: Tensor) -> Iterator[Copy]:
         """Copies of one tensor, the one that its maker writes first."""
         wanted: dict[tuple[Cell, str], _Wanted] = {}
-        if tensor.stored:
+        wide = result_cell(self.network, self.plan, tensor.born if tensor.maker >= 0 else -1)
+        if tensor.stored and wide is not None:
+            only = self._want(wanted, Use(tensor.born, "result", tensor.elements), wide, "forward")
+            only.readers += tensor.readers
+        elif tensor.stored:
             for use in sorted(tensor.readers, key=lambda use: not self.layers[use.layer].has_macs):
                 cell = self._read(use)
                 if cell is not None:
@@ -156,10 +194,12 @@ class _Context:
                 first = tensor.readers[0] if tensor.readers else Use(max(tensor.maker, 0), "result", tensor.elements)
                 self._want(wanted, first, self.activation[first.layer], "forward")
         primary = next(iter(wanted.values())) if wanted else None
-        if primary is not None:
+        if primary is not None and wide is None:
             primary.readers += [use for use in tensor.readers if self._read(use) is None]
         for use in tensor.keepers:
-            cell, pass_ = self._kept(use, primary)
+            cell, pass_ = (
+                self._kept(use, primary) if wide is None or has_stash(self.plan, use.layer) else (wide, "forward")
+            )
             self._want(wanted, use, cell, pass_).keepers.append(use)
         several = sum(bool(want.readers) for want in wanted.values()) > 1
         for want in wanted.values():
@@ -237,6 +277,12 @@ class Stored:
         (layers,) bits that the backward pass of a layer without MACs reads of what was kept, in one sweep.
     turned
         What is converted again so that its groups lie along the other axis.
+    memory_bits
+        By operand (``input``, ``second``) of a layer with MACs and whether it is read forward or on the way back: (layers,) bits
+        per element in memory, where that is not what is multiplied; NaN where it is. Empty without results of their own format.
+    wanted, asked, assumed
+        (layers,) bits of the results that readers with MACs want, by reader and by writer, and of the same results in the formats
+        of the layers that write them: what is written is the former (:func:`dse.cost.steps.step_costs`).
     """
 
     input_bits: Floats
@@ -245,12 +291,21 @@ class Stored:
     converted: tuple[tuple[int, Cell, float], ...]
     kept: Floats
     turned: tuple[Turned, ...] = ()
+    memory_bits: Mapping[tuple[str, bool], Floats] = field(default_factory=dict)
+    wanted: Floats = field(default_factory=lambda: np.zeros(0))
+    asked: Floats = field(default_factory=lambda: np.zeros(0))
+    assumed: Floats = field(default_factory=lambda: np.zeros(0))
+
+    @property
+    def as_read_bits(self) -> Floats:
+        """(layers,) bits that each layer writes beyond its own format, because its readers want others."""
+        return np.asarray(self.asked - self.assumed)
 
 
 def stored_tensors(network: Network, plan: Plan, training: bool) -> Stored:
     """What of tensors is written and read beside the operands of products.
 
-    A result is written in the layer's own activation format, and read in that of its reader, unless a norm decides for both.
+    A result has the layer's own activation format where its time is counted, unless a norm or the plan's ``result`` decides.
     """
     layers, batch = network.layers, network.batch
     found, copies = tensors_of(network, training), copies_of(network, plan, training)
@@ -260,9 +315,25 @@ def stored_tensors(network: Network, plan: Plan, training: bool) -> Stored:
     written, kept = np.zeros(len(layers)), np.zeros(len(layers))
     read, count = np.zeros(len(layers)), np.zeros(len(layers))
     converted = []
+    memory = {(place, back): np.full(len(layers), np.nan) for place in ("input", "second") for back in (False, True)}
+    whole = {"input": [layer.input_elements for layer in layers], "second": [layer.second_elements for layer in layers]}
+    wanted, asked, assumed = (np.zeros(len(layers)) for _ in range(3))
     for copy in copies:
         tensor = found.tensors[copy.tensor]
-        by_norm = training and layers[copy.layer].kind in NORMS and copy.written_by < 0
+        wide = tensor.maker >= 0 and result_cell(network, plan, tensor.born) is not None and copy.written_by < 0
+        by_norm = wide or (training and layers[copy.layer].kind in NORMS and copy.written_by < 0)
+        for back, uses in enumerate((copy.readers, copy.keepers) if wide else ()):
+            for use in uses:
+                if layers[use.layer].has_macs:
+                    # Of tensors side by side each has its share.
+                    target, share = memory[use.place, bool(back)], use.elements / max(whole[use.place][use.layer], 1)
+                    before = own[use.layer] if np.isnan(target[use.layer]) else target[use.layer]
+                    target[use.layer] = before + share * (copy.bits - own[use.layer])
+        first = copy.written_by < 0 and copy.readers and layers[copy.layer].has_macs
+        if first and not by_norm and tensor.maker >= 0 and layers[tensor.born].has_macs:
+            wanted[copy.layer] += tensor.elements * batch * copy.bits
+            asked[tensor.born] += tensor.elements * batch * copy.bits
+            assumed[tensor.born] += tensor.elements * batch * result[tensor.born]
         if by_norm and tensor.maker >= 0:
             # A function that is applied as it is written belongs to it.
             result[[tensor.born, tensor.maker]] = copy.bits
@@ -288,7 +359,29 @@ def stored_tensors(network: Network, plan: Plan, training: bool) -> Stored:
             result[tensor.maker] /= GATES[gates.pop()]
     inputs = np.where(count > 0, read / np.where(count > 0, count, 1.0), own)
     turned = tuple(_turned(network, plan, copies)) if training else ()
-    return Stored(inputs, result, written, tuple(converted), kept, turned)
+    if has_result(plan):
+        turned += tuple(_converted_where_read(network, plan, memory, training))
+    memory = memory if has_result(plan) else {}
+    return Stored(inputs, result, written, tuple(converted), kept, turned, memory, wanted, asked, assumed)
+
+
+def copies_notes(network: Network, plans: Sequence[Plan], training: bool) -> tuple[str, ...]:
+    """Sentences about tensors that layers with MACs read in several formats: how many, and the first of them."""
+    told: dict[str, int] = {}
+    for plan in plans:
+        readers: dict[int, dict[str, list[str]]] = {}
+        for copy in copies_of(network, plan, training):
+            names = [network.layers[use.layer].name for use in copy.readers if network.layers[use.layer].has_macs]
+            if names:
+                forms = " and ".join(form.name for form in formats_of(copy.cell))
+                readers.setdefault(copy.tensor, {}).setdefault(forms, []).extend(names)
+        several = [found for found in readers.values() if len(found) > 1]
+        if several:
+            each = "; ".join(f"{', '.join(dict.fromkeys(names))} in {form}" for form, names in several[0].items())
+            more = f" (and {len(several) - 1} more tensors so)" if len(several) > 1 else ""
+            text = f"one tensor is read by {each}: it is written and held once for each format{more}"
+            told[text] = told.get(text, 0) + 1
+    return tuple(told)
 
 
 def _turned(network: Network, plan: Plan, copies: Sequence[Copy]) -> Iterator[Turned]:
@@ -313,6 +406,25 @@ def _turned(network: Network, plan: Plan, copies: Sequence[Copy]) -> Iterator[Tu
             if layers[use.layer].has_macs and copy.cell == WIDE != cell:
                 pass_ = "backward_data" if use.place == "second" else "backward_weight"
                 yield Turned(pass_, use.layer, cell, float(use.elements) * batch, 0.0)
+
+
+def _converted_where_read(
+    network: Network, plan: Plan, memory: Mapping[tuple[str, bool], Floats], training: bool
+) -> Iterator[Turned]:
+    """What layers with MACs read of results in a format of their own and convert to the one that they multiply."""
+    activation, error = plan.cells("activation"), plan.cells("error")
+    errors = written_errors(network, plan)
+    for index, layer in enumerate(network.layers):
+        if not layer.has_macs:
+            continue
+        operands = (("input", layer.input_elements), ("second", layer.second_elements))
+        for pass_ in layer.passes if training else ("forward",):
+            for place, elements in operands:
+                back = {"input": "backward_weight", "second": "backward_data"}[place]
+                if pass_ in ("forward", back) and np.isfinite(memory[place, pass_ == back][index]):
+                    yield Turned(pass_, index, activation[index], float(elements) * network.batch, 0.0)
+            if pass_ != "forward" and np.isfinite(errors[index]):
+                yield Turned(pass_, index, error[index], float(layer.output_elements) * network.batch, 0.0)
 
 
 def own_bits(network: Network, plan: Plan, found: Tensors) -> list[float]:

@@ -135,7 +135,8 @@ def deep_point(hardware: Hardware, arrays: HardwareArrays, jobs: Jobs, job: int,
     one = np.array([job])
     stored = jobs.stored_bits[job]
     partial = float(partial_bits(hardware, jobs)[job])
-    moved = np.array([stored[0], stored[1], partial])
+    moved = np.tile([stored[0], stored[1], partial], (len(hardware.memories), 1))
+    moved[-1, :2] = jobs.dram_bits[job]
     read, write = arrays.read_pj_per_bit[0], arrays.write_pj_per_bit[0]
     width = arrays.bandwidth_bits_per_cycle[0] * arrays.instances[0]
     axes = {axis.name for axis in hardware.axes}
@@ -147,9 +148,9 @@ def deep_point(hardware: Hardware, arrays: HardwareArrays, jobs: Jobs, job: int,
     run = inserted_zeros(hardware, nest) * kept
     macs = float(np.prod(np.array(nest.dims, np.float64)))
     return DeepPoint(
-        read_pj=read[:, None] * moved[None],
-        write_pj=write[:, None] * moved[None],
-        element_cycles=moved[None] / width[:, None],
+        read_pj=read[:, None] * moved,
+        write_pj=write[:, None] * moved,
+        element_cycles=moved / width[:, None],
         final_read_pj=read * stored[2],
         final_write_pj=write * stored[2],
         final_cycles=stored[2] / width,

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from dse.cost.accumulators import accumulator_notes
+from dse.cost.copies import copies_notes
 from dse.cost.memory import PARTS, footprint, shortfall
 from dse.cost.network_jobs import MODES
 from dse.cost.run import Extra, change_costs, policy_costs
@@ -232,7 +233,11 @@ def evaluate(
             kept = None
     total.insert(0, "design", np.repeat(np.arange(len(total) // len(names)), len(names)))
     area = pd.DataFrame({"part": arrays.area_parts, "area_mm2": arrays.area_parts_mm2[0]})
-    notes = (*notes, *accumulator_notes(network, hardware, plans, mode))
+    notes = (
+        *notes,
+        *accumulator_notes(network, hardware, plans, mode),
+        *copies_notes(network, plans, mode == "training"),
+    )
     return Cost(total, area, notes, kept, names, weights, extra, phases)
 
 

@@ -74,6 +74,9 @@ class Jobs:
         and accesses next to the MACs shrink by it; tiles and their traffic stay those of the whole product.
     accumulator_bits
         (U,) width of a partial sum that the plan asks for; 0: the hardware's own. See :func:`partial_bits`.
+    dram_bits
+        (U, 2) bits per element of the operands in the two roles where they lie in DRAM: other than on the chip where what is read
+        is a result in a format of its own, which is converted at the memory port.
     """
 
     nests: tuple[Nest, ...]
@@ -86,6 +89,7 @@ class Jobs:
     run_elements: Ints
     kept: Floats
     accumulator_bits: Floats
+    dram_bits: Floats
 
 
 def partial_bits(hardware: Hardware, jobs: Jobs) -> Floats:
@@ -331,7 +335,8 @@ def _points(
         memory[c] = child if kind.endswith(("child_writes", "child_reads")) else parent
         write[c] = kind.endswith("writes")
         if role != "accumulator":
-            bits[:, c] = stored[:, ROLES.index(role)]
+            held = jobs.dram_bits[wanted] if memory[c] == memories - 1 else stored
+            bits[:, c] = held[:, ROLES.index(role)]
         elif "final" in kind and parent == memories - 1:
             bits[:, c] = stored[:, 2]
         else:

@@ -57,7 +57,9 @@ def cost_of_mapping(
     partial = float(partial_bits(hardware, jobs)[job])
     names = [memory.name for memory in hardware.memories]
     memory_of = [names.index(level.name) for level in mapping.levels]
-    traffic = _traffic(mapping, hardware, jobs.stored_bits[job], partial, counts, elided, share, packed, kept)
+    traffic = _traffic(
+        mapping, hardware, jobs.stored_bits[job], jobs.dram_bits[job], partial, counts, elided, share, packed, kept
+    )
     read, write = arrays.read_pj_per_bit[0], arrays.write_pj_per_bit[0]
     width = arrays.bandwidth_bits_per_cycle[0] * arrays.instances[0]
     bits, energy = np.zeros(len(names)), np.zeros(len(names))
@@ -130,6 +132,7 @@ def _traffic(
     mapping: Mapping,
     hardware: Hardware,
     stored_bits: Floats,
+    dram_bits: Floats,
     partial: float,
     counts: Counts,
     elided: Counts,
@@ -142,6 +145,7 @@ def _traffic(
     moved = counts_array(counts)[0].astype(np.float64)
     first = counts_array(elided)[0].astype(np.float64)
     result = moved * np.array([stored_bits[0], stored_bits[1], partial])[None, :, None]
+    result[-1, :2] = moved[-1, :2] * dram_bits[:, None]
     holders = [i for i, level in enumerate(mapping.levels) if level.cuts[2] is not None]
     # An element's first accumulation reads nothing; lanes of one element add their products before the register sees them.
     reads, writes = moved[holders[0], 2, :2]

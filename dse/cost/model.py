@@ -8,7 +8,8 @@ MODEL_VERSION = "4"
 LEFT_OUT = (
     "Layers run one after the other and meet in DRAM: no fusion of layers, no pipelining across layers, no forwarding of an "
     "activation that would fit on the chip.",
-    "A layer's result is written in the layer's own activation (or error) format, but for what norms read; partial sums have the "
+    "The time of writing a result is that of the layer's own activation (or error) format, its bits and energy those of the format "
+    "that its reader wants (what a norm reads and results with a format of their own: in all three); partial sums have the "
     "accumulator's width. A tensor that products read in several formats is written in each.",
     "Traffic of a sliding window counts the bounding box of a tile, padding included, as the peers do.",
     "The network on the chip costs nothing beyond the multicast that the counts contain; bank conflicts, DRAM refresh, row "

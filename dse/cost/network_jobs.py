@@ -27,7 +27,17 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from dse.cost.copies import WIDE, Stored, error_bits, has_stash, stored_tensors, turned_weights, turning
+from dse.cost.copies import (
+    WIDE,
+    Stored,
+    error_bits,
+    has_result,
+    has_stash,
+    stored_tensors,
+    turned_weights,
+    turning,
+    written_errors,
+)
 from dse.cost.jobs import Jobs
 from dse.cost.storage import storage_of
 from dse.errors import InputError
@@ -239,6 +249,7 @@ def network_jobs(
     shares = np.zeros((*shape, most))
     run = np.zeros(shape, np.int64)
     sums = np.zeros(shape)
+    in_dram = np.zeros((*shape, 2))
     copies = copies or [stored_tensors(network, plan, mode == "training") for plan in plans]
     for i, plan in enumerate(plans):
         sums[i] = plan.widths("accumulator")[at][:, None]
@@ -247,6 +258,9 @@ def network_jobs(
         stored[i, :, PASSES.index("forward"), 2] = copies[i].result_bits[at]
         if plan.copies == "requantize":
             _widen(stored[i], network, plan, at)
+        in_dram[i] = stored[i, ..., :2]
+        if has_result(plan):
+            _as_written(stored[i], in_dram[i], network, plan, at, copies[i])
         if i in mixed:
             for (l, p), pairs in mixed[i].items():
                 # Empty places repeat the first pair at share 0.
@@ -263,13 +277,13 @@ def network_jobs(
     at_run = np.nonzero(np.broadcast_to(nest >= 0, (len(plans), *nest.shape)))
     of_pass, i_l_p = at_run[1:], at_run[:3]
     flat = (sight[i_l_p].reshape(len(at_run[0]), -1), shares[i_l_p], run[i_l_p])
-    rows = np.column_stack([nest[of_pass], stored[i_l_p], *flat, kept[of_pass[:2]], sums[i_l_p]])
+    rows = np.column_stack([nest[of_pass], stored[i_l_p], *flat, kept[of_pass[:2]], sums[i_l_p], in_dram[i_l_p]])
     distinct, inverse = np.unique(rows, axis=0, return_inverse=True)
     job = np.full((len(plans), *nest.shape), -1, np.int64)
     job[at_run] = inverse.reshape(-1)
-    cut = np.cumsum([1, 3, sight[0, 0, 0].size, most, 1, 1])
+    cut = np.cumsum([1, 3, sight[0, 0, 0].size, most, 1, 1, 1])
     columns = np.split(distinct, cut, axis=1)
-    nest_column, bits_columns, sight_columns, share_columns, run_column, kept_column, sum_column = columns
+    nest_column, bits_columns, sight_columns, share_columns, run_column, kept_column, sum_column, dram_columns = columns
     found = sight_columns.astype(np.int64).reshape(-1, most, 2, len(Seen._fields))
     jobs = Jobs(
         tuple(nests),
@@ -282,6 +296,7 @@ def network_jobs(
         run_column[:, 0].astype(np.int64),
         kept_column[:, 0].copy(),
         sum_column[:, 0].copy(),
+        dram_columns.copy(),
     )
     product = (shares * sight[..., 0, 0] * sight[..., 1, 0]).sum(axis=-1)
     return NetworkJobs(jobs, job, times, macs * product, macs)
@@ -303,6 +318,28 @@ def _widen(stored: Floats, network: Network, plan: Plan, at: Sequence[int]) -> N
                     stored[row, p, role] = WIDE.element_bits
                 elif operand == "weight" and pass_ == "backward_data" and weights[index]:
                     stored[row, p, role] = master[index]
+
+
+def _as_written(
+    stored: Floats, in_dram: Floats, network: Network, plan: Plan, at: Sequence[int], copies: Stored
+) -> None:
+    """Results in a format of their own, in place: what passes write has it, and what they read has it in DRAM.
+
+    ``stored`` is (layers, passes, 3), ``in_dram`` (layers, passes, 2).
+    """
+    results, errors = storage_of(network).bits(plan, "result"), written_errors(network, plan)
+    for row, index in enumerate(at):
+        layer = network.layers[index]
+        for p, pass_ in enumerate(PASSES):
+            operands, tensors = roles_of(layer, pass_), tensors_of(layer, pass_)
+            if operands[2] != "gradient" and np.isfinite(results[index]):
+                stored[row, p, 2] = results[index]
+            for role, (operand, (tensor, _)) in enumerate(zip(operands[:2], tensors[:2], strict=True)):
+                if operand == "weight":
+                    continue
+                held = errors if operand == "error" else copies.memory_bits[tensor, pass_ != "forward"]
+                if np.isfinite(held[index]):
+                    in_dram[row, p, role] = held[index]
 
 
 def _pairs_of_plan(plan: Plan, layers: Sequence[Layer], at: Sequence[int]) -> dict[tuple[int, int], list[Pair]]:

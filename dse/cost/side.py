@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from dse.cost.copies import Stored
+from dse.cost.copies import Stored, has_result, result_cell
 from dse.hardware.arithmetic import float_multiply_pj, int_add_pj
 from dse.hardware.arrays import HardwareArrays
 from dse.hardware.elements import element_family
@@ -174,6 +174,9 @@ def side_costs(
         updates = map_updates if operand == "weight" or not training else map_updates / network.accumulate
         for i, plan in enumerate(plans):
             cells = plan.cells(operand)
+            if operand in ("activation", "error") and has_result(plan):
+                own = [result_cell(network, plan, l) for l in range(len(layers))]
+                cells = tuple(cell if wide is None else wide for cell, wide in zip(cells, own, strict=True))
             if not items:
                 continue
             at, passes, elements = (np.array(column) for column in zip(*items, strict=True))

@@ -83,10 +83,17 @@ def step_costs(
     stochastic: Sequence[str] = STOCHASTIC,
     recompute: bool = False,
     map_updates: float = 0.0,
+    as_read: bool = True,
 ) -> StepCosts:
     """Costs of one step by layer and pass, on D designs under I plans; see :func:`dse.evaluate` for the options.
 
     In training the passes run as often as the network accumulates gradients, the optimizer once.
+
+    Parameters
+    ----------
+    as_read
+        Charge the DRAM energy and bits of results in the formats that their readers want; False: in those of the layers that write
+        them, for whoever adds :func:`as_read_j` layer by layer.
     """
     check_mode(hardware, mode)
     stored = [stored_tensors(network, plan, mode == "training") for plan in plans]
@@ -140,12 +147,30 @@ def step_costs(
         every = list(range(len(network.layers)))
         _add(result, optimizer_costs(network, hardware, arrays, plans), every, slice(most, most + 1), seconds)
     _add_side(result, arrays, len(memories) - 1)
+    if as_read:
+        bits = np.stack([item.as_read_bits for item in stored])
+        result.dram_bits[..., 0] += bits
+        more = result.components_j[..., 0, result.components.index(memories[-1])]
+        for target in (result.energy_j[..., 0], more):
+            target += arrays.write_pj_per_bit[:, -1][:, None, None] * bits * 1e-12
     if mode == "training":
         _repeat(result, slice(None), slice(0, most), network.accumulate)
     if recompute and mode == "training":
         again = np.flatnonzero(recomputed(network.layers))
         _repeat(result, again, 0, 2)
     return result
+
+
+def as_read_j(network: Network, arrays: HardwareArrays, plans: Sequence[Plan], mode: str) -> Floats:
+    """(D, I, rows) joules of DRAM that results cost beyond the formats of the layers that write them, where readers want others.
+
+    Each layer has what its own format decides, as a reader and as a writer, so that the sum over layers is right whatever formats
+    the others have.
+    """
+    stored = [stored_tensors(network, plan, mode == "training") for plan in plans]
+    times = network.accumulate if mode == "training" else 1
+    bits = np.stack([item.wanted - item.assumed for item in stored]) * times
+    return np.asarray(arrays.write_pj_per_bit[:, -1][:, None, None] * bits[None] * 1e-12)
 
 
 def _repeat(result: StepCosts, rows: Any, passes: Any, times: int) -> None:

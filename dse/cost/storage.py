@@ -34,6 +34,7 @@ TENSOR_OF_OPERAND = {
     **dict.fromkeys(("weight", "gradient", "master", "optimizer"), "weight"),
     **dict.fromkeys(("activation", "stash"), "input"),
     "error": "output",
+    "result": "result",
 }
 
 

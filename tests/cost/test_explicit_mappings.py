@@ -108,7 +108,7 @@ def test_a_matrix_product_by_hand(net, toy):
 
 
 @pytest.mark.parametrize("hardware", ["tpu_like", "gemmini", "eyeriss", "bit_fusion", "flex_trainer"])
-@pytest.mark.parametrize("plan_name", ["w8a8e8", "w3a5e6", "weight=int8,activation=int4,accumulator=int12"])
+@pytest.mark.parametrize("plan_name", ["w8a8e8", "w3a5e6", "weight=int8,activation=int4,accumulator=int12,result=bf16"])
 def test_best_mapping_read_back_costs_what_the_search_says(net, tmp_path, hardware, plan_name):
     """Loops alone, counted and priced anew, give each pass the energy and the cycles of `dse.evaluate`."""
     hw, plan = dse.load_hardware(hardware), Plan.parse(plan_name, net)

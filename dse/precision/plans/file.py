@@ -233,9 +233,7 @@ def _blocks(
         operand = item.get("operand")
         size = re.fullmatch(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", str(item.get("block", "4x4")))
         if operand not in BLOCKWISE:
-            problems.append(
-                document.problem((*where, "operand"), f"unknown operand{suggest(str(operand), BLOCKWISE)}")
-            )
+            problems.append(document.problem((*where, "operand"), f"unknown operand{suggest(str(operand), BLOCKWISE)}"))
             continue
         if size is None:
             problems.append(document.problem((*where, "block"), f"expected a block such as 4x4, got {item['block']!r}"))

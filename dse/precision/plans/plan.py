@@ -5,8 +5,8 @@ A plan has one cell per operand and layer, in the order of the network's layers.
 * ``activation`` is the tensor that a layer reads, ``error`` the loss gradient of the tensor that it writes.
 * A layer without MACs that is not named takes the cells of the next layer with MACs, whose input it prepares (the last
   ones take those of the last layer with MACs).
-* ``stash`` is the activation's format; ``accumulator`` is chosen by the hardware; ``result``, for hardware that writes wide sums, is
-  the format that readers multiply.
+* ``stash`` is the activation's format; ``accumulator`` is chosen by the hardware; ``result``, for hardware that writes wide sums,
+  is the format that readers multiply.
 * ``gradient``, ``master`` and ``optimizer`` are ``fp32``: weights are updated on a float32 master copy (Micikevicius et
   al., Mixed Precision Training, ICLR 2018; AdaPT arXiv 2107.13490), and ``backward_weight`` accumulates in float32.
 """

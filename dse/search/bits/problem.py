@@ -28,6 +28,7 @@ from dse.search.bits.held import HeldTable, held_tables
 from dse.search.bits.limits import ACCURACY, MEMORY, HardLimits, hard_limits, limit_tables
 from dse.search.bits.schedule_space import DIMENSIONS, ScheduleSpace, lowered
 from dse.workload.model import Network
+from dse.workload.tensors import tensors_of
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -305,13 +306,19 @@ def least_width(profile: Profile, operand: str) -> int:
 
 
 def tie_groups(network: Network, profile: Profile) -> tuple[tuple[int, ...], ...]:
-    """Indices of layers with MACs that share their widths: by the network's ``tie`` and by the profile's ties."""
+    """Indices of layers with MACs that share their widths: by the network's ``tie``, by the profile's
+    ties, and because they read one tensor, which is stored in one format."""
     names = [layer.name for layer in network.mac_layers]
     sets: list[list[int]] = [[names.index(name) for name in tied if name in names] for tied in profile.ties]
     by_tie: dict[str, list[int]] = {}
     for index, layer in enumerate(network.mac_layers):
         if layer.tie:
             by_tie.setdefault(layer.tie, []).append(index)
+    place = {
+        index: number for number, index in enumerate(i for i, layer in enumerate(network.layers) if layer.has_macs)
+    }
+    for tensor in tensors_of(network).tensors:
+        sets.append([place[use.layer] for use in tensor.readers if tensor.stored and use.layer in place])
     return tie_members(len(names), [*sets, *by_tie.values()])
 
 
