@@ -17,6 +17,7 @@ from dse.hardware.arrays import hardware_arrays
 from dse.hardware.load import hardware_from_document
 from dse.mapping.explicit.counts import ENGINE
 from dse.mapping.explicit.mapping import Level, Loop, Mapping
+from dse.mapping.explicit.text import parse_mapping
 from dse.mapping.nest import ROLES
 from dse.precision import Plan
 from dse.yaml_input import parse_yaml
@@ -186,3 +187,27 @@ def test_what_does_not_fit_is_said(tmp_path):
     row = dse.evaluate(net, hardware(), Plan.parse("w16a16e16", net), mode="inference").total.iloc[0]
     assert not row["feasible"]
     assert "does not multiply" in row["limit"]
+
+
+def test_an_unrolling_among_many_is_found(tmp_path):
+    """backward_weight on simba_like has 70 unrollings; with fewer tried, the best mapping cost a fifth more energy than this one."""
+    known = (
+        "dram[WAO] N52 - weight_buffer[W] C10 - accumulation_buffer[O] N5 - global_buffer[A] Q14 P7 S3 R3 C14 Q2@lanes P4@lanes "
+        "K8@vectors K16@elements"
+    )
+    path = tmp_path / "net.yaml"
+    path.write_text(
+        "source: ResNet-18\nbatch: 256\nsamples: 256\nepochs: 1\noptimizer: sgd\ninput: {C: 128, H: 28, W: 28}\n"
+        "layers:\n  - {op: conv, name: conv, K: 128, R: 3, pad: 1}\n"
+    )
+    net, hw = dse.load_workload(str(path)), dse.load_hardware("simba_like")
+    plan = Plan.parse("w8a8e8", net)
+    text = known.replace("]", "]/elements,vectors,lanes", 1).replace("weight_buffer[W]", "weight_buffer[W]/vectors,lanes")
+    text = text.replace("accumulation_buffer[O]", "accumulation_buffer[O]/vectors,lanes")
+    text = text.replace("global_buffer[A]", "global_buffer[A]/elements,vectors,lanes")
+    theirs = evaluate_mappings(net, hw, plan, {"conv.backward_weight": parse_mapping(text)}).layers.iloc[0]
+    work = network_jobs(net, [plan])
+    costs = best_jobs(hw, hardware_arrays(hw, None), work.jobs)
+    job = next(u for u in range(len(work.jobs.nest)) if work.jobs.nests[work.jobs.nest[u]].pass_ == "backward_weight")
+    ours = costs.energy_pj[0, job] * costs.cycles[0, job]
+    assert ours <= theirs["energy_pj"] * theirs["cycles"] * 1.005

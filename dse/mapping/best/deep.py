@@ -26,10 +26,9 @@ from dse.mapping.nest import ROLES, ArrayShape, Nest
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-#: Places of the first lattice, and of the one of the best unrollings.
-COARSE, RICH = 150, 1500
-#: Unrollings tried on the first lattice, on the second, and refined.
-MOST_UNROLLINGS, BEST_UNROLLINGS, REFINED = 32, 4, 2
+#: Places of the lattices that unrollings are compared on, from the coarsest, and how many of the best go on to each.
+COARSE, MIDDLE, RICH = 150, 400, 1500
+MOST_UNROLLINGS, GOOD_UNROLLINGS, BEST_UNROLLINGS, REFINED = 160, 40, 8, 4
 #: Labels kept per state and share of capacity in use; for the last look at what was found.
 KEEP, KEEP_LAST = 3, 12
 #: Refinement ends when a round gains less than this share.
@@ -147,9 +146,9 @@ def best_deep(
     for unrolling in deep_unrollings(nest, array, MOST_UNROLLINGS):
         first += _search(problem, unrolling, _coarse(problem, unrolling, COARSE), 1, np.inf)
     first.sort(key=lambda found: found.value)
-    second = [
-        _better(problem, start, _coarse(problem, start.unrolling, RICH), KEEP) for start in first[:BEST_UNROLLINGS]
-    ]
+    good = [_better(problem, f, _coarse(problem, f.unrolling, MIDDLE), 1) for f in first[:GOOD_UNROLLINGS]]
+    good.sort(key=lambda found: found.value)
+    second = [_better(problem, f, _coarse(problem, f.unrolling, RICH), KEEP) for f in good[:BEST_UNROLLINGS]]
     second.sort(key=lambda found: found.value)
     refined = [_refined(problem, start, KEEP) for start in second[:REFINED]]
     refined.sort(key=lambda found: found.value)
