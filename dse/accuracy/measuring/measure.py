@@ -232,11 +232,26 @@ def _pairs(
 def output_score(kind: str, base: Array, outputs: Array, labels: Labels | None) -> float:
     """One of :data:`SCORES` that is of the outputs, from (n, classes) outputs before the softmax; never below 0.
 
+    Raises
+    ------
+    InputError
+        Outputs that are not finite, which have no score (and not the score 0 of a tensor that does no harm), or ``noise`` relative
+        to outputs that are all 0.
+
     >>> output_score("noise", np.array([[3.0, 4.0]]), np.array([[3.0, 3.0]]), None)
     0.04
     """
+    if not (np.isfinite(base).all() and np.isfinite(outputs).all()):
+        raise InputError(
+            kind, ["the network's outputs are not finite on these images, so that nothing can be measured"]
+        )
     if kind == "noise":
-        return float(((outputs - base) ** 2).sum() / (base**2).sum())
+        if not base.any():
+            raise InputError(
+                kind, ["the outputs are 0 on all images, and noise is relative to them; take kl, or other images"]
+            )
+        scale = float(np.abs(base).max())  # Squares of large outputs would not be finite.
+        return float((((outputs - base) / scale) ** 2).sum() / ((base / scale) ** 2).sum())
     expected, found = _log_softmax(base), _log_softmax(outputs)
     if kind == "loss":
         assert labels is not None
