@@ -1,5 +1,8 @@
 """A key that means nothing where it stands is an error with its line, never silence."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from dse.errors import InputError
@@ -90,3 +93,10 @@ def test_a_layer_that_uses_all_keys_of_its_kind_is_read_back():
 )
 def test_keys_that_need_another_one(text, message):
     assert message in problems(f"input: {{C: 3, H: 8, W: 8}}\n{text}\n")
+
+
+def test_the_page_on_networks_lists_the_keys_of_every_operation():
+    page = (Path(__file__).parents[2] / "docs" / "own-network.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.*`) \| (.*) \|$", page, re.MULTILINE)
+    told = {op: tuple(re.findall("`(.*?)`", keys)) for ops, keys in rows for op in re.findall("`(.*?)`", ops)}
+    assert told == dict(KEYS)
