@@ -1,7 +1,7 @@
 """Networks that are saved and read back are the same, from wherever they came; names and plans go in as on the command line."""
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from dse.workload.from_file.keys import NEST_KEYS
 from dse.workload.layer import FUNCTIONS, MAC_KINDS, PASSES, VECTOR_KINDS
 from dse.workload.model import OPTIMIZERS, Folded, Layer, Mask, Network
 
+FLAGS = [field.name for field in fields(Layer) if isinstance(field.default, bool)]
 SIZE = st.integers(1, 9)
 PAIR = st.tuples(SIZE, SIZE)
 #: Any text that a file may hold: no control characters, which are refused by name.
@@ -31,7 +32,7 @@ def layers(draw, names, kinds=(*MAC_KINDS, *VECTOR_KINDS)):
     used = set(NEST_KEYS[kind])
     values = {dim: draw(SIZE) for dim in "NGKCPQRS" if dim in used}
     values |= {key: draw(PAIR) for key in ("stride", "dilation") if key in used}
-    values |= {key: draw(st.booleans()) for key in ("bias", "transposed", "frozen", "shared", "cached") if key in used}
+    values |= {key: draw(st.booleans()) for key in FLAGS if key in used}
     values |= {"input_hw": draw(PAIR), "repeats": draw(SIZE), "tie": draw(st.sampled_from(["", *names]))}
     if "function" in used:
         values["function"] = draw(st.sampled_from(["", *FUNCTIONS]))
