@@ -369,6 +369,8 @@ def copies_notes(network: Network, plans: Sequence[Plan], training: bool) -> tup
     """Sentences about tensors that layers with MACs read in several formats: how many, and the first of them."""
     told: dict[str, int] = {}
     for plan in plans:
+        if len({*plan.cells("activation"), *plan.cells("stash")}) == 1:
+            continue
         readers: dict[int, dict[str, list[str]]] = {}
         for copy in copies_of(network, plan, training):
             names = [network.layers[use.layer].name for use in copy.readers if network.layers[use.layer].has_macs]

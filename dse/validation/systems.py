@@ -100,7 +100,8 @@ def cost_per_mac(
     work = network_jobs(network, [Plan.from_bits(network, bits, bits, bits) for bits in widths])
     jobs = work.jobs
     if stored_bits is not None:
-        jobs = replace(jobs, stored_bits=np.full_like(jobs.stored_bits, stored_bits))
+        same = {name: np.full_like(getattr(jobs, name), stored_bits) for name in ("stored_bits", "dram_bits")}
+        jobs = replace(jobs, **same)
     costs = best_jobs(hardware, hardware_arrays(hardware), jobs)
     macs = float(work.macs.sum())
     found = []
