@@ -144,7 +144,7 @@ def test_all_problems_come_at_once(tmp_path):
         (["explore", "imagenet_resnet", "--max-accuracy-drop", "-5"], "nearest feasible value"),
         (["explore", "imagenet_resnet", "--objectives", "latency,enrgy"], "did you mean 'energy'"),
         (["explore", "imagenet_resnet", "--strategy", "nestd"], "did you mean 'nested'"),
-        (["explore", "imagenet_resnet", "--trials", "0"], "expected an integer >= 1, got 0"),
+        (["explore", "imagenet_resnet", "--trials", "0"], "expected an integer from 1 to 100,000, got 0"),
         (["evaluate", "imagenet_resnet", "--plan", "int3.5"], "int3.5"),
         (["evaluate", "imagenet_resnet", "--plan", "nothing.yaml"], "no such file"),
     ],
