@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dse
+from dse.cost.choices import uniform_plans
 from dse.cost.memory import footprint
 from dse.hardware.load import hardware_from_document
 from dse.precision import Plan
@@ -76,8 +77,8 @@ def test_what_a_search_limits_is_what_evaluating_says(kinds, frozen, optimizer, 
         kinds = [kind if kind != "attention" else "conv" for kind in kinds]
     net = network(kinds, frozen, optimizer)
     groups = groups_of(net)
-    held = held_tables(net, CHOICES, ERRORS, groups, mode)
-    tables = limit_tables(net, CHOICES, ERRORS, groups, mode)
+    held = held_tables(net, uniform_plans(net, CHOICES, ERRORS), groups, mode)
+    tables = limit_tables(net, uniform_plans(net, CHOICES, ERRORS), groups, mode)
     choice = np.array(data.draw(st.lists(st.integers(0, len(CHOICES) - 1), min_size=len(groups), max_size=len(groups))))
     for e, error in enumerate(ERRORS):
         plan = plan_of(net, groups, choice, error)
@@ -94,7 +95,7 @@ def test_what_a_search_limits_is_what_evaluating_says(kinds, frozen, optimizer, 
 def test_the_best_map_within_a_memory_is_that_of_trying_them_all(kinds, seed):
     net = network(kinds, 1, "adamw")
     groups = groups_of(net)
-    held = held_tables(net, CHOICES, ERRORS, groups, "training")[0]
+    held = held_tables(net, uniform_plans(net, CHOICES, ERRORS), groups, "training")[0]
     random = np.random.default_rng(seed)
     cost, score = random.random((len(groups), len(CHOICES))), np.zeros((len(groups), len(CHOICES)))
     maps = list(product(range(len(CHOICES)), repeat=len(groups)))
