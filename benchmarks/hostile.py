@@ -304,6 +304,8 @@ def campaign(inputs: int, seed: int, keep: Path | None = None, only: int | None 
             told.mkdir()
             os.chdir(folder)
             linked(bases, folder)
+            if number % 250 == 0:
+                print(f"{seed}: {number} of {inputs}, {dict(counts)}", file=sys.stderr, flush=True)
             case = drawn(draw, folder)
             before = seen(folder)
             code, seconds, given_up = ran(case, folder, told)
