@@ -127,9 +127,10 @@ MODELS = {
     "MatMul": image("MatMul", "x"),
     "MatMul with constant rows": Model("MatMul", ("w", "x"), {"w": zeros(3, 5)}, TOKENS),
     "Einsum": tokens("Einsum", "x", equation="bid,bjd->bij"),
-    **{f"{kind}{name}": recurrent(kind, **flags) for kind in RNN
-       for name, flags in {"": {}, ", both ways": {"directions": 2}, ", batch first": {"layout": 1}}.items()},
-    **{f"{kind} of one step": recurrent(kind, steps=1) for kind in RNN},
+    **{kind: recurrent(kind) for kind in RNN},
+    "LSTM both ways": recurrent("LSTM", directions=2),
+    "GRU batch first": recurrent("GRU", layout=1),
+    "RNN of one step": recurrent("RNN", steps=1),
     "LSTM with peepholes": recurrent("LSTM", p=zeros(1, 18)),
     "Attention": tokens("Attention", "x", "x", opset=23, q_num_heads=4, kv_num_heads=4, is_causal=1),
     "Attention of onnxruntime": tokens("Attention", "w", "b", weights={"w": zeros(16, 48), "b": zeros(48)}, domain=MS, num_heads=4),
@@ -241,8 +242,8 @@ def modules():
     yield from ((type(norm).__name__, learned(norm)) for norm in norms)
     pools = (nn.MaxPool2d(3, 2, 1), nn.AvgPool2d(2), nn.AdaptiveAvgPool2d(1), nn.Upsample(scale_factor=2), nn.Softmax(1))
     yield from ((type(pool).__name__, learned(pool)) for pool in pools)
-    yield from ((f"{kind.__name__} {options}", recurrent(kind, **options))
-                for kind in (nn.LSTM, nn.GRU, nn.RNN) for options in ({}, {"num_layers": 2}, {"bidirectional": True}, {"bias": False}))  # fmt: skip
+    kinds = ((nn.LSTM, {"num_layers": 2}), (nn.GRU, {"bidirectional": True}), (nn.RNN, {"bias": False}))
+    yield from ((kind.__name__, recurrent(kind, **options)) for kind, options in kinds)
     yield "conv1d", (nn.Sequential(nn.Conv1d(5, 4, 3), nn.ConvTranspose1d(4, 2, 3, groups=2), nn.MaxPool1d(2)), tokens)
     yield "conv3d", (nn.Sequential(nn.Conv3d(4, 4, 3), nn.BatchNorm3d(4), nn.ConvTranspose3d(4, 2, 2, 2), nn.AvgPool3d(2)), volume)
     yield "embedding", (nn.Sequential(nn.Embedding(9, 16), nn.Linear(16, 9)), empty(2, 5).long())
