@@ -353,8 +353,9 @@ def stored_tensors(network: Network, plan: Plan, training: bool) -> Stored:
         if elements:
             converted.append((layer, plan.cells("stash")[layer], float(elements) * batch))
     for tensor in found.tensors:
-        gates = {layers[use.layer].function for use in tensor.readers}
-        if layers[tensor.maker].repeats > 1 and gates and gates <= set(GATES):
+        # The product with the state is the gates' second operand.
+        gates = {layers[use.layer].function if use.place == "second" else "" for use in tensor.readers}
+        if tensor.maker >= 0 and gates and gates <= set(GATES):
             # Gates are applied as the sums of a time step are written: what is written is the state.
             result[tensor.maker] /= GATES[gates.pop()]
     inputs = np.where(count > 0, read / np.where(count > 0, count, 1.0), own)

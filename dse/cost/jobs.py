@@ -77,6 +77,10 @@ class Jobs:
     dram_bits
         (U, 2) bits per element of the operands in the two roles where they lie in DRAM: other than on the chip where what is read
         is a result in a format of its own, which is converted at the memory port.
+    runs
+        (U,) how often the job runs with the same weights, once after the other: time steps of a recurrent layer; else 1.
+    beside_bits
+        (U,) weights of other layers that run in turns with the job and stay on the chip beside its own (:mod:`dse.cost.resident`).
     """
 
     nests: tuple[Nest, ...]
@@ -90,6 +94,8 @@ class Jobs:
     kept: Floats
     accumulator_bits: Floats
     dram_bits: Floats
+    runs: Floats
+    beside_bits: Floats
 
 
 def partial_bits(hardware: Hardware, jobs: Jobs) -> Floats:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from dse.cost.jobs import Jobs, array_shape, inserted_zeros, kept_bits, mac_pj, partial_bits, waiting
 from dse.cost.mapping_checks import above_array, finished_only
+from dse.cost.resident import WEIGHT, stays
 from dse.hardware.arrays import HardwareArrays
 from dse.hardware.model import Hardware
 from dse.hardware.pe import pe_mode
@@ -60,17 +61,24 @@ def cost_of_mapping(
     traffic = _traffic(
         mapping, hardware, jobs.stored_bits[job], jobs.dram_bits[job], partial, counts, elided, share, packed, kept
     )
+    there = stays(mapping, job, hardware, arrays, jobs)
+    later = traffic.copy()
+    if there is not None:
+        later[there, WEIGHT, 2] = later[-1, WEIGHT, 0] = 0.0
+    # Of the runs of a job whose weights stay, the first brings them.
+    first = 1.0 if there is None else 1.0 / float(jobs.runs[job])
     read, write = arrays.read_pj_per_bit[0], arrays.write_pj_per_bit[0]
     width = arrays.bandwidth_bits_per_cycle[0] * arrays.instances[0]
-    bits, energy = np.zeros(len(names)), np.zeros(len(names))
+    bits, energy = np.zeros((2, len(names))), np.zeros(len(names))
     entries = []
     for level, m in enumerate(memory_of):
         for r, role in enumerate(ROLES):
             if mapping.levels[level].cuts[r] is None:
                 continue
-            moved = traffic[level, r]
+            bits[:, m] += traffic[level, r].sum(), later[level, r].sum()
+            moved = traffic[level, r] * first + later[level, r] * (1.0 - first)
             spent = float(moved[[0, 3]].sum() * read[m] + moved[[1, 2]].sum() * write[m])
-            bits[m], energy[m] = bits[m] + moved.sum(), energy[m] + spent
+            energy[m] += spent
             tile = int(counts.tile[0, level, r])
             word = float(kept_bits(hardware, m, role, jobs, one)[0])
             if r == 2 and finished_only(mapping, hardware, elided)[level]:
@@ -81,8 +89,10 @@ def cost_of_mapping(
                 | {side: int(getattr(counts, side)[0, level, r]) for side in SIDES}
                 | {"moved_bits": float(moved.sum()), "energy_pj": spent}
             )  # fmt: skip
-    busy = np.array([compute, *(bits / width)])
-    cycles = float(busy.max() if hardware.overlap else busy.sum())
+    runs = np.column_stack([np.full(2, compute), bits / width])
+    shares = np.array([first, 1.0 - first])
+    busy = shares @ runs
+    cycles = float(shares @ (runs.max(axis=1) if hardware.overlap else runs.sum(axis=1)))
     fill, drain = _ends(mapping, memory_of, elided, (*jobs.stored_bits[job, :2], partial), width)
     leak = float(arrays.leakage_w[0] / arrays.clock_hz[0] * 1e12) * cycles
     mac = float(mac_pj(hardware, arrays.node_nm[:1], jobs, one)[0, 0]) * math.prod(nest.dims) * run

@@ -36,6 +36,9 @@ LEFT_OUT = (
     "(copies).",
     "Momentum and Adam update every row of an embedding's table, as dense optimizers do, unless the table is sparse; its gradient "
     "is read and written for the rows that a batch hits, as many as there can be.",
+    "Weights of a recurrent layer stay over its time steps in the outermost memory on the chip that holds weights where all of "
+    "them fit beside the tiles of the other operands, and beside the weights of layers that run in turns with it: they are "
+    "brought once.",
     "Gradient accumulation repeats the passes: the sum with the gradient that is there, one more read per pass, is not counted.",
     "Convergence is that of the measured profile and of the published recipe: the number of steps does not depend on the plan.",
 )

@@ -184,6 +184,25 @@ def passes_of(layer: Layer, mode: str) -> tuple[str, ...]:
     return layer.passes if mode == "training" else ("forward",)
 
 
+def _runs(layers: Sequence[Layer]) -> Floats:
+    """(layers, passes) how often a pass runs with the same weights, once after the other."""
+    runs = np.array([float(layer.repeats) if layer.kind != "matmul" else 1.0 for layer in layers])
+    # The gradient of the weights is computed for all time steps at once.
+    return np.where(np.array(PASSES)[None] != "backward_weight", runs[:, None], 1.0)
+
+
+def _beside(layers: Sequence[Layer], runs: Floats, weight_bits: Floats) -> Floats:
+    """(plans, layers, passes) bits of the weights of layers that take turns with a layer: its neighbours that run as often.
+
+    ``weight_bits`` are bits per element of the operand in the weight role.
+    """
+    elements = np.array([float(layer.G * layer.K * layer.C * layer.R * layer.S) for layer in layers])
+    bits = elements[:, None] * weight_bits * (runs > 1)
+    body = np.cumsum(np.append(0, np.diff([layer.repeats for layer in layers]) != 0))
+    total = np.array([bits[:, body == number].sum(axis=1) for number in range(body.max(initial=0) + 1)])
+    return np.where(runs > 1, np.moveaxis(total, 0, 1)[:, body] - bits, 0.0)
+
+
 def network_jobs(
     network: Network,
     plans: Sequence[Plan],
@@ -277,13 +296,18 @@ def network_jobs(
     at_run = np.nonzero(np.broadcast_to(nest >= 0, (len(plans), *nest.shape)))
     of_pass, i_l_p = at_run[1:], at_run[:3]
     flat = (sight[i_l_p].reshape(len(at_run[0]), -1), shares[i_l_p], run[i_l_p])
-    rows = np.column_stack([nest[of_pass], stored[i_l_p], *flat, kept[of_pass[:2]], sums[i_l_p], in_dram[i_l_p]])
+    again = _runs(layers)
+    turns = (again[of_pass[:2]], _beside(layers, again, stored[..., 0])[i_l_p])
+    rows = np.column_stack(
+        [nest[of_pass], stored[i_l_p], *flat, kept[of_pass[:2]], sums[i_l_p], in_dram[i_l_p], *turns]
+    )
     distinct, inverse = np.unique(rows, axis=0, return_inverse=True)
     job = np.full((len(plans), *nest.shape), -1, np.int64)
     job[at_run] = inverse.reshape(-1)
-    cut = np.cumsum([1, 3, sight[0, 0, 0].size, most, 1, 1, 1])
+    cut = np.cumsum([1, 3, sight[0, 0, 0].size, most, 1, 1, 1, 2, 1])
     columns = np.split(distinct, cut, axis=1)
-    nest_column, bits_columns, sight_columns, share_columns, run_column, kept_column, sum_column, dram_columns = columns
+    nest_column, bits_columns, sight_columns, share_columns, run_column, kept_column, sum_column, *last = columns
+    dram_columns, again_column, beside_column = last
     found = sight_columns.astype(np.int64).reshape(-1, most, 2, len(Seen._fields))
     jobs = Jobs(
         tuple(nests),
@@ -297,6 +321,8 @@ def network_jobs(
         kept_column[:, 0].copy(),
         sum_column[:, 0].copy(),
         dram_columns.copy(),
+        again_column[:, 0].copy(),
+        beside_column[:, 0].copy(),
     )
     product = (shares * sight[..., 0, 0] * sight[..., 1, 0]).sum(axis=-1)
     return NetworkJobs(jobs, job, times, macs * product, macs)

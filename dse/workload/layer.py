@@ -213,8 +213,8 @@ class Layer:
         The batch multiplies N. Each sample of a product of two activations has its own ``W``, so there it multiplies G. Tokens of a
         mixture spread over the experts that they hit, some of which take one token more than others (two nests); between two
         whole numbers of experts chance decides (two times two). Queries with a window go in blocks that meet a window's keys each,
-        as many blocks as there are windows of keys, so that every key is read about once. Time steps depend on each other, so
-        each reads its weights again, as a group does; the gradient of the weights is computed for all of them at once.
+        as many blocks as there are windows of keys, so that every key is read about once. Time steps depend on each other and
+        run one after the other; the gradient of the weights is computed for all of them at once.
         """
         n, g, k, c, p, q, r, s = self.met_dims
         if self.kind == "matmul":
@@ -233,9 +233,9 @@ class Layer:
             heads = n // self.mask.queries
             rows = _even(self.mask.queries, blocks)
             return tuple(NestRun((heads * each, g * count, k, c, p, q, r, s)) for each, count in rows)
-        if self.repeats > 1:
-            n, g = (n * self.repeats, g) if pass_ == "backward_weight" else (n, g * self.repeats)
-        return (NestRun((n, g, k, c, p, q, r, s)),)
+        if pass_ == "backward_weight":
+            return (NestRun((n * self.repeats, g, k, c, p, q, r, s)),)
+        return (NestRun((n, g, k, c, p, q, r, s), self.repeats),)
 
     def _experts_hit(self, tokens: int) -> list[tuple[int, float]]:
         """Numbers of distinct experts that so many tokens hit, with the chance of each; their mean is the expected number."""
