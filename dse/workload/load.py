@@ -59,12 +59,18 @@ def network_from_document(document: Document, name: str) -> Network:
 
 
 def _tied(layers: list[tuple[Layer, str]]) -> tuple[Layer, ...]:
-    """Layers with MACs that read one tensor share its format: their tie is the tensor's producer."""
+    """Layers with MACs that read one tensor share its format: their tie is the tensor's producer, or the network's input."""
+    named = [(layer, reads or _input_read(layer)) for layer, reads in layers]
     readers: dict[str, int] = {}
-    for layer, reads in layers:
+    for layer, reads in named:
         if layer.has_macs:
             readers[reads] = readers.get(reads, 0) + 1
     return tuple(
         replace(layer, tie=reads) if layer.has_macs and reads and readers[reads] > 1 else layer
-        for layer, reads in layers
+        for layer, reads in named
     )
+
+
+def _input_read(layer: Layer) -> str:
+    """The network's input that a layer says to read (inputs are told apart by their size), else nothing."""
+    return f"input of {layer.input_elements} elements" if layer.reads == ("",) else ""

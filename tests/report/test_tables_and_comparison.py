@@ -172,7 +172,7 @@ def test_an_unknown_format_of_figures_is_an_input_error(run_folder):
 
 @pytest.mark.skipif(importlib.util.find_spec("kaleido") is not None, reason="kaleido is installed")
 def test_without_kaleido_the_way_out_is_said(run_folder):
-    with pytest.raises(InputError, match=r"pip install 'dse\[figures\]'"):
+    with pytest.raises(InputError, match=r"pip install 'lowprec-dse\[figures\]'"):
         write_figures(run_folder, "svg")
 
 

@@ -129,3 +129,20 @@ def test_expressions():
     assert evaluate_expression("4*K//2+1", {"K": 3}) == 7
     with pytest.raises(ValueError, match="divides by zero"):
         evaluate_expression("1//K", {"K": 0})
+
+
+def test_layers_that_read_the_networks_input_share_its_format():
+    text = """
+source: test
+batch: 1
+samples: 1
+epochs: 1
+optimizer: sgd
+input: {C: 4, H: 4, W: 4}
+layers:
+  - {op: residual, name: sum, main: [{op: conv, name: a, K: 6}], shortcut: [{op: conv, name: b, K: 6}]}
+  - {op: fc, name: fc, K: 3}
+"""
+    a, b, fc = network_from_document(parse_yaml(text, "net.yaml"), "net").mac_layers
+    assert a.tie == b.tie != ""
+    assert fc.tie == ""

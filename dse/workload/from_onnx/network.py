@@ -292,7 +292,7 @@ def _tied(graph: OnnxGraph, layers: list[tuple[Made, Any]]) -> list[Made]:
     result = []
     for made, _ in layers:
         read = origin(made.read) if made.layer.has_macs else ""
-        shared = bool(read) and readers[read] > 1 and read not in graph.inputs
+        shared = bool(read) and readers[read] > 1
         result.append(made._replace(layer=replace(made.layer, tie=maker.get(read, read))) if shared else made)
     return result
 
