@@ -26,7 +26,8 @@ import numpy as np
 from dse.mapping.best.deep import DeepPoint, several
 from dse.mapping.explicit.mapping import Mapping, mapping_problems, tile_elements
 from dse.mapping.explicit.timing import Port, PortedMemory, transfers, word_counts
-from dse.mapping.nest import ROLES, ArrayShape, Axis, Nest, Storage
+from dse.mapping.nest import ArrayShape, Axis, Nest, Storage
+from dse.names import ROLES
 
 #: ZigZag's mapping file of each hardware file.
 MAPPINGS = {"meta_prototype": "meta_prototype_like", "ascend_like": "ascend_like", "tpu_like": "tpu_like"}

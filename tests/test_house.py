@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "dse"
 
 #: What each room may import, besides itself. Nobody imports cli.
-GROUND = {"errors", "files", "array_files", "numbers", "units", "yaml_input", "shipped", "version"}
+GROUND = {"errors", "files", "array_files", "numbers", "units", "yaml_input", "shipped", "version", "names", "types"}
 ALLOWED = {
     "errors": set(),
     "files": {"errors"},
@@ -19,6 +19,8 @@ ALLOWED = {
     "numbers": {"errors"},
     "units": {"errors"},
     "version": set(),
+    "names": set(),
+    "types": set(),
     "yaml_input": {"errors", "files"},
     "shipped": {"errors", "files", "yaml_input"},
     "workload": GROUND,

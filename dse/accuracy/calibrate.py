@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dse.accuracy import predictor
 from dse.accuracy.loading import profile_from_file, read_profile
@@ -20,6 +19,7 @@ from dse.errors import InputError, Problem
 from dse.files import is_file, read_text
 from dse.precision.formats.properties import Format
 from dse.precision.plans.plan import Plan
+from dse.types import Ints
 from dse.workload.model import Network
 from dse.yaml_input import Document, Key, load_yaml, validate
 
@@ -164,9 +164,7 @@ def read_points(path: str | Path, profile_path: str | Path, network: Network | N
     return tuple(given.points)
 
 
-def plans_to_measure(
-    profile: Profile, widths: Sequence[int], count: int, seed: int = 0
-) -> dict[str, NDArray[np.int64]]:
+def plans_to_measure(profile: Profile, widths: Sequence[int], count: int, seed: int = 0) -> dict[str, Ints]:
     """Whole-network plans worth measuring: the uniform ones, then random ones spread evenly over the range of scores.
 
     The uniform plans mark the ends of the range. A link is tested in between: of many random maps with their own mix of
@@ -195,7 +193,7 @@ def plans_to_measure(
     for tied in profile.ties:
         members = [profile.layer_names.index(name) for name in tied]
         first[members] = members[0]
-    maps: dict[str, NDArray[np.int64]] = {}
+    maps: dict[str, Ints] = {}
     for operand in profile.operands:
         mix = random.dirichlet(np.full(len(choice), 0.7), size=pool).cumsum(axis=1)
         drawn = (random.random((pool, layers, 1)) > mix[:, None, :-1]).sum(axis=-1)[:, first]

@@ -11,17 +11,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from dse.accuracy import predictor
 from dse.accuracy.loading import load_profile
 from dse.accuracy.profile import Profile
 from dse.errors import InputError
+from dse.types import Floats
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Array = NDArray[np.float64]
 #: Extremes and a plan in the middle of the searched ones: the same three that are known of ResNet-50.
 HAWQ_FIT = ("uniform8", "uniform4", "bops_0.5")
 
@@ -121,7 +121,7 @@ def validation() -> pd.DataFrame:
     return hold_out(load_profile("imagenet_resnet"), HAWQ_FIT)
 
 
-def _partial(columns: Array) -> float:
+def _partial(columns: Floats) -> float:
     """Correlation of the first two columns' ranks, with the other columns' ranks regressed out; NaN if one is constant."""
     from scipy.stats import rankdata
 

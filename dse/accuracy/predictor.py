@@ -13,17 +13,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from dse.errors import InputError
+from dse.types import Bools, Floats
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Array = NDArray[np.float64]
 
-
-def linear(score: ArrayLike, slope: float) -> Array:
+def linear(score: ArrayLike, slope: float) -> Floats:
     """``slope * S``: damage adds without end.
 
     >>> float(linear(2.0, 3.0))
@@ -32,7 +31,7 @@ def linear(score: ArrayLike, slope: float) -> Array:
     return np.asarray(slope * np.asarray(score, dtype=float))
 
 
-def power(score: ArrayLike, scale: float, exponent: float) -> Array:
+def power(score: ArrayLike, scale: float, exponent: float) -> Floats:
     """``scale * S^exponent``.
 
     >>> float(power(4.0, 3.0, 0.5))
@@ -41,7 +40,7 @@ def power(score: ArrayLike, scale: float, exponent: float) -> Array:
     return np.asarray(scale * np.asarray(score, dtype=float) ** exponent)
 
 
-def saturating(score: ArrayLike, ceiling: float, half: float) -> Array:
+def saturating(score: ArrayLike, ceiling: float, half: float) -> Floats:
     """``ceiling * S / (S + half)``: linear for small S, half the ceiling at ``S = half``.
 
     >>> float(saturating(2.0, 10.0, 2.0))
@@ -51,7 +50,7 @@ def saturating(score: ArrayLike, ceiling: float, half: float) -> Array:
     return np.asarray(ceiling * score / (score + half))
 
 
-def saturating_with_offset(score: ArrayLike, ceiling: float, half: float, offset: float) -> Array:
+def saturating_with_offset(score: ArrayLike, ceiling: float, half: float, offset: float) -> Floats:
     """:func:`saturating` plus a constant: what quantizing costs before any width is reduced.
 
     >>> float(saturating_with_offset(2.0, 10.0, 2.0, -1.0))
@@ -60,7 +59,7 @@ def saturating_with_offset(score: ArrayLike, ceiling: float, half: float, offset
     return saturating(score, ceiling, half) + offset
 
 
-def hill(score: ArrayLike, ceiling: float, half: float, exponent: float) -> Array:
+def hill(score: ArrayLike, ceiling: float, half: float, exponent: float) -> Floats:
     """``ceiling * S^n / (S^n + half^n)`` (Hill, J. Physiol. 40, 1910): :func:`saturating` with a steepness n.
 
     >>> float(hill(2.0, 10.0, 2.0, 3.0))
@@ -86,7 +85,7 @@ class Link:
         Bounds, one value per parameter.
     """
 
-    function: Callable[..., Array]
+    function: Callable[..., Floats]
     units: tuple[str, ...]
     starts: tuple[tuple[float, ...], ...]
     lower: tuple[float, ...]
@@ -142,7 +141,7 @@ def fit_link(name: str, scores: ArrayLike, drops: ArrayLike) -> tuple[float, ...
         )
     scaled_score, scaled_drop = score / score_unit, drop / drop_unit
 
-    def misses(parameters: Array) -> Array:
+    def misses(parameters: Floats) -> Floats:
         return link.function(scaled_score, *parameters) - scaled_drop
 
     bounds, exact = (link.lower, link.upper), 1e-12
@@ -161,7 +160,7 @@ def fit_link(name: str, scores: ArrayLike, drops: ArrayLike) -> tuple[float, ...
 
 def fit_factors(
     name: str, contributions: ArrayLike, drops: ArrayLike, spread: float
-) -> tuple[tuple[float, ...], Array]:
+) -> tuple[tuple[float, ...], Floats]:
     """Parameters of a link together with a correction factor per layer.
 
     One score per layer, measured alone on few images, misses what measured whole plans know: which layers matter more
@@ -194,17 +193,17 @@ def fit_factors(
     link = _link(name)
     moved = [index for index, value in enumerate(plain) if value > 0.0]
 
-    def parameters_of(values: Array) -> Array:
+    def parameters_of(values: Floats) -> Floats:
         parameters = plain.copy()
         parameters[moved] *= np.exp(values[: len(moved)])
         return parameters
 
-    def residuals(values: Array) -> Array:
+    def residuals(values: Floats) -> Floats:
         logs = values[len(moved) :]
         found = link.function(parts @ np.exp(logs), *parameters_of(values))
         return np.concatenate([found - drop, weight * logs])
 
-    def slopes(values: Array) -> Array:
+    def slopes(values: Floats) -> Floats:
         step = 1e-6
         weighted = parts * np.exp(values[len(moved) :])
         score, parameters = weighted.sum(axis=1), parameters_of(values)
@@ -225,12 +224,12 @@ def fit_factors(
     return tuple(float(value) for value in parameters_of(fit.x)), np.exp(fit.x[len(moved) :])
 
 
-def predict(name: str, parameters: Sequence[float] | Array, scores: ArrayLike) -> Array:
+def predict(name: str, parameters: Sequence[float] | Floats, scores: ArrayLike) -> Floats:
     """Drop that a fitted link predicts, without regard to its calibrated range."""
     return _link(name).function(scores, *parameters)
 
 
-def leave_one_out(name: str, scores: ArrayLike, drops: ArrayLike, spread: float | None = None) -> Array:
+def leave_one_out(name: str, scores: ArrayLike, drops: ArrayLike, spread: float | None = None) -> Floats:
     """Signed error (predicted - measured) of each point, predicted from all the others.
 
     Parameters
@@ -264,7 +263,7 @@ def leave_one_out(name: str, scores: ArrayLike, drops: ArrayLike, spread: float 
     return errors
 
 
-def in_range(scores: ArrayLike) -> NDArray[np.bool_]:
+def in_range(scores: ArrayLike) -> Bools:
     """Which points stay inside the calibrated range when they are left out: all but the largest score.
 
     Leaving out the largest score asks for an extrapolation, which the predictor refuses to make in use.
@@ -316,7 +315,7 @@ def _link(name: str) -> Link:
     return LINKS[name]
 
 
-def _points(scores: ArrayLike, drops: ArrayLike) -> tuple[Array, Array]:
+def _points(scores: ArrayLike, drops: ArrayLike) -> tuple[Floats, Floats]:
     score, drop = np.asarray(scores, dtype=float), np.asarray(drops, dtype=float)
     if score.ndim != 1 or score.shape != drop.shape:
         raise InputError("points", [f"expected as many drops as scores, got shapes {score.shape} and {drop.shape}"])

@@ -12,15 +12,13 @@ from functools import cached_property
 from math import isnan
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from dse.accuracy import predictor
 from dse.errors import InputError
 from dse.precision.formats.properties import Format, significant_bits
 from dse.precision.plans.plan import Plan
-
-Array = NDArray[np.float64]
-Mask = NDArray[np.bool_]
+from dse.types import Bools, Floats, Ints
 
 
 @dataclass(frozen=True)
@@ -90,8 +88,8 @@ class Profile:
     path: str
     layer_names: tuple[str, ...]
     operands: tuple[str, ...]
-    measured_widths: Mapping[str, NDArray[np.int64]]
-    measured_scores: Mapping[str, Array]
+    measured_widths: Mapping[str, Ints]
+    measured_scores: Mapping[str, Floats]
     kept: Mapping[str, int]
     ties: tuple[tuple[str, ...], ...]
     quantity: str
@@ -103,11 +101,11 @@ class Profile:
     link: str
     parameters: tuple[float, ...]
     point_names: tuple[str, ...]
-    point_scores: Array
-    point_drops: Array
-    point_layer_scores: Array
+    point_scores: Floats
+    point_drops: Floats
+    point_layer_scores: Floats
     spread: float
-    factors: Array
+    factors: Floats
     error_drops: Mapping[int, float] = field(default_factory=dict)
     assumptions: tuple[str, ...] = ()
 
@@ -126,7 +124,7 @@ class Profile:
         return 0.0, float(self.point_scores.max(initial=0.0))
 
     @cached_property
-    def loo_errors_pp(self) -> Array:
+    def loo_errors_pp(self) -> Floats:
         """(points,) signed leave-one-out errors (predicted - measured), in ``unit``."""
         if not self.link:
             return np.zeros(0)
@@ -145,7 +143,7 @@ class Profile:
         inside = predictor.in_range(self.point_scores)
         return float(np.abs(self.loo_errors_pp[inside]).mean()) if inside.any() else float("nan")
 
-    def score_table(self, widths: Sequence[int], operand: str | None = None) -> tuple[Array, Mask]:
+    def score_table(self, widths: Sequence[int], operand: str | None = None) -> tuple[Floats, Bools]:
         """Scores of every layer at the given widths.
 
         Parameters
@@ -167,11 +165,11 @@ class Profile:
         extrapolated = ~np.isin(bits, self.measured_widths[chosen])
         return table, np.broadcast_to(extrapolated, table.shape)
 
-    def score_widths(self, widths: Mapping[str, ArrayLike] | Mapping[str, NDArray[np.int64]]) -> Array:
+    def score_widths(self, widths: Mapping[str, ArrayLike] | Mapping[str, Ints]) -> Floats:
         """Summed score of width maps; see :meth:`layer_scores`."""
         return np.asarray(self.layer_scores(widths).sum(axis=-1))
 
-    def layer_scores(self, widths: Mapping[str, ArrayLike] | Mapping[str, NDArray[np.int64]]) -> Array:
+    def layer_scores(self, widths: Mapping[str, ArrayLike] | Mapping[str, Ints]) -> Floats:
         """Score of each layer in width maps.
 
         Parameters
@@ -239,7 +237,7 @@ class Profile:
         known = [drop for bits, drop in self.error_drops.items() if bits <= width]
         return min(known) if known else float("nan")
 
-    def drop_of_score(self, score: ArrayLike, error_width: float = 32) -> Array:
+    def drop_of_score(self, score: ArrayLike, error_width: float = 32) -> Floats:
         """Predicted drop of summed scores, in ``unit``; NaN outside the calibrated range and for an unknown error width.
 
         A link with an offset may predict a gain. One within the predictor's own error (:attr:`error_pp`) is no finding and counts
@@ -349,7 +347,7 @@ def forward_width(form: Format) -> int:
     return significant_bits(form)
 
 
-def extrapolate(measured_widths: NDArray[np.int64], scores: Array, widths: NDArray[np.int64]) -> Array:
+def extrapolate(measured_widths: Ints, scores: Floats, widths: Ints) -> Floats:
     """Scores at any widths by the 4^-bits law from the nearest measured width.
 
     A uniform quantizer's squared error is step^2/12; a symmetric one of b bits has 2^(b-1) - 1 steps on either side of 0, one
@@ -377,7 +375,7 @@ def extrapolate(measured_widths: NDArray[np.int64], scores: Array, widths: NDArr
     return np.asarray(np.where(nearest, scores[:, None, :] * ratio, 0.0).max(axis=-1))
 
 
-def _steps(widths: NDArray[np.int64]) -> Array:
+def _steps(widths: Ints) -> Floats:
     """Steps of a symmetric integer quantizer between 0 and its largest value."""
     return np.asarray(np.maximum(2.0 ** (widths - 1.0) - 1.0, 0.5))
 

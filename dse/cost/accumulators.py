@@ -19,10 +19,11 @@ from typing import NamedTuple
 from dse.cost.network_jobs import nests_of, passes_of, roles_of, seen_operand
 from dse.hardware.model import Hardware
 from dse.mapping.best.candidates import REDUCED
+from dse.names import DIMS
 from dse.precision.formats.properties import Format, accumulator_bits, arithmetic, multiplier_bits
 from dse.precision.plans.cells import formats_of
 from dse.precision.plans.plan import Plan
-from dse.workload.model import DIMS, Network
+from dse.workload.model import Network
 
 #: Probability of an overflow that a sum of independent products with zero mean may have to count as safe; our choice.
 RISK = 1e-9

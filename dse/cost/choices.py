@@ -19,9 +19,8 @@ from dse.cost.steps import as_read_j, step_costs
 from dse.hardware.arrays import HardwareArrays
 from dse.hardware.model import Hardware
 from dse.precision.plans.plan import Plan
+from dse.types import Bools, Floats
 from dse.workload.model import Network
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ def choice_costs(
         by_row = values.reshape(*shape, -1)
         for row, group in enumerate(member):
             target[..., group] += by_row[..., row]
-    has_choice: npt.NDArray[np.bool_] = np.asarray(np.isfinite(energy).any(axis=2))
+    has_choice: Bools = np.asarray(np.isfinite(energy).any(axis=2))
     infeasible = ~has_choice.reshape(len(arrays), -1).all(axis=1)
     reason = [next((text for text in row if text), "no width fits") for row in steps.limit]
     limit = np.where(infeasible, np.array(reason, dtype=object), "")

@@ -25,16 +25,15 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from dse.cost.storage import Storage, storage_of
+from dse.names import OPERANDS
 from dse.precision.formats.properties import parse_format
-from dse.precision.plans.cells import OPERANDS, Cell, formats_of
+from dse.precision.plans.cells import Cell, formats_of
 from dse.precision.plans.plan import Plan, cell_bits
+from dse.types import Bools, Floats
 from dse.workload.model import GATES, Network
 from dse.workload.tensors import Tensor, Tensors, Use, tensors_of
-
-Floats = npt.NDArray[np.float64]
 
 #: What norms read and keep in training, unless the plan's stash says otherwise.
 NORM_FORMAT = parse_format("bf16")
@@ -101,7 +100,7 @@ def turning(plan: Plan, cell: Cell) -> str:
     return (plan.copies or "two") if lies else "one"
 
 
-def turned_weights(network: Network, plan: Plan, how: str = "two") -> npt.NDArray[np.bool_]:
+def turned_weights(network: Network, plan: Plan, how: str = "two") -> Bools:
     """(layers,) whose weight backward_data multiplies along the other axis, and gets in a way.
 
     A weight without a master copy has nothing wide to be made from again, so that it is kept twice.
@@ -116,7 +115,7 @@ def turned_weights(network: Network, plan: Plan, how: str = "two") -> npt.NDArra
     return np.array(result, dtype=bool)
 
 
-def turned_errors(network: Network, plan: Plan, how: str = "two") -> npt.NDArray[np.bool_]:
+def turned_errors(network: Network, plan: Plan, how: str = "two") -> Bools:
     """(layers,) whose error both backward passes multiply, along different axes, and get in a way."""
     both = [{"backward_data", "backward_weight"} <= set(layer.passes) for layer in network.layers]
     return np.array([b and turning(plan, cell) == how for b, cell in zip(both, plan.cells("error"), strict=True)])

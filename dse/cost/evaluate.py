@@ -28,17 +28,16 @@ from dse.errors import InputError
 from dse.hardware.arrays import HardwareArrays, hardware_arrays
 from dse.hardware.load import load_hardware
 from dse.hardware.model import Hardware
+from dse.names import OPERANDS
 from dse.numbers import ACCUMULATE, MAP_UPDATES
-from dse.precision.plans.cells import OPERANDS
 from dse.precision.plans.labels import plan_labels
 from dse.precision.plans.plan import Plan
 from dse.precision.policies.rules import Overhead
 from dse.precision.schedules.schedule import Schedule
+from dse.types import Floats, Ints
 from dse.workload.load import load_workload
 from dse.workload.model import Network
 from dse.yaml_input import suggest
-
-Floats = npt.NDArray[np.float64]
 
 #: Designs whose layers are kept; of larger tables only totals are.
 MAX_DESIGNS_WITH_LAYERS = 512
@@ -292,7 +291,7 @@ def _limits(
     return result
 
 
-def _distinct(designs: pd.DataFrame | None) -> tuple[pd.DataFrame | None, npt.NDArray[np.int64] | None]:
+def _distinct(designs: pd.DataFrame | None) -> tuple[pd.DataFrame | None, Ints | None]:
     """The distinct rows of a table in the order of their first appearance, and where each row of the table is among them."""
     if designs is None or len(designs) < 2 or not len(designs.columns):
         return designs, None

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from dse.cost.best_jobs import best_jobs, mapping_of
 from dse.cost.mapping_checks import on_hardware
@@ -26,18 +25,17 @@ from dse.hardware.model import Hardware
 from dse.mapping.explicit.counts import ENGINE, Conventions, Counts
 from dse.mapping.explicit.mapping import Mapping
 from dse.mapping.explicit.text import load_mapping, write_mappings
-from dse.mapping.nest import ROLES
+from dse.names import ROLES
 from dse.precision.plans.labels import plan_label
 from dse.precision.plans.plan import Plan
+from dse.types import Floats
 from dse.workload.model import Network
 from dse.yaml_input import suggest
-
-Floats = NDArray[np.float64]
 
 
 def price_array(
     levels: Sequence[str], read_pj: Table[str, float], write_pj: Table[str, float], bits: Sequence[float] | None = None
-) -> NDArray[np.float64]:
+) -> Floats:
     """Prices by (level, role 3, side 4) from a price per read and write of each level.
 
     Parameters
@@ -52,7 +50,7 @@ def price_array(
     return np.asarray(width[None, :, None] * by_side[:, None, :])
 
 
-def energy_of_counts(counts: Counts, prices_pj: NDArray[np.float64], mac_pj: float) -> NDArray[np.float64]:
+def energy_of_counts(counts: Counts, prices_pj: Floats, mac_pj: float) -> Floats:
     """(m,) picojoules of mappings: all accesses times `prices_pj` (level, role, side), plus all MACs."""
     return np.asarray((counts_array(counts) * prices_pj[None]).sum(axis=(1, 2, 3)) + counts.macs * mac_pj)
 

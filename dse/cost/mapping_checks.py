@@ -6,7 +6,6 @@ import itertools
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dse.cost.jobs import Jobs, kept_bits, unusable
 from dse.errors import Problem
@@ -14,10 +13,9 @@ from dse.hardware.arrays import HardwareArrays
 from dse.hardware.model import Hardware
 from dse.mapping.explicit.counts import ENGINE, Counts, counts_of
 from dse.mapping.explicit.mapping import Level, Mapping, mapping_problems, tile_elements
-from dse.mapping.nest import ROLES, Nest
+from dse.mapping.nest import Nest
+from dse.names import ROLES
 from dse.yaml_input import suggest
-
-Floats = NDArray[np.float64]
 
 
 def on_hardware(

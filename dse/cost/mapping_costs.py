@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dse.cost.jobs import Jobs, array_shape, inserted_zeros, kept_bits, mac_pj, partial_bits, waiting
 from dse.cost.mapping_checks import above_array, finished_only
@@ -19,20 +18,19 @@ from dse.hardware.model import Hardware
 from dse.hardware.pe import pe_mode
 from dse.mapping.best.candidates import REDUCED, unrollings
 from dse.mapping.explicit.counts import Conventions, Counts, batch_of, counts_of_batch, temporal_steps
-from dse.mapping.explicit.mapping import DIMS, Mapping
+from dse.mapping.explicit.mapping import Mapping
 from dse.mapping.explicit.text import format_mapping
-from dse.mapping.nest import ROLES, Nest
+from dse.mapping.nest import Nest
+from dse.names import DIMS, READ_SIDES, ROLES, SIDES
+from dse.types import Floats, Ints
 
-Floats = NDArray[np.float64]
-
+#: Which of the sides read a memory.
+_READ = np.array([side in READ_SIDES for side in SIDES])
 #: More spatial unrollings than any array has.
 MANY = 10**9
 
-#: Sides of a memory in the order of the last axis of a price array.
-SIDES = ("reads_to_child", "writes_from_child", "writes_from_parent", "reads_to_parent")
 
-
-def counts_array(counts: Counts) -> NDArray[np.int64]:
+def counts_array(counts: Counts) -> Ints:
     """Elements by (mapping, level, role, side)."""
     return np.stack([getattr(counts, side) for side in SIDES], axis=-1)
 
@@ -77,7 +75,7 @@ def cost_of_mapping(
                 continue
             bits[:, m] += traffic[level, r].sum(), later[level, r].sum()
             moved = traffic[level, r] * first + later[level, r] * (1.0 - first)
-            spent = float(moved[[0, 3]].sum() * read[m] + moved[[1, 2]].sum() * write[m])
+            spent = float(moved[_READ].sum() * read[m] + moved[~_READ].sum() * write[m])
             energy[m] += spent
             tile = int(counts.tile[0, level, r])
             word = float(kept_bits(hardware, m, role, jobs, one)[0])
@@ -118,7 +116,7 @@ def steps_of_mapping(mapping: Mapping, nest: Nest, hardware: Hardware, arrays: H
 
 
 def _steps(
-    mapping: Mapping, nest: Nest, hardware: Hardware, arrays: HardwareArrays, steps: NDArray[np.int64]
+    mapping: Mapping, nest: Nest, hardware: Hardware, arrays: HardwareArrays, steps: Ints
 ) -> tuple[float, float, float]:
     """Steps over the dims of the accumulated tensor and over the reduced ones, and accumulations per those of the loops.
 

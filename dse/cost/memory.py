@@ -27,17 +27,14 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from dse.cost.copies import Copy, copies_of, error_bits, own_bits, turned_errors, turned_weights
 from dse.cost.storage import storage_of
 from dse.precision.plans.plan import Plan
+from dse.types import Bools, Floats, Ints
 from dse.workload.model import Layer, Network
 from dse.workload.tensors import Tensors, Use, tensors_of
 from dse.workload.vector import optimizer_work
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 #: Parts of the footprint, in the order of the result's columns.
 PARTS = ("weights", "master", "gradients", "optimizer", "cache", "stash", "working")
@@ -112,7 +109,7 @@ def shortfall(memory: str, mode: str, held: float, size: float, least: str = "")
     return f"{memory}: a step of {mode} holds {least}{held:.0f} bits; {held - size:.0f} bits are missing"
 
 
-def has_master(plan: Plan) -> npt.NDArray[np.bool_]:
+def has_master(plan: Plan) -> Bools:
     """(layers,) whether the optimizer updates a copy of its own, in another format than the weight's."""
     return np.array([a != b for a, b in zip(plan.cells("master"), plan.cells("weight"), strict=True)])
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from dse.cost.side import convert_cell_pj
 from dse.cost.storage import storage_of
@@ -22,9 +21,8 @@ from dse.hardware.side_costs import reconfiguration, vector_op_pj
 from dse.hardware.technology import energy_scale
 from dse.precision.policies.rules import Overhead
 from dse.precision.schedules.schedule import Schedule
+from dse.types import Floats, Ints
 from dse.workload.model import Network
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ class Extra:
         """(D,) all components together."""
         return np.asarray(sum(self.energy_j.values()))
 
-    def at(self, places: npt.NDArray[np.int64]) -> Extra:
+    def at(self, places: Ints) -> Extra:
         """Of the designs at these places."""
         energy = {name: values[places] for name, values in self.energy_j.items()}
         return Extra(self.name, energy, self.latency_s[places], self.dram_bits)

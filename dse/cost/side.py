@@ -24,7 +24,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from dse.cost.copies import Stored, has_result, result_cell
 from dse.hardware.arithmetic import float_multiply_pj, int_add_pj
@@ -40,14 +39,14 @@ from dse.hardware.side_costs import (
     stochastic_rounding_pj,
 )
 from dse.hardware.technology import energy_scale
+from dse.names import PASSES
 from dse.precision.formats.properties import Format, family_of
 from dse.precision.plans.cells import Cell, Histogram
 from dse.precision.plans.plan import Plan
 from dse.precision.policies.blocks import block_policy_overhead
-from dse.workload.model import PASSES, Layer, Network
+from dse.types import Floats
+from dse.workload.model import Layer, Network
 from dse.workload.vector import rows_hit, updated, vector_work
-
-Floats = npt.NDArray[np.float64]
 
 #: Energy components of this module.
 SIDE_COMPONENTS = ("quantize", "range", "rounding", "analytics", "reconfigure")

@@ -18,10 +18,10 @@ from dse.cost.vector import COMPONENTS, VectorCosts, optimizer_costs, vector_cos
 from dse.hardware.arrays import HardwareArrays
 from dse.hardware.model import ARITHMETIC, Hardware
 from dse.hardware.pe import pe_mode
+from dse.names import PASSES
 from dse.precision.plans.plan import Plan
-from dse.workload.model import PASSES, Network
-
-Floats = npt.NDArray[np.float64]
+from dse.types import Floats, Ints
+from dse.workload.model import Network
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class StepCosts:
     components: tuple[str, ...]
     components_j: Floats
     bounds: tuple[str, ...]
-    bound: npt.NDArray[np.int64]
+    bound: Ints
     dram_bits: Floats
     bitops: Floats
     macs: Floats
@@ -66,7 +66,7 @@ class StepCosts:
         """(D, I, rows, P) joules of one of :data:`dse.cost.side.SIDE_COMPONENTS`."""
         return np.asarray(self.side.factor[component][:, None, None, None] * self.side.amount_j[component])
 
-    def at(self, places: npt.NDArray[np.int64]) -> StepCosts:
+    def at(self, places: Ints) -> StepCosts:
         """Costs of the designs at these places."""
         by_design = ("energy_j", "latency_s", "components_j", "bound", "dram_bits", "limit")
         chosen = {name: getattr(self, name)[places] for name in by_design}
@@ -204,7 +204,7 @@ def _add_side(result: StepCosts, arrays: HardwareArrays, dram: int) -> None:
         result.dram_bits[:] += bits
 
 
-def _rounded(hardware: Hardware, pairs: npt.NDArray[np.int64]) -> tuple[str, ...]:
+def _rounded(hardware: Hardware, pairs: Ints) -> tuple[str, ...]:
     """What to tell of integer widths at which the processing element is as slow as at wider ones."""
     pe = hardware.pe
     widths = np.unique(pairs)

@@ -17,14 +17,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-import numpy as np
-import numpy.typing as npt
-
+from dse.names import PASSES
 from dse.precision.formats.storage import Matrix
 from dse.precision.plans.plan import Plan
-from dse.workload.model import PASSES, Layer, Network
-
-Floats = npt.NDArray[np.float64]
+from dse.types import Floats
+from dse.workload.model import Layer, Network
 
 #: Tensors of a layer: its weight (and gradient, master copy, optimizer state), what it reads and writes, and the second operand of
 #: a product of two activations; and the result, which is the output as its reader sees it.

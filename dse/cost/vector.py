@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from dse.cost.copies import Stored, error_bits
 from dse.cost.memory import has_master
@@ -19,11 +18,11 @@ from dse.cost.storage import storage_of
 from dse.hardware.arrays import HardwareArrays
 from dse.hardware.model import Hardware
 from dse.hardware.side_costs import optimizer_pj, vector_op_pj
+from dse.names import PASSES
 from dse.precision.plans.plan import Plan
-from dse.workload.model import PASSES, Network
+from dse.types import Floats, Ints
+from dse.workload.model import Network
 from dse.workload.vector import optimizer_work, rows_hit, sweeps, updated, vector_work
-
-Floats = npt.NDArray[np.float64]
 
 #: Width of the vector unit's operations: norms and activation functions are computed in 16-bit float.
 VECTOR_BITS = 16
@@ -54,8 +53,8 @@ class VectorCosts:
     cycles: Floats
     components_pj: Floats
     dram_bits: Floats
-    bound: npt.NDArray[np.int64]
-    buffer: npt.NDArray[np.int64]
+    bound: Ints
+    buffer: Ints
 
 
 def vector_costs(
@@ -155,7 +154,7 @@ def _priced(
     return VectorCosts(parts.sum(axis=-1), cycles, parts, bits, np.broadcast_to(bound, cycles.shape), buffer)
 
 
-def shared_buffer(hardware: Hardware, arrays: HardwareArrays) -> npt.NDArray[np.int64]:
+def shared_buffer(hardware: Hardware, arrays: HardwareArrays) -> Ints:
     """(D,) index of each design's largest memory that the whole array shares, the innermost of equal ones; -1 without one."""
     names = {axis.name for axis in hardware.axes}
     shared = [m for m, memory in enumerate(hardware.memories[:-1]) if names <= set(memory.shared_along)]

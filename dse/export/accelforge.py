@@ -13,12 +13,11 @@ import yaml
 
 from dse.errors import InputError
 from dse.export.design import Design
-from dse.export.mappings import Run, best_mappings, whole_bits
+from dse.export.mappings import MappedNest, best_mappings, whole_bits
 from dse.hardware.arrays import HardwareArrays
 from dse.hardware.model import Hardware
-from dse.mapping.nest import ROLES
+from dse.names import DIMS, ROLES
 
-DIMS = "NGKCPQRS"
 #: Names of the tensors W, X and Y; those of a pass take the roles that :mod:`dse.mapping.nest` says.
 _NAMES = {"W": "Weights", "X": "Inputs", "Y": "Outputs"}
 _INFINITE = "inf"
@@ -65,13 +64,13 @@ def accelforge_files(design: Design) -> dict[str, str]:
     return files
 
 
-def tensor_names(run: Run) -> tuple[str, str, str]:
+def tensor_names(run: MappedNest) -> tuple[str, str, str]:
     """Names of the tensors in the roles weight, activation, accumulator."""
     first, second, third = run.nest.tensors
     return _NAMES[first], _NAMES[second], _NAMES[third]
 
 
-def arch(hardware: Hardware, arrays: HardwareArrays, run: Run) -> dict[str, Any]:
+def arch(hardware: Hardware, arrays: HardwareArrays, run: MappedNest) -> dict[str, Any]:
     """The hardware from DRAM to the MAC, an axis of the array as a container below the last memory that is shared along it."""
     names = tensor_names(run)
     nodes: list[Any] = []
@@ -123,7 +122,7 @@ def _container(name: str, size: int) -> _Tagged:
     return _Tagged("Container", name=f"{name}_of_array", spatial=[{"name": name, "fanout": size}])
 
 
-def workload(run: Run) -> dict[str, Any]:
+def workload(run: MappedNest) -> dict[str, Any]:
     """The nest as one Einsum."""
     (sp, sq), (dr, ds) = run.nest.stride, run.nest.dilation
     projections: dict[str, Any] = {
@@ -148,7 +147,7 @@ def workload(run: Run) -> dict[str, Any]:
     }
 
 
-def mapping(run: Run, hardware: Hardware) -> dict[str, Any]:
+def mapping(run: MappedNest, hardware: Hardware) -> dict[str, Any]:
     """Loops and storages from DRAM to the MAC; the loops of an axis stand right above the first memory not shared along it."""
     names = tensor_names(run)
     known = {memory.name: memory for memory in hardware.memories}
@@ -196,7 +195,7 @@ def mapping(run: Run, hardware: Hardware) -> dict[str, Any]:
     return {"nodes": [*nodes, _Tagged("Compute", einsum=_einsum(run), component="mac")]}
 
 
-def _einsum(run: Run) -> str:
+def _einsum(run: MappedNest) -> str:
     return "".join(letter if letter.isalnum() else "_" for letter in run.name)
 
 

@@ -11,10 +11,10 @@ from typing import Any, TypeAlias
 from dse.errors import InputError
 from dse.export.design import Design
 from dse.files import read_bytes
+from dse.names import MAC_OPERANDS
 from dse.precision.formats.properties import Format
 from dse.precision.plans.cells import Cell, Histogram
 
-OPERANDS = ("weight", "activation", "error")
 #: A protobuf message cannot be larger.
 MAX_MODEL_BYTES = 2**31 - 1
 #: Accumulated sums of HAWQ-V3's residual units are kept at 16 bits in every one of its maps (bit_config.py).
@@ -225,7 +225,7 @@ def _metadata(design: Design) -> dict[str, str]:
 
 def _cells(design: Design) -> dict[str, dict[str, Cell]]:
     """Cells of the layers with MACs; in inference there are no errors."""
-    operands = OPERANDS if design.mode == "training" else OPERANDS[:2]
+    operands = MAC_OPERANDS if design.mode == "training" else MAC_OPERANDS[:2]
     at = {layer: number for number, layer in enumerate(design.plan.layers)}
     rows = {operand: design.plan.cells(operand) for operand in operands}
     return {

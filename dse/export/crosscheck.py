@@ -27,15 +27,14 @@ from rich.table import Table
 
 from dse.errors import InputError
 from dse.export.design import load_design
-from dse.export.mappings import Run, best_mappings, whole_bits
+from dse.export.mappings import MappedNest, best_mappings, whole_bits
 from dse.export.zigzag import accelerator, exact, expressible, mappings, workload
 from dse.hardware.arrays import HardwareArrays
 from dse.hardware.model import Hardware
 from dse.mapping.explicit.timing import transfers
+from dse.names import READ_SIDES
 from dse.report.quantities import format_value
 
-#: Sides of a memory that read it; the others write.
-_READS = ("reads_to_child", "reads_to_parent")
 _HINT = "pip install zigzag-dse six, or name the Python where it is installed with --python"
 
 
@@ -66,7 +65,7 @@ def crosscheck(folder: Path, design: str, python: str = sys.executable, timeout_
     """
     what = load_design(f"{folder}:{design}")
     arrays, runs = best_mappings(what)
-    alike: dict[Any, list[Run]] = {}
+    alike: dict[Any, list[MappedNest]] = {}
     for run in runs:
         alike.setdefault((run.nest, run.stored_bits, run.mapping, run.mac_pj), []).append(run)
     firsts = [members[0] for members in alike.values()]
@@ -81,13 +80,13 @@ def crosscheck(folder: Path, design: str, python: str = sys.executable, timeout_
     return pd.DataFrame(rows)
 
 
-def _why_not(run: Run) -> str:
+def _why_not(run: MappedNest) -> str:
     if not expressible(run):
         return "no equation: its output has a sliding window"
     return "" if exact(run) else "its loops round up: ZigZag would search another order"
 
 
-def _case(run: Run, hardware: Hardware, arrays: HardwareArrays) -> dict[str, Any]:
+def _case(run: MappedNest, hardware: Hardware, arrays: HardwareArrays) -> dict[str, Any]:
     return {
         "layer": workload([run], hardware)[0],
         "accelerator": accelerator(hardware, arrays, [run]),
@@ -125,7 +124,7 @@ def _ask(cases: Sequence[dict[str, Any]], python: str, timeout_s: float) -> list
     return answers
 
 
-def _compared(run: Run, hardware: Hardware, arrays: HardwareArrays, answer: dict[str, Any]) -> dict[str, float]:
+def _compared(run: MappedNest, hardware: Hardware, arrays: HardwareArrays, answer: dict[str, Any]) -> dict[str, float]:
     names = ("zigzag_energy_j", "counting_j", "tiles_j", "zigzag_cycles", "lanes_cycles", "fill_cycles")
     ours = {"energy_j": (sum(run.memory_pj) + run.mac_pj) * 1e-12, "cycles": run.cycles}
     if "memory_pj" not in answer:
@@ -142,7 +141,7 @@ def _compared(run: Run, hardware: Hardware, arrays: HardwareArrays, answer: dict
     }
 
 
-def counted_its_way_pj(run: Run, hardware: Hardware, arrays: HardwareArrays) -> float:
+def counted_its_way_pj(run: MappedNest, hardware: Hardware, arrays: HardwareArrays) -> float:
     """Memory energy of our loops and tiles, with traffic counted as ZigZag 3.9.1 does, pJ."""
     weight, activation, result = (whole_bits(bits) for bits in run.stored_bits)
     moved = transfers(run.mapping, run.nest, (weight, activation, run.sum_bits), result)
@@ -150,7 +149,7 @@ def counted_its_way_pj(run: Run, hardware: Hardware, arrays: HardwareArrays) -> 
     total = 0.0
     for (level, _role, side), transfer in moved.items():
         m = names.index(run.mapping.levels[level].name.lower())
-        prices = arrays.read_pj_per_bit if side in _READS else arrays.write_pj_per_bit
+        prices = arrays.read_pj_per_bit if side in READ_SIDES else arrays.write_pj_per_bit
         bits = float(transfer.amount) * transfer.bits * transfer.count * transfer.instances
         total += bits * float(prices[0, m])
     return total

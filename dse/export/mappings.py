@@ -19,7 +19,7 @@ from dse.workload import Layer
 
 
 @dataclass(frozen=True)
-class Run:
+class MappedNest:
     """One nest of a pass of one layer under its best mapping.
 
     Attributes
@@ -65,7 +65,7 @@ class Run:
         return f"{self.layer.name}.{self.pass_}" + (f".{self.place + 1}" if self.place else "")
 
 
-def best_mappings(design: Design) -> tuple[HardwareArrays, list[Run]]:
+def best_mappings(design: Design) -> tuple[HardwareArrays, list[MappedNest]]:
     """Prices and sizes of a design's hardware, and the runs of all layers with MACs in order.
 
     Raises
@@ -90,7 +90,7 @@ def best_mappings(design: Design) -> tuple[HardwareArrays, list[Run]]:
         steps = steps_of_mapping(mapping, nest, design.hardware, arrays)
         pairs = steps / float(costs.cycles[0, job])
         runs.append(
-            Run(
+            MappedNest(
                 layer,
                 pass_,
                 place,

@@ -16,12 +16,12 @@ import yaml
 from dse.export.accelforge import mapping as loop_tree
 from dse.export.accelforge import tensor_names
 from dse.export.design import Design
-from dse.export.mappings import Run, best_mappings, whole_bits
+from dse.export.mappings import MappedNest, best_mappings, whole_bits
 from dse.export.zigzag import exact
 from dse.hardware.arrays import HardwareArrays
 from dse.hardware.model import Hardware
+from dse.names import DIMS
 
-DIMS = "NGKCPQRS"
 _PROJECTIONS = {
     "Weights": [[["G"]], [["K"]], [["C"]], [["R"]], [["S"]]],
     "Inputs": [
@@ -74,7 +74,7 @@ def timeloop_files(design: Design) -> dict[str, str]:
     return files
 
 
-def _places(run: Run, hardware: Hardware) -> list[tuple[str, tuple[str, ...], list[tuple[str, int, str]]]]:
+def _places(run: MappedNest, hardware: Hardware) -> list[tuple[str, tuple[str, ...], list[tuple[str, int, str]]]]:
     """From DRAM to the MAC: memory (or the array), tensors held, and the loops right below as (dim, trips, axis)."""
     bound = dict(zip(DIMS, run.nest.dims, strict=True))
     nodes = loop_tree(run, hardware)["nodes"]
@@ -97,7 +97,7 @@ def _name(memory: str, tensors: tuple[str, ...]) -> str:
     return f"{memory}_{tensors[0].lower()}" if len(tensors) == 1 else memory
 
 
-def _architecture(run: Run, hardware: Hardware, arrays: HardwareArrays, places: list[Any]) -> dict[str, Any]:
+def _architecture(run: MappedNest, hardware: Hardware, arrays: HardwareArrays, places: list[Any]) -> dict[str, Any]:
     index = {memory.name: m for m, memory in enumerate(hardware.memories)}
     bits = dict(zip(tensor_names(run), map(whole_bits, run.stored_bits), strict=True))
     result = tensor_names(run)[2]
@@ -129,7 +129,7 @@ def _architecture(run: Run, hardware: Hardware, arrays: HardwareArrays, places: 
     return {"version": 0.4, "nodes": [*nodes, _Node("Component", name="mac", **{"class": "intmac"}, attributes=mac)]}
 
 
-def _problem(run: Run) -> dict[str, Any]:
+def _problem(run: MappedNest) -> dict[str, Any]:
     (sp, sq), (dr, ds) = run.nest.stride, run.nest.dilation
     steps = {"Hstride": sp, "Wstride": sq, "Hdilation": dr, "Wdilation": ds}
     result = tensor_names(run)[2]

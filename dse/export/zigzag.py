@@ -15,14 +15,15 @@ import yaml
 
 from dse.errors import InputError
 from dse.export.design import Design
-from dse.export.mappings import Run, best_mappings, whole_bits
+from dse.export.mappings import MappedNest, best_mappings, whole_bits
 from dse.hardware.arrays import HardwareArrays
 from dse.hardware.model import Hardware
+from dse.names import DIMS
 
 #: ZigZag's names of the loop dims N G K C P Q R S.
-DIMS = dict(zip("NGKCPQRS", ("B", "G", "K", "C", "OY", "OX", "FY", "FX"), strict=True))
+ZIGZAG_DIMS = dict(zip(DIMS, ("B", "G", "K", "C", "OY", "OX", "FY", "FX"), strict=True))
 #: ZigZag's memory operands of the roles weight, activation, accumulator.
-OPERANDS = {"weight": "I2", "activation": "I1", "accumulator": "O"}
+ZIGZAG_OPERANDS = {"weight": "I2", "activation": "I1", "accumulator": "O"}
 #: Dims of the operands W, I and O by pass. ZigZag indexes inputs, never the output, through the sliding window, so
 #: backward_data is written for layers without a window only.
 _TENSORS = {
@@ -30,7 +31,7 @@ _TENSORS = {
     "backward_data": ("GKC", "NGKPQ", "NGCPQ"),
     "backward_weight": ("NGKPQ", "NGCHW", "GKCRS"),
 }
-_INDEX = {**{dim: name.lower() for dim, name in DIMS.items()}, "H": "iy", "W": "ix"}
+_INDEX = {**{dim: name.lower() for dim, name in ZIGZAG_DIMS.items()}, "H": "iy", "W": "ix"}
 #: Capacity that stands for a memory without a limit, bits.
 _UNLIMITED_BITS = 10**14
 #: Most axes that the format has names for.
@@ -59,13 +60,13 @@ def zigzag_files(design: Design) -> dict[str, str]:
     }
 
 
-def expressible(run: Run) -> bool:
+def expressible(run: MappedNest) -> bool:
     """Whether ZigZag has an equation for a pass: all but backward_data through a window."""
     r, s = run.nest.dims[6:]
     return run.nest.pass_ != "backward_data" or (r == s == 1 and run.nest.stride == (1, 1))
 
 
-def workload(runs: Sequence[Run], hardware: Hardware) -> list[dict[str, Any]]:
+def workload(runs: Sequence[MappedNest], hardware: Hardware) -> list[dict[str, Any]]:
     """Layers in ZigZag's form, each independent of the others."""
     layers = []
     for number, run in enumerate(runs):
@@ -80,7 +81,7 @@ def workload(runs: Sequence[Run], hardware: Hardware) -> list[dict[str, Any]]:
                 "operator_type": "Conv",
                 "equation": f"O{o}+=W{w}*I{i}",
                 "dimension_relations": [f"ix={sq}*ox+{ds}*fx", f"iy={sp}*oy+{dr}*fy"] if windowed else [],
-                "loop_dims": [DIMS[dim] for dim, size in _sizes(run).items() if size],
+                "loop_dims": [ZIGZAG_DIMS[dim] for dim, size in _sizes(run).items() if size],
                 "loop_sizes": [size for size in _sizes(run).values() if size],
                 "operand_precision": {
                     "W": weight,
@@ -94,17 +95,17 @@ def workload(runs: Sequence[Run], hardware: Hardware) -> list[dict[str, Any]]:
     return layers
 
 
-def _sizes(run: Run) -> dict[str, int]:
+def _sizes(run: MappedNest) -> dict[str, int]:
     """Loop bounds of the dims that the equation has; 0 for the others."""
     used = "".join(_TENSORS[run.nest.pass_]).replace("H", "PR").replace("W", "QS")
     return {dim: size if dim in used else 0 for dim, size in zip(DIMS, run.nest.dims, strict=True)}
 
 
-def _index(dims: str, run: Run) -> str:
+def _index(dims: str, run: MappedNest) -> str:
     return "".join(f"[{_INDEX[dim]}]" for dim in dims)
 
 
-def accelerator(hardware: Hardware, arrays: HardwareArrays, runs: Sequence[Run]) -> dict[str, Any]:
+def accelerator(hardware: Hardware, arrays: HardwareArrays, runs: Sequence[MappedNest]) -> dict[str, Any]:
     """The hardware in ZigZag's form; the energy of a MAC, of which ZigZag knows one, is the mean over the runs."""
     if len(hardware.axes) > _MOST_AXES:
         raise InputError(hardware.name, [f"has {len(hardware.axes)} axes; ZigZag's mappings name {_MOST_AXES} at most"])
@@ -120,7 +121,7 @@ def accelerator(hardware: Hardware, arrays: HardwareArrays, runs: Sequence[Run])
             "w_cost": float(arrays.write_pj_per_bit[0, m]) * width,
             "area": 0.0,
             "latency": 1,
-            "operands": [OPERANDS[role] for role in memory.roles],
+            "operands": [ZIGZAG_OPERANDS[role] for role in memory.roles],
             "ports": _ports(memory.roles, width, shared=math.isfinite(rate)),
             "served_dimensions": [dims[axis] for axis in memory.shared_along],
         }
@@ -136,7 +137,7 @@ def accelerator(hardware: Hardware, arrays: HardwareArrays, runs: Sequence[Run])
     }
 
 
-def _element_bits(hardware: Hardware, roles: Sequence[str], runs: Sequence[Run]) -> int:
+def _element_bits(hardware: Hardware, roles: Sequence[str], runs: Sequence[MappedNest]) -> int:
     """Bits of the widest element that passes a memory without a bandwidth limit: one per cycle and port."""
     place = {"weight": 0, "activation": 1}
     return max(
@@ -150,7 +151,7 @@ def _element_bits(hardware: Hardware, roles: Sequence[str], runs: Sequence[Run])
 def _ports(roles: Sequence[str], width: int, shared: bool) -> list[dict[str, Any]]:
     """Ports of one memory: one for reads and writes where they share a bandwidth, else one per operand and direction."""
     duties = [
-        (kind, f"{OPERANDS[role]}, {duty}")
+        (kind, f"{ZIGZAG_OPERANDS[role]}, {duty}")
         for role in roles
         for kind, duty in (
             [("write", "fh"), ("read", "tl"), ("write", "fl"), ("read", "th")]
@@ -168,26 +169,28 @@ def _ports(roles: Sequence[str], width: int, shared: bool) -> list[dict[str, Any
     return ports
 
 
-def mappings(runs: Sequence[Run], hardware: Hardware) -> list[dict[str, Any]]:
+def mappings(runs: Sequence[MappedNest], hardware: Hardware) -> list[dict[str, Any]]:
     """One mapping per layer and pass, and the default that the format asks for."""
     links = {"O": "O", "W": "I2", "I": "I1"}
     entries: list[dict[str, Any]] = [{"name": "default", "memory_operand_links": dict(links)}]
     for run in runs:
         spatial: dict[str, list[str]] = {}
         for number, axis in enumerate(hardware.axes, start=1):
-            loops = [f"{DIMS[x.dim]}, {x.extent}" for x in run.mapping.loops if x.axis == axis.name and x.extent > 1]
+            loops = [
+                f"{ZIGZAG_DIMS[x.dim]}, {x.extent}" for x in run.mapping.loops if x.axis == axis.name and x.extent > 1
+            ]
             if loops:
                 spatial[f"D{number}"] = loops
         entry: dict[str, Any] = {"name": run.name, "spatial_mapping": spatial, "memory_operand_links": dict(links)}
         if exact(run):
             entry["temporal_ordering"] = [
-                [DIMS[x.dim], x.extent] for x in run.mapping.loops if x.axis is None and x.extent > 1
+                [ZIGZAG_DIMS[x.dim], x.extent] for x in run.mapping.loops if x.axis is None and x.extent > 1
             ]
         entries.append(entry)
     return entries
 
 
-def exact(run: Run) -> bool:
+def exact(run: MappedNest) -> bool:
     """Whether the loops of a mapping multiply to the bounds of the layer, without rounding up."""
     covered = dict.fromkeys(DIMS, 1)
     for loop in run.mapping.loops:

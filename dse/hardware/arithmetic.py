@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dse.hardware.technology import energy_scale
-
-Floats = npt.NDArray[np.float64]
+from dse.types import Floats
 
 #: pJ per bit: 0.1 pJ / 32 bits.
 _ADD_PJ_PER_BIT = 0.1 / 32

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from dse.errors import InputError, Problem
@@ -16,13 +15,10 @@ from dse.hardware.model import Hardware, Memory, expected, is_whole
 from dse.hardware.pe import pe_area_mm2, pe_extrapolated, pe_leakage_w
 from dse.hardware.space import grid_size, sample_table
 from dse.hardware.technology import node_extrapolated
+from dse.types import Bools, Floats, Ints
 from dse.yaml_input import suggest
 
 __all__ = ["HardwareArrays", "grid_size", "hardware_arrays", "sample_table"]
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 from dse.hardware.model import (
     MEMORY_NUMBERS,
     TOP_NUMBERS,
-    Axis,
+    ArrayAxis,
     Hardware,
     Memory,
     Parameter,
@@ -52,7 +52,7 @@ def hardware_from_document(document: Document) -> Hardware:
         else:
             default[name] = given
     axes = tuple(
-        Axis(key, int(default[f"array.{key}"]), _dims(axis), axis.flatten) for key, axis in file.array.axes.items()
+        ArrayAxis(key, int(default[f"array.{key}"]), _dims(axis), axis.flatten) for key, axis in file.array.axes.items()
     )
     return Hardware(
         name=file.name,

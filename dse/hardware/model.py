@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from dse.errors import InputError, Problem
 from dse.yaml_input import suggest
 
-ROLES = ("weight", "activation", "accumulator")
 #: What multiplies an element: integers (also mantissas whose block shares an exponent), MLS elements (arXiv 2006.02804: a small
 #: exponent each, added up as integers), or floats, which carry their exponent into every product.
 ARITHMETIC = ("integer", "mls", "float")
@@ -55,7 +54,7 @@ class Parameter:
 
 
 @dataclass(frozen=True)
-class Axis:
+class ArrayAxis:
     """One spatial axis: its size and, for each pass, the loop dims that may be unrolled along it."""
 
     name: str
@@ -192,7 +191,7 @@ class Hardware:
     sources: dict[str, str]
     node_nm: float
     clock_hz: float
-    axes: tuple[Axis, ...]
+    axes: tuple[ArrayAxis, ...]
     pe: ProcessingElement
     memories: tuple[Memory, ...]
     vector_lanes: int = 64

@@ -16,6 +16,7 @@ from dse.hardware.model import ProcessingElement
 from dse.hardware.prices import leakage_scale
 from dse.hardware.technology import area_scale, energy_scale
 from dse.hardware.units_45nm import AREA_UM2, LEAKAGE_UW
+from dse.types import Floats
 
 __all__ = [
     "Mode",
@@ -28,8 +29,6 @@ __all__ = [
     "power_of_two",
     "waiting_shares",
 ]
-
-Floats = npt.NDArray[np.float64]
 
 
 def pe_mode(pe: ProcessingElement, weight_bits: npt.ArrayLike, activation_bits: npt.ArrayLike) -> Mode:

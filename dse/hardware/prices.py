@@ -12,10 +12,8 @@ import numpy.typing as npt
 from dse.errors import InputError, Problem
 from dse.hardware import sram_45nm
 from dse.hardware.technology import area_scale, energy_scale, node_extrapolated
+from dse.types import Bools, Floats
 from dse.yaml_input import suggest
-
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
 
 #: pJ per bit moved, device and interface. hbm2, gddr5: O'Connor et al., "Fine-Grained DRAM", MICRO 2017. lpddr4, ddr3:
 #: Accelergy's CactiDRAM (ddr3 a server module at low load, after Malladi et al., ISCA 2012). bit_fusion: its simulator (ISCA

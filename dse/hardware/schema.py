@@ -11,10 +11,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field
 from pydantic_core import PydanticCustomError
 
 from dse.hardware.elements import FAMILIES
-from dse.hardware.model import MEMORY_NUMBERS, ROLES, TOP_NUMBERS
+from dse.hardware.model import MEMORY_NUMBERS, TOP_NUMBERS
 from dse.hardware.plausible import PLAUSIBLE, odd_values
 from dse.hardware.prices import DRAM_PJ_PER_BIT, LARGEST_SRAM_BITS
 from dse.hardware.technology import LARGEST_NODE_NM, SMALLEST_NODE_NM
+from dse.names import ROLES
 from dse.yaml_input import Key, suggest, unused_keys
 
 T = TypeVar("T", bound=float)

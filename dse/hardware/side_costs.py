@@ -15,9 +15,8 @@ import numpy.typing as npt
 from dse.errors import InputError, Problem
 from dse.hardware.arithmetic import float_add_pj, float_multiply_pj, int_add_pj, int_multiply_pj, shift_pj
 from dse.hardware.prices import register_pj_per_bit
+from dse.types import Floats
 from dse.yaml_input import suggest
-
-Floats = npt.NDArray[np.float64]
 
 #: Significand with its hidden bit of the floats that a vector unit may work in.
 _SIGNIFICANDS = {8: 4, 16: 11, 32: 24}

@@ -18,9 +18,7 @@ import numpy.typing as npt
 from dse.hardware.elements import element_family
 from dse.hardware.model import ARITHMETIC, ProcessingElement
 from dse.hardware.pe import pe_mode
-
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
+from dse.types import Bools, Ints
 
 _INTEGER, _MLS, _FLOAT = range(len(ARITHMETIC))
 

@@ -18,8 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dse.errors import InputError, Problem
-
-Floats = npt.NDArray[np.float64]
+from dse.types import Bools, Floats
 
 #: nm, range of validity of the scaling functions.
 SMALLEST_NODE_NM, LARGEST_NODE_NM = 5.0, 65.0
@@ -108,7 +107,7 @@ def delay_scale(node_nm: npt.ArrayLike, from_nm: float = 45.0) -> Floats:
     return _ratio(_LOG_DELAY, node_nm, from_nm)
 
 
-def node_extrapolated(node_nm: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+def node_extrapolated(node_nm: npt.ArrayLike) -> Bools:
     """True where a node lies below the fitted model's range (7 nm)."""
     return np.asarray(node_nm, dtype=np.float64) < SMALLEST_FITTED_NODE_NM
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from dse.types import Floats
 
 #: Maximum and minimum width, dynamic pJ per cycle, leakage uW, um2.
 ARRAY_ROWS = np.array(

@@ -1,5 +1,6 @@
 """Number formats, plans (formats of all tensors), schedules (plans over training time) and policies."""
 
+from dse.names import MAC_OPERANDS, OPERANDS
 from dse.precision.formats.properties import (
     Format,
     accumulator_bits,
@@ -10,7 +11,7 @@ from dse.precision.formats.properties import (
     parse_format,
     stored_bits,
 )
-from dse.precision.plans.cells import MAC_OPERANDS, OPERANDS, Histogram, Joint
+from dse.precision.plans.cells import Histogram, Joint
 from dse.precision.plans.plan import Choices, Pairs, Plan
 from dse.precision.schedules.phases import Phase
 from dse.precision.schedules.schedule import Schedule

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 from rich.table import Table
 
-#: Columns of counts by side of a memory.
-SIDES = ("reads_to_child", "writes_from_child", "writes_from_parent", "reads_to_parent")
+from dse.names import SIDES
+
 _NOTE = (
     "cycles: the slowest of compute and of every memory, as dse evaluate has them; fill and drain come on top. "
     "What precision itself costs (conversions, side data) and layers without MACs are not part of these tables."

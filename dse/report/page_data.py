@@ -15,6 +15,7 @@ from dse.report.design_text import PLACEHOLDER, design_texts, hardware_part
 from dse.report.quantities import PREFIXED, quantity
 from dse.report.run_data import OBJECTIVES, RunData, hardware_columns, listed
 from dse.report.tables import energy_components, keeps_limit, layers_with_macs
+from dse.types import Floats
 
 #: Numbers of the layers' costs that a page holds at most (4 bytes each, a third more as text): keeps a report under 8 MB.
 MAX_DETAIL_NUMBERS = 420_000
@@ -197,7 +198,7 @@ def _plans(run: RunData) -> str:
     return base64.b64encode(gzip.compress(json.dumps(content).encode(), 6, mtime=0)).decode()
 
 
-def _floats(values: npt.NDArray[np.float64]) -> str:
+def _floats(values: Floats) -> str:
     return base64.b64encode(np.ascontiguousarray(values, dtype="<f4").tobytes()).decode()
 
 

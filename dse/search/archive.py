@@ -9,9 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dse.search.pareto import pareto_mask
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+from dse.types import Bools, Floats, Ints
 
 #: Columns of :attr:`Found.objectives`.
 OBJECTIVES = ("latency_s", "energy_j", "area_mm2", "accuracy_drop_pp")
@@ -56,7 +54,7 @@ class Found:
     def __len__(self) -> int:
         return len(self.trial)
 
-    def take(self, rows: npt.NDArray[np.bool_] | Ints) -> Found:
+    def take(self, rows: Bools | Ints) -> Found:
         """The rows of a mask or of indices."""
         return Found(*(getattr(self, field.name)[rows] for field in fields(self)))
 

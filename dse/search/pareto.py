@@ -13,13 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from dse.errors import InputError, Problem
+from dse.types import Bools, Floats
 from dse.yaml_input import suggest
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Floats = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
 
 SENSES = ("min", "max")
 KNEES = ("utopia", "chord")
@@ -79,7 +78,7 @@ def pareto_front(
     return np.asarray(designs, dtype=np.float64)[mask] if len(mask) else values
 
 
-def pareto_mask(values: npt.ArrayLike, senses: str | Sequence[str] = "min") -> Mask:
+def pareto_mask(values: npt.ArrayLike, senses: str | Sequence[str] = "min") -> Bools:
     """Mask (n,) of the non-dominated rows of (n, k) values: the first of equal rows, never one with a NaN.
 
     Examples
@@ -108,7 +107,7 @@ def pareto_mask(values: npt.ArrayLike, senses: str | Sequence[str] = "min") -> M
     return mask
 
 
-def merge_front(front: Floats, points: Floats) -> tuple[Mask, Mask]:
+def merge_front(front: Floats, points: Floats) -> tuple[Bools, Bools]:
     """Which rows of a front and which of new points make up the front of both (all minimized).
 
     Parameters

@@ -19,7 +19,7 @@ from dse.hardware import hardware_arrays, load_hardware
 from dse.hardware.model import Hardware
 from dse.hardware.pe import mac_energy_pj, pe_area_mm2, pe_mode
 from dse.precision import Plan
-from dse.studies.study import Row, Study, bars
+from dse.studies.study import Claim, Study, bars
 from dse.workload import load_workload
 from dse.workload.model import Network
 
@@ -113,7 +113,7 @@ def study() -> Study:
         for quantity in ("energy", "latency"):
             label = {"energy": "energy", "latency": "time"}[quantity]
             rows.append(
-                Row(
+                Claim(
                     f"constant MAC, {item['device']}",
                     f"error in {label} of {item['mode']}, ResNet-18, {widths}",
                     "%",

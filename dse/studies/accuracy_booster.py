@@ -13,7 +13,7 @@ from dse.hardware import load_hardware
 from dse.hardware.model import ProcessingElement
 from dse.hardware.pe import pe_area_mm2
 from dse.precision import Schedule
-from dse.studies.study import Row, Study, bars
+from dse.studies.study import Claim, Study, bars
 from dse.workload import load_workload
 from dse.workload.model import Network
 
@@ -63,7 +63,7 @@ def densities() -> dict[str, float]:
 def study() -> Study:
     """Share of 4-bit arithmetic and density against the claims; energy and time of a run on a flexible block-float device."""
     rows = [
-        Row(
+        Claim(
             "Accuracy Booster",
             f"MACs in 4 bits, {name}",
             "%",
@@ -76,7 +76,9 @@ def study() -> Study:
     for name, ratio in densities().items():
         assumed = "unit against unit, exponent logic of a block of 64 neglected; theirs is a whole accelerator"
         rows.append(
-            Row("Accuracy Booster", f"arithmetic density over {name}", "x", ratio, DENSITY_CLAIM[name], assumed=assumed)
+            Claim(
+                "Accuracy Booster", f"arithmetic density over {name}", "x", ratio, DENSITY_CLAIM[name], assumed=assumed
+            )
         )
     network = load_workload(NETWORKS[0])
     chart: dict[str, dict[str, float]] = {"time": {}, "energy": {}}
@@ -89,7 +91,9 @@ def study() -> Study:
             for quantity, label in (("latency_s", "time"), ("energy_j", "energy")):
                 ratio = float(booster[quantity]) / float(base[quantity])
                 rows.append(
-                    Row("Accuracy Booster", f"{label} relative to static {form}, {network.name} on {name}", "x", ratio)
+                    Claim(
+                        "Accuracy Booster", f"{label} relative to static {form}, {network.name} on {name}", "x", ratio
+                    )
                 )
                 chart[label][f"{name}, {form}"] = ratio
     eight = chart["energy"]["flexblock_like, bfp8:64"]

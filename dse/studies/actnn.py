@@ -12,7 +12,7 @@ from dse.cost import evaluate
 from dse.cost.memory import footprint, kept_bits
 from dse.hardware import load_hardware
 from dse.precision import Plan
-from dse.studies.study import Row, Study, bars
+from dse.studies.study import Claim, Study, bars
 from dse.workload import load_workload
 from dse.workload.model import Network
 
@@ -49,11 +49,11 @@ def study() -> Study:
         network = load_workload(name)
         wide, narrow = plans(network)
         stash = kept_bits(network, wide) / kept_bits(network, narrow)
-        rows.append(Row("ActNN", f"activation memory, {name}", "x", stash, MEMORY_CLAIM, assumed=STASH))
+        rows.append(Claim("ActNN", f"activation memory, {name}", "x", stash, MEMORY_CLAIM, assumed=STASH))
         before, after = largest_batch(network, wide), largest_batch(network, narrow)
         batches["float32"][name], batches["2-bit stash"][name] = float(before), float(after)
         assumed = "16 GB for weights, gradients, momentum and the tensors of the moment that holds most; no workspace"
-        rows.append(Row("ActNN", f"batch that fits, {name}", "x", after / before, *BATCH_CLAIM, assumed=assumed))
+        rows.append(Claim("ActNN", f"batch that fits, {name}", "x", after / before, *BATCH_CLAIM, assumed=assumed))
         if name == NETWORKS[0]:
             table = evaluate(network, hardware, [wide, narrow]).total
             for quantity, label in (("energy_j", "energy"), ("latency_s", "time"), ("dram_bits", "DRAM traffic")):
@@ -61,7 +61,9 @@ def study() -> Study:
                 assumed = (
                     "compression and decompression on the vector unit, stash written beside the float32 activation"
                 )
-                rows.append(Row("ActNN", f"{label} of a step relative to float32, {name}", "x", ratio, assumed=assumed))
+                rows.append(
+                    Claim("ActNN", f"{label} of a step relative to float32, {name}", "x", ratio, assumed=assumed)
+                )
                 saved = ratio if quantity == "energy_j" else saved
     return Study(
         "actnn",

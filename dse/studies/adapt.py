@@ -30,7 +30,7 @@ from dse.studies.adapt_model import (
     words,
 )
 from dse.studies.devices import flexible, float32, serial_32
-from dse.studies.study import Row, Study, bars, lines
+from dse.studies.study import Claim, Study, bars, lines
 from dse.workload import load_workload
 from dse.workload.model import Network
 
@@ -62,7 +62,7 @@ def policy(network: Network, lookback: int = 50, bins: int = 100, trials: int = 
     return decision * (ITERATIONS / lookback)
 
 
-def hardware_rows(run: RunOf) -> list[Row]:
+def hardware_rows(run: RunOf) -> list[Claim]:
     """Energy and time of the whole run on three elements in one array, all passes, memory and the policy included."""
     network = load_workload(run.network).with_batch(BATCH)
     reference = evaluate(network, float32(), Schedule.static("fp32", ITERATIONS)).total.iloc[0]
@@ -74,7 +74,7 @@ def hardware_rows(run: RunOf) -> list[Row]:
         for base, label in ((wide, "32-bit words on the same device"), (reference, REFERENCE)):
             for quantity, what in (("latency_s", "speed"), ("energy_j", "energy")):
                 rows.append(
-                    Row(
+                    Claim(
                         run.name,
                         f"training {what} against {label}, {hardware.name}",
                         "x",
@@ -89,27 +89,29 @@ def hardware_rows(run: RunOf) -> list[Row]:
         ):
             spent = layers[(layers["layer"] == RUN_ROW) & (layers["pass"] == name)]["energy_j"].sum()
             share = 100.0 * float(spent) / float(ours["energy_j"])
-            rows.append(Row(run.name, f"share of energy, {what}, {hardware.name}", "%", share, assumed=POLICY))
+            rows.append(Claim(run.name, f"share of energy, {what}, {hardware.name}", "%", share, assumed=POLICY))
         if hardware.name == flexible().name:
             memory = float(ours["peak_memory_bits"]) / float(reference["peak_memory_bits"])
             assumed = "float32 master copy and optimizer, stash in the layers' words"
-            rows.append(Row(run.name, "peak training memory against float32", "x", memory, assumed=assumed))
+            rows.append(Claim(run.name, "peak training memory against float32", "x", memory, assumed=assumed))
     return rows
 
 
 def study() -> Study:
     """Their figures from their traces and model; then the same traces with the layers' own costs, and on hardware."""
-    rows: list[Row] = []
+    rows: list[Claim] = []
     found = {run.name: theirs(run) for run in runs()}
     for run in runs():
         for quantity, published in (("SU_train", run.su_train), ("SU_inf", run.su_inf), ("size", run.size)):
             middle, low, high = found[run.name][quantity]
             note = "; ours without overhead, published with it, as is the lower end" * (quantity == "SU_inf")
-            rows.append(Row(run.name, quantity, "x", middle, published, low=low, high=high, assumed=THEIR_MODEL + note))
+            rows.append(
+                Claim(run.name, quantity, "x", middle, published, low=low, high=high, assumed=THEIR_MODEL + note)
+            )
     for quantity, claimed in zip(("SU_train", "SU_inf", "size"), CLAIMED, strict=True):
         middle, low, high = (float(np.mean([item[quantity][k] for item in found.values()])) for k in range(3))
         rows.append(
-            Row("mean of the four runs", quantity, "x", middle, claimed, low=low, high=high, assumed=THEIR_MODEL)
+            Claim("mean of the four runs", quantity, "x", middle, claimed, low=low, high=high, assumed=THEIR_MODEL)
         )
     fixed = {run.name: corrected(run) for run in runs()}
     labels = {
@@ -120,8 +122,8 @@ def study() -> Study:
     }
     for key, label in labels.items():
         for run in runs():
-            rows.append(Row(run.name, label, "x", fixed[run.name][key]))
-        rows.append(Row("mean of the four runs", label, "x", float(np.mean([item[key] for item in fixed.values()]))))
+            rows.append(Claim(run.name, label, "x", fixed[run.name][key]))
+        rows.append(Claim("mean of the four runs", label, "x", float(np.mean([item[key] for item in fixed.values()]))))
     for run in runs():
         rows.append(_means_only(run))
     hardware = [row for run in runs() for row in hardware_rows(run)]
@@ -139,12 +141,12 @@ def study() -> Study:
     )
 
 
-def _means_only(run: RunOf) -> Row:
+def _means_only(run: RunOf) -> Claim:
     length, kept = over_time(words(run)), nonzero(run)
     madds, _ = published_madds(run)
     low, high = bounds_from_means(length, kept, madds)
     middle = su_train(cost_ratio(length, np.broadcast_to(kept.mean(axis=0), kept.shape), madds))
-    return Row(
+    return Claim(
         run.name,
         "SU_train without overhead if zeros were known as means only",
         "x",
@@ -156,7 +158,7 @@ def _means_only(run: RunOf) -> Row:
 
 
 def _findings(
-    found: dict[str, dict[str, tuple[float, float, float]]], fixed: dict[str, dict[str, float]], hardware: list[Row]
+    found: dict[str, dict[str, tuple[float, float, float]]], fixed: dict[str, dict[str, float]], hardware: list[Claim]
 ) -> tuple[str, ...]:
     mean = {key: np.mean([item[key][0] for item in found.values()]) for key in ("SU_train", "SU_inf", "size")}
     own = {key: np.mean([item[key] for item in fixed.values()]) for key in ("aligned", "aligned_inference", "dense")}

@@ -14,16 +14,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.resources import as_file, files
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dse.precision.policies.rules import adapt_published_overhead
 from dse.precision.schedules.trace_file import Trace, read_trace
+from dse.types import Floats
 from dse.workload import load_workload
-
-Floats: TypeAlias = NDArray[np.float64]
 
 ITERATIONS = 8_800
 #: Iterations between two entries of the authors' log, which their overhead is charged for (configuration files: INTERVAL).

@@ -12,7 +12,7 @@ from dse.cost import evaluate
 from dse.precision import Schedule
 from dse.precision.schedules.profiles import BETTER_SCHEDULES
 from dse.studies.cpt import ITERATIONS, devices, relative_bitops
-from dse.studies.study import Row, Study, bars, lines
+from dse.studies.study import Claim, Study, bars, lines
 from dse.workload import load_workload
 
 LOW, HIGH, CYCLES = 3, 8, 8
@@ -43,7 +43,7 @@ def study() -> Study:
         low, high = PUBLISHED[name]
         formula = relative_bitops(Schedule.better(name, LOW, HIGH, HIGH, CYCLES, ITERATIONS), HIGH)
         assumed = "three passes in every layer; the range is that of the schedule's group" if high > low else ""
-        rows.append(Row(f"{name} 3-8/8", "BitOps relative to static 8/8", "", formula, low, high, assumed=assumed))
+        rows.append(Claim(f"{name} 3-8/8", "BitOps relative to static 8/8", "", formula, low, high, assumed=assumed))
         chart["BitOps"][name] = formula
         for device, table in cost.items():
             for quantity, label in (("latency_s", "time"), ("energy_j", "energy")):
@@ -52,7 +52,7 @@ def study() -> Study:
                     for item in (histogram, static)
                 )
                 where = f"{label} relative to static 8/8, {NETWORK} on {device}"
-                rows.append(Row(f"{name} 3-8/8", where, "", used / whole, assumed="width changes left out"))
+                rows.append(Claim(f"{name} 3-8/8", where, "", used / whole, assumed="width changes left out"))
                 if device == DEVICE:
                     chart[label][name] = used / whole
     courses = {

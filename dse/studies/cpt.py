@@ -13,11 +13,12 @@ from dse.cost import evaluate
 from dse.cost.evaluate import RUN_ROW
 from dse.hardware import load_hardware
 from dse.hardware.model import Hardware
+from dse.names import PASSES
 from dse.precision import Schedule
 from dse.studies.devices import every_width, fixed_8, roomy, widths_4_and_8
-from dse.studies.study import Row, Study, bars, lines
+from dse.studies.study import Claim, Study, bars, lines
 from dse.workload import load_workload
-from dse.workload.model import PASSES, Network
+from dse.workload.model import Network
 
 ITERATIONS = 64_000
 CYCLES = 32
@@ -88,7 +89,7 @@ def study() -> Study:
         schedule = Schedule.cyclic(low, high, high, CYCLES, ITERATIONS)
         counted = savings(network, load_hardware("bit_fusion"), schedule, high)["bitops"]
         rows.append(
-            Row(
+            Claim(
                 f"CPT {low}-{high}/{high}",
                 f"BitOps saved, {name}",
                 "%",
@@ -99,7 +100,7 @@ def study() -> Study:
             )
         )
         rows.append(
-            Row(
+            Claim(
                 f"CPT {low}-{high}/{high}",
                 "BitOps saved, the paper's formula",
                 "%",
@@ -124,13 +125,13 @@ def study() -> Study:
     )
 
 
-def _hardware_rows(table: pd.DataFrame) -> list[Row]:
+def _hardware_rows(table: pd.DataFrame) -> list[Claim]:
     storages = {
         "packed": "packed: tensors stored at the schedule's widths",
         "rounded up": "rounded up: tensors stored and multiplied at the device's own widths, as is the static run",
     }
     return [
-        Row(
+        Claim(
             f"CPT {item['schedule']}",
             f"{label} saved, {item['network']} on {item['device']}, {item['storage']}",
             "%",
@@ -142,7 +143,7 @@ def _hardware_rows(table: pd.DataFrame) -> list[Row]:
     ]
 
 
-def _part_rows() -> list[Row]:
+def _part_rows() -> list[Claim]:
     """Where a run's energy goes, and what changing widths costs: 191 times the array is set up and all weights are made anew."""
     network, schedule = load_workload(PRICED[0]), Schedule.cyclic(3, 8, 8, CYCLES, ITERATIONS)
     rows = []
@@ -151,20 +152,20 @@ def _part_rows() -> list[Row]:
         for name in PASSES:
             share = 100.0 * float(layers["energy_j"][layers["pass"] == name].sum()) / float(layers["energy_j"].sum())
             what = f"energy of {name}, {network.name} on {hardware.name}"
-            rows.append(Row("CPT 3-8/8", what, "% of the run", share, assumed=SCATTERED))
+            rows.append(Claim("CPT 3-8/8", what, "% of the run", share, assumed=SCATTERED))
         changes = layers[layers["layer"] == RUN_ROW]
         for quantity, label in (("energy_j", "energy"), ("latency_s", "time")):
             share = 100.0 * float(changes[quantity].sum()) / float(layers[quantity].sum())
             where = f"{label} of {schedule.changes} width changes, {network.name} on {hardware.name}"
-            rows.append(Row("CPT 3-8/8", where, "% of the run", share))
+            rows.append(Claim("CPT 3-8/8", where, "% of the run", share))
     return rows
 
 
-def _accuracy_rows() -> list[Row]:
+def _accuracy_rows() -> list[Claim]:
     rows = []
     for network, data, static8, static6, bounds, reached in ACCURACIES:
         for system, value in ((f"CPT {bounds}", reached), ("static 8/8", static8), ("static 6/6", static6)):
-            rows.append(Row(system, f"top-1, {network} on {data}", "%", published=value))
+            rows.append(Claim(system, f"top-1, {network} on {data}", "%", published=value))
     return rows
 
 
@@ -178,7 +179,7 @@ def relative_bitops(schedule: Schedule, high: int) -> float:
     return total / (3.0 * high * high)
 
 
-def _findings(table: pd.DataFrame, parts: list[Row]) -> tuple[str, ...]:
+def _findings(table: pd.DataFrame, parts: list[Claim]) -> tuple[str, ...]:
     packed = table[(table["storage"] == "packed") & (table["schedule"] == "3-8/8")].set_index("device")
     text = []
     for device, row in packed.iterrows():

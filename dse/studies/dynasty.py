@@ -19,14 +19,14 @@ import plotly.graph_objects as go
 
 from dse.cost import evaluate
 from dse.hardware import load_hardware
+from dse.names import MAC_OPERANDS
 from dse.precision import Histogram, Plan
-from dse.studies.study import Row, Study, lines
+from dse.studies.study import Claim, Study, lines
 from dse.workload import load_workload
 from dse.workload.model import Network
 
 SPEED_CLAIM, ENERGY_CLAIM = 5.1, 4.7
 WIDTHS = (2, 4, 6, 8)
-OPERANDS = ("weight", "activation", "error")
 NETWORKS = ("cifar_resnet18", "imagenet_resnet")
 BASELINE = "bfp8:4x4"
 
@@ -64,8 +64,8 @@ def mixture(network: Network, widths: tuple[int, int], narrow: float) -> Plan:
     """The same two widths in all tensors; the first convolution and the classifier keep 8 bits."""
     held = histogram({widths[0]: narrow, widths[1]: 1.0 - narrow})
     ends = {network.mac_layers[0].name: BASELINE, network.mac_layers[-1].name: BASELINE}
-    plan = Plan.from_formats(network, dict.fromkeys(OPERANDS, held))
-    return plan.keep(ends, OPERANDS)
+    plan = Plan.from_formats(network, dict.fromkeys(MAC_OPERANDS, held))
+    return plan.keep(ends, MAC_OPERANDS)
 
 
 @cache
@@ -80,7 +80,7 @@ def measured_plan(network: Network, threshold: float) -> Plan:
     table = measured()
     table = table[(table["threshold"] == threshold) & (table["layer"] != "")]
     means = table.groupby(["layer", "operand"])[[f"bits{bits}" for bits in WIDTHS]].mean().reset_index()
-    formats: dict[str, dict[str, Histogram]] = {operand: {} for operand in OPERANDS}
+    formats: dict[str, dict[str, Histogram]] = {operand: {} for operand in MAC_OPERANDS}
     for item in means.to_dict("records"):
         shares = {bits: float(item[f"bits{bits}"]) for bits in WIDTHS}
         whole = sum(shares.values())
@@ -95,7 +95,7 @@ def mean_width(plan: Plan, network: Network) -> float:
             name: sum(form.element_bits * share for form, share in zip(choices.formats, row, strict=True))
             for name, row in zip(plan.layers, choices.shares, strict=True)
         }
-        for operand in OPERANDS
+        for operand in MAC_OPERANDS
         if (choices := plan.choices(operand))
     }
     pairs = {
@@ -138,7 +138,7 @@ def _map_share(plan: Plan, network: Network) -> float:
     """Share of the stored bits of the layers' operands that are map, weighted by the elements of each tensor in a step."""
     bits = whole = 0.0
     index = {name: k for k, name in enumerate(plan.layers)}
-    for operand in OPERANDS:
+    for operand in MAC_OPERANDS:
         cells, stored = plan.cells(operand), plan.stored_bits(operand)
         for layer in network.mac_layers:
             elements = layer.parameters if operand == "weight" else layer.input_elements * network.batch
@@ -150,8 +150,8 @@ def _map_share(plan: Plan, network: Network) -> float:
 
 def study() -> Study:
     """Gains as a function of the histogram, which of them reach the claims, and the measured ones."""
-    rows: list[Row] = [
-        Row(
+    rows: list[Claim] = [
+        Claim(
             "DYNASTY-like",
             "geometric mean of widths at which arithmetic alone reaches 5.1x",
             "bits",
@@ -182,7 +182,7 @@ def study() -> Study:
             points[name].append((threshold, gain, mean))
             what = f"measured, threshold {threshold:g}, {name}"
             rows += _rows(what, gain, mean, "widths measured on the small network, map's share of DRAM energy")
-            rows.append(Row("DYNASTY-like", f"top-1 of the small network, {what}", "%", accuracy(threshold)))
+            rows.append(Claim("DYNASTY-like", f"top-1 of the small network, {what}", "%", accuracy(threshold)))
     rows += _accuracy_rows()
     rows += _claim_rows(points)
     return Study(
@@ -237,24 +237,24 @@ def needed_mac_share(network: Network, narrowest: Plan, gain: Gain) -> tuple[flo
     return stored, share, float(total["mac_j"]) / float(total["energy_j"])
 
 
-def _rows(what: str, gain: Gain, mean: float, assumed: str) -> list[Row]:
+def _rows(what: str, gain: Gain, mean: float, assumed: str) -> list[Claim]:
     return [
-        Row("DYNASTY-like", f"mean width, {what}", "bits", mean, assumed=assumed),
-        Row("DYNASTY-like", f"speed, {what}", "x", gain.speed, assumed=assumed),
-        Row("DYNASTY-like", f"energy, {what}", "x", gain.energy, assumed=assumed),
-        Row("DYNASTY-like", f"energy of the MACs alone, {what}", "x", gain.arithmetic, assumed=assumed),
-        Row("DYNASTY-like", f"analytics in every step, {what}", "% of energy", gain.analytics, assumed=assumed),
-        Row("DYNASTY-like", f"bit-width map, {what}", "% of energy", gain.map, assumed=assumed),
+        Claim("DYNASTY-like", f"mean width, {what}", "bits", mean, assumed=assumed),
+        Claim("DYNASTY-like", f"speed, {what}", "x", gain.speed, assumed=assumed),
+        Claim("DYNASTY-like", f"energy, {what}", "x", gain.energy, assumed=assumed),
+        Claim("DYNASTY-like", f"energy of the MACs alone, {what}", "x", gain.arithmetic, assumed=assumed),
+        Claim("DYNASTY-like", f"analytics in every step, {what}", "% of energy", gain.analytics, assumed=assumed),
+        Claim("DYNASTY-like", f"bit-width map, {what}", "% of energy", gain.map, assumed=assumed),
     ]
 
 
-def _accuracy_rows() -> list[Row]:
+def _accuracy_rows() -> list[Claim]:
     rows = []
     for threshold in sorted(measured()["threshold"].unique()):
         label = {-1.0: "float32", 0.0: "8-bit blocks"}.get(float(threshold), f"threshold {threshold:g}")
         assumed = "measured by benchmarks/measure_blocks.py, mean over the seeds"
         rows.append(
-            Row("small network", f"top-1 on Fashion-MNIST, {label}", "%", accuracy(float(threshold)), assumed=assumed)
+            Claim("small network", f"top-1 on Fashion-MNIST, {label}", "%", accuracy(float(threshold)), assumed=assumed)
         )
     return rows
 
@@ -269,14 +269,14 @@ def kept_threshold() -> float:
     return max((value for value in found if drop(value) <= TOLERATED), default=min(found))
 
 
-def _claim_rows(points: dict[str, list[tuple[float, Gain, float]]]) -> list[Row]:
+def _claim_rows(points: dict[str, list[tuple[float, Gain, float]]]) -> list[Claim]:
     rows = []
     for name, items in points.items():
         _, gain, mean = next(item for item in items if item[0] == kept_threshold())
         assumed = f"threshold {kept_threshold():g}, the loosest without loss on the small network; geometric mean {mean:.2f} bits"
-        rows.append(Row("DYNASTY-like", f"speed without loss, {name}", "x", gain.speed, SPEED_CLAIM, assumed=assumed))
+        rows.append(Claim("DYNASTY-like", f"speed without loss, {name}", "x", gain.speed, SPEED_CLAIM, assumed=assumed))
         rows.append(
-            Row("DYNASTY-like", f"energy without loss, {name}", "x", gain.energy, ENERGY_CLAIM, assumed=assumed)
+            Claim("DYNASTY-like", f"energy without loss, {name}", "x", gain.energy, ENERGY_CLAIM, assumed=assumed)
         )
     return rows
 

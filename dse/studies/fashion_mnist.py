@@ -24,7 +24,7 @@ from dse.precision.schedules.schedule import Schedule
 from dse.studies import adapt
 from dse.studies.adapt_model import ITERATIONS as ADAPT_ITERATIONS
 from dse.studies.devices import flexible, float32
-from dse.studies.study import Row, Study
+from dse.studies.study import Claim, Study
 from dse.training.records import measured_schedule, read_widths
 from dse.workload import load_workload
 
@@ -130,12 +130,12 @@ def study() -> Study:
     for item in found:
         spread = item.deviation if np.isfinite(item.deviation) else 0.0
         rows += [
-            Row(
+            Claim(
                 item.name, "test accuracy, measured", "%", item.accuracy, low=item.accuracy - spread, high=item.accuracy + spread,
                 assumed=f"{item.seeds} seeds; mean widths {', '.join(f'{b:.3g}' for b in item.bits)} (weight, activation, error)",
             ),
-            Row(item.name, f"time against {BASELINE}, {device}", "x", item.latency, assumed="modelled from measured formats"),
-            Row(item.name, f"energy against {BASELINE}, {device}", "x", item.energy, assumed="modelled from measured formats"),
+            Claim(item.name, f"time against {BASELINE}, {device}", "x", item.latency, assumed="modelled from measured formats"),
+            Claim(item.name, f"energy against {BASELINE}, {device}", "x", item.energy, assumed="modelled from measured formats"),
         ]  # fmt: skip
     table = designs()
     for promise, group in table.groupby("promise", sort=False):
@@ -146,16 +146,16 @@ def study() -> Study:
             else "predicted drop and predictor's error within the limit"
         )
         rows += [
-            Row(
+            Claim(
                 f"dse explore, {promise}", "mean |predicted - measured| drop of designs", "points", float(misses.mean()),
                 assumed=asked,
             ),
-            Row(f"dse explore, {promise}", "share of designs that keep their limit", "%", 100.0 * float(group["kept"].mean()),
+            Claim(f"dse explore, {promise}", "share of designs that keep their limit", "%", 100.0 * float(group["kept"].mean()),
                 assumed=f"{asked}; {len(group)} designs of {int(group['seeds'].min())} seeds"),
         ]  # fmt: skip
     early = rounds()
     rows += [
-        Row(
+        Claim(
             f"score {score}", "root mean square of predicted - measured drop, maps found by a search, not yet calibrated with",
             "points", float(np.sqrt(((early[score] - early["measured_drop_pp"]) ** 2).mean())), assumed=f"{len(early)} maps",
         )

@@ -15,7 +15,7 @@ import plotly.graph_objects as go
 from dse.cost import evaluate
 from dse.hardware import load_hardware
 from dse.precision import Plan, Schedule
-from dse.studies.study import Row, Study, lines
+from dse.studies.study import Claim, Study, lines
 from dse.workload import load_workload
 
 #: 64,000 iterations of 128 samples (CPT's and FracTrain's CIFAR recipe).
@@ -77,7 +77,7 @@ def study() -> Study:
             if item.network == name and item.method.endswith("8/8"):
                 assumed = "64,000 iterations of 128; which layers and passes theirs counts is not stated"
                 rows.append(
-                    Row(
+                    Claim(
                         item.method,
                         f"effective MACs, {name}",
                         "TMAC",
@@ -87,20 +87,20 @@ def study() -> Study:
                     )
                 )
                 assumed = "bit_fusion, 16x32 units at 45 nm with 15 pJ/bit DRAM; theirs: configuration not stated"
-                rows.append(Row(item.method, f"energy, {name}", "kJ", ours["kJ"], item.energy_kj, assumed=assumed))
-                rows.append(Row(item.method, f"time, {name}", "min", minutes, item.minutes, assumed=assumed))
+                rows.append(Claim(item.method, f"energy, {name}", "kJ", ours["kJ"], item.energy_kj, assumed=assumed))
+                rows.append(Claim(item.method, f"time, {name}", "min", minutes, item.minutes, assumed=assumed))
     found = law()
     for quantity, label in (("energy_j", "energy"), ("latency_s", "time")):
         share, theirs = (constant / (constant + slope / 16.0) for constant, slope in (found[quantity], LAW[quantity]))
         assumed = "line through static 8, 4 and 2 bits, which its elements multiply as they are, cifar_resnet38"
         rows.append(
-            Row("static 8/8", f"share of {label} that does not shrink with bits", "", share, theirs, assumed=assumed)
+            Claim("static 8/8", f"share of {label} that does not shrink with bits", "", share, theirs, assumed=assumed)
         )
     total = evaluate(load_workload("cifar_resnet38"), hardware, Schedule.static("w8a8e8", 1)).total.iloc[0]
     kept = 1.0 - float(total["mac_j"]) / float(total["energy_j"])
     assumed = "tensors stay at 8 bits in every memory: all but the energy of the MACs"
     rows.append(
-        Row(
+        Claim(
             "static 8/8, stored at 8 bits",
             "share of energy that does not shrink with bits",
             "",
@@ -130,7 +130,7 @@ def theirs_share() -> float:
     return constant / (constant + slope / 16.0)
 
 
-def _dynamic_rows(found: dict[str, tuple[float, float]]) -> list[Row]:
+def _dynamic_rows(found: dict[str, tuple[float, float]]) -> list[Claim]:
     """Their dynamic method against static 8/8 at the effective MACs that it reports, by our law."""
     rows = []
     table = {(item.network, item.method): item for item in TABLE}
@@ -145,11 +145,11 @@ def _dynamic_rows(found: dict[str, tuple[float, float]]) -> list[Row]:
             ours = (constant + slope * left / 16.0) / (constant + slope / 16.0)
             assumed = f"{left:.2f} of the effective MACs by narrower widths alone; theirs also skips layers per input"
             what = f"{label} of the dynamic method relative to static 8/8, {name}"
-            rows.append(Row("dynamic DFQ", what, "", ours, published, assumed=assumed))
+            rows.append(Claim("dynamic DFQ", what, "", ours, published, assumed=assumed))
     return rows
 
 
-def _progressive_rows() -> list[Row]:
+def _progressive_rows() -> list[Claim]:
     network, hardware = load_workload("cifar_resnet38"), load_hardware("bit_fusion")
     base = evaluate(network, hardware, Schedule.static("w8a8e8", ITERATIONS)).total.iloc[0]
     rows = []
@@ -161,11 +161,11 @@ def _progressive_rows() -> list[Row]:
         total = evaluate(network, hardware, progressive(switches)).total.iloc[0]
         for quantity, what in (("bitops", "BitOps"), ("latency_s", "time"), ("energy_j", "energy")):
             saved = 100.0 * (1.0 - float(total[quantity]) / float(base[quantity]))
-            rows.append(Row(f"3-4-6-8 / 6-6-8-8, {label}", f"{what} saved against 8/8, cifar_resnet38", "%", saved))
+            rows.append(Claim(f"3-4-6-8 / 6-6-8-8, {label}", f"{what} saved against 8/8, cifar_resnet38", "%", saved))
     return rows
 
 
-def _findings(found: dict[str, tuple[float, float]], rows: list[Row]) -> tuple[str, ...]:
+def _findings(found: dict[str, tuple[float, float]], rows: list[Claim]) -> tuple[str, ...]:
     constant, slope = found["energy_j"]
     kept = next(row.ours for row in rows if row.system == "static 8/8, stored at 8 bits")
     saved = {row.quantity.split()[0]: row.ours for row in rows if "quarters" in row.system}

@@ -19,7 +19,7 @@ from dse.hardware import load_hardware
 from dse.hardware.arithmetic import float_add_pj, float_multiply_pj, int_add_pj, int_multiply_pj, shift_pj
 from dse.hardware.model import Hardware, ProcessingElement
 from dse.precision import Plan
-from dse.studies.study import Row, Study, bars
+from dse.studies.study import Claim, Study, bars
 from dse.workload import load_workload
 from dse.workload.model import Network
 from dse.workload.vector import vector_work
@@ -189,7 +189,7 @@ def study() -> Study:
                     else "Horowitz, Aladdin; other work: vector operations of layers without MACs"
                 )
                 rows.append(
-                    Row("MLS <2,4>", quantity, "x", (low + high) / 2.0, *claim, low=low, high=high, assumed=assumed)
+                    Claim("MLS <2,4>", quantity, "x", (low + high) / 2.0, *claim, low=low, high=high, assumed=assumed)
                 )
     step = {name: with_memory(load_workload(name)) for name in ("imagenet_resnet", "cifar_resnet20")}
     assumed = "training step by evaluate: MACs, registers, buffer, DRAM, layers without MACs, optimizer; same array and memories"
@@ -198,11 +198,11 @@ def study() -> Study:
             for quantity, label in (("energy_j", "energy"), ("latency_s", "time"), ("mac_j", "MAC energy")):
                 ratio = costs[form][quantity] / costs["MLS"][quantity]
                 rows.append(
-                    Row("MLS <2,4>", f"{form} over MLS, {label} with memory, {name}", "x", ratio, assumed=assumed)
+                    Claim("MLS <2,4>", f"{form} over MLS, {label} with memory, {name}", "x", ratio, assumed=assumed)
                 )
     rows += [
-        Row("MLS <2,4>", "top-1 lost on ImageNet, at most", "points", published=1.0),
-        Row("MLS <2,1>", "top-1 lost on CIFAR-10, at most", "points", published=1.0),
+        Claim("MLS <2,4>", "top-1 lost on ImageNet, at most", "points", published=1.0),
+        Claim("MLS <2,1>", "top-1 lost on CIFAR-10, at most", "points", published=1.0),
     ]
     return Study(
         "mls",
@@ -217,7 +217,7 @@ def study() -> Study:
     )
 
 
-def _findings(rows: list[Row], step: dict[str, dict[str, dict[str, float]]]) -> tuple[str, ...]:
+def _findings(rows: list[Claim], step: dict[str, dict[str, dict[str, float]]]) -> tuple[str, ...]:
     text = []
     for label in ("second-hand", "sourced"):
         spans = []
@@ -246,7 +246,7 @@ def _findings(rows: list[Row], step: dict[str, dict[str, dict[str, float]]]) -> 
     return tuple(text)
 
 
-def _figures(rows: list[Row], step: dict[str, dict[str, dict[str, float]]]) -> tuple[tuple[str, go.Figure], ...]:
+def _figures(rows: list[Claim], step: dict[str, dict[str, dict[str, float]]]) -> tuple[tuple[str, go.Figure], ...]:
     chart = {
         label: {
             name: next(

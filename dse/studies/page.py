@@ -14,7 +14,7 @@ from rich.table import Table
 from dse.report.figures import PALETTE
 from dse.report.page import fill_page, html_table, json_for_html
 from dse.report.quantities import format_value
-from dse.studies.study import Row, Study
+from dse.studies.study import Claim, Study
 
 TITLES = ("system", "quantity", "unit", "published", "ours", "signed error", "what is assumed")
 
@@ -39,7 +39,7 @@ def views(study: Study) -> list[View]:
     result = []
     if claims:
         result.append(View("Published and ours", TITLES, tuple(map(_claim, claims)), (3, 4, 5)))
-    lines: dict[tuple[str, str], dict[str, Row]] = {}
+    lines: dict[tuple[str, str], dict[str, Claim]] = {}
     for row in study.rows:
         if row.signed_error is None:
             measure, _, subject = row.quantity.partition(", ")
@@ -59,7 +59,7 @@ def views(study: Study) -> list[View]:
     return result
 
 
-def _wide(lines: dict[tuple[str, str], dict[str, Row]]) -> View:
+def _wide(lines: dict[tuple[str, str], dict[str, Claim]]) -> View:
     measures = list(dict.fromkeys(measure for found in lines.values() for measure in found))
     subjects = any(subject for _, subject in lines)
     titles = ("system", *(("of",) if subjects else ()), *measures)
@@ -78,7 +78,7 @@ def _wide(lines: dict[tuple[str, str], dict[str, Row]]) -> View:
     return View(" and ".join(measures[:2]), titles, rows, tuple(range(first, len(titles))), tuple(notes))
 
 
-def _value(row: Row | None) -> str:
+def _value(row: Claim | None) -> str:
     if row is None:
         return ""
     if row.ours is None and row.published is None:
@@ -88,14 +88,14 @@ def _value(row: Row | None) -> str:
     return _ours(row)
 
 
-def _claim(row: Row) -> tuple[str, ...]:
+def _claim(row: Claim) -> tuple[str, ...]:
     published = format_value(row.published, digits=4)
     if row.published_to is not None and row.published_to != row.published:
         published += f" to {format_value(row.published_to, digits=4)}"
     return (row.system, row.quantity, row.unit, published, _ours(row), f"{row.signed_error:+.1%}", row.assumed)
 
 
-def _ours(row: Row) -> str:
+def _ours(row: Claim) -> str:
     interval = ""
     if row.low is not None and row.high is not None and row.high > row.low:
         interval = f" ({format_value(row.low, digits=4)} to {format_value(row.high, digits=4)})"

@@ -15,16 +15,15 @@ from typing import NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
-from numpy.typing import NDArray
 
 from dse.accuracy import load_profile
 from dse.accuracy.hold_out import HAWQ_FIT, Interval, hold_out, partial_rank_correlation, rank_correlation
 from dse.accuracy.predictor import LINKS, fit_link, predict
 from dse.accuracy.profile import Profile
-from dse.studies.study import Row, Study
+from dse.studies.study import Claim, Study
+from dse.types import Floats, Ints
 from dse.yaml_input import load_yaml
 
-Array = NDArray[np.float64]
 PLANS = Path(__file__).parent / "data" / "efficientnet_equal_mean_plans.csv"
 EFFICIENTNET, RESNET = "imagenet_efficientnet_lite0", "imagenet_resnet"
 
@@ -32,9 +31,9 @@ EFFICIENTNET, RESNET = "imagenet_efficientnet_lite0", "imagenet_resnet"
 class EqualMeanPlans(NamedTuple):
     """(n, L) widths by operand, (n,) measured KL divergence in nat, (n,) summed squared error of the rounded weights."""
 
-    widths: dict[str, NDArray[np.int64]]
-    measured: Array
-    weight_error: Array
+    widths: dict[str, Ints]
+    measured: Floats
+    weight_error: Floats
 
 
 def equal_mean_plans() -> EqualMeanPlans:
@@ -46,7 +45,7 @@ def equal_mean_plans() -> EqualMeanPlans:
     return EqualMeanPlans(widths, measured, error)
 
 
-def random_plans(profile: Profile) -> tuple[Array, Array, Array]:
+def random_plans(profile: Profile) -> tuple[Floats, Floats, Floats]:
     """Of a profile's points that are random: scores as measured layer by layer, measured drops, and mean widths (n, 2)."""
     points = load_yaml(profile.path).value["points"]
     chosen = [index for index, point in enumerate(points) if point["name"].startswith("random")]
@@ -54,7 +53,7 @@ def random_plans(profile: Profile) -> tuple[Array, Array, Array]:
     return profile.point_layer_scores.sum(axis=1)[chosen], profile.point_drops[chosen], np.array(means)
 
 
-def rank_rows() -> list[Row]:
+def rank_rows() -> list[Claim]:
     """Rank correlations on EfficientNet-Lite0 with their 95 % bootstrap intervals over plans."""
     profile = load_profile(EFFICIENTNET)
     score, drop, means = random_plans(profile)
@@ -84,7 +83,7 @@ def rank_rows() -> list[Row]:
             rank_correlation(plans.weight_error, plans.measured),
             "baseline: needs no data",
         ),
-        Row(
+        Claim(
             "EfficientNet-Lite0",
             f"{equal}, counting bits",
             "Spearman",
@@ -94,17 +93,19 @@ def rank_rows() -> list[Row]:
     ]
 
 
-def _rank(quantity: str, found: Interval, assumed: str) -> Row:
-    return Row("EfficientNet-Lite0", quantity, "Spearman", found.value, low=found.low, high=found.high, assumed=assumed)
+def _rank(quantity: str, found: Interval, assumed: str) -> Claim:
+    return Claim(
+        "EfficientNet-Lite0", quantity, "Spearman", found.value, low=found.low, high=found.high, assumed=assumed
+    )
 
 
-def hawq_rows() -> list[Row]:
+def hawq_rows() -> list[Claim]:
     """Eight of HAWQ-V3's points foreseen from three; then every link, and every choice of the third point."""
     profile = load_profile(RESNET)
     noise = f"fitted to {', '.join(HAWQ_FIT)}; two trainings of one map differ by {profile.noise:g} points"
     rows = []
     for item in hold_out(profile, HAWQ_FIT).to_dict("records"):
-        rows.append(Row("HAWQ-V3", f"{item['quantity']}", "%", item["ours"], item["published"], assumed=noise))
+        rows.append(Claim("HAWQ-V3", f"{item['quantity']}", "%", item["ours"], item["published"], assumed=noise))
     middles = [name for name in profile.point_names if name not in HAWQ_FIT[:2]]
     for link in LINKS:
         for label, fits in (
@@ -114,7 +115,7 @@ def hawq_rows() -> list[Row]:
             errors = np.abs(np.concatenate([hold_out(profile, fit, link)["error"] for fit in fits]))
             for statistic, value in (("mean", errors.mean()), ("worst", errors.max())):
                 name = f"{statistic} error of points left out, {link} link fitted to {label}"
-                rows.append(Row("HAWQ-V3", name, "points", float(value)))
+                rows.append(Claim("HAWQ-V3", name, "points", float(value)))
     return rows
 
 
@@ -144,7 +145,7 @@ def study() -> Study:
     )
 
 
-def _said(row: Row) -> str:
+def _said(row: Claim) -> str:
     return f"{row.ours:.2f} ({row.low:.2f} to {row.high:.2f})"
 
 
@@ -167,7 +168,7 @@ def _points() -> go.Figure:
     return _scatter(series, "predicted drop, points of top-1", "measured drop, points of top-1")
 
 
-def _scatter(series: dict[str, tuple[Array, Array]], across: str, up: str) -> go.Figure:
+def _scatter(series: dict[str, tuple[Floats, Floats]], across: str, up: str) -> go.Figure:
     figure = go.Figure()
     for name, (x, y) in series.items():
         figure.add_scatter(x=x.tolist(), y=y.tolist(), mode="markers", name=name)
@@ -176,6 +177,6 @@ def _scatter(series: dict[str, tuple[Array, Array]], across: str, up: str) -> go
     return figure.update_layout(xaxis_title=across, yaxis_title=up)
 
 
-def _ends(values: Sequence[Array]) -> list[float]:
+def _ends(values: Sequence[Floats]) -> list[float]:
     together = np.concatenate(values)
     return [float(together.min()), float(together.max())]

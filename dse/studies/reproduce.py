@@ -29,7 +29,7 @@ from dse.studies import (
     side_by_side,
 )
 from dse.studies.page import page_html
-from dse.studies.study import Row, Study
+from dse.studies.study import Claim, Study
 from dse.yaml_input import suggest
 
 STUDIES: dict[str, Callable[[], Study]] = {
@@ -150,7 +150,7 @@ def as_json(studies: Sequence[Study]) -> list[dict[str, Any]]:
     ]
 
 
-def _plain(row: Row) -> dict[str, Any]:
+def _plain(row: Claim) -> dict[str, Any]:
     keys = ("system", "quantity", "unit", "published", "published_to", "ours", "low", "high", "signed_error", "assumed")
     values = {key: getattr(row, key) for key in keys}
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}

@@ -15,12 +15,13 @@ import plotly.graph_objects as go
 from dse.cost import evaluate
 from dse.hardware import load_hardware
 from dse.hardware.model import Hardware
+from dse.names import MAC_OPERANDS
 from dse.precision import Plan, Schedule
 from dse.precision.policies.rules import Overhead
 from dse.report.figures import PALETTE
 from dse.studies import accuracy_booster, adapt, adapt_model, dynasty, fractrain
 from dse.studies.devices import flexible, float32
-from dse.studies.study import Row, Study
+from dse.studies.study import Claim, Study
 from dse.workload import load_workload
 from dse.workload.model import Network
 
@@ -108,7 +109,7 @@ def _blocks(network: Network) -> Schedule:
         for operand, shares in means.items()
     }
     ends = {layer.name: dynasty.BASELINE for layer in (network.mac_layers[0], network.mac_layers[-1])}
-    plan = Plan.from_formats(network, held).keep(ends, dynasty.OPERANDS)
+    plan = Plan.from_formats(network, held).keep(ends, MAC_OPERANDS)
     return Schedule.static(plan, ITERATIONS)
 
 
@@ -139,7 +140,7 @@ def study(hardware: Sequence[Hardware] = ()) -> Study:
     network = load_workload(NETWORK)
     systems = entries(network)
     wide = Entry("float32 on FP32 elements", Schedule.static("fp32", ITERATIONS))
-    rows: list[Row] = []
+    rows: list[Claim] = []
     text: list[str] = []
     figures = []
     for device in hardware or devices():
@@ -176,9 +177,9 @@ def study(hardware: Sequence[Hardware] = ()) -> Study:
     )
 
 
-def _rows(entry: Entry, item: dict[str, float] | str, base: dict[str, float] | None, device: Hardware) -> list[Row]:
+def _rows(entry: Entry, item: dict[str, float] | str, base: dict[str, float] | None, device: Hardware) -> list[Claim]:
     if isinstance(item, str):
-        return [Row(entry.name, f"energy, {device.name}", "kJ", assumed=item)]
+        return [Claim(entry.name, f"energy, {device.name}", "kJ", assumed=item)]
     values = [
         ("energy", "kJ", item["energy_j"] / 1e3),
         ("time", "h", item["latency_s"] / 3600.0),
@@ -192,10 +193,10 @@ def _rows(entry: Entry, item: dict[str, float] | str, base: dict[str, float] | N
         ):
             values.append((what, "", item[key] / base[key]))
     values.append(("peak memory", "Gbit", item["peak_memory_bits"] / 1e9))
-    rows = [Row(entry.name, f"{what}, {device.name}", unit, value) for what, unit, value in values]
+    rows = [Claim(entry.name, f"{what}, {device.name}", unit, value) for what, unit, value in values]
     if entry.accuracy is not None:
         gained = f"top-1 gained, {device.name}"
-        rows.append(Row(entry.name, gained, "points", published=entry.accuracy, assumed=entry.where))
+        rows.append(Claim(entry.name, gained, "points", published=entry.accuracy, assumed=entry.where))
     return rows
 
 

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 
 @dataclass(frozen=True)
-class Row:
+class Claim:
     """One quantity of a published system: what is claimed, what this program computes.
 
     Attributes
@@ -62,7 +62,7 @@ class Study:
     findings
         Sentences.
     rows
-        See :class:`Row`.
+        See :class:`Claim`.
     figures
         (caption, figure) pairs.
     theirs, ours
@@ -73,7 +73,7 @@ class Study:
     title: str
     source: str
     findings: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[Claim, ...]
     figures: tuple[tuple[str, go.Figure], ...]
     theirs: str
     ours: str

@@ -14,7 +14,6 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from dse.errors import InputError
@@ -25,6 +24,7 @@ from dse.precision.policies.blocks import WIDTHS, adjusted_threshold, block_sens
 from dse.precision.policies.rules import adapt_bins, adapt_lookback, adapt_strategy, loss_plateaus, push_down, push_up
 from dse.precision.schedules.schedule import Schedule
 from dse.training.layers import BlockMap, MacLayer, Stored, as_matrix
+from dse.types import Floats
 
 
 class Cells(NamedTuple):
@@ -237,7 +237,7 @@ class Dynasty:
     threshold: float = 16.0
     widths: Sequence[int] = WIDTHS
     momentum: float = 0.9
-    _average: dict[tuple[str, str], NDArray[np.float64]] = field(default_factory=dict)
+    _average: dict[tuple[str, str], Floats] = field(default_factory=dict)
     _changed: dict[str, Cells] = field(default_factory=dict)
     _losses: list[float] = field(default_factory=list)
 

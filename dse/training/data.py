@@ -13,6 +13,7 @@ from dse.array_files import MAX_ARRAY_BYTES
 from dse.errors import InputError
 from dse.files import is_file, is_folder, read_bytes
 from dse.numbers import SAMPLES
+from dse.types import Floats, Ints
 
 #: Bytes of a picture in CIFAR's binary files: three planes of 32x32 (Krizhevsky, Learning Multiple Layers of Features, 2009).
 _CIFAR = 3 * 32 * 32
@@ -39,9 +40,9 @@ class Dataset:
     name: str
     source: str
     images: NDArray[np.float32]
-    labels: NDArray[np.int64]
+    labels: Ints
     test_images: NDArray[np.float32]
-    test_labels: NDArray[np.int64]
+    test_labels: Ints
     classes: int
 
     @property
@@ -98,7 +99,7 @@ def load_dataset(data: str | Path, samples: int | None = None, test_samples: int
     )
 
 
-Part = tuple[NDArray[np.float64], NDArray[np.int64]]
+Part = tuple[Floats, Ints]
 
 
 def _some(part: Part, count: int | None, data: str | Path) -> Part:

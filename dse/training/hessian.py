@@ -9,9 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from dse.accuracy.measuring.settings import Images
@@ -19,11 +17,10 @@ from dse.errors import InputError
 from dse.precision.formats.properties import parse_format
 from dse.training.layers import mac_layers, store
 from dse.training.torch_model import KINDS, in_full_precision
+from dse.types import Ints
 
 
-def hessian_traces(
-    module: nn.Module, images: Images, labels: NDArray[np.int64], draws: int = 16, seed: int = 0
-) -> dict[str, float]:
+def hessian_traces(module: nn.Module, images: Images, labels: Ints, draws: int = 16, seed: int = 0) -> dict[str, float]:
     """Trace of the loss's Hessian with respect to each layer's weights, by layer.
 
     Parameters
@@ -56,7 +53,7 @@ def hessian_traces(
 def hessian_scores(
     module: nn.Module,
     images: Images,
-    labels: NDArray[np.int64],
+    labels: Ints,
     widths: Sequence[int],
     family: str = "int",
     draws: int = 16,

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from dse.errors import InputError
+from dse.names import PASSES
 from dse.training.layers import Add, Conv, Linear, MatMul, Mean
-from dse.workload.model import PASSES, Layer, Network
+from dse.workload.model import Layer, Network
 from dse.yaml_input import suggest
 
 

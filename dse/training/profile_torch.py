@@ -17,12 +17,13 @@ from dse.accuracy.schema import ProfileFile, profile_text
 from dse.errors import InputError
 from dse.files import write_text
 from dse.training.torch_model import TorchModel
+from dse.types import Ints
 
 
 def profile_torch(
     module: nn.Module,
     images: Images | torch.Tensor,
-    labels: NDArray[np.int64] | torch.Tensor | None,
+    labels: Ints | torch.Tensor | None,
     out: str | Path,
     network: str,
     settings: Settings | None = None,

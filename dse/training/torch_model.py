@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from dse.accuracy.measuring.measure import Ranges
@@ -19,6 +18,7 @@ from dse.errors import InputError
 from dse.precision.formats.properties import Format, parse_format
 from dse.training.layers import MacLayer, MatMul, mac_layers, store
 from dse.training.train import outputs_of
+from dse.types import Floats, Ints
 
 #: Layers of any torch network whose weights and input activations are measured, beside :class:`dse.training.layers.MatMul`.
 KINDS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear)
@@ -90,7 +90,7 @@ class TorchModel:
 
     def outputs(
         self, images: Images, weight: Mapping[str, int], activation: Mapping[str, int], ranges: Ranges
-    ) -> NDArray[np.float64]:
+    ) -> Floats:
         """(n, classes) outputs before the softmax with some weights and activations rounded."""
         weights = {name: _format(self.family, width) for name, width in weight.items()}
         activations = {name: _format(self._activation_family, width) for name, width in activation.items()}
@@ -183,7 +183,7 @@ def in_full_precision(layers: Mapping[str, MacLayer]) -> Iterator[None]:
 def error_scores(
     module: nn.Module,
     images: Images,
-    labels: NDArray[np.int64],
+    labels: Ints,
     widths: tuple[int, ...],
     family: str = "int",
     batch: int = 64,

@@ -18,8 +18,9 @@ from dse.precision.formats.blocks import NORMAL_FLOAT_4
 from dse.precision.formats.floats import S2FP8_TOP
 from dse.precision.formats.groups import SHARED_EXPONENT
 from dse.precision.formats.integers import TERNARY_THRESHOLD
-from dse.precision.formats.model import FAMILIES, FloatArray
+from dse.precision.formats.model import FAMILIES
 from dse.precision.formats.properties import Format, dynamic_range, largest_code, parse_format
+from dse.types import Floats
 
 #: Rounds values on a grid of step 1.
 Rounder: TypeAlias = Callable[[Tensor], Tensor]
@@ -296,7 +297,7 @@ def _ranged(x: Tensor, form: Format, rounding: Rounder, axes: tuple[int, int], _
 def _by_reference(x: Tensor, form: Format, rounding: Rounder, axes: tuple[int, int], channel: int | None) -> Tensor:
     """The numpy quantizer of a family without an entry in :data:`QUANTIZERS`: slower, on the processor."""
 
-    def rounded(values: FloatArray) -> FloatArray:
+    def rounded(values: Floats) -> Floats:
         return np.asarray(rounding(torch.from_numpy(np.ascontiguousarray(values))).numpy(), dtype=np.float64)
 
     values = x.detach().cpu().numpy().astype(np.float64)

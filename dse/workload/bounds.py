@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from dse.workload.layer import DIMS, Layer
+from dse.names import DIMS
+from dse.workload.layer import Layer
 
 #: Largest loop bound, batch included: mapping tables hold trips as 32-bit integers.
 MAX_BOUND = 2**31 - 1

@@ -1,7 +1,7 @@
 """A layer as loop bounds: no bit widths, no hardware.
 
 Every layer with MACs, whether convolution, fully connected layer or attention product, is one loop nest over
-:data:`DIMS` and three tensors ``W[G,K,C,R,S]``, ``X[N,G,C,H,W]`` and ``Y[N,G,K,P,Q]`` with the sliding window
+:data:`dse.names.DIMS` and three tensors ``W[G,K,C,R,S]``, ``X[N,G,C,H,W]`` and ``Y[N,G,K,P,Q]`` with the sliding window
 ``h = stride * p + dilation * r``. Layers without MACs (norms, activations, pooling, sums) have the same bounds; they cost
 traffic and vector operations.
 """
@@ -13,8 +13,8 @@ from functools import cached_property
 from math import expm1, floor, log1p, prod
 from typing import NamedTuple
 
-DIMS = ("N", "G", "K", "C", "P", "Q", "R", "S")
-PASSES = ("forward", "backward_data", "backward_weight")
+from dse.names import PASSES
+
 #: How tokens choose experts; see :class:`Layer`.
 ROUTINGS = ("uniform", "worst")
 MAC_KINDS = ("conv", "fc", "matmul")
@@ -37,7 +37,7 @@ Dims = tuple[int, int, int, int, int, int, int, int]
 
 
 class NestRun(NamedTuple):
-    """Bounds of a nest in the order of :data:`DIMS`, and how often it runs; a share where chance decides between nests."""
+    """Bounds of a nest in the order of ``DIMS``, and how often it runs; a share where chance decides between nests."""
 
     dims: Dims
     times: float = 1.0
@@ -194,7 +194,7 @@ class Layer:
 
     @property
     def dims(self) -> Dims:
-        """Loop bounds in the order of :data:`DIMS`."""
+        """Loop bounds in the order of :data:`dse.names.DIMS`."""
         return (self.N, self.G, self.K, self.C, self.P, self.Q, self.R, self.S)
 
     @cached_property

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from dse.errors import InputError, control_problem
 from dse.files import write_text
+from dse.names import DIMS, PASSES
 from dse.workload.bounds import batch_problem, size_fault, total_fault
-from dse.workload.layer import DIMS, FUNCTIONS, GATES, MAC_KINDS, PASSES, VECTOR_KINDS, Folded, Layer, Mask
+from dse.workload.layer import FUNCTIONS, GATES, MAC_KINDS, VECTOR_KINDS, Folded, Layer, Mask
 from dse.workload.text import nests_text
 from dse.yaml_input import yaml_word
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from dse.workload.model import DIMS, Layer, Network
+from dse.names import DIMS
+from dse.workload.model import Layer, Network
 from dse.workload.tensors import tensors_of
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 
-from dse.workload.layer import MAC_KINDS, PASSES, Layer
+from dse.names import PASSES
+from dse.workload.layer import MAC_KINDS, Layer
 from dse.yaml_input import yaml_word
 
 #: What an entry of a file calls differently.

@@ -18,7 +18,7 @@ from dse.hardware.load import hardware_from_document
 from dse.mapping.explicit.counts import ENGINE
 from dse.mapping.explicit.mapping import Level, Loop, Mapping
 from dse.mapping.explicit.text import parse_mapping
-from dse.mapping.nest import ROLES
+from dse.names import ROLES
 from dse.precision import Plan
 from dse.yaml_input import parse_yaml
 

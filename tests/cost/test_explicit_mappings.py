@@ -20,8 +20,8 @@ from dse.cost.jobs import cost_jobs
 from dse.cost.network_jobs import network_jobs
 from dse.hardware.arrays import hardware_arrays
 from dse.mapping.explicit.text import load_mapping, parse_mapping
+from dse.names import PASSES
 from dse.precision import Plan
-from dse.workload.model import PASSES
 
 NETWORK = """
 source: made up

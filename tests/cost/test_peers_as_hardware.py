@@ -10,7 +10,7 @@ import yaml
 import dse
 from dse.cost.explicit import evaluate_mappings
 from dse.mapping import TIMELOOP, parse_mapping
-from dse.mapping.nest import ROLES
+from dse.names import ROLES
 from dse.precision import Plan
 
 DATA = Path(__file__).parents[1] / "data"

@@ -7,9 +7,10 @@ import dse
 from dse.cost.memory import held
 from dse.cost.network_jobs import network_jobs
 from dse.cost.storage import input_matrix, output_matrix, second_matrix, storage_of, weight_matrix
+from dse.names import PASSES
 from dse.precision.formats import Matrix, parse_format, tensor_bits
 from dse.shipped import shipped_names
-from dse.workload.model import PASSES, Layer
+from dse.workload.model import Layer
 
 NARROW = """
 source: depthwise and narrow layers, whose reductions are no multiples of 32

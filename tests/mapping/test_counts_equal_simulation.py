@@ -8,9 +8,10 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from dse.mapping.explicit.counts import Conventions, batch_of, counts_of, counts_of_batch
-from dse.mapping.explicit.mapping import DIMS, Level, Loop, Mapping, mapping_problems
+from dse.mapping.explicit.mapping import Level, Loop, Mapping, mapping_problems
 from dse.mapping.explicit.simulate import simulate
 from dse.mapping.nest import Nest
+from dse.names import DIMS
 
 FIELDS = ("reads_to_child", "writes_from_child", "writes_from_parent", "reads_to_parent")
 

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from dse.errors import InputError
 from dse.mapping.explicit.counts import counts_of
-from dse.mapping.explicit.mapping import DIMS, Level, Loop, Mapping, capacity_problems, check_mapping
+from dse.mapping.explicit.mapping import Level, Loop, Mapping, capacity_problems, check_mapping
 from dse.mapping.explicit.text import dump_mappings, format_mapping, load_mapping, parse_mapping
 from dse.mapping.nest import Nest
+from dse.names import DIMS
 
 
 @st.composite

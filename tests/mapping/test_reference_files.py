@@ -15,7 +15,8 @@ from dse.mapping.explicit.mapping import check_mapping
 from dse.mapping.explicit.systolic import gemm_of_convolution, systolic_cycles
 from dse.mapping.explicit.text import parse_mapping
 from dse.mapping.explicit.timing import Port, PortedMemory, ported_cycles, simple_cycles, transfers, word_counts
-from dse.mapping.nest import ROLES, Nest
+from dse.mapping.nest import Nest
+from dse.names import ROLES
 
 DATA = Path(__file__).parents[1] / "data"
 TIMELOOP_CASES = yaml.safe_load((DATA / "reference_timeloop.yaml").read_text())

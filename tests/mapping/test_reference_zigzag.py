@@ -11,7 +11,8 @@ import yaml
 from dse.mapping.explicit.mapping import check_mapping
 from dse.mapping.explicit.text import parse_mapping
 from dse.mapping.explicit.timing import Port, PortedMemory, ported_cycles, transfers, word_counts
-from dse.mapping.nest import ROLES, Nest
+from dse.mapping.nest import Nest
+from dse.names import ROLES
 
 DATA = Path(__file__).parents[1] / "data"
 SIDE = {"to_child": "reads_to_child", "from_child": "writes_from_child", "to_parent": "reads_to_parent",

@@ -5,8 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dse.errors import InputError
+from dse.names import OPERANDS
 from dse.precision import Plan
-from dse.precision.plans.cells import OPERANDS, Histogram
+from dse.precision.plans.cells import Histogram
 from dse.precision.plans.labels import READ_IN, plan_label, plan_labels
 
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dse.errors import InputError
-from dse.precision import MAC_OPERANDS, OPERANDS, Histogram, Joint, Plan, parse_format
+from dse.names import MAC_OPERANDS, OPERANDS
+from dse.precision import Histogram, Joint, Plan, parse_format
 from dse.precision.plans.cells import formats_of
 
 

@@ -11,11 +11,11 @@ from dse.cli import app
 from dse.errors import InputError
 from dse.studies.page import page_html, views
 from dse.studies.reproduce import STUDIES, rows_table, run_studies, write_studies
-from dse.studies.study import Row, Study
+from dse.studies.study import Claim, Study
 
 
 def study(name="one", **row):
-    rows = (Row("s", "a < b", "x", **row), Row("s", "accuracy", "%", published=70.0))
+    rows = (Claim("s", "a < b", "x", **row), Claim("s", "accuracy", "%", published=70.0))
     return Study(
         name, "Title: <more>", "source", ("found & said",), rows, (("caption", go.Figure()),), "theirs", "ours"
     )
@@ -24,13 +24,13 @@ def study(name="one", **row):
 @pytest.mark.parametrize(
     ("row", "error"),
     [
-        (Row("s", "q", "x", 11.0, 10.0), 0.1),
-        (Row("s", "q", "x", 9.0, 10.0, 12.0), -0.1),
-        (Row("s", "q", "x", 11.0, 10.0, 12.0), 0.0),
-        (Row("s", "q", "x", 15.0, 10.0, 12.0), 0.25),
-        (Row("s", "q", "x", 9.0, 12.0, 10.0), -0.1),
-        (Row("s", "q", "x", 9.0), None),
-        (Row("s", "q", "x", None, 9.0), None),
+        (Claim("s", "q", "x", 11.0, 10.0), 0.1),
+        (Claim("s", "q", "x", 9.0, 10.0, 12.0), -0.1),
+        (Claim("s", "q", "x", 11.0, 10.0, 12.0), 0.0),
+        (Claim("s", "q", "x", 15.0, 10.0, 12.0), 0.25),
+        (Claim("s", "q", "x", 9.0, 12.0, 10.0), -0.1),
+        (Claim("s", "q", "x", 9.0), None),
+        (Claim("s", "q", "x", None, 9.0), None),
     ],
 )
 def test_signed_error_is_against_the_nearer_end(row, error):
@@ -63,14 +63,14 @@ def test_rows_of_several_studies_make_one_table():
 
 def test_claims_are_rows_and_the_rest_a_column_for_each_measure():
     rows = (
-        Row("a", "speed, net", "x", 2.0, 1.0),
-        Row("a", "time saved, net on one", "%", 3.0, low=2.5, high=3.5, assumed="packed"),
-        Row("a", "energy saved, net on one", "%", 4.0),
-        Row("b", "time saved, net on one", "%", 5.0),
-        Row("b", "energy saved, net on one", "%", 6.0),
-        Row("b", "top-1, net on one", "%", published=70.0),
-        Row("c", "time saved, net on one", "%", assumed="too wide"),
-        Row("c", "area", "mm2", 7.0),
+        Claim("a", "speed, net", "x", 2.0, 1.0),
+        Claim("a", "time saved, net on one", "%", 3.0, low=2.5, high=3.5, assumed="packed"),
+        Claim("a", "energy saved, net on one", "%", 4.0),
+        Claim("b", "time saved, net on one", "%", 5.0),
+        Claim("b", "energy saved, net on one", "%", 6.0),
+        Claim("b", "top-1, net on one", "%", published=70.0),
+        Claim("c", "time saved, net on one", "%", assumed="too wide"),
+        Claim("c", "area", "mm2", 7.0),
     )
     claims, wide, other = views(Study("n", "t", "s", (), rows, (), "", ""))
     assert claims.rows == (("a", "speed, net", "x", "1.000", "2.000", "+100.0%", ""),)

@@ -12,9 +12,10 @@ from typer.testing import CliRunner
 import dse
 from dse.cli import app
 from dse.errors import InputError, control_problem
+from dse.names import PASSES
 from dse.shipped import shipped_names
 from dse.workload.from_file.keys import NEST_KEYS
-from dse.workload.layer import FUNCTIONS, MAC_KINDS, PASSES, VECTOR_KINDS
+from dse.workload.layer import FUNCTIONS, MAC_KINDS, VECTOR_KINDS
 from dse.workload.model import OPTIMIZERS, Folded, Layer, Mask, Network
 
 FLAGS = [field.name for field in fields(Layer) if isinstance(field.default, bool)]

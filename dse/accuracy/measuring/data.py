@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from dse.array_files import MAX_ARRAY_BYTES, read_arrays, unzipped
 from dse.errors import InputError
 from dse.files import is_folder, read_bytes, reason
+from dse.types import Ints
 
 #: Element types of the idx format (LeCun, Cortes and Burges, The MNIST database), big-endian.
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -20,7 +21,7 @@ _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0
 
 def load_data(
     path: str | Path, labels_path: str | Path | None = None, limit: int | None = None
-) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:
+) -> tuple[NDArray[np.float32], Ints | None]:
     """Images as a model takes them, and their labels if there are any.
 
     ``.npz``: ``images`` (n, ...) and optionally ``labels`` (n,). ``.npy``: images. A folder or an ``.idx?-ubyte`` file

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dse.accuracy.calibrate import Calibration, calibrate_file, plans_to_measure
 from dse.accuracy.loading import profile_from_file
@@ -25,9 +24,9 @@ from dse.accuracy.measuring.settings import SCORES, Images, Labels, Settings, ch
 from dse.accuracy.profile import Profile, some_names
 from dse.accuracy.schema import Operand, PointFile, PredictionFile, ProfileFile, operands_of
 from dse.errors import InputError
+from dse.types import Floats
 from dse.yaml_input import Document
 
-Array = NDArray[np.float64]
 Ranges = Mapping[str, tuple[float, float]]
 #: A KL divergence in nat, or points of accuracy, that is not to be told from 0.
 NOTHING = 1e-9
@@ -60,7 +59,7 @@ class Model(Protocol):
 
     def outputs(
         self, images: Images, weight: Mapping[str, int], activation: Mapping[str, int], ranges: Ranges
-    ) -> Array:
+    ) -> Floats:
         """(n, classes) outputs before the softmax; layers that are not named stay in full precision."""
         ...
 
@@ -229,7 +228,7 @@ def _pairs(
     return found
 
 
-def output_score(kind: str, base: Array, outputs: Array, labels: Labels | None) -> float:
+def output_score(kind: str, base: Floats, outputs: Floats, labels: Labels | None) -> float:
     """One of :data:`SCORES` that is of the outputs, from (n, classes) outputs before the softmax; never below 0.
 
     Raises
@@ -260,7 +259,7 @@ def output_score(kind: str, base: Array, outputs: Array, labels: Labels | None) 
     return max(0.0, float((np.exp(expected) * (expected - found)).sum(axis=1).mean()))
 
 
-def top1(outputs: Array, labels: Labels) -> float:
+def top1(outputs: Floats, labels: Labels) -> float:
     """Share of samples whose largest output is the label's, in %."""
     return float(100.0 * (outputs.argmax(axis=1) == labels).mean())
 
@@ -343,6 +342,6 @@ def _compact(widths: list[int]) -> int | list[int]:
     return widths[0] if len(set(widths)) == 1 else widths
 
 
-def _log_softmax(outputs: Array) -> Array:
+def _log_softmax(outputs: Floats) -> Floats:
     shifted = outputs - outputs.max(axis=1, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))

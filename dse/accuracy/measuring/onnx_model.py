@@ -22,6 +22,7 @@ from dse.accuracy.profile import some_names
 from dse.errors import InputError
 from dse.files import read_bytes
 from dse.precision.formats.quantize import quantize
+from dse.types import Floats
 from dse.workload.from_onnx.graph.read import MAX_FILE_BYTES, first_line, inlined
 from dse.workload.from_onnx.names import layer_names
 
@@ -95,7 +96,7 @@ class OnnxModel:
         weight: Mapping[str, int],
         activation: Mapping[str, int],
         ranges: Mapping[str, tuple[float, float]],
-    ) -> NDArray[np.float64]:
+    ) -> Floats:
         """(n, classes) outputs before the softmax with some weights and inputs quantized to the given widths in bits."""
         feeds: dict[str, NDArray[Any]] = {}
         for name, bits in weight.items():
@@ -161,7 +162,7 @@ def _steps(span: tuple[float, float], bits: int) -> tuple[float, float, float]:
     return high / steps, 0.0 if low == 0.0 else -float(steps), float(steps)
 
 
-def _noise(pairs: Iterable[tuple[NDArray[np.float64], NDArray[np.float64]]]) -> float:
+def _noise(pairs: Iterable[tuple[Floats, Floats]]) -> float:
     """Squared error of (exact, rounded) pieces of a tensor over its square; 0 of a tensor of zeros."""
     error = signal = 0.0
     for exact, rounded in pairs:

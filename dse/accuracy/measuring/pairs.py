@@ -12,7 +12,9 @@ from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
+
+from dse.types import Floats
 
 #: A tensor: layer and operand.
 Tensor = tuple[str, str]
@@ -46,7 +48,7 @@ def choose_pairs(scores: Mapping[Tensor, float], count: int) -> list[tuple[Tenso
 
 def pair_corrections(
     interactions: Sequence[Interaction], layers: Sequence[str], widths: Mapping[str, ArrayLike]
-) -> NDArray[np.float64]:
+) -> Floats:
     """What measured pairs add to the summed score of width maps.
 
     Parameters
@@ -84,5 +86,5 @@ def pairs_note(interactions: Sequence[Interaction]) -> str:
     )
 
 
-def _steps(width: ArrayLike) -> NDArray[np.float64]:
+def _steps(width: ArrayLike) -> Floats:
     return np.asarray(np.maximum(2.0 ** (np.asarray(width, dtype=np.float64) - 1.0) - 1.0, 0.5))

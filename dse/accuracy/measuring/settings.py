@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from dse.accuracy.schema import MIN_POINTS
 from dse.errors import InputError
 from dse.numbers import MEASURED_PLANS, PAIRS, SEED, problems_of
+from dse.types import Ints
 from dse.yaml_input import suggest
 
 Images = NDArray[np.float32]
-Labels = NDArray[np.int64]
+Labels = Ints
 #: How a layer's score is measured; see :class:`Settings`.
 Score = Literal["kl", "loss", "noise", "tensor"]
 

@@ -11,10 +11,7 @@ import numpy.typing as npt
 
 from dse.hardware.model import ProcessingElement
 from dse.hardware.units_45nm import Law
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
+from dse.types import Bools, Floats, Ints
 
 
 class Mode(NamedTuple):

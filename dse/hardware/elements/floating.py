@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from dse.hardware.arithmetic import extrapolated, float_add_pj, float_multiply_pj, int_add_pj, int_multiply_pj, shift_pj
-from dse.hardware.elements.family import ElementFamily, Extrapolated, Floats, Ints, Mode, never
+from dse.hardware.elements.family import ElementFamily, Extrapolated, Mode, never
 from dse.hardware.elements.parallel import one_mac_per_cycle
 from dse.hardware.model import ProcessingElement
 from dse.hardware.units_45nm import Law
+from dse.types import Floats, Ints
 
 
 def float_energy(pe: ProcessingElement, w: Ints, a: Ints, mode: Mode, accumulator_bits: Floats) -> Floats:

@@ -11,8 +11,6 @@ from dse.hardware.arithmetic import int_add_pj, shift_pj
 from dse.hardware.elements.family import (
     ElementFamily,
     Extrapolated,
-    Floats,
-    Ints,
     Mode,
     fits,
     levels,
@@ -23,6 +21,7 @@ from dse.hardware.elements.family import (
 )
 from dse.hardware.model import ProcessingElement
 from dse.hardware.units_45nm import ENERGY_PJ, Law
+from dse.types import Floats, Ints
 
 
 def one_mac_per_cycle(pe: ProcessingElement, w: Ints, a: Ints) -> Mode:

@@ -7,11 +7,12 @@ from collections.abc import Callable
 import numpy as np
 
 from dse.hardware.arithmetic import extrapolated, int_add_pj, int_multiply_pj
-from dse.hardware.elements.family import ElementFamily, Extrapolated, Floats, Ints, Mode, fits, never, parts
+from dse.hardware.elements.family import ElementFamily, Extrapolated, Mode, fits, never, parts
 from dse.hardware.elements.parallel import product_pj, wide_sum_pj
 from dse.hardware.model import ProcessingElement
 from dse.hardware.prices import register_pj_per_bit
 from dse.hardware.units_45nm import Law
+from dse.types import Floats, Ints
 
 
 def bit_serial_mode(pe: ProcessingElement, w: Ints, a: Ints) -> Mode:

@@ -43,13 +43,11 @@ from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dse.mapping.explicit.mapping import DIMS, Mapping
+from dse.mapping.explicit.mapping import Mapping
 from dse.mapping.nest import RELEVANT, TENSORS, Nest
-
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
+from dse.names import DIMS
+from dse.types import Bools, Ints
 
 _N_DIMS = len(DIMS)
 _P, _Q, _R, _S = (DIMS.index(d) for d in "PQRS")

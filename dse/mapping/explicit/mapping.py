@@ -15,10 +15,8 @@ import math
 from dataclasses import dataclass, field
 
 from dse.errors import InputError, Problem
-from dse.mapping.nest import RELEVANT, ROLES, Nest
-
-#: Positions of the loop dims in every array of this room.
-DIMS = "NGKCPQRS"
+from dse.mapping.nest import RELEVANT, Nest
+from dse.names import DIMS, ROLES
 
 
 @dataclass(frozen=True)
@@ -104,7 +102,7 @@ def mapping_problems(mapping: Mapping, nest: Nest, axes: dict[str, int] | None =
     used: dict[str, int] = {}
     for i, loop in enumerate(mapping.loops):
         where = f"loops[{i}]"
-        if loop.dim not in DIMS or len(loop.dim) != 1:
+        if loop.dim not in DIMS:
             problems.append(Problem(where, f"dim has to be one of {' '.join(DIMS)}, found {loop.dim!r}"))
             continue
         if loop.extent < 1:

@@ -11,8 +11,9 @@ import math
 from dataclasses import dataclass, field
 
 from dse.mapping.explicit.counts import DEFAULT, Conventions
-from dse.mapping.explicit.mapping import DIMS, Mapping
+from dse.mapping.explicit.mapping import Mapping
 from dse.mapping.nest import RELEVANT, Nest
+from dse.names import DIMS
 
 Box = tuple[frozenset[int], ...]  # indices per axis of the tensor
 _AXES = {"W": "GKCRS", "X": "NGCHW", "Y": "NGKPQ"}

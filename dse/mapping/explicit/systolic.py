@@ -17,14 +17,16 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
+
+from dse.types import Ints
 
 Dataflow = Literal["weight_stationary", "output_stationary", "input_stationary"]
 
 
 def systolic_cycles(
     dataflow: Dataflow, m: ArrayLike, n: ArrayLike, k: ArrayLike, rows: ArrayLike, columns: ArrayLike
-) -> NDArray[np.int64]:
+) -> Ints:
     """Cycles of a matrix product of (m, k) by (k, n) on an array; all arguments broadcast."""
     m_, n_, k_, rows_, columns_ = (np.asarray(x, dtype=np.int64) for x in (m, n, k, rows, columns))
     if dataflow == "output_stationary":

@@ -31,8 +31,8 @@ import yaml
 
 from dse.errors import InputError, Problem
 from dse.files import write_text
-from dse.mapping.explicit.mapping import DIMS, Level, Loop, Mapping
-from dse.mapping.nest import ROLES
+from dse.mapping.explicit.mapping import Level, Loop, Mapping
+from dse.names import DIMS, ROLES
 from dse.yaml_input import Document, load_yaml, suggest
 
 _LETTERS = {"W": 0, "A": 1, "I": 1, "O": 2}
@@ -202,7 +202,7 @@ def _from_plain(value: Any, document: Document, name: str | int, problems: list[
     loops: list[Loop] = []
     for i, entry in enumerate(_entries(value["loops"], document, (name, "loops"), {"dim", "extent", "axis"}, problems)):
         dim, extent, axis = entry.get("dim"), entry.get("extent"), entry.get("axis")
-        if not isinstance(dim, str) or len(dim) != 1 or dim not in DIMS:
+        if dim not in DIMS:
             problems.append(
                 document.problem((name, "loops", i), f"dim has to be one of {' '.join(DIMS)}, found {dim!r}")
             )

@@ -14,9 +14,10 @@ import pandas as pd
 
 from dse.errors import InputError, Problem
 from dse.mapping.explicit.counts import TIMELOOP, Conventions, Counts, batch_of, counts_of_batch
-from dse.mapping.explicit.mapping import DIMS, Level, Mapping, mapping_problems
+from dse.mapping.explicit.mapping import Level, Mapping, mapping_problems
 from dse.mapping.explicit.text import parse_mapping
 from dse.mapping.nest import Nest
+from dse.names import DIMS
 
 MAPPING_COLUMN = "mapping.mapping"
 WINDOW_COLUMNS = ("prob.Hstride", "prob.Wstride", "prob.Hdilation", "prob.Wdilation")

@@ -16,12 +16,11 @@ from fractions import Fraction
 
 import numpy as np
 
-from dse.mapping.explicit.mapping import DIMS, Mapping
+from dse.mapping.explicit.mapping import Mapping
 from dse.mapping.nest import RELEVANT, Nest
+from dse.names import DIMS, SIDES
 
-#: The four sides of a memory, as in `dse.mapping.explicit.counts.Counts`.
-SIDES = ("reads_to_child", "writes_from_child", "reads_to_parent", "writes_from_parent")
-_DOWN, _UP_IN, _UP_OUT, _FILL = SIDES
+_DOWN, _UP_IN, _FILL, _UP_OUT = SIDES
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,8 @@ from dse.precision.formats.groups import (
     read_group,
 )
 from dse.precision.formats.integers import element_width, integer_code, integer_values
-from dse.precision.formats.model import DynamicRange, Family, FloatArray, Format, Rounder, Spelling
+from dse.precision.formats.model import DynamicRange, Family, Format, Rounder, Spelling
+from dse.types import Floats
 
 _MX_FLOATS = ("mxfp8_e4m3", "mxfp8_e5m2", "mxfp6_e2m3", "mxfp6_e3m2", "mxfp4_e2m1")
 
@@ -40,8 +41,8 @@ def _block(match: re.Match[str], option: str) -> Format | None:
 
 
 def quantize_block(
-    x: FloatArray, form: Format, rounder: Rounder, axes: tuple[int, int], _channel_axis: int | None
-) -> FloatArray:
+    x: Floats, form: Format, rounder: Rounder, axes: tuple[int, int], _channel_axis: int | None
+) -> Floats:
     """Block floating point: max |x| < 2^e, step 2^(e - b + 1)."""
     grouped, back = in_groups(x, form.group, axes)
     exponent = np.clip(floor_log2(largest_of_group(grouped)) + 1, *SHARED_EXPONENT)
@@ -91,8 +92,8 @@ def _mxint_values(form: Format) -> DynamicRange:
 
 
 def quantize_mxint(
-    x: FloatArray, form: Format, rounder: Rounder, axes: tuple[int, int], _channel_axis: int | None
-) -> FloatArray:
+    x: Floats, form: Format, rounder: Rounder, axes: tuple[int, int], _channel_axis: int | None
+) -> Floats:
     """OCP MXINT8: E8M0 scale of the largest magnitude; the element has emax 0 and a step of 2^-6."""
     grouped, back = in_groups(x, form.group, axes)
     scale = np.ldexp(1.0, np.clip(floor_log2(largest_of_group(grouped)), *SHARED_EXPONENT))
@@ -101,8 +102,8 @@ def quantize_mxint(
 
 
 def quantize_mxfp(
-    x: FloatArray, form: Format, rounder: Rounder, axes: tuple[int, int], _channel_axis: int | None
-) -> FloatArray:
+    x: Floats, form: Format, rounder: Rounder, axes: tuple[int, int], _channel_axis: int | None
+) -> Floats:
     """OCP MX floats: E8M0 scale from the largest magnitude, then elements."""
     grouped, back = in_groups(x, form.group, axes)
     scale = np.ldexp(1.0, np.clip(floor_log2(largest_of_group(grouped)) - form.emax, *SHARED_EXPONENT))
@@ -149,8 +150,8 @@ def _nvfp(match: re.Match[str], option: str) -> Format | None:
 
 
 def quantize_nvfp(
-    x: FloatArray, form: Format, rounder: Rounder, axes: tuple[int, int], _channel_axis: int | None
-) -> FloatArray:
+    x: Floats, form: Format, rounder: Rounder, axes: tuple[int, int], _channel_axis: int | None
+) -> Floats:
     """NVFP4: the largest magnitude of all is 448 x 6 tensor scales; of a block, 6 block scales, which are rounded to E4M3."""
     scale_form = named_float("fp8_e4m3")
     top = float_values(form).largest
@@ -192,8 +193,8 @@ def _normal_float(match: re.Match[str], option: str) -> Format | None:
 
 
 def quantize_normal_float(
-    x: FloatArray, form: Format, rounder: Rounder, axes: tuple[int, int], _channel_axis: int | None
-) -> FloatArray:
+    x: Floats, form: Format, rounder: Rounder, axes: tuple[int, int], _channel_axis: int | None
+) -> Floats:
     """NF4: the nearest of sixteen values times the largest magnitude of the block."""
     grouped, back = in_groups(x, form.group, axes)
     scale = largest_of_group(grouped)
@@ -242,8 +243,8 @@ def _mls_code(form: Format) -> int:
 
 
 def quantize_multi_level(
-    x: FloatArray, form: Format, rounder: Rounder, axes: tuple[int, int], _channel_axis: int | None
-) -> FloatArray:
+    x: Floats, form: Format, rounder: Rounder, axes: tuple[int, int], _channel_axis: int | None
+) -> Floats:
     """MLS: sign x tensor scale (max |x|) x group scale <8, 1>, rounded up, x unsigned <E, M> element in units of 2^-w."""
     tensor_scale = float(nonzero(np.abs(x).max()))
     grouped, back = in_groups(x / tensor_scale, form.group, axes)

@@ -15,7 +15,8 @@ import re
 import numpy as np
 
 from dse.precision.formats.groups import group_text, in_groups, nonzero, on_float_grid, other_axes, read_group
-from dse.precision.formats.model import DynamicRange, Family, FloatArray, Format, Rounder, Spelling
+from dse.precision.formats.model import DynamicRange, Family, Format, Rounder, Spelling
+from dse.types import Floats
 
 #: Bits of a scale of floats: FP32.
 SCALE_BITS = 32
@@ -99,14 +100,14 @@ def significand_bits(form: Format) -> int:
     return form.mantissa_bits + 1
 
 
-def as_float(x: FloatArray, form: Format, rounder: Rounder) -> FloatArray:
+def as_float(x: Floats, form: Format, rounder: Rounder) -> Floats:
     """Values on the grid of a float, without any scale."""
     return on_float_grid(x, form.mantissa_bits, form.emin, float_values(form).largest, rounder)
 
 
 def quantize_float(
-    x: FloatArray, form: Format, rounder: Rounder, axes: tuple[int, int], channel_axis: int | None
-) -> FloatArray:
+    x: Floats, form: Format, rounder: Rounder, axes: tuple[int, int], channel_axis: int | None
+) -> Floats:
     """On the grid of the float, or of the float under a scale that makes the largest magnitude its largest value."""
     if form.granularity == "none":
         return as_float(x, form, rounder)
@@ -118,7 +119,7 @@ def quantize_float(
     return _scaled_float(x, form, rounder, other_axes(x, channel_axis if form.granularity == "channel" else None))
 
 
-def _scaled_float(x: FloatArray, form: Format, rounder: Rounder, over: tuple[int, ...]) -> FloatArray:
+def _scaled_float(x: Floats, form: Format, rounder: Rounder, over: tuple[int, ...]) -> Floats:
     scale = nonzero(np.abs(x).max(axis=over, keepdims=True) / float_values(form).largest)
     return np.asarray(as_float(x / scale, form, rounder) * scale)
 
@@ -141,8 +142,8 @@ FLOAT = Family(
 
 
 def quantize_shifted_and_squeezed(
-    x: FloatArray, _form: Format, rounder: Rounder, _axes: tuple[int, int], _channel_axis: int | None
-) -> FloatArray:
+    x: Floats, _form: Format, rounder: Rounder, _axes: tuple[int, int], _channel_axis: int | None
+) -> Floats:
     """S2FP8: E5M2 of 2^beta |x|^alpha, alpha = 15 / (m - mu), beta = -alpha mu; mu, m mean and maximum of log2 |x|."""
     magnitude = np.abs(x)
     logs = np.log2(magnitude[magnitude > 0.0])

@@ -13,7 +13,8 @@ import numpy as np
 
 from dse.precision.formats.floats import as_float, named_float
 from dse.precision.formats.groups import group_text, in_groups, largest_of_group, nonzero, other_axes, read_group
-from dse.precision.formats.model import DynamicRange, Family, FloatArray, Format, Rounder, Spelling
+from dse.precision.formats.model import DynamicRange, Family, Format, Rounder, Spelling
+from dse.types import Floats
 
 #: Bits of a scale that follows the shape of the tensor (per tensor or per channel): FP32.
 SHAPE_SCALE_BITS = 32
@@ -67,8 +68,8 @@ def _integer(match: re.Match[str], option: str) -> Format | None:
 
 
 def quantize_integer(
-    x: FloatArray, form: Format, rounder: Rounder, axes: tuple[int, int], channel_axis: int | None
-) -> FloatArray:
+    x: Floats, form: Format, rounder: Rounder, axes: tuple[int, int], channel_axis: int | None
+) -> Floats:
     """Scale by the largest magnitude (symmetric) or by the range with zero in it (zero point)."""
     if form.granularity == "group":
         grouped, back = in_groups(x, form.group, axes)
@@ -76,7 +77,7 @@ def quantize_integer(
     return _scaled_integer(x, form, rounder, other_axes(x, channel_axis if form.granularity == "channel" else None))
 
 
-def _scaled_integer(x: FloatArray, form: Format, rounder: Rounder, over: tuple[int, ...]) -> FloatArray:
+def _scaled_integer(x: Floats, form: Format, rounder: Rounder, over: tuple[int, ...]) -> Floats:
     if not form.zero_point:
         top = integer_code(form)
         scale = nonzero(np.abs(x).max(axis=over, keepdims=True) / top)
@@ -120,8 +121,8 @@ def _fixed_values(form: Format) -> DynamicRange:
 
 
 def quantize_fixed(
-    x: FloatArray, form: Format, rounder: Rounder, _axes: tuple[int, int], _channel_axis: int | None
-) -> FloatArray:
+    x: Floats, form: Format, rounder: Rounder, _axes: tuple[int, int], _channel_axis: int | None
+) -> Floats:
     """Two's complement at a given point, saturating."""
     step, top = 2.0**-form.fraction_bits, 2.0 ** (form.element_bits - 1)
     return np.asarray(np.clip(rounder(x / step), -top, top - 1) * step)
@@ -158,8 +159,8 @@ def _vsq(match: re.Match[str], option: str) -> Format | None:
 
 
 def quantize_vector_scaled(
-    x: FloatArray, form: Format, rounder: Rounder, axes: tuple[int, int], channel_axis: int | None
-) -> FloatArray:
+    x: Floats, form: Format, rounder: Rounder, axes: tuple[int, int], channel_axis: int | None
+) -> Floats:
     """VS-Quant: integers by the float scale of their vector; that scale is then an integer times a coarse scale."""
     grouped, back = in_groups(x, form.group, axes)
     top = integer_code(form)
@@ -195,8 +196,8 @@ def _signs(match: re.Match[str], option: str) -> Format | None:
 
 
 def quantize_signs(
-    x: FloatArray, form: Format, _rounder: Rounder, _axes: tuple[int, int], channel_axis: int | None
-) -> FloatArray:
+    x: Floats, form: Format, _rounder: Rounder, _axes: tuple[int, int], channel_axis: int | None
+) -> Floats:
     """Binary: sign(x) mean|x| (XNOR-Net). Ternary: zero below the threshold, else the sign times the mean of the rest."""
     over = other_axes(x, channel_axis)
     magnitude = np.abs(x)
@@ -239,8 +240,8 @@ def _stash(match: re.Match[str], option: str) -> Format | None:
 
 
 def quantize_ranged(
-    x: FloatArray, form: Format, rounder: Rounder, axes: tuple[int, int], _channel_axis: int | None
-) -> FloatArray:
+    x: Floats, form: Format, rounder: Rounder, axes: tuple[int, int], _channel_axis: int | None
+) -> Floats:
     """ActNN: codes between the group's minimum and maximum; minimum and steps per unit are kept in bfloat16."""
     grouped, back = in_groups(x, form.group, axes)
     low, high = grouped.min(axis=(-3, -1), keepdims=True), grouped.max(axis=(-3, -1), keepdims=True)

@@ -13,12 +13,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
+from dse.types import Floats
 
-FloatArray: TypeAlias = NDArray[np.float64]
 #: Rounds values on a grid of step 1.
-Rounder: TypeAlias = Callable[[FloatArray], FloatArray]
+Rounder: TypeAlias = Callable[[Floats], Floats]
 #: What multiplies an element: integers (also mantissas whose block shares an exponent), MLS elements (arXiv 2006.02804: a small
 #: exponent each, added up as integers), or floats, which carry their exponent into every product.
 ARITHMETIC = ("integer", "mls", "float")
@@ -122,7 +120,7 @@ class DynamicRange(NamedTuple):
 
 
 #: Values on the grid of a format: (x, form, rounder, axes of a group's rows and columns, axis with a scale per index or None).
-Quantizer: TypeAlias = Callable[[FloatArray, Format, Rounder, tuple[int, int], "int | None"], FloatArray]
+Quantizer: TypeAlias = Callable[[Floats, Format, Rounder, tuple[int, int], "int | None"], Floats]
 
 
 class Spelling(NamedTuple):

@@ -8,16 +8,12 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from dse.errors import InputError
+from dse.names import OPERANDS as OPERANDS
 from dse.precision.formats.properties import Format, parse_format
 
-#: Tensors of a plan, in the order of its table. ``stash``: activations kept for the backward passes; ``result``: what layers with
-#: MACs write, activations and errors, where it is not yet the format that their readers multiply.
-OPERANDS = ("weight", "activation", "error", "gradient", "master", "optimizer", "stash", "accumulator", "result")
 #: Operands that need no format: the stash follows the activation, the hardware chooses the accumulator, a result is written as it
 #: is read.
 OPTIONAL = ("stash", "accumulator", "result")
-#: Tensors that a MAC reads.
-MAC_OPERANDS = ("weight", "activation", "error")
 #: How far the shares of a histogram may sum away from 1.
 SHARE_TOLERANCE = 1e-6
 

@@ -24,8 +24,9 @@ from typing import Any, TypeAlias
 
 from dse.errors import InputError, Problem
 from dse.files import is_file
+from dse.names import MAC_OPERANDS, OPERANDS
 from dse.precision.formats.properties import format_problem, parse_format
-from dse.precision.plans.cells import MAC_OPERANDS, OPERANDS, Cell, Histogram, Joint
+from dse.precision.plans.cells import Cell, Histogram, Joint
 from dse.precision.plans.labels import LETTERS
 from dse.yaml_input import Document, suggest, yaml_number, yaml_word
 

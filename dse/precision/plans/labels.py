@@ -13,7 +13,8 @@ import re
 from collections.abc import Sequence
 from typing import Protocol
 
-from dse.precision.plans.cells import OPERANDS, Cell, Histogram, Joint, formats_of
+from dse.names import OPERANDS
+from dse.precision.plans.cells import Cell, Histogram, Joint, formats_of
 
 #: Operands that a mode reads, with the letters of those that short plans name by one.
 LETTERS = {

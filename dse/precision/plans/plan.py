@@ -17,34 +17,32 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dse.errors import InputError, Problem
 from dse.files import write_text
+from dse.names import MAC_OPERANDS, OPERANDS
 from dse.precision.formats.properties import Format, Matrix, multiplier_bits, stored_bits
 from dse.precision.formats.storage import moved_bits
-from dse.precision.plans.cells import MAC_OPERANDS, OPERANDS, Cell, Histogram, Joint, formats_of, joint_problem
+from dse.precision.plans.cells import Cell, Histogram, Joint, formats_of, joint_problem
 from dse.precision.plans.file import COPIES_KEY, is_path, plan_text, read_copies, read_plan, short_formats
 from dse.precision.plans.labels import plan_label
 from dse.precision.plans.rules import DEFAULTS, Given, NamedNetwork, has_macs, read_cell, read_row
+from dse.types import Floats, Ints
 from dse.yaml_input import Document, load_yaml, suggest
 
 #: A tensor whose format has groups along one axis is kept ``two`` times, along each axis; or it is kept in a wide format from which
 #: it is ``requantize``-d where it is read; or its ``one`` copy serves all passes, on hardware that can do so.
 COPIES = ("two", "requantize", "one")
 
-FloatArray: TypeAlias = NDArray[np.float64]
-IntArray: TypeAlias = NDArray[np.int64]
-
 
 class Choices(NamedTuple):
     """Formats of one operand: ``shares[layer, choice]`` sums to 1 in every layer."""
 
     formats: tuple[Format, ...]
-    shares: FloatArray
+    shares: Floats
 
 
 class Pairs(NamedTuple):
@@ -52,7 +50,7 @@ class Pairs(NamedTuple):
 
     first: tuple[Format, ...]
     second: tuple[Format, ...]
-    shares: FloatArray
+    shares: Floats
 
 
 @dataclass(frozen=True)
@@ -270,9 +268,9 @@ class Plan:
     def stored_bits(
         self,
         operand: str,
-        group_elements: FloatArray | float | None = None,
+        group_elements: Floats | float | None = None,
         matrices: Sequence[Matrix] | None = None,
-    ) -> FloatArray:
+    ) -> Floats:
         """Bits of memory per element, shape (layers,), with scales, exponents and bit-width maps; NaN if there is no format.
 
         Parameters
@@ -292,11 +290,11 @@ class Plan:
         sizes = np.broadcast_to(np.asarray(group_elements, dtype=np.float64), (len(cells),)).tolist()
         return np.array([_cell_bits(cell, size) for cell, size in zip(cells, sizes, strict=True)])
 
-    def multiplier_bits(self, operand: str) -> IntArray:
+    def multiplier_bits(self, operand: str) -> Ints:
         """Width of the integer multiplier that the operand needs, shape (layers,); of a histogram, its widest; 0 if none."""
         return self._widest(operand, multiplier_bits)
 
-    def widths(self, operand: str) -> IntArray:
+    def widths(self, operand: str) -> Ints:
         """Nominal bits of an element (8 for int8, bfp8 and fp8), shape (layers,); of a histogram, its widest; 0 if none."""
         return self._widest(operand, _element_bits)
 
@@ -329,7 +327,7 @@ class Plan:
             shares[layer][np.ix_(*columns)] = rows
         return Pairs(left.formats, right.formats, shares)
 
-    def unmixed(self, first: str, second: str) -> list[tuple[Plan, FloatArray]]:
+    def unmixed(self, first: str, second: str) -> list[tuple[Plan, Floats]]:
         """Plans without histograms in two operands, and the share of each layer's MACs that runs as in each of them.
 
         What a pass over these two operands costs is the sum over the plans of share x cost, layer by layer; the tensors are
@@ -348,7 +346,7 @@ class Plan:
                 row = [form if form in formats_of(cell) else formats_of(cell)[0] for cell in self.cells(operand)]
                 table[_operand(operand)] = tuple(row)
             found.append((replace(self, table=tuple(table), joint=()), pairs.shares[:, i, j]))
-        merged: dict[Plan, FloatArray] = {}
+        merged: dict[Plan, Floats] = {}
         for plan, shares in found:
             merged[plan] = merged[plan] + shares if plan in merged else shares
         return list(merged.items())
@@ -409,7 +407,7 @@ class Plan:
         table[_operand("activation")] = tuple(row)
         return replace(self, table=tuple(table), joint=()) if tuple(row) != self.cells("activation") else self
 
-    def _widest(self, operand: str, width: Any) -> IntArray:
+    def _widest(self, operand: str, width: Any) -> Ints:
         cells = self.cells(operand)
         known = {cell: max((width(form) for form in formats_of(cell)), default=0) for cell in set(cells)}
         return np.array([known[cell] for cell in cells], dtype=np.int64)
@@ -443,7 +441,7 @@ def _element_bits(form: Format) -> int:
     return form.element_bits
 
 
-def bits_of_cells(cells: Sequence[Cell], matrices: tuple[Matrix, ...]) -> FloatArray:
+def bits_of_cells(cells: Sequence[Cell], matrices: tuple[Matrix, ...]) -> Floats:
     """(layers,) bits per element of one cell and matrix per layer; see :func:`cell_bits`."""
     different = set(cells)
     if len(different) == 1:
@@ -453,7 +451,7 @@ def bits_of_cells(cells: Sequence[Cell], matrices: tuple[Matrix, ...]) -> FloatA
 
 
 @lru_cache(maxsize=4096)
-def _column(cell: Cell, matrices: tuple[Matrix, ...]) -> FloatArray:
+def _column(cell: Cell, matrices: tuple[Matrix, ...]) -> Floats:
     return np.array([cell_bits(cell, matrix) for matrix in matrices])
 
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol, TypeAlias
 
 from dse.errors import Problem
+from dse.names import MAC_OPERANDS
 from dse.precision.formats.properties import Format, format_problem, parse_format
-from dse.precision.plans.cells import MAC_OPERANDS, OPTIONAL, Cell, Histogram, formats_of
+from dse.precision.plans.cells import OPTIONAL, Cell, Histogram, formats_of
 from dse.yaml_input import suggest
 
 #: What a format may be given as.

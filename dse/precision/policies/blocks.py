@@ -12,19 +12,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from dse.errors import InputError
 from dse.precision.formats.groups import floor_log2, in_groups, largest_of_group
 from dse.precision.formats.properties import parse_format
 from dse.precision.plans.cells import Histogram
 from dse.precision.policies.rules import Overhead
-
-FloatArray: TypeAlias = NDArray[np.float64]
-IntArray: TypeAlias = NDArray[np.int64]
+from dse.types import Floats, Ints
 
 #: Mantissa widths of DYNASTY's blocks, bits (2, 4, 6, 8 in the brief descriptions of its successors).
 WIDTHS = (2, 4, 6, 8)
@@ -36,7 +33,7 @@ def block_sensitivity(
     widths: Sequence[int] = WIDTHS,
     block: tuple[int, int] = (4, 4),
     axes: tuple[int, int] = (-2, -1),
-) -> FloatArray:
+) -> Floats:
     """Sensitivity of every block at every width.
 
     Parameters
@@ -61,12 +58,12 @@ def block_sensitivity(
     return np.asarray(step**2 / 12.0 * squares[..., None])
 
 
-def smoothed(previous: FloatArray | None, current: FloatArray, momentum: float = 0.9) -> FloatArray:
+def smoothed(previous: Floats | None, current: Floats, momentum: float = 0.9) -> Floats:
     """Exponential moving average over iterations; the first value starts it."""
     return current if previous is None else momentum * previous + (1.0 - momentum) * current
 
 
-def block_widths(sensitivity: FloatArray, threshold: float, widths: Sequence[int] = WIDTHS) -> IntArray:
+def block_widths(sensitivity: Floats, threshold: float, widths: Sequence[int] = WIDTHS) -> Ints:
     """The map of widths: for each block the fewest bits whose relative sensitivity is at most the threshold.
 
     Parameters
@@ -112,7 +109,7 @@ def adjusted_threshold(
     return min(max(changed, bounds[0]), bounds[1])
 
 
-def map_histogram(widths: IntArray, family: str = "bfp", block: tuple[int, int] = (4, 4)) -> Histogram:
+def map_histogram(widths: Ints, family: str = "bfp", block: tuple[int, int] = (4, 4)) -> Histogram:
     """The histogram of a map, for a plan's cell."""
     found, counts = np.unique(widths, return_counts=True)
     size = f"{block[0]}x{block[1]}"
@@ -120,7 +117,7 @@ def map_histogram(widths: IntArray, family: str = "bfp", block: tuple[int, int] 
     return Histogram(formats, tuple((counts / counts.sum()).tolist()), block)
 
 
-def joint_shares(rows: IntArray, columns: IntArray) -> tuple[IntArray, IntArray, FloatArray]:
+def joint_shares(rows: Ints, columns: Ints) -> tuple[Ints, Ints, Floats]:
     """How two maps meet in a matrix product: block (i, k) of the first meets block (k, j) of the second for all i, j.
 
     Parameters

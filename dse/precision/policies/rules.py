@@ -11,16 +11,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from dse.errors import InputError, Problem
 from dse.precision.formats.quantize import quantize
+from dse.types import Floats, Ints
 from dse.yaml_input import suggest
-
-FloatArray: TypeAlias = NDArray[np.float64]
 
 STRATEGIES = ("min", "mean", "max")
 #: Widest word of AdaPT, bits.
@@ -165,7 +163,7 @@ def histogram_divergence(x: ArrayLike, y: ArrayLike, bins: int) -> float:
     return float(np.sum(p * np.log(p / q)))
 
 
-def _finite(x: ArrayLike, source: str) -> FloatArray:
+def _finite(x: ArrayLike, source: str) -> Floats:
     """All values of a tensor, one after the other."""
     values = np.ravel(np.asarray(x, dtype=np.float64))
     if not values.size or not np.isfinite(values).all():
@@ -309,7 +307,7 @@ def adapt_published_overhead(
     lookback: ArrayLike,
     interval: float = 1.0,
     accumulation: float = 1.0,
-) -> FloatArray:
+) -> Floats:
     """Overhead of a layer as AdaPT's own performance model charges it, in its bit-operations; everything broadcasts.
 
     OH = 32 (PD + PU) interval / (lookback accumulation), PD = 3 T 2 log2(WL - 8) bins nz, PU = (lookback + 1) T + 1, T weights
@@ -325,7 +323,7 @@ def adapt_published_overhead(
 # Sakr and Shanbhag ----------------------------------------------------------------------------------------------
 
 
-def noise_balanced_widths(gains: ArrayLike, narrowest: int) -> NDArray[np.int64]:
+def noise_balanced_widths(gains: ArrayLike, narrowest: int) -> Ints:
     """Widths at which every layer contributes the same noise: B_l = B_min + round(log2 sqrt(E_l / E_min)).
 
     Theirs (Sakr and Shanbhag, ICML 2017; ICLR 2019): E_l is the noise gain of layer l, the factor of 4^(1 - B_l) in the bound on

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dse.errors import InputError, Problem
 from dse.precision.plans.file import is_path, short_formats
 from dse.precision.plans.plan import Plan
 from dse.precision.plans.rules import Given, NamedNetwork, has_macs
+from dse.types import Ints
 from dse.yaml_input import suggest
 
 #: A format for all layers, or (layer, format) pairs; layers may be called ``layer0``, ``layer1``, ... by their position.
@@ -104,7 +104,7 @@ def by_layer(value: tuple[tuple[str, str], ...], net: NamedNetwork, name: str) -
     return dict(zip(macs, (form for _, form in value), strict=True))
 
 
-def runs(widths: NDArray[np.int64]) -> list[tuple[int, int]]:
+def runs(widths: Ints) -> list[tuple[int, int]]:
     """(width, length) of each run of equal widths."""
     starts = np.flatnonzero(np.diff(widths, prepend=widths[0] - 1))
     lengths = np.diff(np.append(starts, len(widths)))

@@ -10,16 +10,11 @@ The paper's text was not at hand: which way the asymmetric curves bend follows f
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 import numpy as np
-from numpy.typing import NDArray
 
 from dse.errors import InputError, Problem
+from dse.types import Floats, Ints
 from dse.yaml_input import suggest
-
-FloatArray: TypeAlias = NDArray[np.float64]
-IntArray: TypeAlias = NDArray[np.int64]
 
 CURVES = ("linear", "cosine", "rex", "exponential")
 CHAINS = ("repeated", "triangular_horizontal", "triangular_vertical")
@@ -42,7 +37,7 @@ MAX_ITERATIONS = 10_000_000
 EXPONENTIAL_RATE = 4.0
 
 
-def growth(curve: str, u: FloatArray) -> FloatArray:
+def growth(curve: str, u: Floats) -> Floats:
     """A curve from 0 to about 1 over one cycle.
 
     Parameters
@@ -64,7 +59,7 @@ def growth(curve: str, u: FloatArray) -> FloatArray:
     raise InputError("schedule", [Problem("curve", f"unknown curve '{curve}'{suggest(curve, CURVES)}")])
 
 
-def cycle_widths(curve: str, chain: str, low: int, high: int, cycles: int, iterations: int) -> IntArray:
+def cycle_widths(curve: str, chain: str, low: int, high: int, cycles: int, iterations: int) -> Ints:
     """Widths over all iterations, shape (iterations,).
 
     Cosine, repeated, is CPT's formula exactly: b(t) = rint(low + (high - low) / 2 * (1 - cos(pi (t mod T) / T))) with

@@ -15,8 +15,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from dse.errors import InputError, Problem
+from dse.names import OPERANDS
 from dse.precision.formats.properties import format_problem
-from dse.precision.plans.cells import OPERANDS
 from dse.precision.plans.plan import Plan
 from dse.precision.plans.rules import Given, NamedNetwork
 from dse.precision.policies.rules import loss_plateaus

@@ -19,10 +19,7 @@ from dse.errors import InputError
 from dse.search.allocation.knapsack import BOUNDED, INFEASIBLE, solve_one
 from dse.search.allocation.lagrange import allowed_score, checked
 from dse.search.pareto import pareto_mask
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
+from dse.types import Bools, Floats, Ints
 
 #: Sums kept at once before an answer is given with a gap instead of a proof. Memory, not physics: 8 to 40 bytes each.
 MAX_STATES = 1_000_000
@@ -120,7 +117,7 @@ def tie_members(layers: int, ties: Sequence[Sequence[int]]) -> tuple[tuple[int, 
 def solve(
     cost: Floats,
     score: Floats,
-    mask: Mask | None = None,
+    mask: Bools | None = None,
     score_max: float = math.inf,
     limits: Sequence[Limit] = (),
     weights: npt.ArrayLike | None = None,
@@ -216,7 +213,7 @@ def _objective(cost: Floats, weights: npt.ArrayLike | None) -> Floats:
     return total
 
 
-def _extreme(values: Floats, allowed: Mask, which: np.ufunc | object) -> float:
+def _extreme(values: Floats, allowed: Bools, which: np.ufunc | object) -> float:
     fill = np.inf if which is np.min else -np.inf
     rows = np.where(allowed, values, fill)
     return math.fsum(rows.min(axis=1) if which is np.min else rows.max(axis=1))
@@ -236,7 +233,7 @@ def _allocation(objective: Floats, score: Floats, choice: Ints, bound: float, st
 
 
 def _several(
-    objective: Floats, score: Floats, allowed: Mask, limits: list[Limit], columns: list[Floats], max_states: int
+    objective: Floats, score: Floats, allowed: Bools, limits: list[Limit], columns: list[Floats], max_states: int
 ) -> Allocation:
     alone = [_extreme(column, allowed, np.min) for column in columns]
     if any(least > allowed_score(limit.bound) for least, limit in zip(alone, limits, strict=True)):
@@ -277,7 +274,7 @@ def _several(
 
 
 def _name_infeasible(
-    score: Floats, allowed: Mask, limits: list[Limit], columns: list[Floats], max_states: int
+    score: Floats, allowed: Bools, limits: list[Limit], columns: list[Floats], max_states: int
 ) -> Allocation:
     """The first limit that cannot be kept together with those before it."""
     least_alone = _extreme(columns[0], allowed, np.min)
@@ -294,7 +291,7 @@ def _name_infeasible(
     return _nothing(len(score), "", math.nan, "unknown")
 
 
-def _dual(objective: Floats, table: Floats, allowed: Mask, bounds: Floats) -> tuple[Floats, float]:
+def _dual(objective: Floats, table: Floats, allowed: Bools, bounds: Floats) -> tuple[Floats, float]:
     """Prices of the limits and the bound they give: projected subgradient, the best step kept (any price gives a bound)."""
     cost = np.where(allowed, objective, np.inf)
     rows = np.arange(len(cost))
@@ -328,7 +325,7 @@ def _dual(objective: Floats, table: Floats, allowed: Mask, bounds: Floats) -> tu
 def _sums(
     objective: Floats,
     table: Floats,
-    allowed: Mask,
+    allowed: Bools,
     bounds: Floats,
     price: Floats,
     bound: float,

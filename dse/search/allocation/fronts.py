@@ -17,10 +17,7 @@ import numpy.typing as npt
 from dse.search.allocation.knapsack import expand, grow
 from dse.search.allocation.lagrange import allowed_score, checked, efficient, stable_order
 from dse.search.pareto import pareto_mask
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
+from dse.types import Bools, Floats, Ints
 
 #: Longest list of partial sums; 13 bytes per sum and group are kept for the bit maps.
 MAX_POINTS = 300_000
@@ -59,7 +56,7 @@ class Front:
 def exact_front_2d(
     cost: Floats,
     score: Floats,
-    mask: Mask | None = None,
+    mask: Bools | None = None,
     score_max: float = math.inf,
     max_points: int = MAX_POINTS,
 ) -> Front:
@@ -89,7 +86,7 @@ def exact_front_3d(
     score: Floats,
     energy: Floats,
     latency: Floats,
-    mask: Mask | None = None,
+    mask: Bools | None = None,
     score_max: float = math.inf,
     max_points: int = MAX_POINTS_THREE,
 ) -> Front:

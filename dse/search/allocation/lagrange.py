@@ -16,10 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dse.errors import InputError
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
+from dse.types import Bools, Floats, Ints
 
 #: A limit counts as kept when it is exceeded by no more than this share of it: rounding of the caller's own sums, which
 #: differ by up to L * 2^-53 with the order of summation. No physics.
@@ -54,11 +51,11 @@ class Relaxed:
     bound: Floats
     gap: Floats
     multiplier: Floats
-    feasible: Mask
+    feasible: Bools
     least_score: Floats
 
 
-def lagrangian(cost: Floats, score: Floats, score_max: npt.ArrayLike, mask: Mask | None = None) -> Relaxed:
+def lagrangian(cost: Floats, score: Floats, score_max: npt.ArrayLike, mask: Bools | None = None) -> Relaxed:
     """Least cost under a limit on the summed score: lower bound, and a bit map completed greedily.
 
     Parameters
@@ -89,7 +86,7 @@ def lagrangian(cost: Floats, score: Floats, score_max: npt.ArrayLike, mask: Mask
     return Relaxed(choice, total, spent, bound, gap, multiplier, feasible, least)
 
 
-def hull_front(cost: Floats, score: Floats, mask: Mask | None = None) -> tuple[Floats, Floats, Ints]:
+def hull_front(cost: Floats, score: Floats, mask: Bools | None = None) -> tuple[Floats, Floats, Ints]:
     """Vertices of the convex hull of all bit maps, by rising score and falling cost.
 
     Parameters
@@ -121,7 +118,7 @@ def allowed_score(limit: float) -> float:
     return limit + ROUNDING * abs(limit) if np.isfinite(limit) else limit
 
 
-def checked(cost: Floats, score: Floats, mask: Mask | None) -> tuple[Floats, Floats, Mask]:
+def checked(cost: Floats, score: Floats, mask: Bools | None) -> tuple[Floats, Floats, Bools]:
     """Costs (D, L, M), scores (L, M) and mask (D, L, M) as contiguous arrays.
 
     Raises

@@ -22,10 +22,8 @@ from dse.precision import Plan
 from dse.search.allocation.allocate import Allocation, Limit
 from dse.search.allocation.lagrange import allowed_score
 from dse.search.bits.limits import MEMORY
+from dse.types import Floats, Ints
 from dse.workload.model import Network
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from dse.cost.choices import group_of_layers
 from dse.cost.network_jobs import network_jobs
@@ -19,10 +18,9 @@ from dse.cost.storage import storage_of
 from dse.errors import InputError, Problem
 from dse.numbers import hard_limit
 from dse.precision import Plan
+from dse.types import Floats
 from dse.workload.model import Network
 from dse.yaml_input import suggest
-
-Floats = npt.NDArray[np.float64]
 
 #: Limits by name: unit and what is bounded.
 LIMITS = {

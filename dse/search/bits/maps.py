@@ -14,8 +14,7 @@ from dse.search.allocation.lagrange import allowed_score
 from dse.search.bits.held import HeldTable, solve_within
 from dse.search.bits.limits import ACCURACY, MEMORY
 from dse.search.bits.problem import BitProblem, SearchProblem
-
-Floats = npt.NDArray[np.float64]
+from dse.types import Bools, Floats
 
 
 @dataclass(frozen=True)
@@ -147,9 +146,7 @@ def limit_bounds(problem: SearchProblem, subject: BitProblem, table: MapCosts, e
     return {ACCURACY: float(subject.score_limit[e]), **dict(problem.limits.additive), **memory}
 
 
-def solve_map(
-    table: MapCosts, e: int, cost: Floats, allowed: npt.NDArray[np.bool_], bounds: dict[str, float]
-) -> Allocation:
+def solve_map(table: MapCosts, e: int, cost: Floats, allowed: Bools, bounds: dict[str, float]) -> Allocation:
     """Best map within bounds by name."""
     feasible = allowed & np.isfinite(cost)
     cost = np.where(feasible, cost, np.inf)

@@ -19,19 +19,17 @@ from dse.cost.memory import footprint
 from dse.cost.network_jobs import MODES
 from dse.errors import InputError
 from dse.hardware.model import Hardware
+from dse.names import MAC_OPERANDS
 from dse.numbers import WEIGHT
 from dse.precision import Plan
-from dse.precision.plans.cells import MAC_OPERANDS
 from dse.search.allocation.allocate import tie_members
 from dse.search.archive import OBJECTIVES
 from dse.search.bits.held import HeldTable, held_tables
 from dse.search.bits.limits import ACCURACY, MEMORY, HardLimits, hard_limits, limit_tables
 from dse.search.bits.schedule_space import DIMENSIONS, ScheduleSpace, lowered
+from dse.types import Bools, Floats, Ints
 from dse.workload.model import Network
 from dse.workload.tensors import tensors_of
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ class BitProblem:
     plans: tuple[tuple[Plan, ...], ...]
     group_names: tuple[str, ...]
     groups: tuple[tuple[int, ...], ...]
-    allowed: npt.NDArray[np.bool_]
+    allowed: Bools
     kept: tuple[int, ...]
     score: Floats
     score_limit: Floats

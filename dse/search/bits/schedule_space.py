@@ -21,15 +21,12 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from dse.errors import InputError
 from dse.precision.schedules.profiles import BETTER_SCHEDULES, MAX_ITERATIONS, cycle_widths
+from dse.types import Bools, Floats, Ints
 from dse.yaml_input import Key, load_yaml, suggest, validate
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 SCORES = ("mean", "final")
 #: No map is wider than 16 bits nor narrower than 2.
@@ -92,9 +89,7 @@ def _drops(profile: str, depth: int, cycles: int, iterations: int) -> Ints:
     return depth - cycle_widths(curve, chain, 0, depth, cycles, iterations)
 
 
-def lowered(
-    choices: Sequence[tuple[int, int]], allowed: npt.NDArray[np.bool_], kept: Sequence[int], depth: int
-) -> Ints:
+def lowered(choices: Sequence[tuple[int, int]], allowed: Bools, kept: Sequence[int], depth: int) -> Ints:
     """Which choice stands for each choice when the map is lowered.
 
     Parameters

@@ -35,8 +35,8 @@ from dse.search.bits.maps import (
     weighted,
 )
 from dse.search.bits.problem import BitProblem, SearchProblem, plan_of
+from dse.types import Bools, Floats
 
-Floats = npt.NDArray[np.float64]
 Choice = npt.NDArray[np.uint8]
 
 #: Weights of latency against energy that every hardware point is solved for, beside the proposed one.
@@ -289,7 +289,7 @@ def _certificate(
     return Certificate(weight, best, min(bound, best), gap)
 
 
-def certified(problem: SearchProblem, found: Found, rows: npt.NDArray[np.bool_]) -> Found:
+def certified(problem: SearchProblem, found: Found, rows: Bools) -> Found:
     """Certificates for rows whose maps were sampled: each at the weight at which it is nearest to the optimum."""
     gap, certificate = found.gap.copy(), found.certificate.copy()
     distinct, place = np.unique(found.parameters, axis=0, return_inverse=True)

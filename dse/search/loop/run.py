@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from dse.search.archive import OBJECTIVES, Found, empty, merge
 from dse.search.bits.problem import SearchProblem
@@ -25,6 +24,7 @@ from dse.search.loop.start import dimensions_of, starts
 from dse.search.loop.state import State, restored, store
 from dse.search.loop.workers import Workers
 from dse.search.pareto import hypervolume, pareto_mask
+from dse.types import Bools
 
 #: Rows of designs.csv at most; the front is always whole.
 KEPT_DESIGNS = 20_000
@@ -175,7 +175,7 @@ def _sampler(asked: Search) -> str:
     return {"random": "random", "exhaustive": "none"}.get(asked.strategy, asked.sampler)
 
 
-def _thinned(found: Found, front: npt.NDArray[np.bool_]) -> Found:
+def _thinned(found: Found, front: Bools) -> Found:
     """All of the front, and of the rest the latest that fit into :data:`KEPT_DESIGNS`."""
     spare = len(found) - max(KEPT_DESIGNS, int(front.sum()))
     if spare <= 0:

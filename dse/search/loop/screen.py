@@ -23,10 +23,9 @@ from dse.search.bits.maps import MapCosts, best_map, map_costs, weighted
 from dse.search.bits.problem import BitProblem, SearchProblem, plan_of
 from dse.search.bits.solve import design_arrays, price_choices
 from dse.search.pareto import hypervolume, pareto_mask
+from dse.types import Floats, Ints
 from dse.workload.model import Network
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 Choice = npt.NDArray[np.uint8]
 Evaluate = Callable[[Ints], Floats]
 

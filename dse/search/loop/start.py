@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 
 import numpy as np
-import numpy.typing as npt
 
 from dse.search.bits.problem import BitProblem, SearchProblem
 from dse.search.loop.optuna_study import POPULATION, Dimension
 from dse.search.loop.screen import screened
 from dse.search.loop.workers import LATENCY_WEIGHT, LIMIT_SHARE, choice_names, error_names
+from dse.types import Bools
 
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
@@ -110,7 +110,7 @@ def _feasible_uniform(subject: BitProblem) -> list[tuple[int, list[int]]]:
     return found
 
 
-def _narrowest(subject: BitProblem, allowed: npt.NDArray[np.bool_], width: int) -> int:
+def _narrowest(subject: BitProblem, allowed: Bools, width: int) -> int:
     """The narrowest allowed choice of at least a width, or the widest there is."""
     places = [int(m) for m in np.flatnonzero(allowed)]
     wide = [m for m in places if min(subject.choices[m]) >= width]

@@ -11,12 +11,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy.stats import sobol_indices
 
 from dse.search.bits.problem import SearchProblem
 from dse.search.loop.screen import surrogate
+from dse.types import Floats
 
 #: Base samples; (parameters + 2) times as many designs are evaluated. A power of two, which the Sobol sequence needs.
 SAMPLES = 128
@@ -47,7 +47,7 @@ def sensitivity(problem: SearchProblem, seed: int, samples: int = SAMPLES) -> pd
     sizes = np.array([len(parameter.values) for parameter in problem.hardware.space])
     evaluate = surrogate(problem)
 
-    def logarithms(shares: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def logarithms(shares: Floats) -> Floats:
         points = np.minimum((shares.T * sizes).astype(np.int64), sizes - 1)
         distinct, place = np.unique(points, axis=0, return_inverse=True)
         values = evaluate(distinct)[place.reshape(-1)]

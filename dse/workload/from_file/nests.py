@@ -11,7 +11,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from dse.workload.model import FUNCTIONS, MAC_KINDS, PASSES, Folded, Layer, Mask
+from dse.names import PASSES
+from dse.workload.model import FUNCTIONS, MAC_KINDS, Folded, Layer, Mask
 from dse.workload.text import RENAMED, usual_passes
 from dse.yaml_input import suggest
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from dse.names import PASSES
 from dse.workload.from_file.build import Builder, Maker, Mixture, Tensor, vector_passes
 from dse.workload.from_file.schema import Operation
-from dse.workload.model import PASSES, Layer, Mask
+from dse.workload.model import Layer, Mask
 from dse.yaml_input import Key
 
 Scope = Mapping[str, int]

@@ -8,10 +8,11 @@ from math import prod
 from typing import Any
 
 from dse.errors import InputError
+from dse.names import PASSES
 from dse.workload.fold import WindowAxis, with_axes
 from dse.workload.from_torch.repeats import follow
 from dse.workload.from_torch.tape import Record, Tape, leaves, storage
-from dse.workload.layer import FUNCTIONS, PASSES, Layer
+from dse.workload.layer import FUNCTIONS, Layer
 
 #: Matrix products, and at which argument their operands begin.
 _PRODUCTS = {

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any, NamedTuple
 
+from dse.names import PASSES
 from dse.workload.factors import Factor, Place, locate
-from dse.workload.model import PASSES, Layer
+from dse.workload.model import Layer
 
 #: Weights of a recurrent module, and what their layers are called: those of an imported one and of a workload file.
 _STEPS = re.compile(r"(?:(?P<module>.+)\.)?weight_(?P<kind>ih|hh|hr)(?:_l(?P<number>[0-9]+))?(?P<back>_reverse)?")
@@ -31,7 +32,7 @@ class View(NamedTuple):
 
 
 @dataclass
-class Run:
+class OperatorRun:
     """One forward operator of a layer, with the storages that its backward operators share.
 
     Attributes
@@ -64,7 +65,7 @@ class Record:
     module: str = ""
     read: int = 0
     weight: int = 0
-    runs: list[Run] = field(default_factory=list)
+    runs: list[OperatorRun] = field(default_factory=list)
     passes: set[str] = field(default_factory=lambda: {"forward"})
     reads: list[Record | None] = field(default_factory=list)
     reads_second: list[Record | None] = field(default_factory=list)
@@ -121,7 +122,7 @@ class Tape:
     made: dict[int, Record] = field(default_factory=dict)
     learns: set[int] = field(default_factory=set)
     claimed: dict[int, int] = field(default_factory=dict)
-    runs: dict[int, list[Run]] = field(default_factory=dict)
+    runs: dict[int, list[OperatorRun]] = field(default_factory=dict)
     names: dict[str, int] = field(default_factory=dict)
     modules: list[tuple[str, Any]] = field(default_factory=list)
     sources: dict[int, list[Record | None]] = field(default_factory=dict)
@@ -205,7 +206,7 @@ class Tape:
     def add(self, layer: Layer, read: Any, weight: Any, macs: int, made: Any) -> None:
         """Record a layer with MACs; weights that run again on the same shape, as in every time step, make their layer run again."""
         place = storage(weight)
-        run = Run({storage(read)}, {place}, macs)
+        run = OperatorRun({storage(read)}, {place}, macs)
         for operand in {storage(read), place}:
             self.runs.setdefault(operand, []).append(run)
         learned = self.is_weight(weight)

@@ -13,9 +13,10 @@ from dataclasses import replace
 from typing import Any
 
 from dse.errors import InputError
+from dse.names import PASSES
 from dse.workload.from_torch.operators import backward, forward
 from dse.workload.from_torch.tape import Record, Tape, leaves, storage
-from dse.workload.model import PASSES, Layer, Network
+from dse.workload.model import Layer, Network
 
 
 def trace(
