@@ -15,8 +15,9 @@ from dse.hardware.arrays import HardwareArrays
 from dse.hardware.model import Hardware
 from dse.mapping.best.engine import build_table
 from dse.mapping.explicit.counts import ENGINE
-from dse.mapping.explicit.mapping import DIMS, Mapping
+from dse.mapping.explicit.mapping import Mapping
 from dse.mapping.nest import RELEVANT
+from dse.names import DIMS
 
 
 def best_jobs(hardware: Hardware, arrays: HardwareArrays, jobs: Jobs, objective: str = "edp") -> JobCosts:
