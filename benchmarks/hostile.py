@@ -1,6 +1,7 @@
 """Run ``dse`` on inputs that were damaged or made to harm, and count what it did wrong.
 
-    python benchmarks/hostile.py --inputs 5000 --seed 0        # the last line is JSON
+    python benchmarks/hostile.py --inputs 5000 --seed 0                      # the last line is JSON
+    python benchmarks/hostile.py --inputs 500 --first 1500 --seed 0          # the fourth 500 of them
 
 Every input is a command line with its files (:mod:`hostile_inputs`), run by a child of this process in a folder of its own, with 10
 CPU seconds and a bound on memory. Counted are: ``tracebacks`` (also an exit by a signal and a library's warning on the terminal),
@@ -288,8 +289,10 @@ def prepare(folder: Path) -> Path:
     return bases
 
 
-def campaign(inputs: int, seed: int, keep: Path | None = None, only: int | None = None) -> dict[str, object]:
-    """Draw, run and judge; counts."""
+def campaign(
+    inputs: int, seed: int, keep: Path | None = None, only: int | None = None, first: int = 0
+) -> dict[str, object]:
+    """Draw, run and judge; counts. An input depends on its seed and number alone, so that a campaign may be run in parts."""
     counts: Counter[str] = Counter()
     codes: Counter[int] = Counter()
     with tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as name:
@@ -297,15 +300,15 @@ def campaign(inputs: int, seed: int, keep: Path | None = None, only: int | None 
         top.chmod(0o755)
         bases = prepare(top)
         os.chmod(top / "cache", 0o777)
-        for number in range(inputs) if only is None else [only]:
+        for number in range(first, first + inputs) if only is None else [only]:
             draw = random.Random(f"{seed}-{number}")
             folder, told = top / "case", top / "told"
             folder.mkdir()
             told.mkdir()
             os.chdir(folder)
             linked(bases, folder)
-            if number % 250 == 0:
-                print(f"{seed}: {number} of {inputs}, {dict(counts)}", file=sys.stderr, flush=True)
+            if (number - first) % 250 == 0:
+                print(f"{seed}: {number} of {first + inputs}, {dict(counts)}", file=sys.stderr, flush=True)
             case = drawn(draw, folder)
             before = seen(folder)
             code, seconds, given_up = ran(case, folder, told)
@@ -333,6 +336,7 @@ def campaign(inputs: int, seed: int, keep: Path | None = None, only: int | None 
     kinds = ("tracebacks", "hangs", "files_left", "wrong_codes")
     return {
         "inputs": inputs,
+        "first": first,
         "seed": seed,
         **{kind: counts[kind] for kind in kinds},
         "cpu_seconds": counts["cpu"],
@@ -344,13 +348,15 @@ def main() -> None:
     """Run what was asked for; the last line is JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--inputs", type=int, default=5000)
+    parser.add_argument("--first", type=int, default=0, help="number of the first input")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, help="a folder for the cases that went wrong")
     parser.add_argument("--only", type=int, help="run one case alone and show what it said")
     given = parser.parse_args()
     os.environ["NUMBA_NUM_THREADS"] = "1"
     os.environ["NUMBA_THREADING_LAYER"] = "workqueue"
-    print(json.dumps(campaign(given.inputs, given.seed, given.keep and given.keep.resolve(), given.only)))
+    keep = given.keep and given.keep.resolve()
+    print(json.dumps(campaign(given.inputs, given.seed, keep, given.only, given.first)))
 
 
 if __name__ == "__main__":
