@@ -273,6 +273,9 @@ def evaluate(
         if schedule is not None:
             raise InputError("--schedule", ["mappings are those of one plan; give --plan"])
         if mapping is not None:
+            unused = {"--save-mapping": save_mapping, "--recompute": recompute, "--accumulate": accumulate}
+            if left := [name for name, value in (unused | {"--map-updates": map_updates}).items() if value]:
+                raise InputError(left[0], ["goes with a whole step; --mapping costs single passes of layers"])
             given_costs = evaluate_mapping_file(network, machine, bits, mapping, mode)
             tables = mapping_tables(given_costs.layers, given_costs.counts)
             if as_json:

@@ -95,6 +95,7 @@ def evaluate_mapping_file(
     network: Network, hardware: Hardware, plan: Plan, path: str | Path, mode: str = "training"
 ) -> MappingCosts:
     """:func:`evaluate_mappings` of a file (:mod:`dse.mapping.explicit.text`)."""
+    check_mode(hardware, mode)
     names = mapping_names(network, network_jobs(network, [plan], mode, hardware.causal_skip))
     return evaluate_mappings(network, hardware, plan, load_mapping(path, names), mode)
 

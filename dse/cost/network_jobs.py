@@ -47,6 +47,7 @@ from dse.precision.formats.properties import Format, arithmetic, element_exponen
 from dse.precision.plans.cells import OPERANDS, Cell, Histogram, formats_of
 from dse.precision.plans.plan import Plan
 from dse.workload.model import PASSES, Layer, Network
+from dse.yaml_input import suggest
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -173,7 +174,9 @@ def layer_runs(network: Network, work: NetworkJobs, plan: int = 0) -> list[Layer
 
 
 def check_mode(hardware: Hardware, mode: str) -> None:
-    """Raise InputError where a hardware does not run a mode."""
+    """Raise InputError where there is no such mode, or a hardware does not run it."""
+    if mode not in MODES:
+        raise InputError("mode", [f"'{mode}' is unknown{suggest(mode, MODES)}"])
     if mode == "training" and hardware.inference_only:
         text = "runs inference only: its axes give no dims of the backward passes; ask for inference (--mode inference)"
         raise InputError(hardware.name, [text])

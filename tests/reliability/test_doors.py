@@ -306,3 +306,25 @@ def test_a_tampered_table_in_the_cache_is_made_anew(tmp_path, monkeypatch):
     cache.forget()
     assert dse.evaluate(small, hardware, plan).total.equals(whole)
     cache.forget()
+
+
+def test_a_word_that_is_unknown_is_refused_wherever_it_is_given(tmp_path):
+    from dse.cost.batch_sweep import batch_sweep
+    from dse.cost.explicit import best_mappings, evaluate_mapping_file, evaluate_mappings, save_best_mappings
+
+    network, hardware = dse.load_workload("fashion_cnn"), dse.load_hardware("tpu_like")
+    plan = dse.Plan.parse("w8a8e8", network)
+    (tmp_path / "best.yaml").write_text("conv1: dram[WAO] - K16\n")
+    for ask in (
+        lambda: dse.evaluate(network, hardware, plan, mode="tpe"),
+        lambda: dse.evaluate(network, hardware, plan, mapping_objective="tpe"),
+        lambda: batch_sweep(network, hardware, plan, [1], mode="tpe"),
+        lambda: best_mappings(network, hardware, plan, "tpe"),
+        lambda: save_best_mappings(network, hardware, plan, tmp_path / "out.yaml", "tpe"),
+        lambda: evaluate_mappings(network, hardware, plan, {}, "tpe"),
+        lambda: evaluate_mapping_file(network, hardware, plan, tmp_path / "best.yaml", "tpe"),
+        lambda: dse.explore(network, hardware, mode="tpe"),
+    ):
+        with pytest.raises(InputError, match="'tpe' is unknown"):
+            ask()
+    assert os.listdir(tmp_path) == ["best.yaml"]

@@ -7,7 +7,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 import warnings
 from multiprocessing import active_children
 
@@ -23,49 +22,98 @@ from dse.files import HALF
 from dse.search.loop.workers import Workers, run_trials
 
 DRIVER = """
-import sys
+import json, os, resource, signal, sys
 import dse.search.loop.run
 from dse.errors import InputError
 from dse.hardware import load_hardware
 
 dse.search.loop.run.SAVE_SECONDS = 0.0  # After every batch: a run of seconds has as many states as one of hours.
-workload, profile, out = sys.argv[1:4]
-fixed = {values!r}
-try:
-    print("started", flush=True)
-    dse.explore(workload, load_hardware("flex_trainer").with_values(fixed), profile=profile, trials=48, seed=5, out=out, resume=True)
-except InputError as error:
-    sys.exit(str(error))
+workload, profile, values, runs = (json.loads(text) for text in sys.argv[1:])
+hardware = load_hardware("flex_trainer").with_values(values)
+
+states = []  # Bytes of the states of the first run.
+
+def run(out, last=None, full=False):
+    steps = 0
+
+    def count(event, arguments):
+        # What changes the folder: made, opened for writing, moved, removed.
+        nonlocal steps
+        changes = event in ("os.mkdir", "os.rename", "os.remove") or event == "open" and arguments[2] & os.O_ACCMODE
+        if changes and str(arguments[0]).startswith(out):
+            steps += 1
+            if steps == last:
+                os.kill(os.getpid(), signal.SIGKILL)
+            if event == "os.rename" and str(arguments[1]).endswith("state.json"):
+                states.append(os.stat(arguments[0]).st_size)
+
+    sys.addaudithook(count)
+    if full:
+        # The first states fit, the last one does not.
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, ((states[0] + states[-1]) // 2, resource.RLIM_INFINITY))
+    try:
+        dse.explore(workload, hardware, profile=profile, trials=TRIALS, seed=5, out=out, resume=True)
+    except InputError as error:
+        return str(error)
+    return ""
+
+print(json.dumps([0, run(**runs.pop(0))]), flush=True)
+# Each further run is a process of its own, with what is compiled and known already, that goes on where its folder stands.
+for arguments in runs:
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(writing, run(**arguments).encode())
+        os._exit(0)
+    os.close(writing)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    print(json.dumps([code, os.read(reading, 10_000).decode()]), flush=True)
 """
-
-@pytest.fixture(scope="module")
-def start(wide, wide_values, tmp_path_factory):
-    """Starts a run in a process of its own, that goes on where its folder stands."""
-    script = tmp_path_factory.mktemp("driver") / "driver.py"
-    script.write_text(DRIVER.replace("{values!r}", repr(wide_values)))
-
-    def begin(out, *before):
-        command = [*before, sys.executable, script, wide[0], wide[1], out]
-        return subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-    return begin
-
-
-def finish(process, code=0):
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == code, errors
-    return errors
+TRIALS = 32
 
 
 @pytest.fixture(scope="module")
-def whole(start, tmp_path_factory):
-    """The folder of an uninterrupted run, and the seconds that it took once started."""
-    out = tmp_path_factory.mktemp("whole") / "run"
-    process = start(out)
-    process.stdout.readline()
-    began = time.monotonic()
-    assert finish(process) == ""
-    return out, time.monotonic() - began
+def run(wide, wide_values):
+    """Runs, each in a process of its own that goes on where its folder stands: exit code, and what it said."""
+
+    def each(*runs):
+        arguments = [json.dumps(each, default=str) for each in (wide[0], wide[1], wide_values, runs)]
+        driver = DRIVER.replace("TRIALS", str(TRIALS))
+        # Threads that would be lost in a fork are not started.
+        environment = os.environ | {"NUMBA_NUM_THREADS": "1", "NUMBA_THREADING_LAYER": "workqueue"}
+        command = [sys.executable, "-c", driver, *arguments]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0
+        assert not done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    return each
+
+
+@pytest.fixture(scope="module")
+def runs(run, wide, tmp_path_factory):
+    """A run left alone; one killed before it changes its folder for the n-th time, in its first states, in later ones, and while
+    it writes its tables; one whose disk takes no file as large as its last state. All but the first go on until they are through."""
+    folder = tmp_path_factory.mktemp("runs")
+    outs = {name: folder / name for name in ("whole", "killed", "full")}
+    deaths = [1, 3, 6, 8, 10, 20]
+    told = run(
+        {"out": outs["whole"]},
+        *({"out": outs["killed"], "last": last} for last in deaths),
+        {"out": outs["killed"]},
+        {"out": outs["full"], "full": True},
+    )
+    done = json.loads((outs["full"] / "state" / "state.json").read_text())["done"]
+    # The disk has room again.
+    dse.explore(wide[0], wide[2], profile=wide[1], trials=TRIALS, seed=5, out=outs["full"], resume=True)
+    return outs, told, done
+
+
+@pytest.fixture(scope="module")
+def whole(runs):
+    """The folder of the run that was left alone."""
+    return runs[0]["whole"]
 
 
 def same(out, other):
@@ -75,35 +123,19 @@ def same(out, other):
     assert plans[0] == plans[1]
 
 
-def test_killed_at_random_moments_and_resumed(start, whole, tmp_path):
-    generator = random.Random(20)
-    out = tmp_path / "run"
-    killed = 0
-    for _ in range(3):
-        process = start(out)
-        process.stdout.readline()
-        time.sleep(generator.uniform(0.0, 0.9) * whole[1])
-        process.kill()
-        process.communicate()
-        killed += process.returncode == -signal.SIGKILL
-    assert killed
-    finish(start(out))
-    same(out, whole[0])
-    assert not list(out.rglob(f"*{HALF}"))
+def test_killed_at_any_step_and_resumed(runs):
+    outs, told, _ = runs
+    assert [code for code, _ in told[1:-2]] == [-signal.SIGKILL] * len(told[1:-2])
+    assert told[-2][0] == 0
+    same(outs["killed"], outs["whole"])
+    assert not list(outs["killed"].rglob(f"*{HALF}"))
 
 
-def test_full_disk_ends_with_one_sentence_and_the_last_good_state(start, whole, tmp_path):
-    out = tmp_path / "run"
-    # No file may grow beyond so many blocks of 1,024 bytes: the first states fit, a later one does not.
-    states = sorted((whole[0] / "state").glob("state.json"))
-    blocks = max(states[0].stat().st_size // 1024 * 2 // 3, 1)
-    errors = finish(start(out, "bash", "-c", f'ulimit -f {blocks}; exec "$@"', "bash"), code=1)
-    assert errors.count("cannot be written") == 1
-    assert "Traceback" not in errors
-    done = json.loads((out / "state" / "state.json").read_text())["done"]
-    assert 0 < done < 48
-    finish(start(out))
-    same(out, whole[0])
+def test_full_disk_ends_with_one_sentence_and_the_last_good_state(runs):
+    outs, told, done = runs
+    assert told[-1][1].count("cannot be written") == 1
+    assert 0 < done < TRIALS
+    same(outs["full"], outs["whole"])
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
@@ -114,12 +146,12 @@ def test_a_folder_that_may_not_be_written(tiny, tmp_path):
 
 
 def test_other_inputs_are_not_resumed(wide, whole):
-    before = (whole[0] / "front.csv").read_bytes()
+    before = (whole / "front.csv").read_bytes()
     with pytest.raises(InputError, match="seed was 5, is 6"):
-        dse.explore(wide[0], wide[2], profile=wide[1], trials=48, seed=6, out=whole[0], resume=True)
+        dse.explore(wide[0], wide[2], profile=wide[1], trials=TRIALS, seed=6, out=whole, resume=True)
     with pytest.raises(InputError, match="holds a run already"):
-        dse.explore(wide[0], wide[2], profile=wide[1], trials=48, seed=5, out=whole[0])
-    assert (whole[0] / "front.csv").read_bytes() == before
+        dse.explore(wide[0], wide[2], profile=wide[1], trials=TRIALS, seed=5, out=whole)
+    assert (whole / "front.csv").read_bytes() == before
 
 
 def test_a_damaged_state_is_one_sentence(tiny, tmp_path):

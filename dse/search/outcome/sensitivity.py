@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import sobol_indices
 
 from dse.search.bits.problem import SearchProblem
 from dse.search.loop.screen import surrogate
@@ -40,6 +39,9 @@ def sensitivity(problem: SearchProblem, seed: int, samples: int = SAMPLES) -> pd
     space. A design that is infeasible counts as the worst feasible one. Indices are estimates from ``samples`` base samples: small
     ones may come out below 0.
     """
+    # Half a second, which no worker of a search and no command but explore needs.
+    from scipy.stats import sobol_indices
+
     columns = ["objective", "parameter", "first_order", "total_order"]
     names = [parameter.name for parameter in problem.hardware.space]
     if not names:
