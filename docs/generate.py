@@ -28,6 +28,7 @@ TEXTS = (
     ("Plan", "dse.precision.plans.file"),
     ("Schedule", "dse.precision.schedules.file"),
     ("Mapping", "dse.mapping.explicit.text"),
+    ("Fused schedule", "dse.mapping.fused.schedule"),
     ("Design", "dse.report.design_text"),
 )
 MODULES = (
