@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from dse.version import VERSION
 
 if TYPE_CHECKING:
-    from dse.accuracy import load_profile
+    from dse.accuracy import load_law, load_profile
     from dse.cost import evaluate
     from dse.errors import InputError
     from dse.hardware import load_hardware
@@ -36,6 +36,7 @@ _HOMES = {
     "evaluate": "dse.cost",
     "explore": "dse.search.explore",
     "load_hardware": "dse.hardware",
+    "load_law": "dse.accuracy",
     "load_profile": "dse.accuracy",
     "load_workload": "dse.workload",
     "pareto_front": "dse.search.pareto",
@@ -49,6 +50,7 @@ __all__ = [
     "evaluate",
     "explore",
     "load_hardware",
+    "load_law",
     "load_profile",
     "load_workload",
     "pareto_front",
