@@ -34,13 +34,14 @@ from dse.accuracy import load_profile
 from dse.cost.choices import choice_costs, uniform_plans
 from dse.cost.model import MODEL_VERSION
 from dse.files import write_text
+from dse.goals import objective_columns
 from dse.hardware import load_hardware, sample_table
 from dse.search.allocation.fronts import exact_front_2d
 from dse.search.allocation.lagrange import lagrangian
-from dse.search.archive import OBJECTIVES
 from dse.search.bits.problem import SearchProblem, make_problem
 from dse.search.bits.solve import Weighting, design_arrays, price_choices, solve_designs, with_reference
 from dse.search.loop.run import Budget, Search, search
+from dse.search.loop.strategies import STRATEGIES
 from dse.search.pareto import hypervolume
 from dse.workload import load_workload
 
@@ -54,7 +55,7 @@ RACERS = {
     "random": ("random", "random", False),
 }
 GOALS = ("latency_s", "energy_j", "area_mm2")
-COLUMNS = [OBJECTIVES.index(name) for name in GOALS]
+COLUMNS = [objective_columns().index(name) for name in GOALS]
 
 
 def problem_of(workload: str, hardware: str, widths: tuple[int, ...] = WIDTHS) -> SearchProblem:
@@ -75,7 +76,7 @@ def run(problem: SearchProblem, racer: str, seed: int, seconds: float, enough: f
         if covered >= enough:
             raise StopIteration
 
-    asked = Search(problem, GOALS, strategy, sampler, seed, screening)
+    asked = Search(problem, GOALS, STRATEGIES[strategy], sampler, seed, screening)
     with contextlib.suppress(StopIteration):
         search(asked, Budget(None, seconds), 1, None, None, False, progress)
     return trace
@@ -86,7 +87,7 @@ def exhaustive(problem: SearchProblem) -> tuple[float, float]:
     started = time.perf_counter()
     count = int(np.prod([len(values) for _, values in problem.parameters]))
     state = search(
-        Search(problem, GOALS, "exhaustive", "tpe", 0, False), Budget(count, None), 1, None, None, False, None
+        Search(problem, GOALS, STRATEGIES["exhaustive"], "tpe", 0, False), Budget(count, None), 1, None, None, False, None
     )
     covered = hypervolume(state.found.objectives[:, COLUMNS] / problem.reference[COLUMNS], np.ones(3))
     return covered, time.perf_counter() - started

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dse.errors import InputError, NothingFeasible
+from dse.goals import LIMITS, OBJECTIVES
 from dse.terminal import console, run_program, say
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def explore(
         float | None, typer.Option(help="Hard limit on lost top-1 accuracy, points; default 1.")
     ] = None,
     objectives: Annotated[
-        str, typer.Option(help="Comma-separated, of latency, energy, area, accuracy.")
+        str, typer.Option(help=f"Comma-separated, of {', '.join(OBJECTIVES)}.")
     ] = "latency,energy,area",
     strategy: Annotated[str, typer.Option(help="nested, joint, random or exhaustive.")] = "nested",
     sampler: Annotated[str, typer.Option(help="tpe, nsga2, nsga3, gp, qmc, cma or random.")] = "tpe",
@@ -92,12 +93,12 @@ def explore(
     worst_case: Annotated[
         bool, typer.Option("--worst-case", help="Largest of the workloads' latency and energy, not their sum.")
     ] = False,
-    max_latency: Annotated[float | None, typer.Option(help="Hard limit, s per step of each workload.")] = None,
-    max_energy: Annotated[float | None, typer.Option(help="Hard limit, J per step of each workload.")] = None,
-    max_area: Annotated[float | None, typer.Option(help="Hard limit, mm2.")] = None,
-    max_model_size: Annotated[float | None, typer.Option(help="Hard limit, bits of all weights.")] = None,
-    max_memory: Annotated[float | None, typer.Option(help="Hard limit, bits held at the peak of a step.")] = None,
-    max_bitops: Annotated[float | None, typer.Option(help="Hard limit, BitOps of a step.")] = None,
+    max_latency: Annotated[float | None, typer.Option(help=LIMITS["latency"].help)] = None,
+    max_energy: Annotated[float | None, typer.Option(help=LIMITS["energy"].help)] = None,
+    max_area: Annotated[float | None, typer.Option(help=LIMITS["area"].help)] = None,
+    max_model_size: Annotated[float | None, typer.Option(help=LIMITS["model_size"].help)] = None,
+    max_memory: Annotated[float | None, typer.Option(help=LIMITS["memory"].help)] = None,
+    max_bitops: Annotated[float | None, typer.Option(help=LIMITS["bitops"].help)] = None,
     schedules: Annotated[
         str | None, typer.Option(help="Search schedules over training too: cyclic, or a file of their space.")
     ] = None,
@@ -121,6 +122,7 @@ def explore(
     from dse.report import summary_table, write_report
     from dse.search import explore as run_explore
     from dse.search.explore import DEFAULT_TRIALS
+    from dse.search.loop.strategies import STRATEGIES
     from dse.validation.table import validation_table
 
     bounds = {
@@ -140,7 +142,8 @@ def explore(
         TextColumn("{task.fields[state]}"),
     )
     with Progress(*columns, console=console(stderr=True), transient=True) as bar:
-        total = None if strategy == "exhaustive" or (seconds and not trials) else trials or DEFAULT_TRIALS
+        listed = strategy in STRATEGIES and STRATEGIES[strategy].listed
+        total = None if listed or (seconds and not trials) else trials or DEFAULT_TRIALS
         task = bar.add_task("exploring", total=total, state="mapping tables")
         stopped: list[int] = []
         at_once = signal.getsignal(signal.SIGINT)

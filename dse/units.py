@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from dse.goals import objective_of
+
 INFINITY = float("inf")
 
 
@@ -22,35 +24,9 @@ class Quantity(NamedTuple):
     meaning: str
 
 
+#: Those that are no objectives: what those mean stands in :data:`dse.goals.OBJECTIVES`.
 QUANTITIES = (
-    Quantity(
-        "latency_s",
-        "Latency",
-        "s",
-        0.0,
-        INFINITY,
-        "Time of one step of a batch, or of a run where a schedule is given.",
-    ),
-    Quantity(
-        "energy_j",
-        "Energy",
-        "J",
-        0.0,
-        INFINITY,
-        "Energy of one step of a batch, or of a run; leakage and DRAM included.",
-    ),
-    Quantity(
-        "area_mm2", "Area", "mm²", 0.0, INFINITY, "Silicon of elements, on-chip memories and overhead, without DRAM."
-    ),
     Quantity("power_w", "Power", "W", 0.0, INFINITY, "Energy over latency."),
-    Quantity(
-        "accuracy_drop_pp",
-        "Predicted accuracy drop",
-        "points",
-        -100.0,
-        100.0,
-        "Loss against the profile's baseline by the predictor; unknown (empty) outside its calibrated range.",
-    ),
     Quantity(
         "certificate_gap",
         "Certificate gap",
@@ -129,7 +105,9 @@ _BY_NAME = {quantity.name: quantity for quantity in QUANTITIES}
 
 
 def quantity(name: str) -> Quantity | None:
-    """The quantity of a column: from the table, or by the suffix of an energy component; None if it is neither."""
+    """The quantity of a column: an objective, from the table, or by the suffix of an energy component; None if it is neither."""
+    if objective := objective_of(name):
+        return Quantity(name, objective.label, objective.unit, objective.low, objective.high, objective.meaning)
     if name in _BY_NAME:
         return _BY_NAME[name]
     if name.endswith("_j"):

@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "dse"
 
 #: What each room may import, besides itself. Nobody imports cli.
-GROUND = {"errors", "files", "array_files", "numbers", "units", "yaml_input", "shipped", "version", "names", "types"}
+GROUND = {"errors", "files", "array_files", "numbers", "units", "yaml_input", "shipped", "version", "names", "types", "goals"}
 ALLOWED = {
     "errors": set(),
     "files": {"errors"},

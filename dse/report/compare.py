@@ -16,10 +16,11 @@ from rich.table import Table
 
 from dse.errors import InputError
 from dse.files import write_text
+from dse.goals import ENERGY, LATENCY, minimized, objective_columns
 from dse.report.figures import front_figure
 from dse.report.page import fill_page, html_table, json_for_html
 from dse.report.quantities import format_value, quantity
-from dse.report.run_data import OBJECTIVES, RunData, read_run
+from dse.report.run_data import RunData, read_run
 
 #: What describes how a run went, or where, not what was asked of it.
 _NOT_INPUTS = frozenset(
@@ -109,7 +110,9 @@ def compare_runs(folders: Sequence[Path], page: Path | None = None) -> Compariso
         raise InputError("compare", [f"needs at least two run folders, got {len(folders)}"])
     runs = [read_run(Path(folder)) for folder in folders]
     objectives = tuple(
-        name for name in OBJECTIVES if all(name in (run.info.get("objectives") or OBJECTIVES[:2]) for run in runs)
+        name
+        for name in objective_columns()
+        if all(name in (run.info.get("objectives") or (LATENCY.column, ENERGY.column)) for run in runs)
     )
     objectives = tuple(name for name in objectives if all(name in run.front for run in runs))
     if not objectives:
@@ -137,15 +140,16 @@ def hypervolumes(
 ) -> tuple[np.ndarray[Any, np.dtype[np.float64]], np.ndarray[Any, np.dtype[np.float64]]]:
     """Hypervolume of each front under one reference point, and that point.
 
-    The reference is 1.05 times the worst value of any front in each objective (so it moves with the runs compared); rows with an
-    unknown value are left out. The ratio of two hypervolumes does not depend on the units of the objectives.
+    The reference is 1.05 times the worst value of any front in each objective (so it moves with the runs compared), of its
+    reciprocal where larger is better; rows with an unknown value are left out.
+    The ratio of two hypervolumes does not depend on the units of the objectives.
 
     Returns
     -------
     volumes : ndarray, (R,)
     reference : ndarray, (objectives,)
     """
-    points = [front[list(objectives)].dropna().to_numpy(dtype=np.float64) for front in fronts]
+    points = [minimized(front[list(objectives)].dropna().to_numpy(dtype=np.float64), objectives) for front in fronts]
     full = [array for array in points if len(array)]
     if not full:
         return np.zeros(len(points)), np.full(len(objectives), np.nan)

@@ -16,7 +16,8 @@ import yaml
 
 from dse.errors import InputError, Problem
 from dse.files import is_file, read_text
-from dse.report.run_data import OBJECTIVES, RunData, listed
+from dse.goals import AREA, OBJECTIVES
+from dse.report.run_data import RunData, listed
 from dse.report.tables import notable
 from dse.shipped import find_file
 from dse.yaml_input import load_yaml, suggest, yaml_number, yaml_word
@@ -94,7 +95,7 @@ def _own_text(run: RunData, row: Mapping[Any, Any] | pd.Series) -> str:
 def _reproduced(run: RunData) -> tuple[str, ...]:
     """Figures that the evaluation of one plan on one workload gives again."""
     one = len(_workloads(run)) == 1 and not any(str(name).startswith("schedule.") for name in run.front.columns)
-    return OBJECTIVES if one else ("area_mm2",)
+    return tuple(item.column for item in OBJECTIVES.values() if item.evaluated and (one or item is AREA))
 
 
 def _note(run: RunData, row: Mapping[Any, Any] | pd.Series) -> str:

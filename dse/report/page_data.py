@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from dse.goals import objective_columns
 from dse.report.design_text import PLACEHOLDER, design_texts, hardware_part
 from dse.report.quantities import PREFIXED, quantity
-from dse.report.run_data import OBJECTIVES, RunData, hardware_columns, listed
+from dse.report.run_data import RunData, hardware_columns, listed
 from dse.report.tables import energy_components, keeps_limit, layers_with_macs
 from dse.types import Floats
 
@@ -25,7 +26,7 @@ def page_data(run: RunData) -> dict[str, Any]:
     """Everything that the script of the page needs, as plain data."""
     designs, front = run.designs.reset_index(drop=True), set(run.front["design"])
     hardware = hardware_columns(run)
-    names = [*(name for name in OBJECTIVES if name in designs), *hardware]
+    names = [*(name for name in objective_columns() if name in designs), *hardware]
     if "certificate_gap" in designs:
         names.append("certificate_gap")
     position = {str(design): row for row, design in enumerate(designs["design"])}
@@ -45,7 +46,7 @@ def page_data(run: RunData) -> dict[str, Any]:
         "knee": None if knee is None else position[knee],
         "baselines": [
             {
-                **{key: item.get(key) for key in ("name", "role", "design", "note", *OBJECTIVES)},
+                **{key: item.get(key) for key in ("name", "role", "design", "note", *objective_columns())},
                 "feasible": bool(item.get("feasible", True)),
                 "beyond": not keeps_limit(item, run.info.get("max_accuracy_drop_pp")),
             }

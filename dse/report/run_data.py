@@ -14,10 +14,10 @@ import pandas as pd
 
 from dse.errors import InputError, Problem
 from dse.files import is_file, plain_cell, read_json, read_text
+from dse.goals import objective_columns
 from dse.report.run_schema import RunInfo
 from dse.yaml_input import Document, validate
 
-OBJECTIVES = ("latency_s", "energy_j", "area_mm2", "accuracy_drop_pp")
 #: Columns of the tables that hold words; all others hold numbers.
 WORDS = (
     "design",
@@ -180,6 +180,6 @@ def _column_problem(column: pd.Series, needed: bool) -> Problem | None:
 
 def hardware_columns(run: RunData) -> list[str]:
     """Columns of the designs that are neither objectives nor bookkeeping: the hardware parameters."""
-    known = {"design", "feasible", "limit", "binds", *OBJECTIVES}
+    known = {"design", "feasible", "limit", "binds", *objective_columns()}
     names = [str(name) for name in run.designs.columns if name not in known]
     return [name for name in names if not name.startswith("certificate_")]

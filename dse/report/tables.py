@@ -13,8 +13,9 @@ from rich.table import Table
 
 from dse.errors import InputError
 from dse.files import write_all
+from dse.goals import objective_columns
 from dse.report.quantities import format_ratio, format_value, quantity
-from dse.report.run_data import OBJECTIVES, RunData, listed, read_run
+from dse.report.run_data import RunData, listed, read_run
 from dse.report.terminal import longest_rows
 
 _LATEX = {
@@ -162,7 +163,7 @@ def _baseline(baseline: dict[str, Any]) -> str:
 
 def front_cells(run: RunData, columns: Sequence[str] | None = None) -> tuple[list[str], list[list[str]]]:
     """Titles and cells of the front as text, sorted by latency."""
-    names = [name for name in (columns or ["design", *OBJECTIVES]) if name in run.front.columns]
+    names = [name for name in (columns or ["design", *objective_columns()]) if name in run.front.columns]
     titles = ["design" if name == "design" else quantity(name, run.info).title for name in names]
     ordered = run.front.sort_values(["latency_s", "energy_j"], kind="stable")
     rows = [

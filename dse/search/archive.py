@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import reduce
 
 import numpy as np
 import numpy.typing as npt
 
-from dse.search.pareto import pareto_mask
+from dse.goals import Objective, minimized, objective_columns
 from dse.types import Bools, Floats, Ints
-
-#: Columns of :attr:`Found.objectives`.
-OBJECTIVES = ("latency_s", "energy_j", "area_mm2", "accuracy_drop_pp")
-#: The one that a search with given plans does not have; NaN there.
-ACCURACY_COLUMN = "accuracy_drop_pp"
 
 
 @dataclass(frozen=True)
@@ -32,7 +29,7 @@ class Found:
     choice
         (n, groups of all networks) index of the width chosen for each group of tied layers.
     objectives
-        (n, 4) in the order of :data:`OBJECTIVES`.
+        (n, objectives) figures, in the order of :func:`dse.goals.objective_columns`; NaN where nothing predicts accuracy.
     gap
         (n,) proven relative distance of the bit map from the optimum of its inner problem; 0 is proven optimal.
     certificate
@@ -54,9 +51,38 @@ class Found:
     def __len__(self) -> int:
         return len(self.trial)
 
+    def minimized(self, columns: Sequence[str]) -> Floats:
+        """(n, k) the named objectives as a search compares them, smaller is better."""
+        return minimized(self.objectives[:, places(columns)], columns)
+
     def take(self, rows: Bools | Ints) -> Found:
         """The rows of a mask or of indices."""
         return Found(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+
+def places(columns: Sequence[str]) -> list[int]:
+    """Where named objectives stand in :attr:`Found.objectives`."""
+    every = objective_columns()
+    return [every.index(name) for name in columns]
+
+
+def joined(objective: Objective, each: Sequence[npt.ArrayLike], weights: Sequence[float], worst_case: bool) -> Floats:
+    """An objective over several networks on one hardware.
+
+    Parameters
+    ----------
+    each
+        Of every network, in one shape.
+    weights, worst_case
+        See :class:`dse.search.bits.problem.SearchProblem`.
+    """
+    of_each = [np.asarray(figures, dtype=np.float64) for figures in each]
+    if objective.joins == "same":
+        return of_each[0]
+    if objective.joins == "largest":
+        return np.asarray(np.max(np.stack(of_each), axis=0))
+    weighted = [weight * figures for weight, figures in zip(weights, of_each, strict=True)]
+    return np.asarray(np.max(np.stack(weighted), axis=0) if worst_case else reduce(np.add, weighted))
 
 
 def empty(parameters: int, groups: int, networks: int = 1) -> Found:
@@ -66,7 +92,7 @@ def empty(parameters: int, groups: int, networks: int = 1) -> Found:
         np.zeros((0, parameters)),
         np.zeros((0, networks), np.int64),
         np.zeros((0, groups), np.uint8),
-        np.zeros((0, len(OBJECTIVES))),
+        np.zeros((0, len(objective_columns()))),
         np.zeros(0),
         np.zeros((0, 3)),
         np.zeros(0, np.int64),
@@ -76,12 +102,6 @@ def empty(parameters: int, groups: int, networks: int = 1) -> Found:
 def merge(parts: list[Found]) -> Found:
     """All rows of several archives in order (at least one archive)."""
     return Found(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Found)))
-
-
-def nondominated(found: Found, objectives: tuple[str, ...]) -> Found:
-    """The rows that no other row dominates in the named objectives (all minimized), the first of equal rows."""
-    columns = [OBJECTIVES.index(name) for name in objectives]
-    return found.take(pareto_mask(found.objectives[:, columns]))
 
 
 def bytes_of(found: Found) -> bytes:

@@ -1,14 +1,6 @@
 """``explore``: hardware by Optuna, bit widths exactly, everything found in one archive, one run folder.
 
-Strategies:
-
-* ``nested``: Optuna proposes a hardware point (and a schedule) and a weight between latency and energy; the bit map is the
-  solution of the inner problem (:mod:`dse.search.bits.solve`), and everything the inner solver finds enters the archive. It starts
-  from hardware that a cheap local search liked (:mod:`dse.search.loop.screen`).
-* ``joint``: the width of every layer group is an Optuna parameter beside the hardware: the yardstick. It starts from uniform plans
-  that keep the accuracy limit, on random hardware; its samplers know by how much a trial misses a limit.
-* ``random``: as ``joint``, drawn uniformly.
-* ``exhaustive``: every hardware point (and schedule) of the space, solved as by ``nested``.
+How it goes through the space is the strategy's: :data:`dse.search.loop.strategies.STRATEGIES`.
 """
 
 from __future__ import annotations
@@ -24,6 +16,7 @@ from typing import Any
 from dse.accuracy import Profile, load_profile
 from dse.cost.network_jobs import MODES
 from dse.errors import InputError, Problem
+from dse.goals import OBJECTIVES
 from dse.hardware import load_hardware
 from dse.hardware.model import Hardware
 from dse.numbers import ACCURACY_DROP, JOBS, SECONDS, SEED, TRIALS, problems_of
@@ -31,9 +24,10 @@ from dse.precision import Plan
 from dse.search.bits.problem import make_problem
 from dse.search.bits.schedule_space import ScheduleSpace, load_schedules
 from dse.search.bits.solve import with_reference
+from dse.search.loop.dimensions import size
 from dse.search.loop.optuna_study import SAMPLERS, make_sampler
 from dse.search.loop.run import Budget, Search, search
-from dse.search.loop.start import dimensions_of, size
+from dse.search.loop.strategies import STRATEGIES
 from dse.search.outcome.results import Run, make_run
 from dse.search.outcome.run_folder import prepared, write_run
 from dse.shipped import shipped_names
@@ -41,13 +35,6 @@ from dse.workload import load_workload
 from dse.workload.model import Network
 from dse.yaml_input import suggest
 
-STRATEGIES = ("nested", "joint", "random", "exhaustive")
-SHORT_OBJECTIVES = {
-    "latency": "latency_s",
-    "energy": "energy_j",
-    "area": "area_mm2",
-    "accuracy": "accuracy_drop_pp",
-}
 #: Trials where neither their number nor a time is given.
 DEFAULT_TRIALS = 120
 #: Limit on the predicted drop where none is given, points.
@@ -102,9 +89,9 @@ def explore(
     max_accuracy_drop
         Hard limit on the predicted loss of top-1 accuracy, points; default :data:`DEFAULT_DROP`.
     objectives
-        Of latency, energy, area, accuracy: what the front is non-dominated in.
+        Names of :data:`dse.goals.OBJECTIVES`, such as latency, energy, area, accuracy: what the front is non-dominated in.
     strategy, sampler
-        See the module; sampler is one of :data:`dse.search.loop.optuna_study.SAMPLERS`.
+        Names of :data:`dse.search.loop.strategies.STRATEGIES`, and of :data:`dse.search.loop.optuna_study.SAMPLERS`.
     trials
         Different hardware points to try (``nested``, or with ``plan``), or designs (``joint``, ``random``); 120 where neither it
         nor ``seconds`` is given. A space with no more points than that is tried whole.
@@ -121,7 +108,7 @@ def explore(
     weights, worst_case
         Several workloads: how often a step of each is run, for the sums of latency and energy; or take the largest instead.
     limits
-        Further hard limits by name of :data:`dse.search.bits.limits.LIMITS`, in its units, for a step of every workload.
+        Further hard limits by name of :data:`dse.goals.LIMITS`, in its units, for a step of every workload.
     schedules
         Search when to use which width too: ``cyclic``, a file, or a space; see :mod:`dse.search.bits.schedule_space`.
     screening
@@ -170,13 +157,14 @@ def explore(
             else load_schedules(schedules),
         )
     )
-    points = size(dimensions_of(problem, strategy, chosen))
-    if strategy == "exhaustive":
+    how = STRATEGIES[strategy]
+    points = size(how.dimensions(problem, chosen))
+    if how.listed:
         trials = _exhaustible(points)
     if trials is None and seconds is None:
         trials = DEFAULT_TRIALS
     folder = _folder(out, write, networks, seed)
-    asked = Search(problem, chosen, strategy, sampler, seed, screening and strategy == "nested")
+    asked = Search(problem, chosen, how, sampler, seed, screening and how.screens)
     with prepared(folder, resume) if folder is not None else nullcontext():
         archive = search(asked, Budget(trials, seconds), jobs, scheduler, folder, resume, progress)
         run = make_run(asked, archive, folder, trials, jobs, started, command, validation)
@@ -218,8 +206,11 @@ def _check_plan_alone(options: Mapping[str, object], objectives: Sequence[str]) 
         for name, value in options.items()
         if value is not None
     ]
-    if "accuracy_drop_pp" in objectives:
-        problems.append(Problem("--objectives", "accuracy needs a profile; --plan searches hardware alone"))
+    problems += [
+        Problem("--objectives", f"{item.name} needs a profile; --plan searches hardware alone")
+        for item in OBJECTIVES.values()
+        if item.needs_profile and item.column in objectives
+    ]
     if problems:
         raise InputError("dse explore", problems)
 
@@ -249,16 +240,14 @@ def _exhaustible(points: int) -> int:
 
 
 def _objectives(names: Sequence[str]) -> tuple[str, ...]:
-    problems = [
-        f"'{name}' is no objective{suggest(name, SHORT_OBJECTIVES)}" for name in names if name not in SHORT_OBJECTIVES
-    ]
+    problems = [f"'{name}' is no objective{suggest(name, OBJECTIVES)}" for name in names if name not in OBJECTIVES]
     if len(set(names)) != len(names):
         problems.append("an objective is named twice")
     if not names:
-        problems.append(f"at least one is needed; known: {', '.join(SHORT_OBJECTIVES)}")
+        problems.append(f"at least one is needed; known: {', '.join(OBJECTIVES)}")
     if problems:
         raise InputError("--objectives", problems)
-    return tuple(SHORT_OBJECTIVES[name] for name in names)
+    return tuple(OBJECTIVES[name].column for name in names)
 
 
 def _check(

@@ -292,8 +292,8 @@ def test_a_killed_worker_costs_no_result(tiny):
         {**dict(zip(names, row, strict=True)), "latency_weight": 0.3}
         for row in ((size, width) for size in problem.parameters[0][1] for width in (64.0, 256.0))
     ]
-    alone = run_trials(problem, "nested", values, 0)
-    with Workers(problem, "nested", 2) as workers:
+    alone = run_trials(problem, True, values, 0)
+    with Workers(problem, True, 2) as workers:
         first = workers.run(values[:4], 0)
         victim = active_children()[0]
         os.kill(victim.pid, signal.SIGKILL)

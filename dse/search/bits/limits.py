@@ -16,21 +16,13 @@ from dse.cost.choices import group_of_layers
 from dse.cost.network_jobs import network_jobs
 from dse.cost.storage import storage_of
 from dse.errors import InputError, Problem
+from dse.goals import LIMITS
 from dse.numbers import hard_limit
 from dse.precision import Plan
 from dse.types import Floats
 from dse.workload.model import Network
 from dse.yaml_input import suggest
 
-#: Limits by name: unit and what is bounded.
-LIMITS = {
-    "latency": ("latency_s", "seconds of a step"),
-    "energy": ("energy_j", "joules of a step"),
-    "area": ("area_mm2", "square millimetres"),
-    "model_size": ("model_size_bits", "bits of all weights as stored for inference"),
-    "memory": ("memory_bits", "bits held at the peak of a step, see dse.cost.memory"),
-    "bitops": ("bitops", "multiplier width times multiplier width, summed over the MACs of a step"),
-}
 #: Names of the accuracy limit among those that bind, and of that on the peak of the memory.
 ACCURACY = "accuracy"
 MEMORY = "memory"
@@ -38,7 +30,7 @@ MEMORY = "memory"
 
 @dataclass(frozen=True)
 class HardLimits:
-    """Largest allowed values by name of :data:`LIMITS`; only those that were asked for."""
+    """Largest allowed values by name of :data:`dse.goals.LIMITS`; only those that were asked for."""
 
     bounds: tuple[tuple[str, float], ...] = ()
 
@@ -54,7 +46,7 @@ class HardLimits:
     @property
     def additive(self) -> tuple[tuple[str, float], ...]:
         """Those that are one sum over layers."""
-        return tuple(item for item in self.bounds if item[0] not in ("area", MEMORY))
+        return tuple(item for item in self.bounds if LIMITS[item[0]].scope == "map")
 
 
 def hard_limits(given: Mapping[str, float]) -> HardLimits:
@@ -70,7 +62,7 @@ def hard_limits(given: Mapping[str, float]) -> HardLimits:
         option = f"--max-{name.replace('_', '-')}"
         if name not in LIMITS:
             problems.append(Problem("limits", f"'{name}' is no limit{suggest(name, LIMITS)}"))
-        elif problem := hard_limit(option, LIMITS[name][1]).problem(bound):
+        elif problem := hard_limit(option, LIMITS[name].what).problem(bound):
             problems.append(problem)
     if problems:
         raise InputError("limits", problems)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dse.cost.choices import ChoiceCosts
+from dse.goals import ENERGY, LATENCY, LIMITS
 from dse.search.allocation.allocate import Allocation, Limit, solve
 from dse.search.allocation.lagrange import allowed_score
 from dse.search.bits.held import HeldTable, solve_within
@@ -23,12 +24,10 @@ class MapCosts:
 
     Attributes
     ----------
-    energy_j, latency_s
-        (E, G, M) of a step; over a schedule, of its mean step.
     score
         (G, M)
     tables
-        By name of a further limit that is a sum, (E, G, M).
+        (E, G, M) what a limit sums over the layers, by its name: energy and latency too.
     area_mm2
         Of the design.
     held, memory_bits
@@ -36,26 +35,27 @@ class MapCosts:
         what the design's DRAM holds. Empty where no map can hold so much.
     """
 
-    energy_j: Floats
-    latency_s: Floats
     score: Floats
     tables: dict[str, Floats]
     area_mm2: float
     held: tuple[HeldTable, ...] = ()
     memory_bits: float = math.inf
 
-    def table(self, name: str) -> Floats:
-        """(E, G, M) what a limit sums."""
-        return {"latency": self.latency_s, "energy": self.energy_j}[name] if name in _OWN else self.tables[name]
+    @property
+    def energy_j(self) -> Floats:
+        """(E, G, M) of a step; over a schedule, of its mean step."""
+        return self.tables["energy"]
+
+    @property
+    def latency_s(self) -> Floats:
+        """(E, G, M) of a step; over a schedule, of its mean step."""
+        return self.tables["latency"]
 
     def value(self, name: str, e: int, choice: npt.NDArray[np.integer]) -> float:
         """What a map has of a limited quantity."""
         if name == MEMORY:
             return self.held[e].peak(choice)[0] if self.held else 0.0
-        return float(sums(self.table(name)[e], choice))
-
-
-_OWN = ("latency", "energy")
+        return float(sums(self.tables[name][e], choice))
 
 
 def sums(table: Floats, choice: npt.NDArray[np.integer]) -> np.float64:
@@ -65,20 +65,18 @@ def sums(table: Floats, choice: npt.NDArray[np.integer]) -> np.float64:
 
 def map_costs(problem: SearchProblem, subject: BitProblem, costs: ChoiceCosts, d: int, values: Floats) -> MapCosts:
     """Costs of a network's choices on design ``d``, over the schedule of its parameter values if there is one."""
-    plain = MapCosts(
-        costs.energy_j[d], costs.latency_s[d], subject.score, dict(subject.tables), float(costs.area_mm2[d]),
-        subject.held, problem.memory_bits(values),
-    )  # fmt: skip
+    tables = {"latency": costs.latency_s[d], "energy": costs.energy_j[d], **subject.tables}
+    area, memory = float(costs.area_mm2[d]), problem.memory_bits(values)
+    plain = MapCosts(subject.score, tables, area, subject.held, memory)
     if len(problem.shares(values)) == 1:
         return plain
-
-    def mean(table: Floats) -> Floats:
-        return _mean_over_schedule(problem, subject, values, table)
-
     # Weights are kept and activations stashed at their widest at some time: size and memory are those of the full map.
-    tables = {name: mean(table) if name == "bitops" else table for name, table in subject.tables.items()}
-    score = scores_over_schedule(problem, subject, values)
-    return replace(plain, energy_j=mean(plain.energy_j), latency_s=mean(plain.latency_s), score=score, tables=tables)
+    means = {
+        name: _mean_over_schedule(problem, subject, values, table)
+        for name, table in tables.items()
+        if LIMITS[name].over_schedule == "mean"
+    }
+    return replace(plain, score=scores_over_schedule(problem, subject, values), tables=tables | means)
 
 
 def scores_over_schedule(problem: SearchProblem, subject: BitProblem, values: Floats) -> Floats:
@@ -136,7 +134,7 @@ def best_map(
 
 def weighted(problem: SearchProblem, table: MapCosts, e: int, weight: float) -> Floats:
     """(G, M) weighted sums of latency and energy at an error width, each in units of the problem's reference."""
-    energy, latency = table.energy_j[e] / problem.reference[1], table.latency_s[e] / problem.reference[0]
+    energy, latency = table.energy_j[e] / problem.unit(ENERGY), table.latency_s[e] / problem.unit(LATENCY)
     return np.asarray((1 - weight) * energy + weight * latency)
 
 
@@ -153,7 +151,7 @@ def solve_map(table: MapCosts, e: int, cost: Floats, allowed: Bools, bounds: dic
     others = dict(bounds)
     score_max = others.pop(ACCURACY, math.inf)
     memory = others.pop(MEMORY, math.inf)
-    limits = [Limit(name, table.table(name)[e], bound) for name, bound in others.items()]
+    limits = [Limit(name, table.tables[name][e], bound) for name, bound in others.items()]
 
     def within(more: list[Limit]) -> Allocation:
         return solve(cost, table.score, feasible, score_max, [*limits, *more])

@@ -18,12 +18,13 @@ from dse.cost.choices import uniform_plans
 from dse.cost.memory import footprint
 from dse.cost.network_jobs import MODES
 from dse.errors import InputError
+from dse.goals import Objective, objective_columns
 from dse.hardware.model import Hardware
 from dse.names import MAC_OPERANDS
 from dse.numbers import WEIGHT
 from dse.precision import Plan
 from dse.search.allocation.allocate import tie_members
-from dse.search.archive import OBJECTIVES
+from dse.search.archive import places
 from dse.search.bits.held import HeldTable, held_tables
 from dse.search.bits.limits import ACCURACY, MEMORY, HardLimits, hard_limits, limit_tables
 from dse.search.bits.schedule_space import DIMENSIONS, ScheduleSpace, lowered
@@ -101,7 +102,8 @@ class SearchProblem:
     schedules
         Schedules to search, or None.
     reference
-        (4,) objectives of the default hardware with every width at its largest, doubled: the unit of weights and hypervolume.
+        (objectives,) figures of the default hardware with every width at its largest, twice as bad: the unit of weights and of
+        hypervolumes.
     """
 
     subjects: tuple[BitProblem, ...]
@@ -122,6 +124,10 @@ class SearchProblem:
         """Name and values of everything about a design but its bit maps: the hardware's space, then the schedule's."""
         hardware = tuple((parameter.name, parameter.values) for parameter in self.hardware.space)
         return hardware + (self.schedules.dimensions if self.schedules else ())
+
+    def unit(self, objective: Objective) -> float:
+        """The unit in which an objective is weighed."""
+        return float(self.reference[places([objective.column])[0]])
 
     @property
     def columns(self) -> tuple[slice, ...]:
@@ -219,7 +225,7 @@ def make_problem(
         widths=tuple(wanted),
         limits=hard,
         schedules=schedules,
-        reference=np.ones(len(OBJECTIVES)),
+        reference=np.ones(len(objective_columns())),
         digest=_digest(networks, hardware, given),
     )
 

@@ -20,9 +20,10 @@ from dse.cost.choices import ChoiceCosts, choice_costs
 from dse.cost.memory import shortfall
 from dse.cost.steps import step_costs
 from dse.errors import InputError
+from dse.goals import ACCURACY_DROP, ENERGY, LATENCY, OBJECTIVES, Figures
 from dse.hardware.arrays import HardwareArrays, hardware_arrays
 from dse.search.allocation.allocate import Allocation
-from dse.search.archive import OBJECTIVES, Found, empty
+from dse.search.archive import Found, empty, joined, places
 from dse.search.bits.limits import ACCURACY, MEMORY
 from dse.search.bits.maps import (
     MapCosts,
@@ -206,8 +207,9 @@ def with_reference(problem: SearchProblem) -> SearchProblem:
     )
     last = tuple(len(subject.error_widths) - 1 for subject in problem.subjects)
     row = _found(problem, tables, default[0], [_Row(last, maps, Certificate(), 0)], 0).objectives[0]
-    row[3] = max(problem.limit_pp, 1e-9) if problem.predicts else 1.0
-    return replace(problem, reference=2.0 * row)
+    row[places([ACCURACY_DROP.column])] = max(problem.limit_pp, 1e-9) if problem.predicts else 1.0
+    upward = np.array([item.direction == "max" for item in OBJECTIVES.values()])
+    return replace(problem, reference=np.where(upward, row / 2.0, 2.0 * row))
 
 
 def _solve_one(
@@ -282,7 +284,7 @@ def _certificate(
     # The largest of weighted sums is no more than the weighted sum of the largest: a bound, not always reached.
     bound = float(together(bounds))
     best = float(
-        (1 - weight) * together(energy) / problem.reference[1] + weight * together(latency) / problem.reference[0]
+        (1 - weight) * together(energy) / problem.unit(ENERGY) + weight * together(latency) / problem.unit(LATENCY)
     )
     # Sums in another order differ in the last digits.
     gap = (best - bound) / best if not best - bound <= 1e-12 * best else 0.0
@@ -395,20 +397,14 @@ def _found(
 ) -> Found:
     objectives = np.empty((len(rows), len(OBJECTIVES)))
     for i, row in enumerate(rows):
-        each = np.empty((len(tables), 3))
-        for k, (subject, table) in enumerate(zip(problem.subjects, tables, strict=True)):
-            e, choice = row.errors[k], row.maps[k]
-            score = min(float(sums(table.score, choice)), float(subject.score_limit[e]))
-            error = subject.error_widths[e] if problem.mode == "training" else 32
-            each[k, 0] = sums(table.latency_s[e], choice)
-            each[k, 1] = sums(table.energy_j[e], choice)
-            each[k, 2] = np.nan if subject.profile is None else float(subject.profile.drop_of_score(score, error))
-        weighted = each[:, :2] * np.array(problem.weights)[:, None]
-        objectives[i, :2] = weighted.max(axis=0) if problem.worst_case else weighted.sum(axis=0)
-        objectives[i, 2] = tables[0].area_mm2
-        objectives[i, 3] = each[:, 2].max()
-    # Sums in another order differ in the last digits: equal designs have to be equal.
-    objectives = np.array([[float(f"{value:.12g}") for value in row] for row in objectives])
+        each = [
+            _figures(problem, subject, table, e, choice)
+            for subject, table, e, choice in zip(problem.subjects, tables, row.errors, row.maps, strict=True)
+        ]
+        for k, item in enumerate(OBJECTIVES.values()):
+            value = joined(item, [item.of(figures) for figures in each], problem.weights, problem.worst_case)
+            # Sums in another order differ in the last digits: equal designs have to be equal.
+            objectives[i, k] = float(f"{float(value):.12g}")
     return Found(
         np.full(len(rows), trial, np.int64),
         np.tile(values, (len(rows), 1)),
@@ -421,6 +417,14 @@ def _found(
         np.array([[row.certificate.weight, row.certificate.best, row.certificate.bound] for row in rows]),
         np.array([row.binds for row in rows], np.int64),
     )
+
+
+def _figures(problem: SearchProblem, subject: BitProblem, table: MapCosts, e: int, choice: Choice) -> Figures:
+    """What is known of a network's map at an error width."""
+    score = min(float(sums(table.score, choice)), float(subject.score_limit[e]))
+    error = subject.error_widths[e] if problem.mode == "training" else 32
+    drop = np.nan if subject.profile is None else float(subject.profile.drop_of_score(score, error))
+    return Figures(sums(table.latency_s[e], choice), sums(table.energy_j[e], choice), table.area_mm2, drop)
 
 
 def _price_maps(

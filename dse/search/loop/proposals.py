@@ -9,11 +9,9 @@ from itertools import islice
 import numpy as np
 import optuna
 
+from dse.search.loop.dimensions import every, points, size
 from dse.search.loop.optuna_study import Dimension, batch_of, low_discrepancy, propose
-from dse.search.loop.start import every, points, size
 
-#: Trials of a batch of what is known from the start: it depends on no batch, so larger ones are only quicker.
-START_BATCH = 16
 #: Points of a batch of a list, which learns nothing between them.
 LISTED_BATCH = 32
 #: Steps from a repeated point to one that is new, before any new one is taken.
@@ -62,8 +60,8 @@ class Proposals:
 
     Attributes
     ----------
-    start
-        Proposals of the first trials, by dimension name.
+    start, starts_together
+        Proposals of the first trials, by dimension name, and how many of them form a batch, if more than one.
     """
 
     def __init__(
@@ -81,6 +79,7 @@ class Proposals:
         self.size = size(dimensions)
         self.listed = listed or (trials is not None and trials >= self.size)
         self.start: Sequence[Mapping[str, float]] = ()
+        self.starts_together = 1
         named = {dimension.name: dimension for dimension in self.of}
         self.seen: set[Point] = {
             tuple(named[name].value(trial.params[name]) for name in named)
@@ -99,13 +98,13 @@ class Proposals:
         """Points that no trial had yet."""
         return self.size - len(self.seen)
 
-    def batch_size(self, strategy: str) -> int:
+    def batch_size(self) -> int:
         """Trials of the next batch, as far as any budget goes."""
         if self.listed:
             return LISTED_BATCH
         # Larger batches of what is known from the start end where proposals begin.
-        known = min(START_BATCH, len(self.start) - len(self.study.trials)) if strategy == "nested" else 0
-        return known if known > 0 else batch_of(self.sampler)
+        known = min(self.starts_together, len(self.start) - len(self.study.trials))
+        return known if known > 0 and self.starts_together > 1 else batch_of(self.sampler)
 
     def batch(self, count: int) -> list[Proposed]:
         """``count`` new points, fewer where there are no more, and the repeated ones that the sampler asked for besides."""

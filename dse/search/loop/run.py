@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from dse.search.archive import OBJECTIVES, Found, empty, merge
+from dse.goals import minimized
+from dse.search.archive import Found, empty, merge, places
 from dse.search.bits.problem import SearchProblem
 from dse.search.bits.solve import Outcome
 from dse.search.loop.optuna_study import (
@@ -20,8 +21,8 @@ from dse.search.loop.optuna_study import (
     write_journal,
 )
 from dse.search.loop.proposals import Proposals, Proposed
-from dse.search.loop.start import dimensions_of, starts
 from dse.search.loop.state import State, restored, store
+from dse.search.loop.strategies import Strategy, first_proposals
 from dse.search.loop.workers import Workers
 from dse.search.pareto import hypervolume, pareto_mask
 from dse.types import Bools
@@ -40,10 +41,15 @@ class Search:
 
     problem: SearchProblem
     objectives: tuple[str, ...]
-    strategy: str
-    sampler: str
+    strategy: Strategy
+    asked_sampler: str
     seed: int
     screening: bool
+
+    @property
+    def sampler(self) -> str:
+        """The sampler that proposes: the strategy's own, or the one that was asked for."""
+        return self.strategy.sampler or self.asked_sampler
 
     @property
     def inputs(self) -> dict[str, Any]:
@@ -61,8 +67,8 @@ class Search:
             "worst_case": problem.worst_case,
             "hard_limits": dict(problem.limits.bounds),
             "schedules": repr(problem.schedules) if problem.schedules else None,
-            "strategy": self.strategy,
-            "sampler": _sampler(self),
+            "strategy": self.strategy.name,
+            "sampler": self.sampler,
             "screening": self.screening,
             "seed": self.seed,
         }
@@ -101,25 +107,25 @@ def search(
         A folder that cannot be written, a run to resume that had other inputs, workers that are killed again and again. The
         state of the last batches stays in the folder.
     """
-    problem, objectives = asked.problem, asked.objectives
-    dimensions = dimensions_of(problem, asked.strategy, objectives)
+    problem, objectives, strategy = asked.problem, asked.objectives, asked.strategy
+    dimensions = strategy.dimensions(problem, objectives)
     study = new_study(len(objectives), asked.sampler)
     groups = sum(len(subject.groups) for subject in problem.subjects)
     state = State(0, 0.0, empty(len(problem.parameters), groups, len(problem.subjects)))
     if resume and folder is not None:
         state = restored(folder, asked.inputs, problem, study, dimensions, state)
-    listed = asked.strategy == "exhaustive"
-    proposals = Proposals(study, dimensions, _sampler(asked), asked.seed, listed, budget.trials, state.done)
-    if not proposals.listed:
-        proposals.start = starts(problem, asked.strategy, objectives, asked.seed, asked.screening)
+    proposals = Proposals(study, dimensions, asked.sampler, asked.seed, strategy.listed, budget.trials, state.done)
+    if not proposals.listed and (asked.screening or not strategy.screens):
+        proposals.start = first_proposals(strategy, problem, objectives, asked.seed)
+        proposals.starts_together = strategy.starts_together
     before = time.monotonic() - state.elapsed_s
     saved = time.monotonic()
     unsaved = False
-    with Workers(problem, asked.strategy, jobs, scheduler) as workers:
+    with Workers(problem, strategy.solves, jobs, scheduler) as workers:
         try:
             # One batch at least, however long its preparation took.
             while proposals.left and (not state.done or budget.left(state.done, time.monotonic() - before)):
-                batch = proposals.batch(budget.batch(state.done, proposals.batch_size(asked.strategy)))
+                batch = proposals.batch(budget.batch(state.done, proposals.batch_size()))
                 first = state.done if proposals.listed else len(study.trials) - len(batch)
                 outcomes = workers.run([item.values for item in batch], first=first)
                 state, front = _advanced(asked, state, batch, outcomes)
@@ -136,7 +142,7 @@ def search(
         finally:
             if folder is not None and unsaved:
                 store(folder, state, study, asked.inputs)
-    if folder is not None and asked.strategy != "exhaustive":
+    if folder is not None and not strategy.listed:
         name = "+".join(subject.network.name for subject in problem.subjects)
         write_journal(study, folder / "optuna.journal", name, objectives)
     return state
@@ -146,14 +152,14 @@ def _advanced(
     asked: Search, state: State, batch: Sequence[Proposed], outcomes: Sequence[Outcome]
 ) -> tuple[State, Found]:
     """The state after a batch, and its front; a repeated point adds designs but is no trial."""
-    columns = [OBJECTIVES.index(name) for name in asked.objectives]
+    names = asked.objectives
     found = merge([state.found, *(outcome.found for outcome in outcomes)])
-    mask = pareto_mask(found.objectives[:, columns])
+    mask = pareto_mask(found.minimized(names))
     front = found.take(mask)
-    unit = asked.problem.reference[columns]
+    unit = minimized(asked.problem.reference[None, places(names)], names)
     fresh = [outcome for item, outcome in zip(batch, outcomes, strict=True) if item.fresh]
     failed = [(outcome.limit, outcome.parameters.tolist()) for outcome in fresh if outcome.limit]
-    covered = hypervolume(front.objectives[:, columns] / unit, np.ones(len(columns)))
+    covered = hypervolume(front.minimized(names) / unit, np.ones(len(names)))
     return State(
         state.done + len(fresh),
         state.elapsed_s,
@@ -167,12 +173,7 @@ def _told(outcome: Outcome, objectives: tuple[str, ...]) -> Told:
     """What Optuna is told; an infeasible trial is worse than every feasible one by its constraint, not by a number."""
     if not len(outcome.found):
         return Told((1.0e3,) * len(objectives), outcome.violation)
-    row = outcome.found.objectives[0]
-    return Told(tuple(float(row[OBJECTIVES.index(name)]) for name in objectives), 0.0)
-
-
-def _sampler(asked: Search) -> str:
-    return {"random": "random", "exhaustive": "none"}.get(asked.strategy, asked.sampler)
+    return Told(tuple(float(value) for value in outcome.found.minimized(objectives)[0]), 0.0)
 
 
 def _thinned(found: Found, front: Bools) -> Found:

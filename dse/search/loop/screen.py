@@ -16,9 +16,10 @@ import numpy.typing as npt
 
 from dse.cost.network_jobs import nest_of
 from dse.cost.steps import step_costs
+from dse.goals import ENERGY, LATENCY, OBJECTIVES, Figures, Objective, minimized
 from dse.mapping.nest import Nest
 from dse.precision import Plan
-from dse.search.archive import OBJECTIVES
+from dse.search.archive import joined, places
 from dse.search.bits.maps import MapCosts, best_map, map_costs, weighted
 from dse.search.bits.problem import BitProblem, SearchProblem, plan_of
 from dse.search.bits.solve import design_arrays, price_choices
@@ -50,12 +51,15 @@ def screened(problem: SearchProblem, objectives: Sequence[str], seed: int) -> Fl
     sizes = np.array([len(parameter.values) for parameter in problem.hardware.space], dtype=np.int64)
     if not len(sizes):
         return np.zeros((0, 0))
-    columns = [OBJECTIVES.index(name) for name in objectives if name != "accuracy_drop_pp"] or [0, 1]
+    every = [item.column for item in screened_objectives()]
+    names = [name for name in objectives if name in every] or [LATENCY.column, ENERGY.column]
+    columns = [every.index(name) for name in names]
+    unit = minimized(problem.reference[None, places(names)], names)
     evaluate = surrogate(problem, SCREENED_SHARE)
 
     def relative(points: Ints) -> Floats:
         values = evaluate(points)
-        return np.where(np.isfinite(values), values, np.inf)[:, columns] / problem.reference[columns]
+        return np.asarray(np.where(np.isfinite(values), values, np.inf)[:, columns] / unit)
 
     points, values = local_search(relative, sizes, seed)
     ranked = ranked_by_hypervolume(values, STARTS)
@@ -68,27 +72,38 @@ def screened(problem: SearchProblem, objectives: Sequence[str], seed: int) -> Fl
 
 
 def surrogate(problem: SearchProblem, share: float = 1.0) -> Evaluate:
-    """Latency, energy and area (n, 3) of index points (n, parameters) under the best maps of the default design.
+    """(n, screened objectives) of index points (n, parameters) under the best maps of the default design, smaller is better.
 
     Infinite where a design cannot run them or is larger than allowed. With a ``share`` below 1 only the layers of the costliest
     shapes count that together cost so much on the default design: a screening takes as long as there are loop nests.
     """
     plans = _default_plans(problem, share)
-    weights = np.array(problem.weights)
 
     def evaluate(points: Ints) -> Floats:
         arrays = design_arrays(problem, decode(problem, points))
-        each = np.empty((len(problem.subjects), len(points), 2))
-        for k, (network, plan) in enumerate(plans):
+        each = []
+        for network, plan in plans:
             steps = step_costs(network, problem.hardware, arrays, [plan], problem.mode)
-            each[k, :, 0] = steps.latency_s.reshape(len(points), -1).sum(axis=1) * weights[k]
-            each[k, :, 1] = steps.energy_j.reshape(len(points), -1).sum(axis=1) * weights[k]
-        total = each.max(axis=0) if problem.worst_case else each.sum(axis=0)
-        values = np.column_stack([total, arrays.area_mm2])
+            latency, energy = (
+                table.reshape(len(points), -1).sum(axis=1) for table in (steps.latency_s, steps.energy_j)
+            )
+            each.append(Figures(latency, energy, arrays.area_mm2))
+        items = screened_objectives()
+        values = minimized(
+            np.column_stack(
+                [joined(item, [item.of(x) for x in each], problem.weights, problem.worst_case) for item in items]
+            ),
+            [item.column for item in items],
+        )
         values[arrays.area_mm2 > problem.limits.bound("area")] = np.inf
         return values
 
     return evaluate
+
+
+def screened_objectives() -> list[Objective]:
+    """Objectives that follow from hardware alone."""
+    return [item for item in OBJECTIVES.values() if not item.needs_profile]
 
 
 def decode(problem: SearchProblem, points: Ints) -> Floats:

@@ -21,7 +21,8 @@ from dse.array_files import arrays_in
 from dse.cost.model import MODEL_VERSION
 from dse.errors import InputError
 from dse.files import read_bytes, read_json, reason, write_bytes, write_text
-from dse.search.archive import ACCURACY_COLUMN, OBJECTIVES, Found, bytes_of
+from dse.goals import OBJECTIVES
+from dse.search.archive import Found, bytes_of
 from dse.search.bits.problem import SearchProblem
 from dse.search.loop.optuna_study import Dimension, record, replay
 from dse.version import VERSION
@@ -191,7 +192,7 @@ def _found(path: Path, checksum: str, like: Found, predicts: bool) -> Found:
         value, kind = getattr(found, each.name), getattr(like, each.name)
         if value.dtype != kind.dtype or value.shape != (len(found), *kind.shape[1:]):
             raise _damaged(path, f"{each.name} has another shape than the designs of this run")
-    known = [k for k, name in enumerate(OBJECTIVES) if predicts or name != ACCURACY_COLUMN]
+    known = [k for k, item in enumerate(OBJECTIVES.values()) if predicts or not item.needs_profile]
     if not np.isfinite(found.objectives[:, known]).all() or not np.isfinite(found.parameters).all():
         raise _damaged(path, "it has figures that are not finite")
     return found

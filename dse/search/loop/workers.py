@@ -19,6 +19,7 @@ import numpy as np
 from dse.errors import InputError
 from dse.search.bits.problem import SearchProblem
 from dse.search.bits.solve import Outcome, Weighting, fixed_designs, solve_designs
+from dse.search.loop.dimensions import LATENCY_WEIGHT, LIMIT_SHARE, choice_names, error_names
 
 #: A batch is given out so often before killed workers end the run: something kills them on purpose, memory most likely.
 ATTEMPTS = 4
@@ -26,7 +27,7 @@ ATTEMPTS = 4
 CLUSTER_PARTS = 8
 
 _problem: SearchProblem | None = None
-_strategy = ""
+_solves = True
 
 
 class Workers:
@@ -34,6 +35,8 @@ class Workers:
 
     Parameters
     ----------
+    solves
+        Whether bit maps are solved for, or chosen by the proposals.
     scheduler
         Address of a Dask scheduler; its workers run the trials instead.
 
@@ -43,9 +46,9 @@ class Workers:
         Workers were killed again and again, Dask is not installed, or its scheduler does not answer.
     """
 
-    def __init__(self, problem: SearchProblem, strategy: str, jobs: int, scheduler: str | None = None) -> None:
+    def __init__(self, problem: SearchProblem, solves: bool, jobs: int, scheduler: str | None = None) -> None:
         self.problem = problem
-        self.strategy = strategy
+        self.solves = solves
         self.jobs = jobs
         self.scheduler = scheduler
         self.pool: ProcessPoolExecutor | None = None
@@ -71,7 +74,7 @@ class Workers:
         if self.client is not None:
             return self._run_on_cluster(values, first)
         if self.pool is None:
-            return run_trials(self.problem, self.strategy, values, first)
+            return run_trials(self.problem, self.solves, values, first)
         for attempt in range(ATTEMPTS):
             try:
                 tasks = [
@@ -91,7 +94,7 @@ class Workers:
             self.jobs,
             mp_context=multiprocessing.get_context("spawn"),
             initializer=_start,
-            initargs=(self.problem, self.strategy, max(1, numba.get_num_threads() // self.jobs)),
+            initargs=(self.problem, self.solves, max(1, numba.get_num_threads() // self.jobs)),
         )
 
     def _run_on_cluster(self, values: Sequence[Mapping[str, float]], first: int) -> list[Outcome]:
@@ -102,7 +105,7 @@ class Workers:
                 run_trials,
                 # With every task (some 50 kB): data that only workers hold would be lost with them.
                 self.problem,
-                self.strategy,
+                self.solves,
                 [values[i] for i in part],
                 first + int(part[0]),
                 pure=False,
@@ -135,12 +138,12 @@ def connect(scheduler: str) -> Any:
 
 
 def run_trials(
-    problem: SearchProblem, strategy: str, values: Sequence[Mapping[str, float]], first: int
+    problem: SearchProblem, solves: bool, values: Sequence[Mapping[str, float]], first: int
 ) -> list[Outcome]:
-    """Outcomes of proposals."""
+    """Outcomes of proposals; see :class:`Workers`."""
     names = [name for name, _ in problem.parameters]
     designs = np.array([[proposal[name] for name in names] for proposal in values]).reshape(len(values), len(names))
-    if strategy in ("nested", "exhaustive"):
+    if solves:
         return solve_designs(problem, designs, [_weightings(proposal) for proposal in values], first)
     # A given plan is the only choice of its network.
     only = {name: float(s.error_widths[0]) for name, s in zip(error_names(problem), problem.subjects, strict=True)}
@@ -150,9 +153,6 @@ def run_trials(
     return fixed_designs(problem, designs, errors, choices, first)
 
 
-#: Dimensions of the nested search beside the hardware.
-LATENCY_WEIGHT = "latency_weight"
-LIMIT_SHARE = "limit_share"
 #: What a point that no sampler proposed is solved for beside the fixed weights; tighter limits than asked for trade accuracy.
 EXHAUSTIVE_WEIGHT = 0.25
 EXHAUSTIVE_SHARES = (1.0, 0.75, 0.5, 0.25)
@@ -166,31 +166,13 @@ def _weightings(proposal: Mapping[str, float]) -> list[Weighting]:
     return [Weighting(EXHAUSTIVE_WEIGHT, share) for share in shares]
 
 
-def error_names(problem: SearchProblem) -> list[str]:
-    """Dimensions that hold the width of the error tensors of each network."""
-    return [_of("error_bits", problem, k) for k in range(len(problem.subjects))]
-
-
-def choice_names(problem: SearchProblem) -> list[str]:
-    """Dimensions that hold the choice of each group of each network."""
-    return [
-        f"{_of('choice', problem, k)}.{name}"
-        for k, subject in enumerate(problem.subjects)
-        for name in subject.group_names
-    ]
-
-
-def _of(name: str, problem: SearchProblem, k: int) -> str:
-    return name if len(problem.subjects) == 1 else f"{name}.{problem.subjects[k].network.name}"
-
-
 def _parts(count: int, parts: int) -> list[np.ndarray[Any, np.dtype[np.int64]]]:
     return [part for part in np.array_split(np.arange(count), parts) if len(part)]
 
 
-def _start(problem: SearchProblem, strategy: str, threads: int) -> None:
-    global _problem, _strategy
-    _problem, _strategy = problem, strategy
+def _start(problem: SearchProblem, solves: bool, threads: int) -> None:
+    global _problem, _solves
+    _problem, _solves = problem, solves
     # Ctrl-C is the parent's to answer; and a worker whose parent was killed would wait for work for ever.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
@@ -205,4 +187,4 @@ def _end_with(parent: Any) -> None:
 
 def _work(values: Sequence[Mapping[str, float]], first: int) -> list[Outcome]:
     assert _problem is not None
-    return run_trials(_problem, _strategy, values, first)
+    return run_trials(_problem, _solves, values, first)

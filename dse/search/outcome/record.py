@@ -9,16 +9,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from dse.accuracy import Profile
 from dse.cost.accumulators import accumulator_notes
 from dse.cost.evaluate import evaluate
 from dse.cost.model import LEFT_OUT, MODEL_VERSION
+from dse.goals import ENERGY, LATENCY, LIMITS, OBJECTIVES, Figures
 from dse.precision import Plan
-from dse.search.archive import Found
-from dse.search.bits.limits import ACCURACY, LIMITS
+from dse.search.archive import Found, joined
+from dse.search.bits.limits import ACCURACY
 from dse.search.bits.problem import SearchProblem, least_width
 from dse.search.loop.state import Failed
 from dse.search.outcome.baseline_plans import UNIFORM, baseline_plans
@@ -65,7 +65,7 @@ def binding(problem: SearchProblem, front: Found, failed: Sequence[Failed]) -> l
     """Each limit with its bound, the share of the front that it binds, and the trials that it made infeasible."""
     rows = []
     for i, name in enumerate(problem.limit_names):
-        unit = _unit(problem) if name == ACCURACY else LIMITS[name][0]
+        unit = _unit(problem) if name == ACCURACY else LIMITS[name].column
         rows.append(
             {
                 "limit": name,
@@ -126,7 +126,7 @@ def baselines(problem: SearchProblem, found: Found, front: pd.DataFrame) -> list
     """Uniform plans on the hardware of the knee, the fastest and the thriftiest design; ``found`` has the rows of ``front``."""
     if not len(front):
         return []
-    values = front[["latency_s", "energy_j"]].to_numpy()
+    values = front[[LATENCY.column, ENERGY.column]].to_numpy()
     picks = {
         "knee": knee(values),
         "fastest": int(values[:, 0].argmin()),
@@ -144,36 +144,42 @@ def baselines(problem: SearchProblem, found: Found, front: pd.DataFrame) -> list
             ]
             listed = [[item for k, item in enumerate(its) if not all(row[k] for row in same)] for its in listed]
         for number, (name, _, note) in enumerate(listed[0][: len(UNIFORM)] if several else listed[0]):
-            each = []
-            for subject, its in zip(problem.subjects, listed, strict=True):
-                plan = its[number][1]
-                cost = evaluate(subject.network, hardware, plan, mode=problem.mode).total.iloc[0]
-                profile = subject.profile
-                each.append((cost, math.nan if profile is None else profile.predict_drop(plan, problem.mode)))
-            limit = next((str(cost["limit"]) for cost, _ in each if cost["limit"]), "")
-            weighted = np.array(
-                [
-                    [weight * float(cost[name]) for name in ("latency_s", "energy_j")]
-                    for weight, (cost, _) in zip(problem.weights, each, strict=True)
-                ]
-            )
-            latency, energy = weighted.max(axis=0) if problem.worst_case else weighted.sum(axis=0)
+            plans = [its[number][1] for its in listed]
+            costs = [
+                evaluate(subject.network, hardware, plan, mode=problem.mode).total.iloc[0]
+                for subject, plan in zip(problem.subjects, plans, strict=True)
+            ]
+            limit = next((str(cost["limit"]) for cost in costs if cost["limit"]), "")
             rows.append(
                 {
                     "name": name,
                     "role": role,
                     "design": design,
-                    "latency_s": float(latency),
-                    "energy_j": float(energy),
-                    "area_mm2": float(each[0][0]["area_mm2"]),
-                    "accuracy_drop_pp": max(drop for _, drop in each),
-                    "feasible": all(bool(cost["feasible"]) for cost, _ in each),
+                    **_objectives(problem, costs, plans),
+                    "feasible": all(bool(cost["feasible"]) for cost in costs),
                     "note": "; ".join(
                         text for text in (note, limit or f"same hardware as {design}, the {role} design") if text
                     ),
                 }
             )
     return rows
+
+
+def _objectives(problem: SearchProblem, costs: Sequence[pd.Series], plans: Sequence[Plan]) -> dict[str, float]:
+    """Objectives by column of a plan of each network on one design, given the networks' costs."""
+    each = [
+        Figures(
+            float(cost["latency_s"]),
+            float(cost["energy_j"]),
+            float(cost["area_mm2"]),
+            math.nan if subject.profile is None else subject.profile.predict_drop(plan, problem.mode),
+        )
+        for subject, cost, plan in zip(problem.subjects, costs, plans, strict=True)
+    ]
+    return {
+        item.column: float(joined(item, [item.of(figures) for figures in each], problem.weights, problem.worst_case))
+        for item in OBJECTIVES.values()
+    }
 
 
 def quantities(problem: SearchProblem, front: pd.DataFrame) -> dict[str, dict[str, str]]:

@@ -13,15 +13,16 @@ import numpy as np
 import pandas as pd
 
 from dse.errors import InputError
+from dse.goals import OBJECTIVES
 from dse.hardware.model import Hardware
 from dse.precision import Plan, Schedule
 from dse.precision.schedules.phases import Phase
-from dse.search.archive import ACCURACY_COLUMN, OBJECTIVES, Found
+from dse.search.archive import Found, places
 from dse.search.bits.problem import BitProblem, SearchProblem, plan_of
 from dse.search.bits.schedule_space import DIMENSIONS
 from dse.search.bits.solve import certified
+from dse.search.loop.dimensions import size
 from dse.search.loop.run import Search
-from dse.search.loop.start import dimensions_of, size
 from dse.search.loop.state import Failed, State
 from dse.search.outcome.record import about, baselines, binding, certificate, notes_of, quantities
 from dse.search.outcome.sensitivity import sensitivity
@@ -134,17 +135,16 @@ def make_run(
     order = np.lexsort(found.objectives.T[::-1]) if len(found) else np.zeros(0, np.int64)
     found = found.take(order)
     digits = len(str(max(len(found) - 1, 1)))
-    mask = pareto_mask(found.objectives[:, [OBJECTIVES.index(name) for name in objectives]])
+    mask = pareto_mask(found.minimized(objectives))
     found = certified(problem, found, mask)
     designs = _table(problem, found, [f"d{number:0{digits}d}" for number in range(len(found))])
     front = designs[mask].reset_index(drop=True)
     if failed:
         designs = pd.concat([designs, _infeasible(problem, failed, len(designs))], ignore_index=True)
-    points = size(dimensions_of(problem, asked.strategy, objectives))
-    # Sampled bit maps are no solutions of their hardware points.
-    solved = state.done >= points and (asked.strategy in ("nested", "exhaustive") or not problem.predicts)
+    points = size(asked.strategy.dimensions(problem, objectives))
+    solved = state.done >= points and asked.strategy.proves(problem)
     notes = notes_of(problem, front)
-    if solved and asked.strategy != "exhaustive":
+    if solved and not asked.strategy.listed:
         notes = (*notes, f"The space has {points:,} points, no more than the trials asked for: all of them were tried.")
     moves = sensitivity(problem, asked.seed) if folder is not None else pd.DataFrame()
     info = {
@@ -165,7 +165,7 @@ def make_run(
         "certificate": certificate(front, solved, problem.predicts),
         "hypervolume": state.trace[-1] if state.trace else None,
         "hypervolume_trace": state.trace,
-        "reference": {name: float(problem.reference[OBJECTIVES.index(name)]) for name in objectives},
+        "reference": dict(zip(objectives, problem.reference[places(objectives)].tolist(), strict=True)),
         "baselines": baselines(problem, found.take(mask), front),
         "limits": binding(problem, found.take(mask), failed),
         "sensitivity": moves.to_dict("records"),
@@ -178,8 +178,9 @@ def make_run(
 
 def _table(problem: SearchProblem, found: Found, names: list[str]) -> pd.DataFrame:
     columns: dict[str, Any] = {"design": names}
-    for column, name in enumerate(OBJECTIVES):
-        columns[name] = found.objectives[:, column]
+    for place, item in enumerate(OBJECTIVES.values()):
+        if problem.predicts or not item.needs_profile:
+            columns[item.column] = found.objectives[:, place]
     columns["certificate_gap"] = found.gap
     columns["feasible"] = True
     columns |= _parameters(problem, found.parameters)
@@ -187,8 +188,6 @@ def _table(problem: SearchProblem, found: Found, names: list[str]) -> pd.DataFra
         columns[name] = found.error_bits[:, k]
     for k, name in enumerate(CERTIFICATE):
         columns[name] = found.certificate[:, k]
-    if not problem.predicts:
-        del columns[ACCURACY_COLUMN]
     limits = np.array(problem.limit_names, dtype=object)
     columns["binds"] = ["+".join(limits[[bits >> i & 1 == 1 for i in range(len(limits))]]) for bits in found.binds]
     columns["limit"] = ""
@@ -217,9 +216,8 @@ def _error_columns(problem: SearchProblem) -> list[str]:
 def _infeasible(problem: SearchProblem, failed: Sequence[Failed], first: int) -> pd.DataFrame:
     """Rows of designs that failed a limit: no figures, ``feasible`` false, and the limit's name."""
     columns: dict[str, Any] = {"design": [f"x{first + number}" for number in range(len(failed))]}
-    columns |= dict.fromkeys((*OBJECTIVES, "certificate_gap"), np.nan)
-    if not problem.predicts:
-        del columns[ACCURACY_COLUMN]
+    names = [item.column for item in OBJECTIVES.values() if problem.predicts or not item.needs_profile]
+    columns |= dict.fromkeys((*names, "certificate_gap"), np.nan)
     columns["feasible"] = False
     values = np.array([row for _, row in failed]).reshape(len(failed), len(problem.parameters))
     columns |= _parameters(problem, values)

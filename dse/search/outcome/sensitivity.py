@@ -14,12 +14,11 @@ import numpy as np
 import pandas as pd
 
 from dse.search.bits.problem import SearchProblem
-from dse.search.loop.screen import surrogate
+from dse.search.loop.screen import screened_objectives, surrogate
 from dse.types import Floats
 
 #: Base samples; (parameters + 2) times as many designs are evaluated. A power of two, which the Sobol sequence needs.
 SAMPLES = 128
-OBJECTIVES = ("latency_s", "energy_j", "area_mm2")
 
 
 class _Uniform:
@@ -62,7 +61,7 @@ def sensitivity(problem: SearchProblem, seed: int, samples: int = SAMPLES) -> pd
     total = np.atleast_2d(found.total_order)
     rows = [
         (objective, name, float(first[o, k]), float(total[o, k]))
-        for o, objective in enumerate(OBJECTIVES)
+        for o, objective in enumerate(item.column for item in screened_objectives())
         for k, name in sorted(enumerate(names), key=lambda item: -total[o, item[0]])
     ]
     return pd.DataFrame(rows, columns=columns)

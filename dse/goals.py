@@ -1,0 +1,194 @@
+"""What a design is judged by: objectives that a search makes better, and limits that it keeps. One record each, read by everybody.
+
+To add an objective, write its :class:`Objective` and add it to :data:`OBJECTIVES`; from outside the package, :func:`register` it
+before a search. Its column then stands in every table of a run, and ``--objectives`` takes its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from math import inf
+from typing import TYPE_CHECKING, Any, Literal
+
+from dse.errors import InputError
+
+if TYPE_CHECKING:
+    from dse.types import Floats
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a search knows of one network under one plan on one design: numbers, or arrays of one shape.
+
+    Attributes
+    ----------
+    latency_s, energy_j
+        Of a step; over a schedule, of its mean step.
+    area_mm2
+        Of the design.
+    accuracy_drop_pp
+        Predicted, in the profile's unit; NaN where nothing predicts it.
+    """
+
+    latency_s: Any
+    energy_j: Any
+    area_mm2: Any
+    accuracy_drop_pp: Any = float("nan")
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A figure that designs are compared by.
+
+    Attributes
+    ----------
+    name, column
+        What ``--objectives`` takes, and the column of the tables of a run.
+    label, unit, meaning
+        For people.
+    of
+        The figure of one network on one design; it takes arrays too.
+    joins
+        Over several networks: ``sum``, weighted by how often a step of each runs (with ``--worst-case`` the largest), ``largest``
+        of all, or the ``same`` for each.
+    direction
+        ``min``, or ``max``: then the figure has to be positive, and a search minimizes its reciprocal.
+    low, high
+        What values may be.
+    needs_profile
+        Whether it exists only where accuracy is predicted.
+    """
+
+    name: str
+    column: str
+    label: str
+    unit: str
+    meaning: str
+    of: Callable[[Figures], Any]
+    joins: Literal["sum", "largest", "same"]
+    direction: Literal["min", "max"] = "min"
+    low: float = 0.0
+    high: float = inf
+    needs_profile: bool = False
+
+    @property
+    def evaluated(self) -> bool:
+        """Whether the evaluation of one plan has the same column; other objectives are made of those that it has."""
+        return self.column in {field.name for field in fields(Figures)}
+
+
+LATENCY = Objective(
+    "latency", "latency_s", "Latency", "s", "Time of one step of a batch, or of a run where a schedule is given.",
+    lambda figures: figures.latency_s, "sum",
+)  # fmt: skip
+ENERGY = Objective(
+    "energy", "energy_j", "Energy", "J", "Energy of one step of a batch, or of a run; leakage and DRAM included.",
+    lambda figures: figures.energy_j, "sum",
+)  # fmt: skip
+AREA = Objective(
+    "area", "area_mm2", "Area", "mm²", "Silicon of elements, on-chip memories and overhead, without DRAM.",
+    lambda figures: figures.area_mm2, "same",
+)  # fmt: skip
+ACCURACY_DROP = Objective(
+    "accuracy", "accuracy_drop_pp", "Predicted accuracy drop", "points",
+    "Loss against the profile's baseline by the predictor; unknown (empty) outside its calibrated range.",
+    lambda figures: figures.accuracy_drop_pp, "largest", low=-100.0, high=100.0, needs_profile=True,
+)  # fmt: skip
+
+#: Objectives by name, in the order of their columns.
+OBJECTIVES: dict[str, Objective] = {item.name: item for item in (LATENCY, ENERGY, AREA, ACCURACY_DROP)}
+
+
+def register(objective: Objective) -> None:
+    """Make an objective known to searches and reports; at the top level of a script, so that the workers of ``--jobs`` know it too.
+
+    Raises
+    ------
+    InputError
+        Another objective has its name or column.
+    """
+    taken = [item for item in OBJECTIVES.values() if item.name == objective.name or item.column == objective.column]
+    if any(item is not objective for item in taken):
+        raise InputError("register", [f"an objective named '{taken[0].name}' ({taken[0].column}) exists"])
+    OBJECTIVES[objective.name] = objective
+
+
+def objective_columns() -> tuple[str, ...]:
+    """Columns of all objectives, in the order in which tables and archives have them."""
+    return tuple(item.column for item in OBJECTIVES.values())
+
+
+def objective_of(column: str) -> Objective | None:
+    """The objective of a column, if it is one."""
+    return next((item for item in OBJECTIVES.values() if item.column == column), None)
+
+
+def minimized(values: Floats, columns: Sequence[str]) -> Floats:
+    """(n, k) figures as a search compares them, smaller is better: reciprocals where larger figures are better.
+
+    Parameters
+    ----------
+    values
+        (n, k) figures.
+    columns
+        The k columns; those of no objective are minimized.
+    """
+    import numpy as np  # The command line reads this module for its help, which needs no arrays.
+
+    upward = [k for k, name in enumerate(columns) if (item := objective_of(name)) and item.direction == "max"]
+    if not upward:
+        return values
+    result = np.array(values, dtype=np.float64)
+    with np.errstate(divide="ignore"):
+        result[:, upward] = 1.0 / result[:, upward]
+    return result
+
+
+@dataclass(frozen=True)
+class HardLimit:
+    """A quantity that may be bounded from above, by ``--max-NAME``.
+
+    Attributes
+    ----------
+    name, column
+        Of the option (underscores are dashes there), and of the quantity in tables.
+    unit, meaning
+        Of the bound, and what is bounded, for messages and help.
+    scope
+        ``map``: one sum over the choices of all layers. ``peak``: the largest of such sums, one for every moment of a step.
+        ``design``: known before any choice is made.
+    over_schedule
+        What a schedule has of it: the ``mean`` over its maps, or that of the ``widest`` one, which is held at some time.
+    """
+
+    name: str
+    column: str
+    unit: str
+    meaning: str
+    scope: Literal["map", "peak", "design"]
+    over_schedule: Literal["mean", "widest"] = "widest"
+
+    @property
+    def help(self) -> str:
+        """The text of the option."""
+        return f"Hard limit, {self.what}."
+
+    @property
+    def what(self) -> str:
+        """Unit and meaning of the bound."""
+        return f"{self.unit} {self.meaning}".strip()
+
+
+#: Hard limits by name, beside that on lost accuracy.
+LIMITS: dict[str, HardLimit] = {
+    item.name: item
+    for item in (
+        HardLimit("latency", "latency_s", "s", "per step of each workload", "map", "mean"),
+        HardLimit("energy", "energy_j", "J", "per step of each workload", "map", "mean"),
+        HardLimit("area", "area_mm2", "mm2", "", "design"),
+        HardLimit("model_size", "model_size_bits", "bits", "of all weights as stored for inference", "map"),
+        HardLimit("memory", "memory_bits", "bits", "held at the peak of a step", "peak"),
+        HardLimit("bitops", "bitops", "BitOps", "of a step, product of both multiplier widths", "map", "mean"),
+    )
+}
