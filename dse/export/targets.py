@@ -1,8 +1,12 @@
-"""What ``dse export`` can write, by target."""
+"""What ``dse export`` can write: one record per target, in one table.
+
+To add a target, write its :class:`Target` and add it to :data:`TARGETS`; from outside the package, :func:`register` it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from dse.errors import InputError
@@ -13,26 +17,58 @@ from dse.export.timeloop import timeloop_files
 from dse.export.zigzag import zigzag_files
 from dse.files import new_folder, write_files
 from dse.report.design_text import design_row, design_text, hardware_text
-from dse.report.run_data import read_run
+from dse.report.run_data import RunData, read_run
 from dse.yaml_input import suggest
 
-#: Targets that are one text, from a design.
-_TEXTS: dict[str, Callable[[Design], str]] = {
-    "json": json_text,
-    "brevitas": brevitas_text,
-    "hawq": hawq_text,
-    "onnx": onnx_text,
-    "plan": lambda design: design.plan.to_yaml(),
+#: Contents by file name, given a run and the name of a design of its front.
+Writer = Callable[[RunData, str], Mapping[str, str | bytes]]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A form in which a design is written: what ``--to`` takes, and who writes it."""
+
+    name: str
+    write: Writer
+
+
+def of_design(files: Callable[[Design], Mapping[str, str | bytes]]) -> Writer:
+    """A writer of the files of a loaded design."""
+    return lambda run, name: files(load_design(f"{run.folder}:{name}"))
+
+
+def _text(target: str, text: Callable[[Design], str], suffix: str = "json") -> Target:
+    return Target(target, lambda run, name: {f"{name}-{target}.{suffix}": text(load_design(f"{run.folder}:{name}"))})
+
+
+#: Targets by name.
+TARGETS: dict[str, Target] = {
+    target.name: target
+    for target in (
+        Target("design", lambda run, name: {f"{name}.yaml": design_text(run, name)}),
+        Target("hardware", lambda run, name: {f"{name}-hardware.yaml": hardware_text(run, name)}),
+        _text("json", json_text),
+        _text("brevitas", brevitas_text),
+        _text("hawq", hawq_text),
+        _text("onnx", onnx_text),
+        _text("plan", lambda design: design.plan.to_yaml(), "yaml"),
+        Target("zigzag", of_design(zigzag_files)),
+        Target("accelforge", of_design(accelforge_files)),
+        Target("timeloop", of_design(timeloop_files)),
+    )
 }
-#: Targets that are a text of the run folder itself.
-_OF_RUN = {"design": design_text, "hardware": hardware_text}
-#: Targets of several files.
-_FILES: dict[str, Callable[[Design], dict[str, str]]] = {
-    "zigzag": zigzag_files,
-    "accelforge": accelforge_files,
-    "timeloop": timeloop_files,
-}
-TARGETS = (*_OF_RUN, *_TEXTS, *_FILES)
+
+
+def register(target: Target) -> None:
+    """Make a target known to ``dse export``.
+
+    Raises
+    ------
+    InputError
+        Another target has its name.
+    """
+    if TARGETS.setdefault(target.name, target) is not target:
+        raise InputError("register", [f"a target named '{target.name}' exists"])
 
 
 def export_design(folder: Path, design: str, target: str, model: Path | None = None) -> dict[str, str | bytes]:
@@ -63,15 +99,9 @@ def export_design(folder: Path, design: str, target: str, model: Path | None = N
         raise InputError("--model", ["goes with --to onnx only"])
     run = read_run(folder)
     name = str(design_row(run, design)["design"])
-    if target in _OF_RUN:
-        return {f"{name}.yaml" if target == "design" else f"{name}-{target}.yaml": _OF_RUN[target](run, name)}
-    what = load_design(f"{folder}:{name}")
     if model is not None:
-        return {f"{name}.onnx": onnx_model(what, model)}
-    if target in _FILES:
-        return dict(_FILES[target](what))
-    suffix = "yaml" if target == "plan" else "json"
-    return {f"{name}-{target}.{suffix}": _TEXTS[target](what)}
+        return {f"{name}.onnx": onnx_model(load_design(f"{folder}:{name}"), model)}
+    return dict(TARGETS[target].write(run, name))
 
 
 def write_export(contents: dict[str, str | bytes], place: Path) -> list[Path]:
