@@ -231,7 +231,7 @@ def evaluate(
         typer.Option(help="A design's YAML, or RUN:DESIGN, instead of --hardware and --plan: its figures again."),
     ] = None,
     mode: Annotated[
-        str | None, typer.Option(help="training or inference; default: training, or that of --design.")
+        str | None, typer.Option(help="training or inference; default: training, or the mode of --design.")
     ] = None,
     batch: Annotated[int | None, typer.Option(help="Samples per step; default: the workload's.")] = None,
     accumulate: Annotated[
@@ -417,7 +417,9 @@ def profile(
     model: Annotated[Path, typer.Argument(help="An ONNX model with its weights.")],
     data: Annotated[Path, typer.Option(help="Images as .npz or .npy, or a folder of MNIST-style idx files.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The profile to write; FILE.part keeps what is measured.")],
-    labels: Annotated[Path | None, typer.Option(help="Their classes, .npy or idx; top-1 is predicted then.")] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Classes of the images, .npy or idx; then top-1 is predicted.")
+    ] = None,
     network: Annotated[str | None, typer.Option(help="Name of the workload; default: the model file's.")] = None,
     weight_widths: Annotated[str, typer.Option(help="Widths of weights, bits.")] = "3,4,6,8",
     activation_widths: Annotated[str, typer.Option(help="Widths of activations, bits.")] = "3,4,6,8",
@@ -427,7 +429,7 @@ def profile(
     plans: Annotated[int, typer.Option(help="Whole plans to calibrate with, on other images; 0: none.")] = 24,
     pairs: Annotated[int, typer.Option(help="Pairs of tensors to measure together: how well scores add.")] = 0,
     images: Annotated[int, typer.Option(help="Images to measure on, evenly spaced over the data.")] = 128,
-    seed: Annotated[int, typer.Option(help="Of the choice of plans and images.")] = 0,
+    seed: Annotated[int, typer.Option(help="Decides which plans and images are taken.")] = 0,
     per_tensor: Channels = False,
     skip_unsupported: Skip = False,
 ) -> None:
@@ -450,7 +452,7 @@ def calibrate(
     profile: Annotated[str, typer.Argument(help="A profile file, or the name of a shipped one.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The calibrated profile to write.")],
     points: Annotated[Path | None, typer.Option(help="Measured whole plans, CSV or YAML.")] = None,
-    workload: Annotated[str | None, typer.Option(help="Whose layers the plans of --points name.")] = None,
+    workload: Annotated[str | None, typer.Option(help="The workload whose layers the plans of --points name.")] = None,
     kind: Annotated[
         str | None, typer.Option(help="post-training or quantization-aware; default: the profile's.")
     ] = None,
@@ -459,10 +461,10 @@ def calibrate(
     ] = None,
     model: Annotated[Path | None, typer.Option(help="Instead of --points: measure plans of this ONNX model.")] = None,
     data: Annotated[Path | None, typer.Option(help="With --model: images.")] = None,
-    labels: Annotated[Path | None, typer.Option(help="With --model: their classes.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="With --model: classes of the images.")] = None,
     plans: Annotated[int, typer.Option(help="With --model: plans to measure.")] = 24,
     images: Annotated[int, typer.Option(help="With --model: images to measure on.")] = 128,
-    seed: Annotated[int, typer.Option(help="With --model: of the choice of plans.")] = 0,
+    seed: Annotated[int, typer.Option(help="With --model: decides which plans are measured.")] = 0,
     per_tensor: Channels = False,
     skip_unsupported: Skip = False,
 ) -> None:
@@ -492,13 +494,17 @@ def measure(
         str, typer.Option(help="digits, or a folder of MNIST-style idx files or CIFAR binaries.")
     ] = "digits",
     plan: Annotated[str | None, typer.Option(help="Formats throughout: w4a4e8, mls_e2m1, a plan's YAML.")] = None,
-    schedule: Annotated[Path | None, typer.Option(help="Or a schedule's YAML.")] = None,
-    policy: Annotated[str | None, typer.Option(help="Or a rule: cpt, fractrain, adapt or dynasty.")] = None,
-    epochs: Annotated[int, typer.Option(help="Epochs.")] = 4,
+    schedule: Annotated[Path | None, typer.Option(help="Instead of --plan: a schedule, YAML.")] = None,
+    policy: Annotated[
+        str | None, typer.Option(help="Instead of --plan: a rule, cpt, fractrain, adapt or dynasty.")
+    ] = None,
+    epochs: Annotated[int, typer.Option(help="Passes over the training data.")] = 4,
     batch: Annotated[int, typer.Option(help="Samples per step.")] = 64,
     rate: Annotated[float, typer.Option(help="Largest learning rate.")] = 0.1,
     samples: Annotated[int | None, typer.Option(help="Training pictures to take; default: all.")] = None,
-    seed: Annotated[int, typer.Option(help="Of first weights, order of samples and stochastic rounding.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Decides the first weights, the order of samples and stochastic rounding.")
+    ] = 0,
     profile_widths: Annotated[
         str, typer.Option(help="Also profile every layer's weight, activation and error at these widths; empty: no.")
     ] = "",

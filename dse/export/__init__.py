@@ -1,6 +1,6 @@
 """Designs for other programs: as files that ``dse evaluate`` reads again, bit configurations, and inputs of other cost models.
 
-Public names: ``export_design``, ``write_export``, ``load_design``, ``Design``; ``TARGETS``, ``Target``, ``of_design``, ``register``.
+Public names: ``export_design``, ``write_export``, ``load_design``, ``Design``; ``TARGETS`` and what adds to them.
 """
 
 from dse.export.design import Design, load_design

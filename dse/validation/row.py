@@ -21,7 +21,7 @@ class Row(NamedTuple):
     signed_error
         ``ours / published - 1``.
     tolerance
-        What the error is held against; NaN: the row informs, nothing is claimed.
+        What the error is held against; NaN: shown for comparison, nothing is claimed.
     note
         Why it is off, or how the figure came about.
     kind

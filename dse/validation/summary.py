@@ -9,9 +9,9 @@ def summary_markdown(table: pd.DataFrame) -> str:
     """Rows of :func:`dse.validation.table.validation_table` by source, as a Markdown table.
 
     Signed errors run from the most negative to the most positive; rows with a tolerance, with the number of those that miss it, and
-    rows without (comparisons that only inform) stand apart.
+    rows without, which are shown for comparison only, stand apart.
     """
-    lines = ["| source | figures with a tolerance | signed errors | figures that inform | signed errors |"]
+    lines = ["| source | rows with a tolerance | signed errors | rows without | signed errors |"]
     lines += ["|---|---|---|---|---|"]
     for source, rows in table.groupby("source", sort=False):
         held = rows["tolerance"].notna()

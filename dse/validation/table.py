@@ -29,7 +29,7 @@ NETWORKS = {
 def validation_table() -> pd.DataFrame:
     """All rows: ``source, quantity, unit, published, ours, signed_error, tolerance, note, kind``; errors are relative.
 
-    A tolerance of NaN: the row informs, nothing is claimed.
+    A tolerance of NaN: shown for comparison, nothing is claimed.
     """
     rows = [*_networks(), *hardware_rows(), *system_rows(), *_accuracy()]
     return pd.DataFrame(rows, columns=COLUMNS)

@@ -49,5 +49,5 @@ def test_reciprocals_of_what_is_maximized(rate):
 def test_a_name_or_a_column_is_taken_once(rate):
     register(rate)
     for taken in ({"column": "other"}, {"name": "other"}):
-        with pytest.raises(InputError, match="'rate' .steps_per_s. exists"):
+        with pytest.raises(InputError, match=r"'rate' [(]steps_per_s[)] exists"):
             register(replace(rate, **taken))

@@ -40,7 +40,7 @@ class Settings:
         Pairs of tensors to measure together at their narrowest widths: how well scores add (:mod:`dse.accuracy.measuring.pairs`).
         Each costs one run of the network, as a score does.
     seed
-        Of the choice of plans and of the images that they are measured on.
+        Decides which plans are taken, and the images that they are measured on.
     """
 
     weight_widths: tuple[int, ...] = (4, 6, 8)
