@@ -99,6 +99,10 @@ def explore(
     max_model_size: Annotated[float | None, typer.Option(help=LIMITS["model_size"].help)] = None,
     max_memory: Annotated[float | None, typer.Option(help=LIMITS["memory"].help)] = None,
     max_bitops: Annotated[float | None, typer.Option(help=LIMITS["bitops"].help)] = None,
+    uncertainty: Annotated[
+        int | None,
+        typer.Option(help="Draws of every price from its range on the final front, such as 200: error bars.", min=2),
+    ] = None,
     schedules: Annotated[
         str | None, typer.Option(help="Search schedules over training too: cyclic, or a file of their space.")
     ] = None,
@@ -179,6 +183,7 @@ def explore(
                 worst_case=worst_case,
                 limits={name: bound for name, bound in bounds.items() if bound is not None},
                 schedules=schedules,
+                uncertainty=uncertainty,
                 mode=mode,
                 robust=robust,
                 out=out,
@@ -186,7 +191,9 @@ def explore(
                 resume=resume,
                 progress=progress,
                 command=" ".join(["dse", *sys.argv[1:]]),
-                validation=[{str(k): v for k, v in row.items()} for row in validation_table().to_dict("records")],
+                validation=[
+                    {str(k): v for k, v in row.items()} for row in validation_table(chips=False).to_dict("records")
+                ],
             )
         except KeyboardInterrupt:
             bar.stop()
@@ -689,7 +696,7 @@ def validate(
     """Published figures against ours, with signed errors, the bad ones too."""
     from rich.table import Table
 
-    from dse.validation.summary import summary_markdown
+    from dse.validation.summary import silicon_markdown, summary_markdown
     from dse.validation.table import validation_table
 
     table = validation_table()
@@ -698,7 +705,7 @@ def validate(
         say(json.dumps(records, indent=1, allow_nan=False))
         return
     if summary:
-        say(summary_markdown(table), end="")
+        say(summary_markdown(table) + "\n" + silicon_markdown(table), end="")
         return
     titles = ("source", "quantity", "kind", "unit", "published", "ours", "signed error", "tolerance", "why it is off")
     view = Table(*titles, title="Validation")

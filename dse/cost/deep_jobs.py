@@ -164,6 +164,6 @@ def deep_point(hardware: Hardware, arrays: HardwareArrays, jobs: Jobs, job: int,
         lanes=lanes,
         required=np.zeros((len(converts), 3), np.int64),
         mac_share=np.array([kept, kept, float((jobs.shares[job] / lanes).sum()) * kept]),
-        base_pj=float(mac_pj(hardware, arrays.node_nm[:1], jobs, one)[0, 0]) * macs * run,
+        base_pj=float(mac_pj(hardware, arrays.node_nm[:1], jobs, one)[0, 0] * arrays.element_scale[0]) * macs * run,
         leak_pj_per_cycle=float(arrays.leakage_w[0] / arrays.clock_hz[0] * 1e12),
     )

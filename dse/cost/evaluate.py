@@ -19,6 +19,7 @@ import pandas as pd
 
 from dse.cost.accumulators import accumulator_notes
 from dse.cost.copies import copies_notes
+from dse.cost.intervals import Draws, draw_totals, interval_table, slower
 from dse.cost.memory import PARTS, footprint, shortfall
 from dse.cost.network_jobs import MODES
 from dse.cost.run import Extra, change_costs, policy_costs
@@ -28,6 +29,7 @@ from dse.errors import InputError
 from dse.hardware.arrays import HardwareArrays, hardware_arrays
 from dse.hardware.load import load_hardware
 from dse.hardware.model import Hardware
+from dse.hardware.ranges import draw_ranges
 from dse.names import OPERANDS
 from dse.numbers import ACCUMULATE, MAP_UPDATES
 from dse.precision.plans.labels import plan_labels
@@ -76,6 +78,8 @@ class Cost:
     _weights: Floats
     _extra: tuple[Extra, ...]
     _phases: tuple[tuple[str, int, int], ...]
+    _hardware: Hardware
+    _arrays: HardwareArrays
 
     @cached_property
     def layers(self) -> pd.DataFrame:
@@ -119,6 +123,37 @@ class Cost:
         ]
         columns = ["design", "phase", "plan", "iterations", "latency_s", "energy_j", "power_w"]
         return pd.DataFrame(rows, columns=columns)
+
+    def intervals(self, draws: int = 200, seed: int = 0) -> pd.DataFrame:
+        """Low and high of every total where each price is drawn from its range (:data:`dse.hardware.ranges.RANGES`).
+
+        Parameters
+        ----------
+        draws, seed
+            How often; the same seed draws the same prices for any design, so that designs can be compared draw by draw.
+
+        Returns
+        -------
+        DataFrame
+            The rows of ``total``: ``design, plan, latency_s_low, latency_s_high, energy_j_low, ...``; 90 % of the draws lie
+            between.
+
+        Raises
+        ------
+        InputError
+            The table of designs was too large to keep layers, or fewer than two draws.
+        """
+        return interval_table(self.total, self.draws(draws, seed))
+
+    def draws(self, draws: int = 200, seed: int = 0) -> Draws:
+        """Totals in each draw of all prices; see :meth:`intervals`."""
+        if draws < 2:
+            raise InputError("draws", [f"expected at least 2, got {draws}"])
+        steps, arrays = self._kept(), self._arrays
+        rate = arrays.bandwidth_bits_per_cycle[:, -1] * arrays.clock_hz
+        share = draw_ranges(draws, seed)["dram_rate"]
+        longer = slower(steps.latency_s, steps.dram_bits, self._weights, rate, self._hardware.overlap, share)
+        return draw_totals(self.total, longer, self._hardware, arrays, draws, seed)
 
     def _kept(self) -> StepCosts:
         if self._steps is None:
@@ -237,7 +272,9 @@ def evaluate(
         *accumulator_notes(network, hardware, plans, mode),
         *copies_notes(network, plans, mode == "training"),
     )
-    return Cost(total, area, notes, kept, names, weights, extra, phases)
+    if place is not None:
+        arrays = arrays.at(place)
+    return Cost(total, area, notes, kept, names, weights, extra, phases, hardware, arrays)
 
 
 def _read(

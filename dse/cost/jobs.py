@@ -360,7 +360,7 @@ def _points(
     for c, m in enumerate(memory):
         cycles[:, :, m, c] = bits[None, :, c] / width[:, None, m]
     run = inserted_zeros(hardware, table.nest) * jobs.kept[wanted]
-    per_mac = mac_pj(hardware, arrays.node_nm[rows], jobs, wanted)
+    per_mac = mac_pj(hardware, arrays.node_nm[rows], jobs, wanted) * arrays.element_scale[rows][:, None]
     mac_energy = (np.broadcast_to(per_mac, (d, u)) * (table.macs * run)).reshape(-1)
     leak = np.repeat(arrays.leakage_w[rows] / arrays.clock_hz[rows] * 1e12, u)
     slot_memory = np.array([slot.storage for slot in table.slots], np.int64)

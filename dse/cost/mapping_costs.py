@@ -93,7 +93,8 @@ def cost_of_mapping(
     cycles = float(shares @ (runs.max(axis=1) if hardware.overlap else runs.sum(axis=1)))
     fill, drain = _ends(mapping, memory_of, elided, (*jobs.stored_bits[job, :2], partial), width)
     leak = float(arrays.leakage_w[0] / arrays.clock_hz[0] * 1e12) * cycles
-    mac = float(mac_pj(hardware, arrays.node_nm[:1], jobs, one)[0, 0]) * math.prod(nest.dims) * run
+    per_mac = float(mac_pj(hardware, arrays.node_nm[:1], jobs, one)[0, 0] * arrays.element_scale[0])
+    mac = per_mac * math.prod(nest.dims) * run
     macs = math.prod(nest.dims) * kept if kept < 1 else math.prod(nest.dims)
     row: dict[str, Any] = {"macs": macs, "pes": mapping.spatial_instances, "compute_cycles": compute}
     row |= {f"{name}_cycles": float(x) for name, x in zip(names, busy[1:], strict=True)}

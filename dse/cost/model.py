@@ -12,8 +12,8 @@ LEFT_OUT = (
     "that its reader wants (what a norm reads and results with a format of their own: in all three); partial sums have the "
     "accumulator's width. A tensor that products read in several formats is written in each.",
     "Traffic of a sliding window counts the bounding box of a tile, padding included, as the peers do.",
-    "The network on the chip costs nothing beyond the multicast that the counts contain; bank conflicts, DRAM refresh, row "
-    "misses and page policy are inside the price per bit.",
+    "The network on the chip costs its wires, from a shared memory across what it serves, and no routers; bank conflicts, DRAM "
+    "refresh, row misses and page policy are inside the price per bit.",
     "Latency is the slowest of compute and of each memory's traffic when double-buffered; contention between them is not "
     "simulated.",
     "Sparsity is not exploited, except for the zeros that a stride inserts in the backward passes (zero_skip) and, on hardware "

@@ -73,13 +73,13 @@ def change_costs(network: Network, hardware: Hardware, arrays: HardwareArrays, s
     memory = arrays.read_pj_per_bit[:, dram] * read + arrays.write_pj_per_bit[:, dram] * written
     energy = {
         hardware.memories[dram].name: memory * 1e-12,
-        "quantize": convert * energy_scale(arrays.node_nm) * 1e-12,
+        "quantize": convert * energy_scale(arrays.node_nm) * arrays.logic_scale * 1e-12,
     }
     cycles = (read + written) / arrays.bandwidth_bits_per_cycle[:, dram]
     if element_family(hardware.pe.family).reconfigures:
         sides = (arrays.axis_size[:, 0], arrays.axis_size[:, 1:].prod(axis=1))
         setup = reconfiguration(*sides, arrays.node_nm)
-        energy["reconfigure"] = changes * setup.energy_pj * 1e-12
+        energy["reconfigure"] = changes * setup.energy_pj * arrays.logic_scale * 1e-12
         cycles = cycles + changes * setup.cycles
     return Extra("width changes", energy, cycles / arrays.clock_hz, read + written)
 
@@ -90,7 +90,7 @@ def policy_costs(hardware: Hardware, arrays: HardwareArrays, overhead: Overhead)
     price = (arrays.read_pj_per_bit[:, dram] + arrays.write_pj_per_bit[:, dram]) / 2
     energy = {
         hardware.memories[dram].name: price * overhead.traffic_bits * 1e-12,
-        "analytics": vector_op_pj(32, True, arrays.node_nm) * overhead.operations * 1e-12,
+        "analytics": vector_op_pj(32, True, arrays.node_nm) * arrays.logic_scale * overhead.operations * 1e-12,
     }
     cycles = np.maximum(
         overhead.operations / arrays.vector_lanes,

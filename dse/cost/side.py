@@ -202,9 +202,9 @@ def side_costs(
             for pass_ in layer.passes if training else ("forward",):
                 if layer.has_macs:
                     amount[4, :, l, STEP_PASSES.index(pass_)] = 1.0
-    scale = energy_scale(arrays.node_nm)
+    scale = energy_scale(arrays.node_nm) * arrays.logic_scale
     elements = arrays.axis_size.prod(axis=1)
-    setup = reconfiguration(elements, 1, arrays.node_nm).energy_pj * 1e-12
+    setup = reconfiguration(elements, 1, arrays.node_nm).energy_pj * arrays.logic_scale * 1e-12
     return SideCosts(np.array([scale, scale, scale, scale, setup]), amount, read, written)
 
 

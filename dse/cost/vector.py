@@ -97,7 +97,8 @@ def vector_costs(
                     hit = rows_hit(layer, batch) * gradient[index] if table else 0.0
                     read[i, v, p] = work.reads * batch * error[index] + sweeps(layer) * copies.kept[index] + hit
                     written[i, v, p] = hit if table else work.writes * batch * error[index]
-    return _priced(hardware, arrays, read, written, operations, vector_op_pj(VECTOR_BITS, True, arrays.node_nm))
+    price = vector_op_pj(VECTOR_BITS, True, arrays.node_nm) * arrays.logic_scale
+    return _priced(hardware, arrays, read, written, operations, price)
 
 
 def optimizer_costs(network: Network, hardware: Hardware, arrays: HardwareArrays, plans: Sequence[Plan]) -> VectorCosts:
@@ -127,7 +128,7 @@ def optimizer_costs(network: Network, hardware: Hardware, arrays: HardwareArrays
         read,
         written,
         operations,
-        optimizer_pj(network.optimizer, 32, arrays.node_nm) / work.operations,
+        optimizer_pj(network.optimizer, 32, arrays.node_nm) * arrays.logic_scale / work.operations,
     )
 
 

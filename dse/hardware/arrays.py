@@ -4,21 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from dse.errors import InputError, Problem
 from dse.hardware import prices
+from dse.hardware.clock import clock_pj_per_cycle, clocked_bits, pipeline_flip_flops
 from dse.hardware.model import Hardware, Memory, expected, is_whole
 from dse.hardware.pe import pe_area_mm2, pe_extrapolated, pe_leakage_w
 from dse.hardware.space import grid_size, sample_table
-from dse.hardware.technology import node_extrapolated
+from dse.hardware.technology import (
+    SUPPLY_RANGE_V,
+    highest_clock_hz,
+    node_extrapolated,
+    nominal_supply_v,
+    voltage_energy_scale,
+    voltage_leakage_scale,
+)
 from dse.types import Bools, Floats, Ints
 from dse.yaml_input import suggest
 
 __all__ = ["HardwareArrays", "grid_size", "hardware_arrays", "sample_table"]
+
+
+#: Parts of the power that flows with time, in the order of :attr:`HardwareArrays.leakage_parts_w`.
+STANDING = ("leakage", "interface", "clock")
 
 
 @dataclass(frozen=True)
@@ -38,11 +50,20 @@ class HardwareArrays:
     instances
         (n, m) how many there are of each.
     area_parts, area_parts_mm2
-        Names of the parts and (n, m + 2) their areas: elements, every memory (all instances; DRAM 0), overhead.
+        Names of the parts and (n, m + 2) their areas: elements, every memory (all instances; of DRAM its interface on the chip),
+        overhead.
     area_mm2
         (n,) sum of the parts.
     leakage_w
-        (n,) elements, memories, the file's idle power and its clock network.
+        (n,) what flows with time: leakage of elements and memories, waiting DRAM interface, the file's idle power, clock and
+        control.
+    leakage_parts_w
+        (n, 3) of it leakage, DRAM interface and idle power, clock and control (:data:`STANDING`).
+    supply_v
+        (n,) supply voltage.
+    logic_scale, element_scale
+        (n,) dynamic energy at the design's supply relative to the price functions' (nominal supply), of logic, and of the element,
+        whose energy the file may give at its own supply.
     vector_lanes
         (n,) elements per cycle of the vector unit.
     extrapolated
@@ -61,6 +82,10 @@ class HardwareArrays:
     area_parts_mm2: Floats
     area_mm2: Floats
     leakage_w: Floats
+    leakage_parts_w: Floats
+    supply_v: Floats
+    logic_scale: Floats
+    element_scale: Floats
     vector_lanes: Floats
     extrapolated: Bools
 
@@ -69,8 +94,12 @@ class HardwareArrays:
 
     def rows(self, start: int, stop: int) -> HardwareArrays:
         """The designs of a range of rows."""
+        return self.at(slice(start, stop))
+
+    def at(self, places: slice | Ints) -> HardwareArrays:
+        """The designs at these places."""
         cut: dict[str, Any] = {
-            name: value[start:stop] if isinstance(value, np.ndarray) else value for name, value in vars(self).items()
+            name: value[places] if isinstance(value, np.ndarray) else value for name, value in vars(self).items()
         }
         return HardwareArrays(**cut)
 
@@ -95,8 +124,15 @@ def hardware_arrays(hardware: Hardware, table: pd.DataFrame | None = None) -> Ha
         return columns[name] if name in columns else np.full(n, float(default))
 
     node = value("node_nm", hardware.node_nm)
+    clock = value("clock_hz", hardware.clock_hz)
+    nominal = nominal_supply_v(node)
+    supply = value("supply_v", np.nan if hardware.supply_v is None else hardware.supply_v)
+    supply = np.where(np.isnan(supply), nominal, supply)
+    logic = voltage_energy_scale(supply, nominal)
+    # Prices of the file are those at its own supply.
+    own = voltage_energy_scale(supply, nominal if hardware.supply_v is None else hardware.supply_v)
     axis_size = np.stack([value(f"array.{axis.name}", axis.size) for axis in hardware.axes], axis=1).astype(np.int64)
-    memories = [_memory(memory, value, node) for memory in hardware.memories]
+    memories = [_memory(memory, value, node, clock, _Scales(logic, own)) for memory in hardware.memories]
     size, bandwidth, read, write, area, leakage, outside = (
         np.stack(part, axis=1) for part in zip(*memories, strict=True)
     )
@@ -105,14 +141,40 @@ def hardware_arrays(hardware: Hardware, table: pd.DataFrame | None = None) -> Ha
     )
     instances = np.where(private[None], axis_size[:, None, :], 1).prod(axis=2).astype(np.float64)
     elements = axis_size.prod(axis=1).astype(np.float64)
-    parts = np.column_stack([elements * pe_area_mm2(hardware.pe, node), area * instances])
-    overhead = parts.sum(axis=1) * value("area_overhead", hardware.area_overhead)
+    # Synthesis gives cells; between them is room for wires. A measured area has it.
+    placed = prices.PLACEMENT if hardware.pe.area_um2 is None else 1.0
+    pipeline = pipeline_flip_flops(hardware, axis_size)
+    cells = elements * pe_area_mm2(hardware.pe, node) / placed
+    if hardware.pe.area_um2 is None:
+        cells = cells + pipeline * prices.register_area_mm2(1.0, node)
+    parts = np.column_stack([cells, area * instances])
+    wire = _wires_pj_per_bit(hardware, parts, private, axis_size, node) * logic[:, None]
+    read, write = read + wire, write + wire
+    overhead = parts[:, :-1].sum(axis=1) * value("area_overhead", hardware.area_overhead)
     parts = np.column_stack([parts, overhead])
-    leaks = elements * pe_leakage_w(hardware.pe, node) + (leakage * instances).sum(axis=1)
+    leaks = elements * pe_leakage_w(hardware.pe, node) + (leakage * instances)[:, :-1].sum(axis=1)
+    leaks = leaks + pipeline * prices.register_leakage_w(1.0, node)
+    leaks = leaks * voltage_leakage_scale(supply, nominal)
+    registers = np.array([memory.kind == "register" for memory in hardware.memories])
+    flip_flops = np.where(registers, clocked_bits(size) * instances, 0.0).sum(axis=1)
+    if hardware.clock_pj_per_cycle is None:
+        ticking = clock_pj_per_cycle(flip_flops + pipeline, node) * logic * hardware.modelled_leakage
+    else:
+        ticking = value("clock_pj_per_cycle", hardware.clock_pj_per_cycle) * own
+    standing = np.column_stack(
+        [
+            leaks * hardware.modelled_leakage,
+            leakage[:, -1] * hardware.modelled_leakage + value("idle_w", hardware.idle_w),
+            ticking * 1e-12 * clock,
+        ]
+    )
+    slow = clock > highest_clock_hz(node, supply)
+    low, high = SUPPLY_RANGE_V
+    strange = (supply < low) | (supply > high) | slow
     return HardwareArrays(
         axis_size=axis_size,
         node_nm=node,
-        clock_hz=value("clock_hz", hardware.clock_hz),
+        clock_hz=clock,
         size_bits=size,
         bandwidth_bits_per_cycle=bandwidth,
         read_pj_per_bit=read,
@@ -121,11 +183,15 @@ def hardware_arrays(hardware: Hardware, table: pd.DataFrame | None = None) -> Ha
         area_parts=("pe", *(memory.name for memory in hardware.memories), "overhead"),
         area_parts_mm2=parts,
         area_mm2=parts.sum(axis=1),
-        leakage_w=leaks * hardware.modelled_leakage
-        + value("idle_w", hardware.idle_w)
-        + value("clock_pj_per_cycle", hardware.clock_pj_per_cycle) * 1e-12 * value("clock_hz", hardware.clock_hz),
+        leakage_w=standing.sum(axis=1),
+        leakage_parts_w=standing,
+        supply_v=supply,
+        logic_scale=logic,
+        element_scale=logic if hardware.pe.energy_pj is None else own,
         vector_lanes=value("vector_lanes", hardware.vector_lanes),
-        extrapolated=np.asarray((outside > 0).any(axis=1) | node_extrapolated(node) | pe_extrapolated(hardware.pe)),
+        extrapolated=np.asarray(
+            (outside > 0).any(axis=1) | node_extrapolated(node) | pe_extrapolated(hardware.pe) | strange
+        ),
     )
 
 
@@ -158,33 +224,64 @@ def _columns(hardware: Hardware, table: pd.DataFrame | None) -> dict[str, Floats
     return columns
 
 
-def _memory(memory: Memory, value: Callable[[str, float], Floats], node: Floats) -> tuple[Floats, ...]:
-    """Size, bandwidth, read, write, area, leakage of one instance, and whether a price is extrapolated; all (n,)."""
+def _wires_pj_per_bit(hardware: Hardware, parts: Floats, private: Bools, axis_size: Ints, node: Floats) -> Floats:
+    """(n, m) wires that the file does not give: from a shared memory across the square of the elements and memories inside it."""
+    result = np.zeros((len(parts), len(hardware.memories)))
+    for m, memory in enumerate(hardware.memories[:-1]):
+        given = memory.wire_mm is not None or memory.wire_pj_per_bit is not None
+        if (
+            given
+            or not memory.shared_along
+            or memory.read_pj_per_bit is not None
+            or memory.write_pj_per_bit is not None
+        ):
+            continue
+        clusters = np.where(private[m][None], axis_size, 1).prod(axis=1)
+        inside = parts[:, : m + 1].sum(axis=1) / clusters
+        result[:, m] = prices.data_wire_pj_per_bit(np.sqrt(inside), node)
+    return result
+
+
+class _Scales(NamedTuple):
+    """(n,) dynamic energy at the supply of each design, of the model's prices and of those that the file gives."""
+
+    modelled: Floats
+    given: Floats
+
+
+def _memory(
+    memory: Memory, value: Callable[[str, float], Floats], node: Floats, clock: Floats, scales: _Scales
+) -> tuple[Floats, ...]:
+    """Size, bandwidth, read, write, area, leakage of one instance at nominal supply (of DRAM: waiting power of its interface), and
+    whether a price is extrapolated; all (n,)."""
     path = f"memories.{memory.name}."
     size = value(f"{path}size_bits", memory.size_bits)
     bandwidth = value(f"{path}bandwidth_bits_per_cycle", memory.bandwidth_bits_per_cycle)
     port = value(f"{path}port_bits", memory.port_bits)
-    outside = zero = np.zeros(len(size))
+    outside = np.zeros(len(size))
+    # DRAM has a supply of its own.
+    modelled, given = (np.ones(len(size)),) * 2 if memory.kind == "dram" else scales
     if memory.kind == "dram":
         read = write = np.full(len(size), prices.DRAM_PJ_PER_BIT.get(memory.dram, np.nan))
-        area = leakage = zero
+        area = prices.phy_area_mm2(memory.dram, bandwidth * clock)
+        leakage = prices.phy_idle_w(memory.dram, bandwidth * clock)
     elif memory.kind == "register":
-        read = write = prices.register_pj_per_bit(size, node)
+        read = write = prices.register_pj_per_bit(size, node) * modelled
         outside = (size > prices.LARGEST_CACTI_BITS).astype(np.float64)
         area, leakage = prices.register_area_mm2(size, node), prices.register_leakage_w(size, node)
     else:
-        read = prices.sram_read_pj_per_bit(size, port, node)
-        write = prices.sram_write_pj_per_bit(size, port, node)
+        read = prices.sram_read_pj_per_bit(size, port, node) * modelled
+        write = prices.sram_write_pj_per_bit(size, port, node) * modelled
         area, leakage = prices.sram_area_mm2(size, port, node), prices.sram_leakage_w(size, node)
         if memory.read_pj_per_bit is None or memory.write_pj_per_bit is None or memory.area_mm2 is None:
             outside = prices.sram_extrapolated(size, port, node).astype(np.float64)
     if memory.read_pj_per_bit is not None:
-        read = value(f"{path}read_pj_per_bit", memory.read_pj_per_bit)
+        read = value(f"{path}read_pj_per_bit", memory.read_pj_per_bit) * given
     if memory.write_pj_per_bit is not None:
-        write = value(f"{path}write_pj_per_bit", memory.write_pj_per_bit)
+        write = value(f"{path}write_pj_per_bit", memory.write_pj_per_bit) * given
     if memory.area_mm2 is not None:
         area = value(f"{path}area_mm2", memory.area_mm2)
-    wire = prices.data_wire_pj_per_bit(value(f"{path}wire_mm", memory.wire_mm), node)
+    wire = prices.data_wire_pj_per_bit(value(f"{path}wire_mm", memory.wire_mm or 0.0), node) * modelled
     if memory.wire_pj_per_bit is not None:
-        wire = value(f"{path}wire_pj_per_bit", memory.wire_pj_per_bit)
+        wire = value(f"{path}wire_pj_per_bit", memory.wire_pj_per_bit) * given
     return size, bandwidth, read + wire, write + wire, area, leakage, outside

@@ -11,6 +11,7 @@ from dse.hardware.model import (
     ArrayAxis,
     Hardware,
     Memory,
+    ModeFormat,
     Parameter,
     ProcessingElement,
     with_values,
@@ -71,7 +72,7 @@ def hardware_from_document(document: Document) -> Hardware:
         space=tuple(space),
         path=document.source,
         options=dict(file.options),
-        **{name: default[name] for name in TOP_NUMBERS},
+        **{name: default[name] for name in TOP_NUMBERS if name in default},
     )
 
 
@@ -104,10 +105,14 @@ def _element(file: HardwareFile) -> ProcessingElement:
     pe = file.pe
     modes = tuple((mode.weight_bits, mode.activation_bits, mode.macs_per_cycle) for mode in pe.modes)
     given = pe.model_dump(exclude={"source", "modes", "energy_pj_per_mac"})
+    formats = tuple(
+        ModeFormat(mode.exponent_bits, bool(mode.exponent_bits) if mode.float_sums is None else mode.float_sums)
+        for mode in pe.modes
+    )
     if modes:
         given["max_weight_bits"] = max(w for w, _, _ in modes)
         given["max_activation_bits"] = max(a for _, a, _ in modes)
-    return ProcessingElement(modes=modes, energy_pj=pe.energy_pj_per_mac, **given)
+    return ProcessingElement(modes=modes, formats=formats, energy_pj=pe.energy_pj_per_mac, **given)
 
 
 def _sources(file: HardwareFile) -> dict[str, str]:

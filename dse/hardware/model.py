@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from dse.errors import InputError, Problem
 from dse.yaml_input import suggest
@@ -30,7 +31,7 @@ MEMORY_NUMBERS = (
     "wire_pj_per_bit",
 )
 #: Numbers at the top of a file that may vary.
-TOP_NUMBERS = ("node_nm", "clock_hz", "vector_lanes", "area_overhead", "idle_w", "clock_pj_per_cycle")
+TOP_NUMBERS = ("node_nm", "clock_hz", "supply_v", "vector_lanes", "area_overhead", "idle_w", "clock_pj_per_cycle")
 _WHOLE = ("size_bits", "port_bits", "vector_lanes")
 
 
@@ -63,6 +64,21 @@ class ArrayAxis:
     flatten: bool = False
 
 
+class ModeFormat(NamedTuple):
+    """What a mode of a multi-mode element multiplies beyond its widths.
+
+    Attributes
+    ----------
+    exponent_bits
+        Exponent that each operand carries, bits; 0: integers, or mantissas whose block has a scale.
+    float_sums
+        Sums are floats as wide as the accumulator; else integers.
+    """
+
+    exponent_bits: int = 0
+    float_sums: bool = False
+
+
 @dataclass(frozen=True)
 class ProcessingElement:
     """What multiplies and accumulates at each point of the array.
@@ -77,8 +93,13 @@ class ProcessingElement:
         Width of the accumulator register.
     modes
         ``multi_mode``: the supported (weight, activation) pairs with their MACs per cycle; other widths round up.
+    formats
+        ``multi_mode``: what each of ``modes`` multiplies, in their order; empty: integers in all.
     block
-        Elements that wait for the widest lane (bit-serial) or share an exponent or scale (bfp, mls).
+        Elements that wait for the widest lane (bit-serial) or share an exponent or scale (bfp, mls, multi_mode).
+    scale_bits
+        ``bfp`` and ``multi_mode``: significand of the scale that a block of each operand has, multiplied into the block's sum
+        (NVFP4: 4 of E4M3; VS-Quant: an integer); 0: powers of two, whose exponents are added.
     energy_pj, area_um2
         Measured figures that replace the model's: energy per MAC at full width, area per element; None uses the model.
     exponent_bits, significand_bits
@@ -99,6 +120,8 @@ class ProcessingElement:
     exponent_bits: int = 0
     significand_bits: int = 0
     serial_operand: str = "activation"
+    formats: tuple[ModeFormat, ...] = ()
+    scale_bits: int = 0
 
 
 @dataclass(frozen=True)
@@ -127,7 +150,8 @@ class Memory:
         Type of a DRAM, a key of :data:`dse.hardware.prices.DRAM_PJ_PER_BIT`.
     wire_mm, wire_pj_per_bit
         Wires between the memory and the array: a length, priced by :func:`dse.hardware.prices.data_wire_pj_per_bit`, or a price
-        that replaces it. Every bit read or written pays it, also one that goes to or comes from the outer side.
+        that replaces it. Every bit read or written pays it, also one that goes to or comes from the outer side. None: the side of
+        the square that the elements and memories take which share the instance; nothing where the file gives the memory's price.
     """
 
     name: str
@@ -141,7 +165,7 @@ class Memory:
     area_mm2: float | None = None
     port_bits: int = 64
     dram: str = ""
-    wire_mm: float = 0.0
+    wire_mm: float | None = None
     wire_pj_per_bit: float | None = None
 
 
@@ -155,6 +179,8 @@ class Hardware:
         Where the numbers come from, by dotted path of the section or number.
     node_nm, clock_hz
         Technology node and clock.
+    supply_v
+        Supply voltage; None: the node's nominal one. Prices that the file gives itself are those at this (default) supply.
     axes, pe, memories
         The array and its memories, inner to outer.
     vector_lanes
@@ -171,8 +197,8 @@ class Hardware:
     idle_w
         Power that flows for as long as a step takes, beside memories' and PEs' leakage.
     clock_pj_per_cycle
-        Energy of the clock network in every cycle, busy or not, without the clock pins that a price already contains; it is
-        reported with the leakage, since both flow with time. 0: left out, as no source gives it.
+        Energy of the clock network and the control in every cycle, busy or not; it is reported with the leakage, since both flow
+        with time. None: :func:`dse.hardware.clock.clock_pj_per_cycle`; 0: left out.
     modelled_leakage
         Whether the model's leakage of elements and memories is added to ``idle_w``; false where that is measured.
     inference_only
@@ -200,7 +226,8 @@ class Hardware:
     overlap: bool = True
     area_overhead: float = 0.0
     idle_w: float = 0.0
-    clock_pj_per_cycle: float = 0.0
+    clock_pj_per_cycle: float | None = None
+    supply_v: float | None = None
     modelled_leakage: bool = True
     inference_only: bool = False
     stationary: str = ""

@@ -115,7 +115,7 @@ def mac_energy_pj(
 
 
 def pe_area_mm2(pe: ProcessingElement, node_nm: npt.ArrayLike = 45.0) -> Floats:
-    """Area of one processing element, mm2, without the memories that the file lists; shape of ``node_nm``.
+    """Area of one processing element's cells, mm2, without the memories that the file lists; shape of ``node_nm``.
 
     ``pe.area_um2``, a measured figure at the file's own node, is used as it is.
     """

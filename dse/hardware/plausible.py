@@ -97,6 +97,7 @@ PLAUSIBLE: Mapping[str, Plausible] = {
     "dram.pj_per_bit": Plausible(
         1e-2, 1e3, "pJ per bit", "HBM takes some 4, DDR3 some 20 to 40 (Horowitz, ISSCC 2014)", _BIT_ENERGIES
     ),
+    "supply_v": Plausible(0.36, 1.5, "V", "chips run from 0.4 V near the threshold to some 1.3 V", (("mV", 1e-3),)),
     "area_mm2": Plausible(1e-9, 1e5, "mm2", "a wafer has 46,000", (("um2", 1e-6),)),
     "wire_mm": Plausible(1e-6, 300, "mm", "a wafer is 300 across", (("um", 1e-3),)),
     "wire_pj_per_bit": Plausible(1e-6, 100, "pJ per bit", "a millimetre takes some 0.1 at 45 nm", _BIT_ENERGIES),

@@ -14,7 +14,7 @@ from dse.hardware.elements import FAMILIES
 from dse.hardware.model import MEMORY_NUMBERS, TOP_NUMBERS
 from dse.hardware.plausible import PLAUSIBLE, odd_values
 from dse.hardware.prices import DRAM_PJ_PER_BIT, LARGEST_SRAM_BITS
-from dse.hardware.technology import LARGEST_NODE_NM, SMALLEST_NODE_NM
+from dse.hardware.technology import LARGEST_NODE_NM, SMALLEST_NODE_NM, THRESHOLD_V
 from dse.names import ROLES
 from dse.yaml_input import Key, suggest, unused_keys
 
@@ -88,6 +88,7 @@ _Positive = Annotated[float, Field(gt=0, le=1e15, allow_inf_nan=False)]
 _Amount = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
 _Count = Annotated[int, Field(ge=1, le=10**15)]
 _Node = Annotated[float, Field(ge=SMALLEST_NODE_NM, le=LARGEST_NODE_NM, allow_inf_nan=False)]
+_Supply = Annotated[float, Field(gt=THRESHOLD_V, le=2.0, allow_inf_nan=False)]
 _Side = Annotated[int, Field(ge=1, le=65536)]
 
 Positive = Annotated[
@@ -106,6 +107,12 @@ Count = Annotated[
     Annotated[_Count, Tag("number")]
     | Annotated[Values[_Count], Tag("values")]
     | Annotated[Range[_Count], Tag("range")],
+    Discriminator(_tag),
+]
+Supply = Annotated[
+    Annotated[_Supply, Tag("number")]
+    | Annotated[Values[_Supply], Tag("values")]
+    | Annotated[Range[_Supply], Tag("range")],
     Discriminator(_tag),
 ]
 Side = Annotated[
@@ -159,6 +166,10 @@ class ModeFile(Strict):
     """Width of the activation operand."""
     macs_per_cycle: _Positive
     """MACs of one element per cycle in this mode."""
+    exponent_bits: Annotated[int, Field(ge=0, le=16)] = 0
+    """Exponent of both operands, whose significands have the widths above, bits; 0: integers or mantissas of a block."""
+    float_sums: bool | None = None
+    """Products are added as floats of the accumulator's width; if left out, where the mode has an exponent."""
 
 
 def _known_family(name: str) -> str:
@@ -199,6 +210,8 @@ class ElementFile(Strict):
     """Supported pairs of widths of a multi_mode element."""
     block: Annotated[int, Field(ge=1, le=65536)] = 16
     """Elements that share an exponent, a scale or an adder tree."""
+    scale_bits: Annotated[int, Field(ge=0, le=24)] = 0
+    """Significand of a block's scale that is multiplied into its sum, bits; 0: scales are powers of two."""
     serial_operand: Literal["weight", "activation"] = "activation"
     """Operand that a bit_serial element takes bit by bit."""
     significand_bits: Annotated[int, Field(ge=0, le=64)] = 0
@@ -241,8 +254,8 @@ class MemoryFile(Strict):
     """Measured area of an instance, mm2."""
     dram: str = ""
     """Type of DRAM, which has a price."""
-    wire_mm: Amount = 0.0
-    """Length of the wire to it, mm."""
+    wire_mm: Amount | None = None
+    """Length of the wire to it, mm; if left out, the side of the square of what shares it (0 where its price is given)."""
     wire_pj_per_bit: Amount | None = None
     """Measured price of that wire, pJ per bit."""
 
@@ -285,6 +298,8 @@ class HardwareFile(Strict):
     """Technology node, nm."""
     clock_hz: Positive
     """Clock, Hz."""
+    supply_v: Supply | None = None
+    """Supply voltage, V; if left out, the node's nominal one. Prices given in the file are those at its default."""
     array: ArrayFile
     """The array."""
     pe: ElementFile
@@ -305,8 +320,8 @@ class HardwareFile(Strict):
     """Area beside elements and memories as a share of their sum."""
     idle_w: Amount = 0.0
     """Power for as long as a step takes, beside leakage, W."""
-    clock_pj_per_cycle: Amount = 0.0
-    """Energy of the clock network per cycle, pJ."""
+    clock_pj_per_cycle: Amount | None = None
+    """Energy of the clock network and the control per cycle, pJ; if left out, by the model (`dse.hardware.clock`)."""
     modelled_leakage: bool = True
     """Whether the model's leakage is added to ``idle_w``."""
     options: dict[Name, float] = {}
@@ -318,7 +333,8 @@ class HardwareFile(Strict):
 def numbers(file: HardwareFile) -> Iterator[tuple[Key, str, Any]]:
     """Path in the file, name of the parameter, and what was given, of every number that may vary and was given."""
     for name in TOP_NUMBERS:
-        yield (name,), name, getattr(file, name)
+        if getattr(file, name) is not None:
+            yield (name,), name, getattr(file, name)
     for key, axis in file.array.axes.items():
         yield ("array", "axes", key, "size"), f"array.{key}", axis.size
     for key, memory in file.memories.items():

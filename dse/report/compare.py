@@ -15,7 +15,7 @@ from rich.markup import escape as rich_escape
 from rich.table import Table
 
 from dse.errors import InputError
-from dse.files import write_text
+from dse.files import is_file, write_text
 from dse.goals import ENERGY, LATENCY, minimized, objective_columns
 from dse.report.figures import front_figure
 from dse.report.page import fill_page, html_table, json_for_html
@@ -36,7 +36,7 @@ _NOT_INPUTS = frozenset(
         "reference",
         "baselines",
     }
-    | {"counts", "certificate", "notes", "validation", "left_out", "assumptions", "quantities"}
+    | {"uncertainty", "counts", "certificate", "notes", "validation", "left_out", "assumptions", "quantities"}
 )
 #: The common reference lies this far beyond the worst value of any front, so that the outermost designs count too.
 _BEYOND = 1.05
@@ -56,6 +56,9 @@ class Comparison:
         Common reference point in those columns.
     hypervolume, ratio
         (R,) of each front, and divided by that of the first run; NaN where the first is zero.
+    better
+        (R,) share of the draws of all prices in which a front covers more than that of the first run (equal ones count half);
+        None where a run was not drawn, or not with the same seed.
     designs
         (R,) designs of each front.
     differences
@@ -69,20 +72,38 @@ class Comparison:
     reference: tuple[float, ...]
     hypervolume: tuple[float, ...]
     ratio: tuple[float, ...]
+    better: tuple[float | None, ...]
     designs: tuple[int, ...]
     differences: pd.DataFrame
     page: Path
 
     @property
+    def titles(self) -> tuple[str, ...]:
+        """Columns of the table of fronts."""
+        plain = ("run", "front", "hypervolume", "ratio to the first")
+        return (*plain, "better in draws") if any(share is not None for share in self.better) else plain
+
+    @property
+    def cells(self) -> list[list[str]]:
+        """Rows of the table of fronts."""
+        rows = [
+            [name, str(count), format_value(volume, digits=5), format_value(ratio, digits=5)]
+            for name, count, volume, ratio in zip(self.names, self.designs, self.hypervolume, self.ratio, strict=True)
+        ]
+        if len(self.titles) > len(rows[0]):
+            shares = ["" if share is None or not place else f"{share:.0%}" for place, share in enumerate(self.better)]
+            rows = [[*row, share] for row, share in zip(rows, shares, strict=True)]
+        return rows
+
+    @property
     def tables(self) -> tuple[Table, ...]:
         """For the terminal: hypervolumes, then what differs."""
         first = Table(title=f"Fronts over {', '.join(self.objectives)}")
-        for title in ("run", "front", "hypervolume", "ratio to the first"):
+        titles = self.titles
+        for title in titles:
             first.add_column(title, justify="left" if title == "run" else "right")
-        for row in zip(self.names, self.designs, self.hypervolume, self.ratio, strict=True):
-            first.add_row(
-                rich_escape(row[0]), str(row[1]), format_value(row[2], digits=5), format_value(row[3], digits=5)
-            )
+        for row in self.cells:
+            first.add_row(rich_escape(row[0]), *row[1:])
         second = Table(title="What differs in the inputs" if len(self.differences) else "The inputs are equal")
         for column in self.differences.columns:
             second.add_column(rich_escape(str(column)), overflow="fold")
@@ -127,6 +148,7 @@ def compare_runs(folders: Sequence[Path], page: Path | None = None) -> Compariso
         tuple(float(value) for value in reference),
         tuple(float(value) for value in volumes),
         tuple(float(value) for value in ratio),
+        better_in_draws(runs, objectives),
         tuple(len(run.front) for run in runs),
         differences(runs, names),
         path,
@@ -159,6 +181,36 @@ def hypervolumes(
     return np.array(volumes), reference
 
 
+def better_in_draws(runs: Sequence[RunData], objectives: Sequence[str]) -> tuple[float | None, ...]:
+    """Share of the draws in which each front's hypervolume is above the first's; None for runs that share no draws with it."""
+    tables = [_drawn(run, objectives) for run in runs]
+    first, told = tables[0], runs[0].info.get("uncertainty")
+    result: list[float | None] = []
+    for run, table in zip(runs, tables, strict=True):
+        same = run.info.get("uncertainty") == told
+        if first is None or table is None or not same:
+            result.append(None)
+            continue
+        wins = []
+        for draw in sorted(first):
+            (own, other), _ = hypervolumes([table[draw], first[draw]], objectives)
+            wins.append(0.5 if np.isclose(own, other, rtol=1e-12) else float(own > other))
+        result.append(float(np.mean(wins)))
+    return tuple(result)
+
+
+def _drawn(run: RunData, objectives: Sequence[str]) -> dict[int, pd.DataFrame] | None:
+    """Fronts by draw of a run; what is not drawn, such as accuracy, is that of its front."""
+    if not is_file(run.folder / "draws.csv"):
+        return None
+    drawn = pd.read_csv(run.folder / "draws.csv", dtype={"design": str})
+    fixed = [name for name in objectives if name not in drawn]
+    known = run.front.assign(design=run.front["design"].astype(str))[["design", *fixed]]
+    merged = drawn.merge(known, on="design", how="left")
+    places = merged["draw"].to_numpy(np.int64)
+    return {int(draw): merged[places == draw] for draw in np.unique(places)} or None
+
+
 def differences(runs: Sequence[RunData], names: Sequence[str]) -> pd.DataFrame:
     """Inputs that are not equal in all runs, as text: ``input``, then one column per run."""
     flat = [_flat({key: value for key, value in run.info.items() if key not in _NOT_INPUTS}) for run in runs]
@@ -185,12 +237,8 @@ def _names(runs: Sequence[RunData]) -> tuple[str, ...]:
 
 
 def _page(result: Comparison, runs: Sequence[RunData]) -> str:
-    rows = [
-        [name, str(count), format_value(volume, digits=5), format_value(ratio, digits=5)]
-        for name, count, volume, ratio in zip(
-            result.names, result.designs, result.hypervolume, result.ratio, strict=True
-        )
-    ]
+    rows, heads = result.cells, list(result.titles)
+    heads[1] = "designs of the front"
     cells = [[str(cell) for cell in row] for row in result.differences.itertuples(index=False)]
     titles = [str(column) for column in result.differences.columns]
     figures = []
@@ -207,9 +255,7 @@ def _page(result: Comparison, runs: Sequence[RunData]) -> str:
     )
     return fill_page(
         "compare.html",
-        volumes=html_table(
-            ["run", "designs of the front", "hypervolume", "ratio to the first"], rows, "Fronts", (1, 2, 3)
-        ),
+        volumes=html_table(heads, rows, "Fronts", tuple(range(1, len(heads)))),
         reference=f"Common reference point: {points}.",
         changes=html_table(titles, cells, "What differs in the inputs") if cells else "<p>The inputs are equal.</p>",
         data=json_for_html({"figures": figures, "designs": []}),

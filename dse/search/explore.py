@@ -29,7 +29,8 @@ from dse.search.loop.optuna_study import SAMPLERS, make_sampler
 from dse.search.loop.run import Budget, Search, search
 from dse.search.loop.strategies import STRATEGIES
 from dse.search.outcome.results import Run, make_run
-from dse.search.outcome.run_folder import prepared, write_run
+from dse.search.outcome.run_folder import prepared, write_draws, write_run
+from dse.search.outcome.uncertainty import drawn_front, draws_table, with_error_bars
 from dse.shipped import shipped_names
 from dse.workload import load_workload
 from dse.workload.model import Network
@@ -69,6 +70,7 @@ def explore(
     limits: Mapping[str, float] | None = None,
     schedules: ScheduleSpace | str | Path | None = None,
     screening: bool = True,
+    uncertainty: int | None = None,
     out: str | Path | None = None,
     write: bool = False,
     resume: bool = False,
@@ -113,6 +115,9 @@ def explore(
         Search when to use which width too: ``cyclic``, a file, or a space; see :mod:`dse.search.bits.schedule_space`.
     screening
         Start ``nested`` from screened hardware; without it, from the sampler's own first points.
+    uncertainty
+        Draws of every price from its range on the final front: error bars, and how sure it is that each design belongs to it
+        (:mod:`dse.search.outcome.uncertainty`). None: none. The search itself uses nominal prices.
     out, write, resume
         Where to write the run folder (implies ``write``); ``write`` alone uses reports/NAME-DATE-SEED; ``resume`` goes on
         with the run in ``out``.
@@ -168,8 +173,12 @@ def explore(
     with prepared(folder, resume) if folder is not None else nullcontext():
         archive = search(asked, Budget(trials, seconds), jobs, scheduler, folder, resume, progress)
         run = make_run(asked, archive, folder, trials, jobs, started, command, validation)
+        drawn = None if uncertainty is None else drawn_front(run, chosen, uncertainty, seed)
+        if drawn is not None:
+            run = with_error_bars(run, drawn, seed)
         if folder is not None:
             write_run(run, folder)
+            write_draws(folder, None if drawn is None else draws_table(run, drawn))
     return run
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from dse.hardware import hardware_arrays, load_hardware
+from dse.hardware.arrays import STANDING
 from dse.hardware.model import Hardware
 from dse.hardware.pe import mac_energy_pj
 from dse.workload import load_workload
@@ -153,7 +154,7 @@ def chip_table(hardware: Hardware | None = None) -> pd.DataFrame:
     hardware = load_hardware("eyeriss") if hardware is None else hardware
     network = load_workload("imagenet_alexnet")
     arrays = hardware_arrays(hardware)
-    clock_w = hardware.clock_pj_per_cycle * 1e-12 * hardware.clock_hz
+    clock_w = float(arrays.leakage_parts_w[0, STANDING.index("clock")])
     read = dict(zip((memory.name for memory in hardware.memories), arrays.read_pj_per_bit[0], strict=True))
     write = dict(zip((memory.name for memory in hardware.memories), arrays.write_pj_per_bit[0], strict=True))
     wire = _buffer_wire(hardware)

@@ -20,13 +20,6 @@ BIT_FUSION_ROWS = (
     ("fully connected, 4 bit", (16, 1, 8192, 8192, 1, 1, 1, 1), 4, 524_288),
     ("convolution, 4 bit", (16, 1, 384, 384, 14, 14, 3, 3), 4, 2_032_128),
 )
-#: The simulator's law, cycles = N P Q ceil(K / 32) ceil(R S C / (16 floor(8 / a) floor(8 / w))), at widths of its kinds.
-LAW_LAYERS = (
-    ("AlexNet conv2", (4, 2, 128, 48, 27, 27, 5, 5)),
-    ("AlexNet conv3", (4, 1, 384, 256, 13, 13, 3, 3)),
-    ("ResNet-18 layer3.0.conv1", (16, 1, 256, 128, 14, 14, 3, 3)),
-)
-LAW_WIDTHS = ((8, 2), (4, 8), (4, 2), (2, 2))
 #: nn_dataflow's signed errors on the same chip, percent, energy and time, conv1 to conv5 (its test of the chip).
 NN_DATAFLOW = {"energy_j": (-44, -42, -26, -15, -9), "time_s": (-16, -15, -12, -10, -4)}
 #: Shares of the chip's power after place and route, figure 16 (second hand): layer, part, share.
@@ -37,6 +30,7 @@ EYERISS_SHARES = (
     ("conv5", "scratchpad_w", "scratchpads", 0.33),
 )
 _EYERISS = "Eyeriss, JSSC 2017"
+_CHIP = "chip without DRAM, supply taken as nominal, zeros gated as measured"
 #: What a figure of a unit or of the chip is of, by the first word of its name.
 _KINDS: dict[str, Kind] = {
     "area": "area",
@@ -54,31 +48,12 @@ def hardware_rows() -> list[Row]:
 
 
 def bit_fusion_cycles() -> list[Row]:
-    """Cycles on ``bit_fusion``, from its axes and lanes: published layers, and others by the simulator's law."""
+    """Cycles on ``bit_fusion``, from its axes and lanes: layers as its simulator published them."""
     source = "Bit Fusion, ISCA 2018"
-    rows = [
+    return [
         row("time", source, f"cycles, {quantity}", "cycles", cycles, cycles_of(dims, bits, bits), 0.0)
         for quantity, dims, bits, cycles in BIT_FUSION_ROWS
     ]
-    for name, dims in LAW_LAYERS:
-        n, g, k, c, p, q, r, s = dims
-        for w, a in LAW_WIDTHS:
-            lanes = (8 // max(a, 2)) * (8 // max(w, 2))
-            cycles = n * g * p * q * -(-k // 32) * -(-(r * s * c) // (16 * lanes))
-            label = f"cycles, {name}, weight {w} bit, activation {a} bit"
-            rows.append(
-                row(
-                    "time",
-                    source,
-                    label,
-                    "cycles",
-                    cycles,
-                    cycles_of(dims, w, a),
-                    0.0,
-                    "published: the simulator's law",
-                )
-            )
-    return rows
 
 
 def cycles_of(dims: tuple[int, int, int, int, int, int, int, int], weight_bits: int, activation_bits: int) -> float:
@@ -101,6 +76,7 @@ def _synthesis() -> list[Row]:
             found.ours,
             0.10,
             "law through all rows of a kind; flexible units are its points",
+            "anchor of the element's law; synthesis before layout",
         )
         for found in synthesis_rows()
     ]
@@ -146,6 +122,7 @@ def eyeriss_rows() -> list[Row]:
                     layer[quantity] * scale,
                     within,
                     note,
+                    _CHIP,
                 )
             )
     total = table[["published_energy_j", "energy_j"]].sum() * 1e3
@@ -159,13 +136,16 @@ def eyeriss_rows() -> list[Row]:
             total["energy_j"],
             0.10,
             "sum of the five",
+            _CHIP,
         )
     )
     by_layer = table.set_index("layer")
     for layer_name, part, name, share in EYERISS_SHARES:
         ours = by_layer[part][layer_name] / by_layer["power_w"][layer_name]
         note = "post-place-and-route simulation, figure 16, read second hand"
-        rows.append(row("power", _EYERISS, f"share of {name}, {layer_name}", "", share, float(ours), note=note))
+        rows.append(
+            row("power", _EYERISS, f"share of {name}, {layer_name}", "", share, float(ours), note=note, includes=_CHIP)
+        )
     for layer in chip_table(built_in_prices(hardware)).to_dict("records"):
         note = "scratchpads and buffer by CACTI and Aladdin instead of the authors' table, no network"
         rows.append(
@@ -177,6 +157,7 @@ def eyeriss_rows() -> list[Row]:
                 layer["published_energy_j"] * 1e3,
                 layer["energy_j"] * 1e3,
                 note=note,
+                includes=_CHIP,
             )
         )
     return rows

@@ -26,6 +26,8 @@ class Row(NamedTuple):
         Why it is off, or how the figure came about.
     kind
         What it is a figure of.
+    includes
+        Of silicon and RTL: what the published figure includes (DRAM, supply, sparsity, use); "" for other rows.
     """
 
     source: str
@@ -37,6 +39,7 @@ class Row(NamedTuple):
     tolerance: float
     note: str
     kind: Kind
+    includes: str = ""
 
 
 COLUMNS = Row._fields
@@ -51,6 +54,7 @@ def row(
     ours: float,
     tolerance: float = math.nan,
     note: str = "",
+    includes: str = "",
 ) -> Row:
     """A row with its relative signed error; a tolerance of NaN: shown, not held against a bound.
 
@@ -58,7 +62,7 @@ def row(
     0.050000000000000044
     """
     error = ours / published - 1.0 if published else math.nan
-    return Row(source, quantity, unit, published, ours, error, tolerance, note, kind)
+    return Row(source, quantity, unit, published, ours, error, tolerance, note, kind, includes)
 
 
 def range_row(

@@ -27,3 +27,32 @@ def _group(rows: pd.DataFrame) -> str:
     beyond = int((rows["signed_error"].abs() > rows["tolerance"]).sum())
     count = f"{len(rows)}, {beyond} beyond it" if beyond else str(len(rows))
     return f"{count} | {low if low == high else f'{low} to {high}'}"
+
+
+def silicon_markdown(table: pd.DataFrame) -> str:
+    """Energy, power and area of chips and RTL: how far off, for figures that a law rests on, all others, and ratios on one chip.
+
+    Rows that say what the published figure includes; rates, which are counts, are left out.
+    """
+    rows = table[table["includes"].fillna("").ne("") & table["kind"].isin(("energy", "power", "area"))]
+    anchors, ratios = rows["includes"].str.startswith("anchor"), rows["includes"].str.startswith("ratio")
+    lines = [
+        "| silicon and RTL | figures | sources | median error | within 30 % | worst factor |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        _line("figures that a law rests on", rows[anchors]),
+        _line("energy, power and area of chips, nothing fitted to them", rows[~anchors & ~ratios]),
+        _line("ratios between formats of one chip", rows[ratios]),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _line(name: str, rows: pd.DataFrame) -> str:
+    size = rows["signed_error"].abs()
+    factor = rows["ours"] / rows["published"]
+    worst = factor.where(factor >= 1.0, 1.0 / factor)
+    at = int(worst.to_numpy().argmax())
+    said = f"{worst.max():.1f} ({rows['source'].iloc[at]}, {rows['quantity'].iloc[at]})"
+    near = f"{(size <= 0.3).mean():.0%}"
+    return f"| {name} | {len(rows)} | {rows['source'].nunique()} | {size.median():.0%} | {near} | {said} |"

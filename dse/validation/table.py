@@ -11,7 +11,9 @@ import pandas as pd
 
 from dse.accuracy.hold_out import validation as predicted_accuracies
 from dse.validation.hardware import hardware_rows
+from dse.validation.nodes import node_rows
 from dse.validation.row import COLUMNS, Row, row
+from dse.validation.silicon import silicon_rows
 from dse.validation.systems import system_rows
 from dse.workload import load_workload
 
@@ -26,12 +28,24 @@ NETWORKS = {
 }
 
 
-def validation_table() -> pd.DataFrame:
-    """All rows: ``source, quantity, unit, published, ours, signed_error, tolerance, note, kind``; errors are relative.
+def validation_table(chips: bool = True) -> pd.DataFrame:
+    """All rows: ``source, quantity, unit, published, ours, signed_error, tolerance, note, kind, includes``; errors are relative.
 
     A tolerance of NaN: shown for comparison, nothing is claimed.
+
+    Parameters
+    ----------
+    chips
+        False: without the rows for which mappings are searched on some fifteen chips, a few seconds.
     """
-    rows = [*_networks(), *hardware_rows(), *system_rows(), *_accuracy()]
+    rows = [
+        *_networks(),
+        *hardware_rows(),
+        *node_rows(),
+        *(silicon_rows() if chips else []),
+        *system_rows(),
+        *_accuracy(),
+    ]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

@@ -20,7 +20,12 @@ ports = st.floats(16, 2048)
 
 @given(nodes, nodes, nodes)
 def test_scaling_chains(a, b, c):
-    for scale in (technology.energy_scale, technology.area_scale, technology.delay_scale):
+    for scale in (
+        technology.energy_scale,
+        technology.sram_energy_scale,
+        technology.area_scale,
+        technology.delay_scale,
+    ):
         assert scale(c, a) == pytest.approx(scale(b, a) * scale(c, b), rel=1e-9)
         assert scale(a, a) == 1
 
@@ -35,7 +40,28 @@ def test_smaller_nodes_cost_less_energy_and_area(a, b):
 
 def test_scaling_example_of_the_source():
     """Stillmaker and Baas, corrected example: energy factor of 32 nm at 0.9 V is 0.4571; of 45 nm at 1.0 V 0.8612."""
-    assert technology.energy_scale(32.0, 45.0) == pytest.approx(0.4571 / 0.8612, rel=2e-4)
+    assert technology.sram_energy_scale(32.0, 45.0) == pytest.approx(0.4571 / 0.8612, rel=2e-4)
+
+
+def test_anchors_of_the_energy_are_met():
+    """A MAC and a memory of TPUv4i at 7 nm against the same at 45 nm: 0.084 pJ; 0.249 and 0.293 pJ per bit of 4 MB in the mean."""
+    assert technology.energy_scale(7.0) * (0.2034 + 0.05) == pytest.approx(0.084)
+    size, port = 4 * 2**23, 512
+    both = prices.sram_read_pj_per_bit(size, port, 7.0) * prices.sram_write_pj_per_bit(size, port, 7.0)
+    assert np.sqrt(both) == pytest.approx(np.sqrt(0.249 * 0.293), rel=1e-3)
+
+
+def test_voltage_laws():
+    """Energy goes with the square of the supply, leakage and the highest clock fall faster than it; nothing runs at the threshold."""
+    assert technology.voltage_energy_scale([0.5, 1.0], 1.0) == pytest.approx([0.25, 1.0])
+    leak = technology.voltage_leakage_scale(np.linspace(0.4, 1.2, 9), 1.0)
+    assert (np.diff(leak) > 0).all()
+    assert leak[6] == pytest.approx(1.0)
+    assert leak[0] < 0.16
+    clock = technology.highest_clock_hz(45.0, [0.35, 0.5, 0.8, 1.0])
+    assert (np.diff(clock) > 0).all()
+    assert clock[0] < 1e3
+    assert clock[3] == pytest.approx(1e12 / (20 * 18))
 
 
 @pytest.mark.parametrize("node", [4.9, 66.0, np.nan, -1.0])

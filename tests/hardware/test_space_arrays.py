@@ -64,7 +64,8 @@ def test_parts_add_up_and_instances_follow_the_axes():
     assert arrays.instances.tolist() == [[128, 16, 1, 1], [2048, 32, 1, 1]]
     assert np.allclose(arrays.area_parts_mm2.sum(axis=1), arrays.area_mm2, rtol=1e-12)
     assert arrays.area_parts[0] == "pe"
-    assert arrays.area_parts_mm2[1, 0] == pytest.approx(16 * arrays.area_parts_mm2[0, 0])
+    # Elements and their activations; the registers of a column's sum are there once for all its rows.
+    assert arrays.area_parts_mm2[1, 0] == pytest.approx(16 * arrays.area_parts_mm2[0, 0], rel=0.02)
     assert (arrays.size_bits[:, -1] == np.inf).all()
     assert arrays.axis_size.dtype == np.int64
 

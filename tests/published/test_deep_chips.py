@@ -12,13 +12,15 @@ from dse.precision import Plan
 
 #: NVDLA primer, 2,048 MACs in 16 nm at 1 GHz: frames per second of ResNet-50 at int8, mm2; and our signed error. Here every layer
 #: reads and writes DRAM, activations and pooling too; control, vector units and the network on the chip have no area.
-NVDLA = {"frames_per_s": (269, -0.32), "area_mm2": (3.3, -0.68)}
+NVDLA = {"frames_per_s": (269, -0.32), "area_mm2": (3.3, -0.64)}
 
 
 def test_nvdla_beside_its_primer():
     net, chip = dse.load_workload("imagenet_resnet50"), dse.load_hardware("nvdla_like")
     total = dse.evaluate(net, chip, Plan.parse("w8a8", net), mode="inference").total.iloc[0]
-    ours = {"frames_per_s": net.batch / total["latency_s"], "area_mm2": total["area_mm2"]}
+    arrays = hardware_arrays(chip)
+    interface = arrays.area_parts_mm2[0, arrays.area_parts.index("dram")]
+    ours = {"frames_per_s": net.batch / total["latency_s"], "area_mm2": total["area_mm2"] - interface}
     for name, (published, error) in NVDLA.items():
         assert ours[name] / published - 1 == pytest.approx(error, abs=0.02), name
 

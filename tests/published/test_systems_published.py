@@ -24,20 +24,24 @@ def test_mls_operation_counts(name):
     assert found.tree_adds / found.macs == pytest.approx(adds, abs=6e-5)
 
 
-@pytest.mark.parametrize("operations", [mls.sourced(), mls.SECOND_HAND], ids=["sourced", "theirs"])
-def test_mls_ratios_of_computing_units(operations):
+@pytest.mark.parametrize(
+    ("operations", "fp32", "fp8"),
+    [(mls.sourced(), (1.16, 1.20), (1.26, 1.30)), (mls.SECOND_HAND, (1.05, 1.12), (1.05, 1.22))],
+    ids=["sourced", "theirs"],
+)
+def test_mls_ratios_of_computing_units(operations, fp32, fp8):
     """Published 8.3-10.2 and 1.9-2.3. GoogLeNet, with its 1x1 filters, lies inside with both sets of energies.
 
-    The networks of 3x3 filters come out 9 to 11 % above the upper end (FP32) and 8 to 21 % (FP8): Horowitz's FP32 multiplication is 3.7 pJ
-    where theirs is about 2.3 pJ, and FP8 adds in FP32. With their own energies 0.04 to 0.05 pJ per MAC of other work in MLS
-    alone would close it.
+    The networks of 3x3 filters come out 16 to 20 % above the upper end (FP32) and 26 to 30 % (FP8) by sourced energies: Horowitz's FP32
+    multiplication is 3.7 pJ where theirs is about 2.3 pJ, and FP8 adds in FP32. With their own energies, 5 to 22 % above, 0.04 to 0.05
+    pJ per MAC of other work in MLS alone would close it.
     """
     found = {name: mls.unit_ratios(mls.operation_counts(load_workload(name)), operations) for name in mls.NETWORKS}
     middle = {form: {name: np.mean(ratios[form]) for name, ratios in found.items()} for form in mls.CLAIMED}
     assert 8.3 < middle["FP32"].pop("imagenet_googlenet") < 10.2
     assert 1.9 < middle["FP8"].pop("imagenet_googlenet") < 2.3
-    assert all(1.05 < value / 10.2 < 1.12 for value in middle["FP32"].values())
-    assert all(1.05 < value / 2.3 < 1.22 for value in middle["FP8"].values())
+    assert all(fp32[0] < value / 10.2 < fp32[1] for value in middle["FP32"].values())
+    assert all(fp8[0] < value / 2.3 < fp8[1] for value in middle["FP8"].values())
 
 
 @pytest.mark.parametrize("network", ["cifar_resnet38", "cifar_resnet74"])
@@ -51,10 +55,10 @@ def test_fractrain_law(network):
 
 
 def test_fractrain_packed_tensors_miss_the_law():
-    """Kept at the multipliers' width, DRAM traffic shrinks with the bits and the energy is a third of the published."""
+    """Kept at the multipliers' width, DRAM traffic shrinks with the bits and the energy is some 40 % of the published."""
     rows = [item for item in fractrain_rows() if "packed" in str(item[1]) and "energy" in str(item[1])]
     assert len(rows) == 2
-    assert all(-0.75 < float(item[5]) < -0.6 for item in rows)
+    assert all(-0.7 < float(item[5]) < -0.55 for item in rows)
 
 
 def test_two_thirds_do_not_shrink():
@@ -117,7 +121,7 @@ def table():
 def test_table_has_every_column_and_only_known_misses(table):
     """Rows beyond their tolerance are those that this file explains: MLS' ratios of networks with 3x3 filters."""
     assert tuple(table.columns) == COLUMNS
-    assert COLUMNS == ("source", "quantity", "unit", "published", "ours", "signed_error", "tolerance", "note", "kind")
+    assert COLUMNS == ("source", "quantity", "unit", "published", "ours", "signed_error", "tolerance", "note", "kind", "includes")
     assert set(table["kind"]) <= {"count", "time", "energy", "area", "power", "accuracy", "memory"}
     assert {"count", "time", "energy", "area", "power", "accuracy"} <= set(table["kind"])
     units = {"cycles": "time", "ms": "time", "ps": "time", "pJ": "energy", "mJ": "energy", "um2": "area", "mW": "power", "GMAC": "count"}

@@ -10,7 +10,7 @@ from dse.errors import InputError
 from dse.hardware.elements.family import ElementFamily, Extrapolated, Mode, levels, power_of_two
 from dse.hardware.elements.floating import FLOAT, MLS
 from dse.hardware.elements.parallel import BFP, COMPOSABLE, FIXED, MULTI_MODE
-from dse.hardware.elements.serial import BIT_SERIAL, BIT_SERIAL_2D
+from dse.hardware.elements.serial import BIT_SERIAL, BIT_SERIAL_2D, BIT_SERIAL_LOOKUP
 from dse.yaml_input import suggest
 
 __all__ = [
@@ -26,7 +26,8 @@ __all__ = [
 
 #: Families by their name in a hardware file.
 FAMILIES: dict[str, ElementFamily] = {
-    family.name: family for family in (FIXED, COMPOSABLE, BIT_SERIAL, BIT_SERIAL_2D, BFP, MLS, FLOAT, MULTI_MODE)
+    family.name: family
+    for family in (FIXED, COMPOSABLE, BIT_SERIAL, BIT_SERIAL_LOOKUP, BIT_SERIAL_2D, BFP, MLS, FLOAT, MULTI_MODE)
 }
 
 

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from dse.hardware.arithmetic import extrapolated, float_add_pj, float_multiply_pj, int_add_pj, int_multiply_pj, shift_pj
+from dse.hardware.arithmetic import (
+    extrapolated,
+    float_add_pj,
+    float_add_um2,
+    float_multiply_pj,
+    float_multiply_um2,
+    int_add_pj,
+    int_multiply_pj,
+    shift_pj,
+    shift_um2,
+)
 from dse.hardware.elements.family import ElementFamily, Extrapolated, Mode, never
-from dse.hardware.elements.parallel import one_mac_per_cycle
+from dse.hardware.elements.parallel import one_mac_per_cycle, per_um2
 from dse.hardware.model import ProcessingElement
 from dse.hardware.units_45nm import Law
 from dse.types import Floats, Ints
@@ -29,9 +39,18 @@ def mls_energy(pe: ProcessingElement, w: Ints, a: Ints, mode: Mode, accumulator_
 
 
 def float_unit(pe: ProcessingElement, law: Law) -> float:
-    """The integer unit of the significand, with twice its full width for shifting and normalizing: an assumption."""
+    """A multiplier of the significands and an adder as wide as the accumulator, by the areas of Horowitz' list."""
+    bits = max(pe.accumulator_bits, pe.significand_bits + pe.exponent_bits)
+    return float(float_multiply_um2(pe.significand_bits) + float_add_um2(bits)) * per_um2(law)
+
+
+def mls_unit(pe: ProcessingElement, law: Law) -> float:
+    """A multiplier of the significands with its shifter and integer sum, and a float adder that ``block`` of them share."""
     core = pe.significand_bits
-    return float(law.unit(core, core) + law.unit(0, 2 * (core + pe.exponent_bits)) - law.unit(0, 0))
+    reach = 2 * ((1 << pe.exponent_bits) - 1)
+    total = 2 * core + reach + np.ceil(np.log2(pe.block))
+    own = law.unit(core, core) + law.unit(0, 2 * total) - law.unit(0, 0)
+    return float(own) + float(shift_um2(total, reach) + float_add_um2(32) / pe.block) * per_um2(law)
 
 
 def _outside(pe: ProcessingElement) -> bool:
@@ -63,7 +82,7 @@ MLS = ElementFamily(
     source="MLS, Zhong et al., arXiv 2006.02804, TCAD 2022",
     mode=one_mac_per_cycle,
     energy_pj_45nm=mls_energy,
-    unit=float_unit,
+    unit=mls_unit,
     extrapolated=lambda pe: Extrapolated(extrapolated("int_multiply", pe.significand_bits), _outside(pe)),
     takes_floats=never,
     by_significand=True,

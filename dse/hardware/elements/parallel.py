@@ -7,7 +7,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from dse.hardware.arithmetic import int_add_pj, shift_pj
+from dse.hardware.arithmetic import (
+    float_add_pj,
+    float_add_um2,
+    int_add_pj,
+    int_multiply_pj,
+    shift_pj,
+    shift_um2,
+)
 from dse.hardware.elements.family import (
     ElementFamily,
     Extrapolated,
@@ -20,7 +27,7 @@ from dse.hardware.elements.family import (
     synthesized,
 )
 from dse.hardware.model import ProcessingElement
-from dse.hardware.units_45nm import ENERGY_PJ, Law
+from dse.hardware.units_45nm import AREA_UM2, ENERGY_PJ, Law
 from dse.types import Floats, Ints
 
 
@@ -85,9 +92,79 @@ def fused_energy(pe: ProcessingElement, w: Ints, a: Ints, mode: Mode, accumulato
 
 
 def bfp_energy(pe: ProcessingElement, w: Ints, a: Ints, mode: Mode, accumulator_bits: Floats) -> Floats:
-    """The fusing unit, and per block an exponent addition, a shift and a sum."""
-    per_block = int_add_pj(8.0) + shift_pj(accumulator_bits, accumulator_bits) + int_add_pj(accumulator_bits)
-    return fused_energy(pe, w, a, mode, accumulator_bits) + per_block / pe.block
+    """The fusing unit with an integer sum as wide as a block needs, and per block the scales and the addition to the accumulator, a
+    float."""
+    inside = pe.max_weight_bits + pe.max_activation_bits + np.ceil(np.log2(pe.block))
+    per_block = scale_pj(pe, accumulator_bits) + float_add_pj(accumulator_bits)
+    return fused_energy(pe, w, a, mode, np.minimum(accumulator_bits, inside)) + per_block / pe.block
+
+
+def scale_pj(pe: ProcessingElement, accumulator_bits: Floats) -> Floats:
+    """What the scales of two blocks cost at the end of their sum: their exponents are added; significands, where scales have one,
+    are
+    multiplied with each other and into the sum of the block, two product bits and a carry per doubling of the block."""
+    total = int_add_pj(np.full(np.shape(accumulator_bits), 8.0))
+    if pe.scale_bits:
+        both = 2.0 * pe.scale_bits
+        held = pe.max_weight_bits + pe.max_activation_bits + np.ceil(np.log2(pe.block))
+        total = total + int_multiply_pj(pe.scale_bits, pe.scale_bits) + int_multiply_pj(both, held)
+    return np.asarray(total)
+
+
+def multi_mode_energy(pe: ProcessingElement, w: Ints, a: Ints, mode: Mode, accumulator_bits: Floats) -> Floats:
+    """The fusing unit; where sums are floats, what each lane and each step of the chosen mode adds to it.
+
+    A lane with an exponent adds two of them, shifts its product of two significands by their difference and adds it to the other
+    lanes'; a step adds the lanes' sum to the accumulator as a float and the scales' exponents to that of it, and every ``block``
+    MACs multiply scales that have a significand. Operations of Horowitz and Aladdin (:mod:`dse.hardware.arithmetic`).
+    """
+    energy = fused_energy(pe, w, a, mode, accumulator_bits)
+    chosen = chosen_mode(pe, w, a)
+    for number, (held, (mode_w, mode_a, rate)) in enumerate(zip(pe.formats, pe.modes, strict=bool(pe.formats))):
+        if not held.float_sums:
+            continue
+        width, reach = lane_shift(held.exponent_bits, mode_w, mode_a, accumulator_bits)
+        lane = int_add_pj(held.exponent_bits + 1.0) + shift_pj(width, reach) + int_add_pj(width)
+        step = float_add_pj(accumulator_bits) - wide_sum_pj(pe, accumulator_bits) * _widest_rate(pe) + int_add_pj(9.0)
+        scales = scale_pj(pe, accumulator_bits) / pe.block if pe.scale_bits else 0.0
+        extra = (lane if held.exponent_bits else 0.0) + step / rate + scales
+        energy = np.where(chosen == number, energy + extra, energy)
+    return np.asarray(energy)
+
+
+def lane_shift(
+    exponent_bits: int, weight_bits: int, activation_bits: int, accumulator_bits: Floats
+) -> tuple[Floats, Floats]:
+    """Bits and reach of the shift that aligns a product: as far as two exponents differ, at most the width of the accumulator."""
+    reach = np.minimum(2.0 * (2.0**exponent_bits - 1), np.maximum(accumulator_bits, 1.0) - 1)
+    return np.minimum(weight_bits + activation_bits + reach, accumulator_bits), reach
+
+
+def chosen_mode(pe: ProcessingElement, w: Ints, a: Ints) -> Ints:
+    """Place of the fastest mode that is wide enough, -1 where none is."""
+    rate, chosen = np.zeros(w.shape), np.full(w.shape, -1, np.int64)
+    for number, (mode_w, mode_a, macs) in enumerate(pe.modes):
+        better = (w <= mode_w) & (a <= mode_a) & (macs > rate)
+        rate, chosen = np.where(better, macs, rate), np.where(better, number, chosen)
+    return chosen
+
+
+def multi_mode_unit(pe: ProcessingElement, law: Law) -> float:
+    """The fusing unit; a float adder where a mode has float sums, and the shifters of the mode that needs most."""
+    unit = fused_unit(pe, law)
+    if not any(held.float_sums for held in pe.formats):
+        return unit
+    shifters = [0.0]
+    for held, (mode_w, mode_a, rate) in zip(pe.formats, pe.modes, strict=bool(pe.formats)):
+        if held.exponent_bits:
+            width, reach = lane_shift(held.exponent_bits, mode_w, mode_a, np.asarray(float(pe.accumulator_bits)))
+            shifters.append(float(shift_um2(width, reach)) * rate)
+    return unit + (float(float_add_um2(pe.accumulator_bits)) + max(shifters)) * per_um2(law)
+
+
+def per_um2(law: Law) -> float:
+    """A law's figure per um2 of a synthesized 8-bit unit: what gates without a synthesis row are taken to be like."""
+    return float(law.unit(8, 8) / AREA_UM2.unit(8, 8))
 
 
 def fixed_unit(pe: ProcessingElement, law: Law) -> float:
@@ -140,7 +217,7 @@ COMPOSABLE = ElementFamily(
 )
 BFP = ElementFamily(
     name="bfp",
-    summary="block floating point: integer mantissas in slices of min_bits, an exponent addition, a shift and a sum per block",
+    summary="block floating point: integer mantissas in slices of min_bits; an exponent addition and a float sum per block",
     source="FlexBlock, Noh et al., IEEE TC 2023; FAST, Zhang et al., HPCA 2022",
     mode=bfp_mode,
     energy_pj_45nm=bfp_energy,
@@ -148,18 +225,18 @@ BFP = ElementFamily(
     extrapolated=_fused_range,
     takes_floats=never,
     reconfigures=True,
-    keys=("min_bits", "block"),
+    keys=("min_bits", "block", "scale_bits"),
 )
 MULTI_MODE = ElementFamily(
     name="multi_mode",
     summary="a list of supported pairs of widths with their MACs per cycle; other widths use the fastest mode that is wide enough",
     source="Brain-TTA, MX accelerators: see hwmodels/",
     mode=multi_mode_mode,
-    energy_pj_45nm=fused_energy,
-    unit=fused_unit,
+    energy_pj_45nm=multi_mode_energy,
+    unit=multi_mode_unit,
     extrapolated=_fused_range,
     takes_floats=lambda pe: pe.significand_bits > 0,
     reconfigures=True,
-    keys=("modes", "significand_bits", "exponent_bits", "min_bits", "block"),
+    keys=("modes", "significand_bits", "exponent_bits", "min_bits", "block", "scale_bits"),
     needed=("modes",),
 )

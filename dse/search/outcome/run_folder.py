@@ -99,6 +99,14 @@ def write_run(run: Run, folder: Path) -> None:
     write_json(folder / "run.json", run.info)
 
 
+def write_draws(folder: Path, table: pd.DataFrame | None) -> None:
+    """Write the draws of a front (:mod:`dse.search.outcome.uncertainty`) as draws.csv; without any, an older file goes."""
+    if table is not None:
+        write_table(folder / "draws.csv", table)
+    else:
+        (folder / "draws.csv").unlink(missing_ok=True)
+
+
 def _costs(run: Run, designs: list[str], network: Network) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Costs by layer of designs of one hardware, with a column ``design``, the hardware's area by part, and the memory held."""
     mode, hardware = run.problem.mode, run.hardware(designs[0])

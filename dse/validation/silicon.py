@@ -1,0 +1,408 @@
+"""Rows of the validation table on chips: efficiency, rate, power and area of silicon at its operating point.
+
+A chip is evaluated on a large convolution that fills its array, without DRAM, as efficiencies are published; what a figure includes
+stands in the row. Nothing is fitted here: parameters of the price functions rest on the anchors that they name
+(:mod:`dse.hardware.technology`, :mod:`dse.hardware.clock`), and the rows say which figures those are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+
+from dse.cost import evaluate
+from dse.hardware import hardware_arrays, load_hardware
+from dse.hardware.model import Hardware
+from dse.hardware.pe import mac_energy_pj
+from dse.hardware.prices import sram_read_pj_per_bit, sram_write_pj_per_bit
+from dse.precision.plans.plan import Plan
+from dse.validation.row import Kind, Row, row
+from dse.workload.layer import Layer
+from dse.workload.model import Network
+
+#: V, supply of efficiencies that say none, which are measured where a chip is most efficient: the mean of those that do (UNPU
+#: 0.63, VS-Quant 0.46, Simba 0.42).
+BEST_SUPPLY_V = (0.63 + 0.46 + 0.42) / 3
+#: A convolution that fills every array below: 2304 output and 768 input channels, 3x3, on 28x28, four images.
+FILLING = Network(
+    "filling",
+    "made up, to fill an array",
+    (
+        Layer(
+            "conv", "conv", 1, 1, 2304, 768, 28, 28, 3, 3, stride=(1, 1), dilation=(1, 1), input_hw=(28, 28),
+            bias=False, passes=("forward",),
+        ),
+    ),
+    4,
+    1,
+    1,
+)  # fmt: skip
+_CHIPS = Path(str(files("dse.validation") / "chips"))
+_DENSE = "chip without DRAM, dense, full use"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A published figure of a chip.
+
+    Attributes
+    ----------
+    chip, hardware
+        Its name and source, and the hardware file that stands for it (a shipped name, or one of ``validation/chips``).
+    plan
+        Formats of the operation.
+    quantity
+        ``efficiency`` (TOPS/W), ``rate`` (GOPS), ``power`` (W), ``area`` (mm2) or ``density`` (TOPS/mm2).
+    published
+        In these units.
+    includes
+        What the figure includes: DRAM, supply, sparsity, use.
+    supply_v
+        None: the file's.
+    work
+        What it ran, where several figures differ in it alone.
+    part
+        Of an area: the part of :attr:`dse.hardware.HardwareArrays.area_parts` that is meant; "": all but the DRAM's interface.
+    note
+        Why it is off.
+    """
+
+    chip: str
+    hardware: str
+    plan: str
+    quantity: str
+    published: float
+    includes: str = _DENSE
+    supply_v: float | None = None
+    part: str = ""
+    work: str = ""
+    note: str = ""
+
+
+_UNPU, _VSQ = "UNPU, JSSC 2019", "VS-Quant chip, JSSC 2023"
+_RAPID, _TTA = "RaPiD, JSSC 2022", "BrainTTA, arXiv 2211.11331"
+_MX, _SIMBA = "MX array, arXiv 2511.06313", "Simba, VLSI 2019"
+_V4I, _V1 = "TPUv4i, ISCA 2021", "TPUv1, ISCA 2017"
+_LOW = "chip without DRAM, dense; supply of 0.63 to 1.1 V, taken at 0.63"
+_TDP = "board limit (TDP) with DRAM; ours at full rate"
+_ONE_BIT = "bound by the buffer; the step of one bit rests on this figure"
+_ONE_BUFFER = "one buffer for all in ours, memories in each of four cores in the chip: at one bit, it is what is paid"
+_OWN = "array and buffers are our own choice"
+_GPU_LIMIT = "a limit; instructions and schedulers of a GPU are left out"
+_BEST = "chip without DRAM, dense; supply not told, taken at 0.50 V as chips that tell it"
+_SYSTEM = "system with its controllers, dense"
+
+FIGURES: tuple[Figure, ...] = (
+    Figure(_UNPU, "unpu_like", "w16a16", "rate", 345.6),
+    Figure(_UNPU, "unpu_like", "int16,weight=binary", "rate", 7372.0, note=_ONE_BIT),
+    Figure(_UNPU, "unpu_like", "w16a16", "efficiency", 3.08, _LOW, 0.63, note=_ONE_BUFFER),
+    Figure(_UNPU, "unpu_like", "int16,weight=binary", "efficiency", 50.6, _LOW, 0.63, note=_ONE_BUFFER),
+    Figure(
+        _UNPU, "unpu_like", "w16a16", "area", 16.0, "die of 4 x 4 mm with pads", note="pads and control are left out"
+    ),
+    Figure(
+        _VSQ,
+        "vs_quant",
+        "vsq4",
+        "efficiency",
+        95.6,
+        "chip without DRAM, 0.46 V",
+        0.46,
+        work="benchmark layer",
+        note=_OWN,
+    ),
+    Figure(
+        _VSQ, "vs_quant", "vsq4", "efficiency", 38.7, "chip without DRAM, 0.67 V", 0.67, work="BERT-Base", note=_OWN
+    ),
+    Figure(
+        _VSQ, "vs_quant", "vsq4", "efficiency", 38.6, "chip without DRAM, 0.67 V", 0.67, work="ResNet-50", note=_OWN
+    ),
+    Figure(_RAPID, "rapid_hfp8", "fp8_e4m3", "rate", 26_200.0),
+    Figure(_RAPID, "rapid", "w4a4", "rate", 104_900.0),
+    Figure(_RAPID, "rapid_hfp8", "fp8_e4m3", "efficiency", 3.58, note=_OWN),
+    Figure(_RAPID, "rapid", "w4a4", "efficiency", 16.9, note=_OWN),
+    Figure(_RAPID, "rapid", "w4a4", "area", 36.0, "die", note="FP16 and FP32 pipelines, network and pads are left out"),
+    Figure(_TTA, "brain_tta_like", "w8a8", "rate", 77.0),
+    Figure(_TTA, "brain_tta_like", "ternary", "rate", 307.0),
+    Figure(_TTA, "brain_tta_like", "binary", "rate", 614.0),
+    Figure(_TTA, "brain_tta_like", "w8a8", "efficiency", 2.47, _BEST, BEST_SUPPLY_V),
+    Figure(_TTA, "brain_tta_like", "ternary", "efficiency", 14.9, _BEST, BEST_SUPPLY_V),
+    Figure(_TTA, "brain_tta_like", "binary", "efficiency", 28.6, _BEST, BEST_SUPPLY_V),
+    Figure(_MX, "mx_trainer", "mxint8", "rate", 64.0),
+    Figure(_MX, "mx_trainer", "mxfp8_e4m3", "rate", 256.0),
+    Figure(_MX, "mx_trainer", "mxfp4_e2m1", "rate", 512.0),
+    Figure(_MX, "mx_trainer", "mxint8", "efficiency", 0.657, _SYSTEM),
+    Figure(_MX, "mx_trainer", "mxfp8_e4m3", "efficiency", 1.438, _SYSTEM),
+    Figure(_MX, "mx_trainer", "mxfp6_e2m3", "efficiency", 1.675, _SYSTEM),
+    Figure(_MX, "mx_trainer", "mxfp4_e2m1", "efficiency", 4.065, _SYSTEM),
+    Figure(_SIMBA, "simba_like", "w8a8", "rate", 4010.0, "chip, dense, full use, 1.2 V and 2 GHz"),
+    Figure(
+        _SIMBA,
+        "simba_like",
+        "w8a8",
+        "efficiency",
+        9.1,
+        "chip without DRAM, 0.42 V",
+        0.42,
+        note="0.11 pJ per operation near the threshold: routers, processor and clock domains of a chiplet are left out",
+    ),
+    Figure(
+        "NVDLA, primer",
+        "nvdla_like",
+        "w8a8",
+        "area",
+        3.3,
+        "estimate of its authors, 16 nm, without interface",
+        note="post-processing, control and its second interface are left out",
+    ),
+    Figure(_V4I, "tpu_v4i_like", "w8a8", "rate", 138_000.0),
+    Figure(_V4I, "tpu_v4i_like", "w8a8", "power", 175.0, _TDP, note="a limit, of it 55 W idle"),
+    Figure(
+        _V4I,
+        "tpu_v4i_like",
+        "w8a8",
+        "area",
+        0.11 * 400,
+        "four matrix units, 11 % of less than 400 mm2",
+        part="pe",
+        note="units for bfloat16 with their registers",
+    ),
+    Figure(_V1, "tpu_v1", "w8a8", "rate", 92_000.0),
+    Figure(
+        _V1,
+        "tpu_v1",
+        "w8a8",
+        "power",
+        40.0,
+        "busy die in a server, with DDR3 and PCIe; ours at full rate",
+        note="28 W of it idle in both",
+    ),
+    Figure(
+        _V1,
+        "tpu_v1",
+        "w8a8",
+        "area",
+        0.24 * 331,
+        "matrix unit, 24 % of at most 331 mm2",
+        part="pe",
+        note="sums in ours are a tree; the chip keeps them, and a second weight, in registers of every element",
+    ),
+    Figure(_V1, "tpu_v1", "w8a8", "area", 0.29 * 331, "unified buffer, 29 % of at most 331 mm2", part="unified_buffer"),
+    Figure("A100, data sheet", "a100", "bf16", "rate", 312_000.0),
+    Figure("A100, data sheet", "a100", "bf16", "power", 400.0, _TDP, note=_GPU_LIMIT),
+    Figure(
+        "A100, data sheet", "a100", "bf16", "area", 826.0, "die", note="vector units, schedulers and links are left out"
+    ),
+    Figure("MI210, data sheet", "mi210", "bf16", "rate", 181_000.0),
+    Figure(
+        "MI210, data sheet",
+        "mi210",
+        "bf16",
+        "power",
+        300.0,
+        _TDP,
+        note="a limit; instructions and schedulers of a GPU are left out",
+    ),
+    Figure(
+        "DYNASTY chip, JSSC 2024",
+        "dynasty_like",
+        "bfp4",
+        "efficiency",
+        13.2,
+        _BEST,
+        BEST_SUPPLY_V,
+        note="mean widths and node are not public; ours 4 bits at 28 nm",
+    ),
+    Figure(
+        "DYNASTY chip, JSSC 2024",
+        "dynasty_like",
+        "bfp4",
+        "density",
+        1.07,
+        "training chip, fine-grained widths",
+        note="mean widths, node and supply are not public; ours 4 bits at 28 nm",
+    ),
+    Figure(
+        "FP8-SEB, 40 nm",
+        "fp8_trainer_40nm",
+        "fp8_e4m3",
+        "efficiency",
+        4.81,
+        _BEST,
+        BEST_SUPPLY_V,
+        note="sums of FP32 in ours",
+    ),
+)
+#: Ratios between formats of one chip: name, hardware, better plan, plan, published, supply.
+RATIOS: tuple[tuple[str, str, str, str, float, float | None], ...] = (
+    (_MX, "mx_trainer", "mxfp8_e4m3", "mxint8", 1.438 / 0.657, None),
+    (_MX, "mx_trainer", "mxfp6_e2m3", "mxint8", 1.675 / 0.657, None),
+    (_MX, "mx_trainer", "mxfp4_e2m1", "mxint8", 4.065 / 0.657, None),
+    (_MX, "mx_trainer", "mxfp4_e2m1", "mxfp8_e4m3", 4.065 / 1.438, None),
+    (_UNPU, "unpu_like", "int16,weight=binary", "w16a16", 50.6 / 3.08, 0.63),
+    (_TTA, "brain_tta_like", "ternary", "w8a8", 14.9 / 2.47, BEST_SUPPLY_V),
+    (_TTA, "brain_tta_like", "binary", "ternary", 28.6 / 14.9, BEST_SUPPLY_V),
+    (_TTA, "brain_tta_like", "binary", "w8a8", 28.6 / 2.47, BEST_SUPPLY_V),
+)
+_UNITS: dict[str, tuple[Kind, str]] = {
+    "efficiency": ("energy", "TOPS/W"),
+    "rate": ("time", "GOPS"),
+    "power": ("power", "W"),
+    "area": ("area", "mm2"),
+    "density": ("area", "TOPS/mm2"),
+}
+
+
+@dataclass(frozen=True)
+class Point:
+    """A chip at work: GOPS, W and TOPS/W without DRAM and its interface, mm2 without the interface."""
+
+    gops: float
+    watts: float
+    area_mm2: float
+
+    @property
+    def tops_per_w(self) -> float:
+        return self.gops / 1e3 / self.watts
+
+
+def silicon_rows() -> list[Row]:
+    """All figures of chips, then ratios between formats on one chip."""
+    rows = [_row(figure) for figure in FIGURES]
+    both = [*RATIOS, (_RAPID, "rapid", "w4a4", "fp8_e4m3", 16.9 / 3.58, None)]
+    for chip, name, better, plain, published, supply in both:
+        slow = "rapid_hfp8" if name == "rapid" else name
+        ours = operating_point(name, better, supply).tops_per_w / operating_point(slow, plain, supply).tops_per_w
+        label = f"efficiency of {better} over {plain}"
+        note = "from the two figures above; what both leave out falls away"
+        rows.append(
+            row("energy", chip, label, "x", published, ours, note=note, includes="ratio of two figures of the chip")
+        )
+    return [*rows, *component_rows()]
+
+
+def component_rows() -> list[Row]:
+    """Single operations and memories that no constant rests on."""
+    rows = []
+    for bits, published in ((8 * 8 * 1024, 10.0), (32 * 8 * 1024, 20.0), (8 * 2**20, 100.0)):
+        ours = 64 * float(sram_read_pj_per_bit(bits, 64))
+        label = f"64 bits from an SRAM of {bits // 8192} KB"
+        rows.append(
+            row(
+                "energy",
+                "Horowitz, ISSCC 2014",
+                label,
+                "pJ",
+                published,
+                ours,
+                note="a cache against CACTI's scratchpad",
+                includes="45 nm",
+            )
+        )
+    for write, published in ((False, 1.88), (True, 2.36)):
+        price = sram_write_pj_per_bit if write else sram_read_pj_per_bit
+        label = f"a bit {'written to' if write else 'read from'} 128 MB"
+        ours = float(price(2**30, 512, 7.0))
+        rows.append(
+            row(
+                "energy",
+                _V4I,
+                label,
+                "pJ",
+                published,
+                ours,
+                note="CACTI 7 beyond its largest array",
+                includes="7 nm; AccelForge",
+            )
+        )
+    ratio = _mac("a100", 11) / _mac("fp8_trainer", 4)
+    note = "sums of the chip are not told; FP32 in ours, three quarters of an FP8 operation"
+    label = "an operation in FP16 over FP8"
+    rows.append(
+        row("energy", "LNPU, ISSCC 2019", label, "x", 4.0, ratio, note=note, includes="ratio, arithmetic of an element")
+    )
+    return rows
+
+
+def _mac(name: str, significand: int) -> float:
+    return float(mac_energy_pj(load_hardware(name).pe, significand, significand))
+
+
+def _row(figure: Figure) -> Row:
+    kind, unit = _UNITS[figure.quantity]
+    if figure.quantity == "area":
+        arrays = hardware_arrays(_hardware(figure.hardware, None))
+        names = [figure.part] if figure.part else [name for name in arrays.area_parts if name != _dram(figure.hardware)]
+        ours = float(sum(arrays.area_parts_mm2[0, arrays.area_parts.index(name)] for name in names))
+        label = f"area of {figure.part}" if figure.part else "area"
+    else:
+        point = operating_point(figure.hardware, figure.plan, figure.supply_v)
+        ours = {
+            "efficiency": point.tops_per_w,
+            "rate": point.gops,
+            "power": point.watts,
+            "density": point.gops / 1e3 / point.area_mm2,
+        }[figure.quantity]
+        label = f"{figure.quantity}, {figure.plan}"
+    label = f"{label}, {figure.work}" if figure.work else label
+    note = figure.note or "shown, not held against a bound: mapping and memories of the chip are not ours"
+    return row(kind, figure.chip, label, unit, figure.published, ours, note=note, includes=figure.includes)
+
+
+def operating_point(name: str, plan: str, supply_v: float | None = None) -> Point:
+    """A chip on :data:`FILLING`, its DRAM free and unlimited."""
+    return _points(name, supply_v, _plans_of(name))[_plans_of(name).index(plan)]
+
+
+def _plans_of(name: str) -> tuple[str, ...]:
+    wanted = [figure.plan for figure in FIGURES if figure.hardware == name]
+    return tuple(dict.fromkeys(wanted))
+
+
+@lru_cache(maxsize=64)
+def _points(name: str, supply_v: float | None, plans: Sequence[str]) -> list[Point]:
+    hardware = _hardware(name, supply_v)
+    cost = evaluate(FILLING, hardware, [Plan.parse(plan, FILLING) for plan in plans], mode="inference").total
+    dram = hardware.memories[-1].name
+    area = float(cost["area_mm2"].iloc[0])
+    found = []
+    for _, total in cost.iterrows():
+        seconds = float(total["latency_s"])
+        watts = float(total["energy_j"] - total[f"{dram}_j"]) / seconds
+        found.append(Point(2.0 * float(total["macs"]) / seconds / 1e9, watts, area))
+    return found
+
+
+def _dram(name: str) -> str:
+    return _hardware(name, None).memories[-1].name
+
+
+def _hardware(name: str, supply_v: float | None) -> Hardware:
+    """A chip with free, unlimited DRAM: what its efficiency is published without."""
+    hardware = _variant(name)
+    dram = replace(hardware.memories[-1], bandwidth_bits_per_cycle=float("inf"))
+    supply = hardware.supply_v if supply_v is None else supply_v
+    return replace(hardware, memories=(*hardware.memories[:-1], dram), supply_v=supply)
+
+
+def _variant(name: str) -> Hardware:
+    if name == "rapid_hfp8":
+        rapid = load_hardware(_CHIPS / "rapid.yaml")
+        element = replace(
+            rapid.pe, modes=rapid.pe.modes[:1], formats=rapid.pe.formats[:1], significand_bits=4, exponent_bits=5
+        )
+        return replace(rapid, pe=element)
+    if name == "fp8_trainer_40nm":
+        return replace(load_hardware("fp8_trainer"), node_nm=40.0)
+    own = _CHIPS / f"{name}.yaml"
+    return load_hardware(own) if own.exists() else load_hardware(name)
+
+
+def median_error(rows: Sequence[Row]) -> float:
+    """Median of the sizes of the signed errors."""
+    return float(np.median([abs(item.signed_error) for item in rows]))
