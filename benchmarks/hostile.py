@@ -5,8 +5,8 @@
 
 Every input is a command line with its files (:mod:`hostile_inputs`), run by a child of this process in a folder of its own, with 10
 CPU seconds and a bound on memory. Counted are: ``tracebacks`` (also an exit by a signal and a library's warning on the terminal),
-``hangs`` (over 10 CPU seconds, over a minute, or over the memory), ``files_left`` (an exit code other than 0 and a file or a folder
-that is new, gone or changed), ``wrong_codes`` (a code other than 0, 2 and 3, nothing said, more said than a person reads, control
+``hangs`` (over 10 CPU seconds, over a minute of waiting, or over the memory), ``files_left`` (an exit code other than 0 and
+a file or a folder that is new, gone or changed), ``wrong_codes`` (a code other than 0, 2 and 3, nothing said, more said than a person reads, control
 characters, JSON that is none). With ``--keep FOLDER`` every such case is written there.
 """
 
@@ -35,7 +35,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from hostile_bases import make_bases
 from hostile_inputs import Case, bad_target, damaged, linked, special_place
 
-CPU_SECONDS, WALL_SECONDS = 10, 90
+#: A hang uses up so many CPU seconds, or waits for so long; time in which it would run and gets no processor is not its own.
+CPU_SECONDS, WAIT_SECONDS = 10, 60
 #: What a case may take beyond what the process holds before it begins, bytes.
 MEMORY = 3 << 30
 #: Longest message on standard error, bytes.
@@ -187,7 +188,6 @@ def without_rights() -> None:
 
 def ran(case: Case, folder: Path, told: Path) -> tuple[int, float, bool]:
     """Exit code (negative: a signal), CPU seconds, and whether it was given up, of a case in a child."""
-    began = time.monotonic()
     process = os.fork()
     if not process:
         code = 1
@@ -204,19 +204,29 @@ def ran(case: Case, folder: Path, told: Path) -> tuple[int, float, bool]:
                 with suppress(OSError, ValueError, AttributeError):
                     stream.flush()
             os._exit(code)
-    given_up = False
+    given_up, waited, looked = False, 0.0, time.monotonic()
     while True:
         done, status, usage = os.wait4(process, os.WNOHANG)
         if done:
             break
-        if time.monotonic() - began > WALL_SECONDS:
+        before, looked = looked, time.monotonic()
+        waited += (looked - before) * _waits(process)
+        if waited > WAIT_SECONDS:
             given_up = True
             os.killpg(process, signal.SIGKILL)
             _, status, usage = os.wait4(process, 0)
             break
-        time.sleep(0.002)
+        time.sleep(0.005)
     code = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
     return code, usage.ru_utime + usage.ru_stime, given_up
+
+
+def _waits(process: int) -> bool:
+    """Whether a process sleeps: it neither runs nor waits for a processor."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "R"
+    except OSError:
+        return False
 
 
 def judged(

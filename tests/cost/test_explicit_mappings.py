@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -192,15 +190,12 @@ def test_a_bypassed_buffer_is_read_from_dram(net, toy):
     assert set(rows["bypassed"].counts.query("memory == 'buffer'")["role"]) == {"activation", "accumulator"}
 
 
-def test_command_line_writes_and_reads_mappings(tmp_path):
+def test_command_line_writes_and_reads_mappings(dse_here, tmp_path):
     (tmp_path / "small.yaml").write_text(NETWORK)
     (tmp_path / "toy.yaml").write_text(TOY)
 
     def run(*args, code=0):
-        command = [sys.executable, "-m", "dse.cli", "evaluate", "small.yaml", "--hardware", "toy.yaml", *args]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
-        assert done.returncode == code, done.stdout + done.stderr
-        return done
+        return dse_here("evaluate", "small.yaml", "--hardware", "toy.yaml", *args, cwd=tmp_path, code=code)
 
     run("--save-mapping", "best.yaml")
     assert (tmp_path / "best.yaml").read_text().count("dram[WAO]") == 11
@@ -216,3 +211,6 @@ def test_command_line_writes_and_reads_mappings(tmp_path):
         assert row["dram_pj"] * 1e-12 <= known[row["layer"], row["pass"]]["dram_j"] * (1 + 1e-12)
     (tmp_path / "bad.yaml").write_text("fc: dram[WAO] K2\nfcc: dram[WAO] K2\n")
     assert "did you mean 'fc'" in run("--mapping", "bad.yaml", code=2).stderr
+    for option in (["--save-mapping", "x.yaml"], ["--recompute"], ["--accumulate", "2"], ["--map-updates", "1"]):
+        assert f"{option[0]}: goes with a whole step" in run("--mapping", "best.yaml", *option, code=2).stderr
+    assert not (tmp_path / "x.yaml").exists()

@@ -1,4 +1,4 @@
-"""The command line as a user runs it: the installed program, in a temporary folder."""
+"""The command line as a user runs it, in a temporary folder: the installed program for what a process of its own shows, else in this one."""
 
 import json
 import os
@@ -51,20 +51,13 @@ def test_front_is_non_dominated(finished):
         assert not ((others <= row).all(axis=1) & (others < row).any(axis=1)).any()
 
 
-def test_same_seed_same_front_with_any_number_of_jobs(finished, tmp_path):
-    again = tmp_path / "again"
-    run("explore", "imagenet_resnet", "--trials", 10, "--jobs", 2, "--out", again, cwd=tmp_path)
-    assert (again / "front.csv").read_bytes() == (finished / "front.csv").read_bytes()
-    other = tmp_path / "other"
-    run("explore", "imagenet_resnet", "--trials", 2, "--seed", 1, "--out", other, cwd=tmp_path)
-    assert (other / "front.csv").read_bytes() != (finished / "front.csv").read_bytes()
-
-
-def test_resumed_run_equals_an_uninterrupted_one(finished, tmp_path):
-    part = tmp_path / "part"
-    run("explore", "imagenet_resnet", "--trials", 4, "--out", part, cwd=tmp_path)
-    run("explore", "imagenet_resnet", "--trials", 10, "--out", part, "--resume", cwd=tmp_path)
-    assert (part / "front.csv").read_bytes() == (finished / "front.csv").read_bytes()
+def test_any_number_of_processes_and_a_resume_give_the_same_front(dse_here, tmp_path):
+    dse_here("explore", "fashion_cnn", "--trials", 8, "--out", "whole", cwd=tmp_path)
+    dse_here("explore", "fashion_cnn", "--trials", 4, "--jobs", 2, "--out", "part", cwd=tmp_path)
+    whole, part = tmp_path / "whole" / "front.csv", tmp_path / "part" / "front.csv"
+    assert part.read_bytes() != whole.read_bytes()
+    dse_here("explore", "fashion_cnn", "--trials", 8, "--out", "part", "--resume", cwd=tmp_path)
+    assert part.read_bytes() == whole.read_bytes()
 
 
 def test_design_of_the_front_is_reproduced_by_evaluate(finished, tmp_path):
@@ -83,15 +76,15 @@ def test_design_of_the_front_is_reproduced_by_evaluate(finished, tmp_path):
     assert dse.load_profile("imagenet_resnet").predict_drop(plan) == pytest.approx(row["accuracy_drop_pp"], abs=1e-9)
 
 
-def test_evaluate_prints_json(tmp_path):
-    done = run("evaluate", "imagenet_resnet", "--hardware", "bit_fusion", "--plan", "w4a4e8", "--json", cwd=tmp_path)
+def test_evaluate_prints_json(dse_here, tmp_path):
+    done = dse_here("evaluate", "imagenet_resnet", "--hardware", "bit_fusion", "--plan", "w4a4e8", "--json", cwd=tmp_path)
     cost = json.loads(done.stdout)
     assert cost["total"][0]["latency_s"] > 0
     assert {row["pass"] for row in cost["layers"]} >= {"forward", "backward_data", "backward_weight"}
 
 
-def test_list_names_the_shipped_files(tmp_path):
-    out = run("list", cwd=tmp_path).stdout
+def test_list_names_the_shipped_files(dse_here, tmp_path):
+    out = dse_here("list", cwd=tmp_path).stdout
     for name in ("imagenet_resnet50", "cifar_alexnet", "eyeriss_like", "tpu_like", "bit_fusion", "flex_trainer"):
         assert name in out
 
@@ -115,9 +108,9 @@ def bad_workload(tmp_path, old, new):
         ("batch: 256", "batch: 2e2", "write 2.0e+2"),
     ],
 )
-def test_workload_errors_name_file_and_line(tmp_path, old, new, message):
+def test_workload_errors_name_file_and_line(dse_here, tmp_path, old, new, message):
     path = bad_workload(tmp_path, old, new)
-    done = run("explore", path, "--profile", "imagenet_resnet", "--out", tmp_path / "out", cwd=tmp_path, code=2)
+    done = dse_here("explore", path, "--profile", "imagenet_resnet", "--out", tmp_path / "out", cwd=tmp_path, code=2)
     assert message in done.stderr
     assert str(path) in done.stderr
     assert "line " in done.stderr
@@ -125,10 +118,10 @@ def test_workload_errors_name_file_and_line(tmp_path, old, new, message):
     assert not (tmp_path / "out").exists()
 
 
-def test_all_problems_come_at_once(tmp_path):
+def test_all_problems_come_at_once(dse_here, tmp_path):
     path = bad_workload(tmp_path, "batch: 256", "bach: 256\nsamples: -1")
     text = path.read_text()
-    done = run("explore", path, cwd=tmp_path, code=2)
+    done = dse_here("explore", path, cwd=tmp_path, code=2)
     assert "problems" in done.stderr
     assert done.stderr.count("line ") >= 2, text
 
@@ -149,21 +142,21 @@ def test_all_problems_come_at_once(tmp_path):
         (["evaluate", "imagenet_resnet", "--plan", "nothing.yaml"], "no such file"),
     ],
 )
-def test_wrong_arguments_are_one_sentence(tmp_path, args, message):
-    done = run(*args, cwd=tmp_path, code=2)
+def test_wrong_arguments_are_one_sentence(dse_here, tmp_path, args, message):
+    done = dse_here(*args, cwd=tmp_path, code=2)
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
-def test_unwritable_folder(tmp_path):
+def test_unwritable_folder(dse_here, tmp_path):
     (tmp_path / "file").write_text("")
-    done = run("explore", "imagenet_resnet", "--out", tmp_path / "file" / "run", cwd=tmp_path, code=2)
+    done = dse_here("explore", "imagenet_resnet", "--out", tmp_path / "file" / "run", cwd=tmp_path, code=2)
     assert "cannot be written" in done.stderr
 
 
-def test_finished_run_is_not_overwritten(finished, tmp_path):
-    done = run("explore", "imagenet_resnet", "--trials", 8, "--out", finished, cwd=tmp_path, code=2)
+def test_finished_run_is_not_overwritten(dse_here, finished, tmp_path):
+    done = dse_here("explore", "imagenet_resnet", "--trials", 8, "--out", finished, cwd=tmp_path, code=2)
     assert "holds a run already" in done.stderr
 
 

@@ -1,8 +1,6 @@
 """What cannot run is one sentence and an exit code of its own, whatever verb was asked."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
@@ -28,14 +26,6 @@ def net(tmp_path):
     return path
 
 
-def run(*args, cwd, code):
-    command = [sys.executable, "-m", "dse.cli", *map(str, args)]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == code, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done
-
-
 def without_room(tmp_path):
     """bit_fusion with buffers that hold a few elements."""
     text = (shipped_folder("hwmodels") / "bit_fusion.yaml").read_text()
@@ -46,34 +36,34 @@ def without_room(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["training", "inference"])
-def test_a_plan_that_the_elements_do_not_multiply(net, tmp_path, mode):
-    done = run("evaluate", net, "--hardware", "mx_trainer", "--plan", "bf16", "--mode", mode, cwd=tmp_path, code=3)
+def test_a_plan_that_the_elements_do_not_multiply(dse_here, net, tmp_path, mode):
+    done = dse_here("evaluate", net, "--hardware", "mx_trainer", "--plan", "bf16", "--mode", mode, cwd=tmp_path, code=3)
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1
     assert f"small on mx_trainer, bf16, {mode}: infeasible: processing element" in done.stderr
 
 
-def test_a_memory_that_is_too_small_says_by_how_much(net, tmp_path):
-    done = run("evaluate", net, "--hardware", without_room(tmp_path), "--plan", "w8a8e8", cwd=tmp_path, code=3)
+def test_a_memory_that_is_too_small_says_by_how_much(dse_here, net, tmp_path):
+    done = dse_here("evaluate", net, "--hardware", without_room(tmp_path), "--plan", "w8a8e8", cwd=tmp_path, code=3)
     assert done.stderr.count("\n") == 1
     assert "bits are missing" in done.stderr
 
 
-def test_json_has_the_rows_and_the_code(net, tmp_path):
-    done = run("evaluate", net, "--hardware", "mx_trainer", "--plan", "bf16", "--json", cwd=tmp_path, code=3)
+def test_json_has_the_rows_and_the_code(dse_here, net, tmp_path):
+    done = dse_here("evaluate", net, "--hardware", "mx_trainer", "--plan", "bf16", "--json", cwd=tmp_path, code=3)
     total = json.loads(done.stdout)["total"][0]
     assert total["feasible"] is False
     assert total["latency_s"] is None
     assert total["limit"] in done.stderr
 
 
-def test_saved_mappings_of_what_cannot_run_are_not_written(net, tmp_path):
-    run("evaluate", net, "--hardware", "mx_trainer", "--plan", "bf16", "--save-mapping", "m.yaml", cwd=tmp_path, code=3)
+def test_saved_mappings_of_what_cannot_run_are_not_written(dse_here, net, tmp_path):
+    dse_here("evaluate", net, "--hardware", "mx_trainer", "--plan", "bf16", "--save-mapping", "m.yaml", cwd=tmp_path, code=3)
     assert not (tmp_path / "m.yaml").exists()
 
 
-def test_a_sweep_without_a_batch_that_runs(net, tmp_path):
-    done = run("sweep", net, "--hardware", "mx_trainer", "--plan", "bf16", "--batches", "1,2", cwd=tmp_path, code=3)
+def test_a_sweep_without_a_batch_that_runs(dse_here, net, tmp_path):
+    done = dse_here("sweep", net, "--hardware", "mx_trainer", "--plan", "bf16", "--batches", "1,2", cwd=tmp_path, code=3)
     assert "batch 1: infeasible" in done.stderr
     assert done.stdout == ""
 
@@ -87,8 +77,8 @@ def unit(cell):
     return next((name for name in UNITS if word in (name, *(prefix + name for prefix in "kMGTPEmµnpf"))), word)
 
 
-def test_every_number_of_the_tables_has_a_unit(net, tmp_path):
-    out = run("evaluate", net, "--hardware", "bit_fusion", "--plan", "w8a8e8", cwd=tmp_path, code=0).stdout
+def test_every_number_of_the_tables_has_a_unit(dse_here, net, tmp_path):
+    out = dse_here("evaluate", net, "--hardware", "bit_fusion", "--plan", "w8a8e8", cwd=tmp_path, code=0).stdout
     total, passes = out.split("Per layer")[0], out.split("Per pass")[1]
     for line in total.splitlines():
         cells = [cell.strip() for cell in line.split("│")[1:-1]]
@@ -97,6 +87,6 @@ def test_every_number_of_the_tables_has_a_unit(net, tmp_path):
     for line in passes.splitlines():
         cells = [cell.strip() for cell in line.split("│")[1:-1]]
         assert [unit(cell) for cell in cells[1:]] in ([], ["s", "J", "W", "BitOps"])
-    table = run("sweep", net, "--hardware", "bit_fusion", "--batches", "1,2", cwd=tmp_path, code=0).stdout
+    table = dse_here("sweep", net, "--hardware", "bit_fusion", "--batches", "1,2", cwd=tmp_path, code=0).stdout
     assert "samples/s" in table
     assert "latency_s" not in table

@@ -1,8 +1,6 @@
 """dse measure as a user runs it: a small network is trained in low precision, and what it leaves feeds the rest of the program."""
 
 import json
-import subprocess
-import sys
 
 import pandas as pd
 import pytest
@@ -16,21 +14,12 @@ from dse.hardware import load_hardware
 from dse.precision import Schedule
 from dse.training.records import measured_schedule, read_widths
 
-DSE = [sys.executable, "-m", "dse.cli"]
-
-
-def run(*args, cwd, code=0):
-    done = subprocess.run([*DSE, *map(str, args)], cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == code, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done
-
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(dse_here, tmp_path_factory):
     path = tmp_path_factory.mktemp("measure")
-    run("measure", "cnn", "--policy", "adapt", "--epochs", 2, "--profile-widths", "3,8", "-o", "adapt", cwd=path)
-    run("measure", "cnn", "--policy", "dynasty", "--epochs", 2, "-o", "dynasty", cwd=path)
+    dse_here("measure", "cnn", "--policy", "adapt", "--epochs", 2, "--profile-widths", "3,8", "-o", "adapt", cwd=path)
+    dse_here("measure", "cnn", "--policy", "dynasty", "--epochs", 2, "-o", "dynasty", cwd=path)
     return path
 
 
@@ -75,8 +64,8 @@ def test_what_a_policy_did_is_charged_by_the_cost_model(folder, what):
     assert float(policy["energy_j"].iloc[0]) < float(wide["energy_j"].iloc[0])
 
 
-def test_the_same_seed_gives_the_same_run(folder, tmp_path):
-    run("measure", "cnn", "--policy", "adapt", "--epochs", 2, "-o", "again", cwd=tmp_path)
+def test_the_same_seed_gives_the_same_run(dse_here, folder, tmp_path):
+    dse_here("measure", "cnn", "--policy", "adapt", "--epochs", 2, "-o", "again", cwd=tmp_path)
     for name in ("accuracy.csv", "formats.csv", "gradients.csv"):
         assert (tmp_path / "again" / name).read_text() == (folder / "adapt" / name).read_text()
 
@@ -90,15 +79,15 @@ def test_the_same_seed_gives_the_same_run(folder, tmp_path):
         (("cnn", "--plan", "int3.5"), "int3.5"),
         (("cnn", "--plan", "w4a4e8", "--data", "nowhere"), "expected 'digits' or a folder"),
         (("cnn", "--plan", "w4a4e8", "--samples", "10"), "fewer than a batch of 64"),
-        (("cnn", "--plan", "w4a4e8", "--rate", "-1"), "learning rate above 0"),
+        (("cnn", "--plan", "w4a4e8", "--rate", "-1"), "--rate: expected a number above 0"),
     ],
 )
-def test_wrong_input_is_one_message(tmp_path, args, told):
-    assert told in run("measure", *args, "-o", "no", cwd=tmp_path, code=2).stderr
+def test_wrong_input_is_one_message(dse_here, tmp_path, args, told):
+    assert told in dse_here("measure", *args, "-o", "no", cwd=tmp_path, code=2).stderr
     assert not (tmp_path / "no").exists()
 
 
-def test_a_schedule_of_another_length(tmp_path):
+def test_a_schedule_of_another_length(dse_here, tmp_path):
     (tmp_path / "cyclic.yaml").write_text("kind: cyclic\nlow: 3\nhigh: 8\ncycles: 2\niterations: 45\n")
-    done = run("measure", "cnn", "--schedule", "cyclic.yaml", "--epochs", 2, "-o", "no", cwd=tmp_path, code=2)
+    done = dse_here("measure", "cnn", "--schedule", "cyclic.yaml", "--epochs", 2, "-o", "no", cwd=tmp_path, code=2)
     assert "is of 45 iterations; the run has 44" in done.stderr

@@ -2,9 +2,6 @@
 
 import json
 import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
@@ -14,15 +11,9 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-DSE = [sys.executable, "-m", "dse.cli"]
+from dse.accuracy.measuring.journal import Notebook  # noqa: E402
+
 FAST = ("--weight-widths", "2,4,8", "--activation-widths", "2,4,8", "--images", "64", "--plans", "9")
-
-
-def run(*args, cwd, code=0):
-    done = subprocess.run([*DSE, *map(str, args)], cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == code, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done
 
 
 def write_model(path, shape=("N", 3, 12, 12), extra=()):
@@ -57,7 +48,7 @@ def write_model(path, shape=("N", 3, 12, 12), extra=()):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(dse_here, tmp_path_factory):
     """A model, data with the labels that the model itself gives, and its workload."""
     import onnxruntime
 
@@ -67,15 +58,15 @@ def folder(tmp_path_factory):
     logits = onnxruntime.InferenceSession(str(path / "tiny.onnx")).run(None, {"x": images})[0]
     np.savez(path / "data.npz", images=images, labels=logits.argmax(axis=1))
     np.savez(path / "images.npz", images=images)
-    run("import", "tiny.onnx", "-o", "tiny.yaml", "--batch", 16, cwd=path)
-    run("profile", "tiny.onnx", "--data", "data.npz", "-o", "profile.yaml", *FAST, cwd=path)
+    dse_here("import", "tiny.onnx", "-o", "tiny.yaml", "--batch", 16, cwd=path)
+    dse_here("profile", "tiny.onnx", "--data", "data.npz", "-o", "profile.yaml", *FAST, cwd=path)
     return path
 
 
-def test_explore_takes_the_profile(folder):
+def test_explore_takes_the_profile(dse_here, folder):
     out = folder / "run"
     args = ("tiny.yaml", "--profile", "profile.yaml", "--max-accuracy-drop", "30", "--mode", "inference")
-    run("explore", *args, "--trials", 8, "--out", out, cwd=folder)
+    dse_here("explore", *args, "--trials", 8, "--out", out, cwd=folder)
     assert json.loads((out / "run.json").read_text())["profile"]
     assert len((out / "front.csv").read_text().splitlines()) > 1
 
@@ -93,26 +84,29 @@ def test_the_profile_says_what_it_is(folder):
     assert not (folder / "profile.yaml.part").exists()
 
 
-def test_an_interrupted_profile_goes_on(folder, tmp_path):
+def test_an_interrupted_profile_goes_on(dse_here, folder, tmp_path, monkeypatch):
     command = ("profile", folder / "tiny.onnx", "--data", folder / "data.npz", "-o", "again.yaml", *FAST)
-    process = subprocess.Popen([*DSE, *map(str, command)], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     part = tmp_path / "again.yaml.part"
-    until = time.monotonic() + 120
-    while not (part.exists() and len(part.read_text().splitlines()) > 3) and time.monotonic() < until:
-        time.sleep(0.005)
-    process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=60)
-    if process.returncode != 0:  # a quick machine may have finished; then there is nothing to go on from
-        assert process.returncode == 130
-        assert "goes on from here" in told
-        assert not (tmp_path / "again.yaml").exists()
-        assert len(part.read_text().splitlines()) > 3
-        run(*command, cwd=tmp_path)
+    value = Notebook.value
+
+    def then_ctrl_c(notebook, name, measurement):
+        found = value(notebook, name, measurement)
+        if len(part.read_text().splitlines()) == 1 + 5:
+            signal.raise_signal(signal.SIGINT)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Notebook, "value", then_ctrl_c)
+        told = dse_here(*command, cwd=tmp_path, code=130).stderr
+    assert "goes on from here" in told
+    assert not (tmp_path / "again.yaml").exists()
+    assert len(part.read_text().splitlines()) == 1 + 5
+    dse_here(*command, cwd=tmp_path)
     assert (tmp_path / "again.yaml").read_text() == (folder / "profile.yaml").read_text()
 
 
-def test_resuming_measures_only_what_is_missing(folder, tmp_path):
-    run("profile", folder / "tiny.onnx", "--data", folder / "data.npz", "-o", "whole.yaml", *FAST, "--seed", 3, cwd=tmp_path)
+def test_resuming_measures_only_what_is_missing(dse_here, folder, tmp_path):
+    dse_here("profile", folder / "tiny.onnx", "--data", folder / "data.npz", "-o", "whole.yaml", *FAST, "--seed", 3, cwd=tmp_path)
     whole = (tmp_path / "whole.yaml").read_text()
     from dse.accuracy.measuring.profile_model import profile_onnx
     from dse.accuracy.measuring.settings import settings
@@ -138,68 +132,68 @@ def test_resuming_measures_only_what_is_missing(folder, tmp_path):
     assert "123.0" not in whole
 
 
-def test_a_profile_without_points_is_calibrated_by_measuring_plans(folder, tmp_path):
+def test_a_profile_without_points_is_calibrated_by_measuring_plans(dse_here, folder, tmp_path):
     model, data = folder / "tiny.onnx", folder / "data.npz"
     bare = (*FAST[:-1], "0")
-    run("profile", model, "--data", data, "-o", "bare.yaml", *bare, cwd=tmp_path)
-    done = run("calibrate", "bare.yaml", "--model", model, "--data", data, "--plans", 9, "-o", "full.yaml", cwd=tmp_path)
+    dse_here("profile", model, "--data", data, "-o", "bare.yaml", *bare, cwd=tmp_path)
+    done = dse_here("calibrate", "bare.yaml", "--model", model, "--data", data, "--plans", 9, "-o", "full.yaml", cwd=tmp_path)
     assert "saturating" in done.stdout
     assert "leave-one-out" in done.stdout
     assert len(yaml.safe_load((tmp_path / "full.yaml").read_text())["points"]) == 9
-    done = run("calibrate", "full.yaml", "--model", model, "--data", data, "-o", "x.yaml", cwd=tmp_path, code=2)
+    done = dse_here("calibrate", "full.yaml", "--model", model, "--data", data, "-o", "x.yaml", cwd=tmp_path, code=2)
     assert "has measured points" in done.stderr
 
 
-def test_measured_plans_calibrate_and_kinds_stay_apart(folder, tmp_path):
+def test_measured_plans_calibrate_and_kinds_stay_apart(dse_here, folder, tmp_path):
     bare = (*FAST[:-1], "0")
-    run("profile", folder / "tiny.onnx", "--data", folder / "images.npz", "-o", "bare.yaml", *bare, cwd=tmp_path)
+    dse_here("profile", folder / "tiny.onnx", "--data", folder / "images.npz", "-o", "bare.yaml", *bare, cwd=tmp_path)
     (tmp_path / "points.csv").write_text("plan,value\nw8a8,0.01\nw4a4,0.2\nw4a8,0.1\nw2a2,1.5\n")
     args = ("--points", "points.csv", "--workload", folder / "tiny.yaml")
-    run("calibrate", "bare.yaml", *args, "--kind", "quantization-aware", "-o", "qat.yaml", cwd=tmp_path)
+    dse_here("calibrate", "bare.yaml", *args, "--kind", "quantization-aware", "-o", "qat.yaml", cwd=tmp_path)
     assert yaml.safe_load((tmp_path / "qat.yaml").read_text())["prediction"]["calibration"] == "quantization-aware"
     (tmp_path / "more.csv").write_text("name,plan,value\nlast,w2a4,0.9\n")
     more = ("--points", "more.csv", "--workload", folder / "tiny.yaml", "--kind", "post-training", "-o", "no.yaml")
-    done = run("calibrate", "qat.yaml", *more, cwd=tmp_path, code=2)
+    done = dse_here("calibrate", "qat.yaml", *more, cwd=tmp_path, code=2)
     assert "quantization-aware points" in done.stderr
     assert not (tmp_path / "no.yaml").exists()
 
 
-def wrong(folder, tmp_path, *args):
+def wrong(dse_here, folder, tmp_path, *args):
     """The single sentence of an error, after checking that nothing was written."""
-    done = run("profile", *args, "-o", tmp_path / "no.yaml", *FAST, cwd=folder, code=2)
+    done = dse_here("profile", *args, "-o", tmp_path / "no.yaml", *FAST, cwd=folder, code=2)
     assert not list(tmp_path.glob("no.yaml*"))
     return done.stderr
 
 
-def test_images_of_another_size(folder, tmp_path):
+def test_images_of_another_size(dse_here, folder, tmp_path):
     np.savez(tmp_path / "small.npz", images=np.zeros((8, 3, 9, 12), dtype=np.float32))
-    assert "3 x 12 x 12" in wrong(folder, tmp_path, "tiny.onnx", "--data", tmp_path / "small.npz")
+    assert "3 x 12 x 12" in wrong(dse_here, folder, tmp_path, "tiny.onnx", "--data", tmp_path / "small.npz")
 
 
-def test_dynamic_shapes(folder, tmp_path):
+def test_dynamic_shapes(dse_here, folder, tmp_path):
     write_model(tmp_path / "open.onnx", shape=("N", 3, "H", "W"))
-    told = wrong(folder, tmp_path, tmp_path / "open.onnx", "--data", "data.npz")
+    told = wrong(dse_here, folder, tmp_path, tmp_path / "open.onnx", "--data", "data.npz")
     assert "dynamic" in told
     assert "1 problem" in told or told.count("\n") <= 2
 
 
-def test_labels_that_do_not_match(folder, tmp_path):
+def test_labels_that_do_not_match(dse_here, folder, tmp_path):
     np.save(tmp_path / "labels.npy", np.zeros(5, dtype=np.int64))
-    told = wrong(folder, tmp_path, "tiny.onnx", "--data", "images.npz", "--labels", tmp_path / "labels.npy")
+    told = wrong(dse_here, folder, tmp_path, "tiny.onnx", "--data", "images.npz", "--labels", tmp_path / "labels.npy")
     assert "a label for each of the 96 images" in told
     np.save(tmp_path / "labels.npy", np.full(96, 6))
-    told = wrong(folder, tmp_path, "tiny.onnx", "--data", "images.npz", "--labels", tmp_path / "labels.npy")
+    told = wrong(dse_here, folder, tmp_path, "tiny.onnx", "--data", "images.npz", "--labels", tmp_path / "labels.npy")
     assert "has label 6, but the model has 6 classes" in told
 
 
-def test_unsupported_layers_are_named_with_their_share(folder, tmp_path):
+def test_unsupported_layers_are_named_with_their_share(dse_here, folder, tmp_path):
     odd = helper.make_node("ConvTranspose", ["b", "odd.weight"], ["b2"], name="odd", pads=[1] * 4)
     write_model(tmp_path / "odd.onnx", extra=(odd,))
-    told = wrong(folder, tmp_path, tmp_path / "odd.onnx", "--data", "data.npz")
+    told = wrong(dse_here, folder, tmp_path, tmp_path / "odd.onnx", "--data", "data.npz")
     assert "odd" in told
     assert "%" in told
     args = (tmp_path / "odd.onnx", "--data", folder / "images.npz", "-o", "kept.yaml", "--skip-unsupported")
-    run("profile", *args, *FAST[:-1], "0", cwd=tmp_path)
+    dse_here("profile", *args, *FAST[:-1], "0", cwd=tmp_path)
     assert list(yaml.safe_load((tmp_path / "kept.yaml").read_text())["kept"].values()) == [32]
 
 
@@ -212,12 +206,12 @@ def test_unsupported_layers_are_named_with_their_share(folder, tmp_path):
         ("--labels", "nowhere.npy", "no such file"),
     ],
 )
-def test_wrong_options(folder, tmp_path, option, value, told):
-    assert told in run(
+def test_wrong_options(dse_here, folder, tmp_path, option, value, told):
+    assert told in dse_here(
         "profile", "tiny.onnx", "--data", "images.npz", "-o", tmp_path / "no.yaml", option, value, cwd=folder, code=2
     ).stderr  # fmt: skip
 
 
-def test_calibrate_says_what_it_needs(folder, tmp_path):
-    done = run("calibrate", folder / "profile.yaml", "-o", "x.yaml", cwd=tmp_path, code=2)
+def test_calibrate_says_what_it_needs(dse_here, folder, tmp_path):
+    done = dse_here("calibrate", folder / "profile.yaml", "-o", "x.yaml", cwd=tmp_path, code=2)
     assert "needs --points, or --model with --data" in done.stderr
