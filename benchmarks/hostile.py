@@ -5,9 +5,9 @@
 
 Every input is a command line with its files (:mod:`hostile_inputs`), run by a child of this process in a folder of its own, with 10
 CPU seconds and a bound on memory. Counted are: ``tracebacks`` (also an exit by a signal and a library's warning on the terminal),
-``hangs`` (over 10 CPU seconds, over a minute of waiting, or over the memory), ``files_left`` (an exit code other than 0 and
-a file or a folder that is new, gone or changed), ``wrong_codes`` (a code other than 0, 2 and 3, nothing said, more said than a person reads, control
-characters, JSON that is none). With ``--keep FOLDER`` every such case is written there.
+``hangs`` (over 10 CPU seconds, over a minute of waiting, or over the memory), ``files_left`` (an exit code other than 0 and a file
+or a folder that is new, gone or changed), ``wrong_codes`` (a code other than 0, 2 and 3, nothing said, more said than a person
+reads, control characters, JSON that is none). With ``--keep FOLDER`` every such case is written there.
 """
 
 from __future__ import annotations

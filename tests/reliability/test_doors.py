@@ -286,9 +286,10 @@ def test_a_tampered_table_in_the_cache_is_made_anew(tmp_path, monkeypatch):
     from dse.mapping.best import cache
 
     monkeypatch.setenv("DSE_CACHE_DIR", str(tmp_path / "cache"))
-    network = dse.load_workload("cifar_resnet20")
-    small = dse.workload.model.Network("small", "a part", network.mac_layers[:1], batch=2, samples=2, epochs=1)
-    hardware, plan = dse.load_hardware("fp8_trainer"), dse.Plan.uniform(small, weight="fp8_e4m3", activation="fp8_e4m3", error="fp8_e5m2")
+    text = "source: x\nbatch: 2\nsamples: 2\nepochs: 1\noptimizer: sgd\nnests:\n  - {name: a, kind: fc, K: 4, C: 6}\n"
+    (tmp_path / "small.yaml").write_text(text)
+    small, hardware = dse.load_workload(tmp_path / "small.yaml"), dse.load_hardware("tpu_like")
+    plan = dse.Plan.parse("w8a8e8", small)
     cache.forget()
     whole = dse.evaluate(small, hardware, plan).total
     files = sorted((tmp_path / "cache").iterdir())

@@ -24,6 +24,8 @@ def explored(tiny, **options):
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_every_sampler_by_name_is_seeded(tiny, sampler):
     options = {"strategy": "random" if sampler == "random" else "nested", "sampler": sampler, "screening": False}
+    # Gaussian processes are fitted from the eleventh trial on, a second each.
+    options["trials"] = 13 if sampler == "gp" else 20
     if sampler in NEEDS and find_spec(NEEDS[sampler]) is None:
         with pytest.raises(InputError, match=rf"'{sampler}' needs {NEEDS[sampler]}: pip install 'lowprec-dse\[samplers\]'"):
             explored(tiny, **options)
@@ -32,7 +34,7 @@ def test_every_sampler_by_name_is_seeded(tiny, sampler):
         warnings.simplefilter("error")
         run = explored(tiny, seed=3, **options)
     assert run.info["sampler"] == sampler
-    assert run.info["counts"]["trials"] == 24
+    assert run.info["counts"]["trials"] == options["trials"]
     again, other = (explored(tiny, seed=seed, **options) for seed in (3, 4))
     assert again.designs.equals(run.designs)
     assert not other.designs.equals(run.designs)
