@@ -4,10 +4,10 @@
     python benchmarks/mutants.py --sample 20 --rooms cost --file dse/cost/memory.py
 
 A mutant is one changed operator, constant or function name in one place (Papadakis et al., "Mutation testing
-advances", 2019), never in a docstring, message, annotation or import. Each runs in a copy of the repository: first
-the figures of mutants_figures.py, then the tests of its room until the first failure. It is *killed* if a test fails
-or the figures cannot be computed; *equivalent* if no test fails and no figure moves by more than 1e-9; a *survivor*
-otherwise. The rate is killed / (killed + survivors). Ends with one JSON line: ``sampled, killed, equivalent,
+advances", 2019), never in a docstring, message, annotation or import. Each runs in a copy of the repository, in the tests that
+name its module and then, without ``--nearest``, in those of its room, until the first failure. It is *killed* if a test fails;
+*equivalent* if none does and no figure of mutants_figures.py moves by more than 1e-9; a *survivor* otherwise. The rate is
+killed / (killed + survivors). Ends with one JSON line: ``sampled, killed, equivalent,
 survivors`` (each with file, line and change), ``rate``, ``seconds``.
 """
 
@@ -161,7 +161,20 @@ def slot(folder: Path) -> Slot:
     return Slot(folder)
 
 
-def judged(mutant: Mutant, place: Slot, base: dict[str, list[float]]) -> str:
+def nearest(file: str) -> list[str]:
+    """Test files that import from a module or are named after it, the shortest first."""
+    module = file.removesuffix(".py").replace("/", ".")
+    room, name = file.split("/")[1], Path(file).stem
+    found = [
+        path
+        for path in (ROOT / "tests").rglob("test_*.py")
+        if f"from {module} import" in (text := path.read_text(encoding="utf-8"))
+        or (path.parent.name == room and (path.stem == f"test_{name}" or f"{name}." in text))
+    ]
+    return [str(path.relative_to(ROOT)) for path in sorted(found, key=lambda path: path.stat().st_size)]
+
+
+def judged(mutant: Mutant, place: Slot, base: dict[str, list[float]], near: bool) -> str:
     """``killed``, ``equivalent`` or ``survivor``."""
     path, original = place.folder / "repo" / mutant.file, ROOT / mutant.file
     lines = original.read_text(encoding="utf-8").split("\n")
@@ -170,14 +183,13 @@ def judged(mutant: Mutant, place: Slot, base: dict[str, list[float]]) -> str:
     path.write_text("\n".join(lines), encoding="utf-8")
     try:
         environment = place.environment(mutant)
-        figures = figures_of(place, environment)
-        if figures is None:
-            return "killed"
-        for tests in TESTS[Path(mutant.file).parts[1]]:
-            command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", tests]
+        stages = [nearest(mutant.file), *([] if near else ([tests] for tests in TESTS[Path(mutant.file).parts[1]]))]
+        for tests in filter(None, stages):
+            command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
             if run(command, place.folder / "repo", environment) != 0:
                 return "killed"
-        return "survivor" if moved(base, figures) else "equivalent"
+        figures = figures_of(place, environment)
+        return "survivor" if figures is None or moved(base, figures) else "equivalent"
     finally:
         shutil.copy2(original, path)
 
@@ -223,6 +235,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--rooms", default=",".join(ROOMS))
+    parser.add_argument("--nearest", action="store_true", help="only the tests that name the module: quicker, and stricter")
     parser.add_argument("--file", action="append", help="only mutants of this file (may be repeated)")
     arguments = parser.parse_args()
     files = [path for room in arguments.rooms.split(",") for path in sorted((ROOT / "dse" / room).rglob("*.py"))]
@@ -245,7 +258,7 @@ def main() -> None:
         def verdict(mutant: Mutant) -> str:
             place = free.get()
             try:
-                return judged(mutant, place, base)
+                return judged(mutant, place, base, arguments.nearest)
             finally:
                 free.put(place)
 
