@@ -51,6 +51,9 @@ def _shipped(kind: str) -> Callable[[str], list[str]]:
 WORKLOAD_HELP = "A workload file, or the name of a shipped one (see dse list)."
 Workload = Annotated[str, typer.Argument(help=WORKLOAD_HELP, autocompletion=_shipped("workloads"))]
 HARDWARE_HELP = "A hardware file, or the name of a shipped one."
+FusionOption = Annotated[
+    str | None, typer.Option("--fusion", help="What runs fused: none or vector; default: as the hardware file says.")
+]
 HardwareOption = Annotated[str, typer.Option("--hardware", help=HARDWARE_HELP, autocompletion=_shipped("hwmodels"))]
 
 
@@ -112,6 +115,7 @@ def explore(
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Run folder; default reports/NAME-DATE-SEED.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    fusion: FusionOption = None,
 ) -> None:
     """Search bit widths and hardware under an accuracy limit and write a Pareto report."""
     from rich.progress import (
@@ -189,6 +193,7 @@ def explore(
                 out=out,
                 write=True,
                 resume=resume,
+                fusion=fusion,
                 progress=progress,
                 command=" ".join(["dse", *sys.argv[1:]]),
                 validation=[
@@ -254,6 +259,7 @@ def evaluate(
         Path | None, typer.Option(help="Explicit mappings by layer, instead of the best ones: what they move and cost.")
     ] = None,
     save_mapping: Annotated[Path | None, typer.Option(help="Write the best mappings, which --mapping reads.")] = None,
+    fusion: FusionOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Cost of one plan on one hardware, per layer and component."""
@@ -295,7 +301,14 @@ def evaluate(
             return
         save_best_mappings(network, machine, bits, str(save_mapping), mode)
     cost = run_evaluate(
-        network, machine, what, mode=mode, recompute=recompute, accumulate=accumulate, map_updates=map_updates
+        network,
+        machine,
+        what,
+        mode=mode,
+        recompute=recompute,
+        accumulate=accumulate,
+        map_updates=map_updates,
+        fusion=fusion,
     )
     again = [] if given is None else [given.verdict(cost.as_dict()["total"][0])]
     feasible = bool(cost.total["feasible"].all())
@@ -558,6 +571,7 @@ def sweep(
     plan: Annotated[str, typer.Option(help="Such as w8a8e8, w4a8,stash=int4, fp32, or a YAML file.")] = "w8a8e8",
     batches: Annotated[str, typer.Option(help="Comma-separated samples per step.")] = "1,2,4,8,16,32,64,128",
     mode: Annotated[str, typer.Option(help="training or inference.")] = "training",
+    fusion: FusionOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Latency, rate and energy over batches: from latency-bound to throughput-bound."""
@@ -568,7 +582,9 @@ def sweep(
     from dse.workload import load_workload
 
     network = load_workload(workload)
-    table = batch_sweep(network, load_hardware(hardware), Plan.parse(plan, network), read_batches(batches), mode)
+    table = batch_sweep(
+        network, load_hardware(hardware), Plan.parse(plan, network), read_batches(batches), mode, fusion
+    )
     if as_json:
         records = table.astype(object).where(table.notna(), None).to_dict("records")
         say(json.dumps(records, indent=1, allow_nan=False))

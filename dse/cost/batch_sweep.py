@@ -20,7 +20,12 @@ MOST_BATCHES = 64
 
 
 def batch_sweep(
-    network: Network, hardware: Hardware, plan: Plan, batches: Sequence[int], mode: str = "training"
+    network: Network,
+    hardware: Hardware,
+    plan: Plan,
+    batches: Sequence[int],
+    mode: str = "training",
+    fusion: str | None = None,
 ) -> pd.DataFrame:
     """Cost of a plan at several batches.
 
@@ -30,6 +35,8 @@ def batch_sweep(
         Samples per pass, at least one, integers >= 1; a step has as many passes as the network accumulates.
     mode
         ``training`` or ``inference``.
+    fusion
+        What runs fused; see :func:`dse.evaluate`.
 
     Returns
     -------
@@ -51,7 +58,7 @@ def batch_sweep(
         raise InputError("--batches", [f"expected 1 to {MOST_BATCHES} batches, got {len(wanted)}"])
     rows = []
     for batch in wanted:
-        cost = evaluate(network.with_batch(batch), hardware, plan, mode=mode)
+        cost = evaluate(network.with_batch(batch), hardware, plan, mode=mode, fusion=fusion)
         total, layers = cost.total.iloc[0], cost.layers
         samples = batch * (network.accumulate if mode == "training" else 1)
         by_dram = layers.loc[layers["bound"] == hardware.memories[-1].name, "latency_s"].sum()

@@ -19,6 +19,7 @@ import pandas as pd
 
 from dse.cost.accumulators import accumulator_notes
 from dse.cost.copies import copies_notes
+from dse.cost.fusion import with_fusion
 from dse.cost.intervals import Draws, draw_totals, interval_table, slower
 from dse.cost.memory import PARTS, footprint, shortfall
 from dse.cost.network_jobs import MODES
@@ -60,10 +61,10 @@ class Cost:
     Attributes
     ----------
     total
-        One row per (design, plan): ``design, plan, latency_s, energy_j, area_mm2, power_w, macs, bitops, dram_bits,
-        <component>_j ..., peak_memory_bits, memory_<part>_bits ..., feasible, limit, price_extrapolated``. Latency and energy
-        are of one step of the batch, or of the whole run where a schedule was given; the memory is that of the step which needs
-        most. Infeasible rows have NaN figures and the name of the limit.
+        One row per (design, plan): ``design, plan, latency_s, energy_j, area_mm2, power_w, macs, bitops, dram_bits, <component>_j
+        ..., peak_memory_bits, memory_<part>_bits ..., fused_groups, feasible, limit, price_extrapolated``. Latency and energy are
+        of one step of the batch, or of the whole run where a schedule was given; the memory is that of the step which needs most.
+        Infeasible rows have NaN figures and the name of the limit.
     area
         Area of the parts of the first design: ``part, area_mm2``.
     notes
@@ -83,8 +84,9 @@ class Cost:
 
     @cached_property
     def layers(self) -> pd.DataFrame:
-        """Long form: one row per (design, plan, layer, pass) that runs, with the same quantities as ``total`` and ``bound``.
+        """Long form: one row per (design, plan, layer, pass) that runs, with the quantities of ``total``, ``bound`` and ``group``.
 
+        ``group`` is the first layer of those that the row runs fused with, "" where it runs alone.
         What belongs to a whole run, changes of widths and the policy's decisions, are rows of the layer ``(run)``.
 
         Raises
@@ -185,6 +187,7 @@ def evaluate(
     accumulate: int | None = None,
     map_updates: float = 0.0,
     overhead: Overhead | None = None,
+    fusion: str | None = None,
 ) -> Cost:
     """Cost of plans on hardware.
 
@@ -216,6 +219,9 @@ def evaluate(
         How often per step block-wise tensors find new widths: 0 for a map that is given, 1 for online analytics in every step.
     overhead
         Operations and traffic of a policy that chooses the widths: of the whole run with a schedule, else of a step.
+    fusion
+        What runs fused, one of :data:`dse.cost.fusion.FUSIONS`: ``none``, layers meet in DRAM; ``vector``, layers without MACs run
+        as their neighbours write or read. Default: the hardware's.
 
     Raises
     ------
@@ -225,6 +231,7 @@ def evaluate(
     network = load_workload(network) if isinstance(network, (str, Path)) else network
     hardware = load_hardware(hardware) if isinstance(hardware, (str, Path)) else hardware
     plan = _read(plan, network)
+    hardware = with_fusion(hardware, fusion)
     choices = (("mode", mode, MODES), ("mapping_objective", mapping_objective, MAPPING_OBJECTIVES))
     for name, value, known in choices + tuple(("stochastic", operand, OPERANDS) for operand in stochastic):
         if value not in known:
@@ -421,6 +428,7 @@ def _totals(
         table[f"{name}_j"] = np.where(feasible, part, np.nan)
     for k, name in enumerate(("peak_memory", *(f"memory_{part}" for part in PARTS))):
         table[f"{name}_bits"] = np.tile(held[:, k], d)
+    table["fused_groups"] = len({(pass_, name) for (_, pass_), name in np.ndenumerate(steps.groups) if name})
     table["feasible"] = feasible
     table["limit"] = limits.reshape(-1)
     table["price_extrapolated"] = np.repeat(arrays.extrapolated, rows)
@@ -447,6 +455,7 @@ def _layers_table(steps: StepCosts, labels: tuple[str, ...], weights: Floats, ex
         "latency_s": latency[d, r, l, p],
         "energy_j": energy[d, r, l, p],
         "bound": names[bound[d, r, l, p]],
+        "group": steps.groups[l, p],
         "macs": macs[r, l, p],
         "bitops": bitops[r, l, p],
         "dram_bits": dram[d, r, l, p],
@@ -465,6 +474,7 @@ def _layers_table(steps: StepCosts, labels: tuple[str, ...], weights: Floats, ex
             "latency_s": item.latency_s[design],
             "energy_j": item.total_j[design],
             "bound": "",
+            "group": "",
             "dram_bits": item.dram_bits,
             **{f"{name}_j": values[design] for name, values in item.energy_j.items()},
         }

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from dse.cost.best_jobs import best_jobs
 from dse.cost.copies import stored_tensors
+from dse.cost.fusion import groups_of, saved_bits
 from dse.cost.memory import recomputed
 from dse.cost.network_jobs import check_mode, network_jobs
 from dse.cost.side import SIDE_COMPONENTS, STEP_PASSES, STOCHASTIC, SideCosts, side_costs
@@ -44,6 +45,8 @@ class StepCosts:
         (I, rows, P) and (rows, P).
     limit
         (D, I) why a design cannot run a plan, "" if it can.
+    groups
+        (rows, P) first layer of the group that runs fused, "" where a layer's pass runs alone.
     notes
         Sentences for the user: widths that the processing element rounds up.
     """
@@ -60,6 +63,7 @@ class StepCosts:
     macs: Floats
     limit: npt.NDArray[np.object_]
     side: SideCosts
+    groups: npt.NDArray[np.object_]
     notes: tuple[str, ...] = ()
 
     def side_j(self, component: int) -> Floats:
@@ -87,7 +91,8 @@ def step_costs(
 ) -> StepCosts:
     """Costs of one step by layer and pass, on D designs under I plans; see :func:`dse.evaluate` for the options.
 
-    In training the passes run as often as the network accumulates gradients, the optimizer once.
+    In training the passes run as often as the network accumulates gradients, the optimizer once. What runs fused is the hardware's
+    ``fusion`` (:mod:`dse.cost.fusion`).
 
     Parameters
     ----------
@@ -120,6 +125,7 @@ def step_costs(
         macs=np.zeros(shape[2:]),
         limit=np.stack([jobs.failed(job[job >= 0]) for job in work.job], axis=1),
         side=side_costs(network, hardware, arrays, plans, mode, stored, stochastic, map_updates),
+        groups=_groups(network, hardware.fusion, mode),
         notes=_rounded(hardware, work.jobs.multiplier_bits[whole & (work.jobs.shares > 0)]),
     )
     seconds = 1.0 / arrays.clock_hz[:, None, None, None]
@@ -142,7 +148,10 @@ def step_costs(
     result.dram_bits[:, :, macs, :most] = of_pass(jobs.traffic_bits[..., -1])
     result.bitops[:, macs, :most] = work.bitops
     result.macs[macs, :most] = work.macs
-    _add(result, vector_costs(network, hardware, arrays, plans, mode, stored), others, slice(0, most), seconds)
+    saved = saved_bits(network, plans, mode, stored) if hardware.fusion != "none" else None
+    _add(result, vector_costs(network, hardware, arrays, plans, mode, stored, saved), others, slice(0, most), seconds)
+    if saved is not None:
+        _not_written(result, arrays, saved.written[:, macs], macs)
     if mode == "training":
         every = list(range(len(network.layers)))
         _add(result, optimizer_costs(network, hardware, arrays, plans), every, slice(most, most + 1), seconds)
@@ -159,6 +168,22 @@ def step_costs(
         again = np.flatnonzero(recomputed(network.layers))
         _repeat(result, again, 0, 2)
     return result
+
+
+def _groups(network: Network, fusion: str, mode: str) -> npt.NDArray[np.object_]:
+    """(rows, P) names of fused groups."""
+    groups = np.full((len(network.layers), len(STEP_PASSES)), "", dtype=object)
+    groups[:, : len(PASSES)] = groups_of(network, fusion, mode == "training")
+    return groups
+
+
+def _not_written(result: StepCosts, arrays: HardwareArrays, bits: Floats, rows: list[int]) -> None:
+    """Results of layers with MACs that fused layers take as they are made: (plans, rows, passes) bits that DRAM does not see."""
+    passes = slice(0, len(PASSES))
+    energy = arrays.write_pj_per_bit[:, -1][:, None, None, None] * bits * 1e-12
+    result.energy_j[:, :, rows, passes] -= energy
+    result.components_j[..., result.components.index(result.bounds[-2])][:, :, rows, passes] -= energy
+    result.dram_bits[:, :, rows, passes] -= bits
 
 
 def as_read_j(network: Network, arrays: HardwareArrays, plans: Sequence[Plan], mode: str) -> Floats:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dse.cost.copies import Stored, error_bits
+from dse.cost.fusion import Saved
 from dse.cost.memory import has_master
 from dse.cost.storage import storage_of
 from dse.hardware.arrays import HardwareArrays
@@ -64,12 +65,14 @@ def vector_costs(
     plans: Sequence[Plan],
     mode: str,
     stored: Sequence[Stored],
+    saved: Saved | None = None,
 ) -> VectorCosts:
     """Cost of every layer without MACs, for the whole batch.
 
     Forward tensors have the formats of :mod:`dse.cost.copies` (``stored``, by plan), backward tensors the layer's error
     format. What is kept for the way back is written and read in its own. Rows of an embedding's table are read in the
-    weight's format; the rows that a batch hits, each once, are read, added to and written in the gradient's.
+    weight's format; the rows that a batch hits, each once, are read, added to and written in the gradient's. What is ``saved`` by
+    fusion is not moved; the operations stay.
     """
     training = mode == "training"
     layers = [(index, layer) for index, layer in enumerate(network.layers) if not layer.has_macs]
@@ -97,6 +100,9 @@ def vector_costs(
                     hit = rows_hit(layer, batch) * gradient[index] if table else 0.0
                     read[i, v, p] = work.reads * batch * error[index] + sweeps(layer) * copies.kept[index] + hit
                     written[i, v, p] = hit if table else work.writes * batch * error[index]
+    if saved is not None:
+        places = [index for index, _ in layers]
+        read, written = read - saved.read[:, places], written - saved.written[:, places]
     price = vector_op_pj(VECTOR_BITS, True, arrays.node_nm) * arrays.logic_scale
     return _priced(hardware, arrays, read, written, operations, price)
 

@@ -65,6 +65,7 @@ def hardware_from_document(document: Document) -> Hardware:
         memories=_memories(file, default, tuple(axis.name for axis in axes)),
         zero_skip=file.zero_skip,
         causal_skip=file.causal_skip,
+        fusion=file.fusion,
         overlap=file.overlap,
         modelled_leakage=file.modelled_leakage,
         stationary=file.mapping.stationary or "",

@@ -190,6 +190,8 @@ class Hardware:
     causal_skip
         Leaves out the products of attention that a causal mask makes zero, one by one: their steps, MAC energy and accesses next to
         the MACs, an upper bound of what skipping whole tiles saves. If false all are multiplied, as dense matrix engines do.
+    fusion
+        What runs fused, one of :data:`dse.cost.fusion.FUSIONS`, where an evaluation does not say.
     overlap
         Double-buffered: a pass takes its slowest part; if false the parts add up.
     area_overhead
@@ -223,6 +225,7 @@ class Hardware:
     vector_lanes: int = 64
     zero_skip: bool = True
     causal_skip: bool = False
+    fusion: str = "none"
     overlap: bool = True
     area_overhead: float = 0.0
     idle_w: float = 0.0

@@ -27,6 +27,7 @@ WORDS = (
     "format",
     "part",
     "bound",
+    "group",
     "phase",
     "binds",
     "limit",

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dse.accuracy import Profile, load_profile
+from dse.cost.fusion import with_fusion
 from dse.cost.network_jobs import MODES
 from dse.errors import InputError, Problem
 from dse.goals import OBJECTIVES
@@ -77,6 +78,7 @@ def explore(
     progress: Progress | None = None,
     command: str = "",
     validation: Sequence[Mapping[str, Any]] = (),
+    fusion: str | None = None,
 ) -> Run:
     """Search bit-width maps and hardware under an accuracy limit.
 
@@ -125,6 +127,9 @@ def explore(
         See :data:`Progress`.
     command, validation
         What the report shows as the command line, and as rows of published figures against ours.
+    fusion
+        What runs fused, ``none`` or ``vector``; default: the hardware's. Costs of layers still add up, so that bit maps are as
+        exact as without.
 
     Raises
     ------
@@ -135,7 +140,7 @@ def explore(
     started = time.time()
     names = [workload] if isinstance(workload, Network | str | Path) else list(workload)
     networks = [name if isinstance(name, Network) else load_workload(name) for name in names]
-    space = hardware if isinstance(hardware, Hardware) else load_hardware(hardware)
+    space = with_fusion(hardware if isinstance(hardware, Hardware) else load_hardware(hardware), fusion)
     chosen = _objectives(objectives)
     _check(strategy, sampler, mode, trials, seconds, seed, jobs, max_accuracy_drop)
     given: Sequence[Profile | Plan]

@@ -6,6 +6,7 @@ Every file is written beside its place and moved there, so a run that is stopped
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -91,7 +92,10 @@ def write_run(run: Run, folder: Path) -> None:
     # The hardware as it was: an export needs its prices even if the file has changed since.
     given = Path(run.problem.hardware.path)
     if is_file(given):
-        write_text(folder / "hardware.yaml", read_text(given, "a hardware file"))
+        text = re.sub(r"(?m)^fusion:.*\n", "", read_text(given, "a hardware file"))
+        # What ran fused may be the search's own choice.
+        fusion = run.problem.hardware.fusion
+        write_text(folder / "hardware.yaml", text if fusion == "none" else f"{text.rstrip()}\nfusion: {fusion}\n")
     write_table(folder / "front.csv", run.front)
     for old in (folder / "plans").glob("*.yaml"):
         if old.stem not in plans:

@@ -1,0 +1,167 @@
+"""Layers that run fused: what they save by hand, that they never cost more, and that nothing moves without."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import dse
+from dse.cost.choices import choice_costs
+from dse.cost.fusion import links_of, with_fusion
+from dse.errors import InputError
+from dse.export import load_design
+from dse.hardware.arrays import hardware_arrays
+from dse.precision import Plan
+from dse.workload.load import network_from_document
+from dse.yaml_input import parse_yaml
+
+RESIDUAL = """source: test
+batch: 2
+samples: 8
+epochs: 1
+optimizer: sgd
+nests:
+  - {name: stem, kind: conv, K: 8, C: 8, P: 8, Q: 8, R: 3, S: 3, input: 8, passes: [forward, backward_weight], reads: ['']}
+  - {name: stem.norm, kind: norm, G: 8, P: 8, Q: 8, input: 8, reads: [stem]}
+  - {name: stem.relu, kind: activation, G: 8, P: 8, Q: 8, input: 8, reads: [stem.norm]}
+  - {name: a, kind: conv, K: 8, C: 8, P: 8, Q: 8, R: 3, S: 3, input: 8, reads: [stem.relu]}
+  - {name: a.norm, kind: norm, G: 8, P: 8, Q: 8, input: 8, reads: [a]}
+  - {name: a.relu, kind: activation, G: 8, P: 8, Q: 8, input: 8, reads: [a.norm]}
+  - {name: b, kind: conv, K: 8, C: 8, P: 8, Q: 8, R: 3, S: 3, input: 8, reads: [a.relu]}
+  - {name: b.norm, kind: norm, G: 8, P: 8, Q: 8, input: 8, reads: [b]}
+  - {name: sum, kind: add, G: 8, P: 8, Q: 8, input: 8, reads: [b.norm], reads_second: [stem.relu]}
+  - {name: sum.relu, kind: activation, G: 8, P: 8, Q: 8, input: 8, reads: [sum]}
+  - {name: pool, kind: pool, function: average, G: 8, R: 8, S: 8, input: 8, reads: [sum.relu]}
+  - {name: last, kind: fc, K: 10, C: 8, reads: [pool]}
+"""
+#: Elements of an inner tensor for the batch.
+N = 2 * 8 * 8 * 8
+
+
+@pytest.fixture(scope="module")
+def net():
+    return network_from_document(parse_yaml(RESIDUAL, "residual.yaml"), "residual")
+
+
+@pytest.fixture(scope="module")
+def hw():
+    return dse.load_hardware("tpu_like")
+
+
+def costs(net, hw, mode, plan="w8a8e8"):
+    return [dse.evaluate(net, hw, plan, mode=mode, fusion=fusion) for fusion in ("none", "vector")]
+
+
+def saved(apart, fused):
+    """DRAM bits saved by layer and pass."""
+    both = [cost.layers.set_index(["layer", "pass"])["dram_bits"] for cost in (apart, fused)]
+    return {key: value for key, value in (both[0] - both[1]).items() if value}
+
+
+def test_inference_by_hand(net, hw):
+    apart, fused = costs(net, hw, "inference")
+    # b's result is not written and not read; the sum, which only the pool reads, neither.
+    assert saved(apart, fused) == {("b", "forward"): 8 * N, ("sum", "forward"): 8 * N + 8 * N, ("pool", "forward"): 8 * N}
+    groups = fused.layers.set_index("layer")["group"]
+    assert list(groups[["b", "sum", "pool"]]) == ["b"] * 3
+    assert groups["a"] == ""
+    assert int(fused.total["fused_groups"].iloc[0]) == 1
+    assert int(apart.total["fused_groups"].iloc[0]) == 0
+
+
+def test_training_by_hand(net, hw):
+    apart, fused = costs(net, hw, "training")
+    found = saved(apart, fused)
+    # Statistics are taken as a convolution writes 16 bits; its backward sums as 8 bits of error are written.
+    for name in ("stem.norm", "a.norm"):
+        assert found[name, "forward"] == 16 * N
+    # b's norm streams into the sum: its result is neither written nor read.
+    assert found["b.norm", "forward"] == 16 * N + 8 * N
+    assert found["sum", "forward"] >= 8 * N
+    assert found["a.norm", "backward_data"] == found["b.norm", "backward_data"] == 8 * N
+    # The errors of stem's result meet as a's backward_data writes: its part is not written, and not read.
+    assert found["a", "backward_data"] == 8 * N
+    assert found["sum", "backward_data"] == 8 * N
+    # What the backward pass needs is written: convolutions whose result a norm keeps write it.
+    assert not {("stem", "forward"), ("a", "forward"), ("b", "forward")} & set(found)
+
+
+@pytest.mark.parametrize("mode", ["training", "inference"])
+def test_lanes_stay_busy_and_parts_still_add_up(net, hw, mode):
+    apart, fused = costs(net, hw, mode)
+    assert fused.total["vector_j"].iloc[0] == apart.total["vector_j"].iloc[0]
+    parts = [name for name in fused.layers if name.endswith("_j") and name != "energy_j"]
+    assert fused.layers[parts].sum(axis=1).to_numpy() == pytest.approx(fused.layers["energy_j"].to_numpy(), rel=1e-9)
+    assert fused.layers["energy_j"].sum() == pytest.approx(fused.total["energy_j"].iloc[0], rel=1e-12)
+    lanes = hw.vector_lanes * hw.clock_hz
+    work = fused.layers[fused.layers["vector_j"] > 0]
+    assert (work["latency_s"] * lanes > 0).all()
+
+
+def test_nothing_moves_without(net, hw):
+    default = dse.evaluate(net, hw, "w8a8e8")
+    none = dse.evaluate(net, hw, "w8a8e8", fusion="none")
+    pd.testing.assert_frame_equal(default.total, none.total)
+    pd.testing.assert_frame_equal(default.layers, none.layers)
+    own = dse.evaluate(net, dataclasses.replace(hw, fusion="vector"), "w8a8e8")
+    pd.testing.assert_frame_equal(own.total, dse.evaluate(net, hw, "w8a8e8", fusion="vector").total)
+
+
+def test_an_unknown_word_is_told(net, hw):
+    with pytest.raises(InputError, match="did you mean 'vector'"):
+        dse.evaluate(net, hw, "w8a8e8", fusion="vectr")
+
+
+@pytest.mark.parametrize("name", ["imagenet_densenet121", "imagenet_mobilenet_v3", "gpt2_small", "llama3_8b_lora", "lstm_ptb", "unet"])
+@pytest.mark.parametrize("training", [True, False])
+def test_each_tensor_streams_once(name, training):
+    """No tensor is left unwritten twice, none that another layer reads or keeps, and no layer reads less than nothing."""
+    net = dse.load_workload(name)
+    links = links_of(net, training)
+    unwritten = [(link.source, link.pass_) for link in links if link.written]
+    assert len(set(unwritten)) == len(unwritten)
+    taken = [(link.row, link.pass_) for link in links]
+    assert len(set(taken)) == len(taken)
+    assert all(not net.layers[link.row].has_macs for link in links)
+    assert all(link.source < link.row for link in links if link.pass_ == "forward")
+    # The sum of two errors is made where the branches part, before the layer that joins them.
+    back = [link for link in links if link.pass_ == "backward_data"]
+    assert all((link.source < link.row) == (net.layers[link.row].kind == "add") for link in back)
+
+
+@pytest.mark.parametrize("name", ["fashion_transformer", "fashion_resnet"])
+@pytest.mark.parametrize("mode", ["training", "inference"])
+def test_fused_is_never_worse(name, mode, hw):
+    net = dse.load_workload(name)
+    apart, fused = costs(net, hw, mode)
+    for column in ("latency_s", "energy_j", "dram_bits"):
+        ours, other = fused.layers[column].to_numpy(), apart.layers[column].to_numpy()
+        assert (ours <= other * (1 + 1e-12)).all()
+        assert (ours >= 0).all()
+        assert ours.sum() < other.sum()
+
+
+@pytest.mark.parametrize("mode", ["training", "inference"])
+def test_what_the_choice_of_formats_adds_up_is_what_a_mixed_plan_costs(net, hw, mode):
+    machine = with_fusion(hw, "vector")
+    choices, layers = [(4, 4), (8, 8)], net.mac_layers
+    plans = [[Plan.from_bits(net, weight=w, activation=a, error=8) for w, a in choices]]
+    groups = [(index,) for index in range(len(layers))]
+    costs = choice_costs(net, machine, hardware_arrays(machine), plans, groups, mode)
+    for picked in ([0, 1, 1, 1], [1, 1, 0, 1], [1, 0, 1, 0]):
+        widths = {layer.name: choices[m][0] for layer, m in zip(layers, picked, strict=True)}
+        total = dse.evaluate(net, machine, Plan.from_bits(net, widths, widths, error=8), mode=mode).total.iloc[0]
+        at = np.arange(len(layers)), np.array(picked)
+        assert costs.energy_j[0, 0][at].sum() == pytest.approx(total["energy_j"], rel=1e-12)
+        assert costs.latency_s[0, 0][at].sum() == pytest.approx(total["latency_s"], rel=1e-12)
+
+
+def test_a_search_fuses_and_its_figures_are_found_again(tmp_path):
+    run = dse.explore("fashion_resnet", "tpu_like", plan="w8a8e8", trials=1, fusion="vector", out=tmp_path / "run")
+    name = run.front["design"].iloc[0]
+    design = load_design(f"{tmp_path / 'run'}:{name}")
+    assert design.hardware.fusion == "vector"
+    total = dse.evaluate(design.network, design.hardware, design.plan).total.iloc[0]
+    assert total["energy_j"] == pytest.approx(run.front["energy_j"].iloc[0], rel=1e-9)
+    assert total["fused_groups"] > 0
