@@ -22,6 +22,7 @@ from dse.hardware import load_hardware
 from dse.hardware.model import Hardware
 from dse.numbers import ACCURACY_DROP, JOBS, SECONDS, SEED, TRIALS, problems_of
 from dse.precision import Plan
+from dse.search.bits.possible import check_found, check_possible
 from dse.search.bits.problem import make_problem
 from dse.search.bits.schedule_space import ScheduleSpace, load_schedules
 from dse.search.bits.solve import with_reference
@@ -134,8 +135,10 @@ def explore(
     Raises
     ------
     InputError
-        Any input is wrong, a limit that no plan keeps (with the nearest value that one does), a space too large to exhaust, or
-        a folder that cannot be written.
+        Any input is wrong, a limit that nothing can keep (with the nearest value that can be kept; known before the search for
+        all but latency and energy), a space too large to exhaust, or a folder that cannot be written.
+    NothingFeasible
+        No design that was tried keeps the limits; with the nearest values of those that were. Nothing is written.
     """
     started = time.time()
     names = [workload] if isinstance(workload, Network | str | Path) else list(workload)
@@ -167,6 +170,7 @@ def explore(
             else load_schedules(schedules),
         )
     )
+    check_possible(problem)
     how = STRATEGIES[strategy]
     points = size(how.dimensions(problem, chosen))
     if how.listed:
@@ -177,6 +181,8 @@ def explore(
     asked = Search(problem, chosen, how, sampler, seed, screening and how.screens)
     with prepared(folder, resume) if folder is not None else nullcontext():
         archive = search(asked, Budget(trials, seconds), jobs, scheduler, folder, resume, progress)
+        if not len(archive.found):
+            check_found(problem, archive.done, archive.failed)
         run = make_run(asked, archive, folder, trials, jobs, started, command, validation)
         drawn = None if uncertainty is None else drawn_front(run, chosen, uncertainty, seed)
         if drawn is not None:

@@ -1,5 +1,6 @@
 """Whole searches against every bit map on every hardware point, evaluated one by one through the public interface."""
 
+import re
 from itertools import product
 
 import numpy as np
@@ -7,6 +8,7 @@ import pandas as pd
 import pytest
 
 import dse
+from dse.errors import InputError, NothingFeasible
 from dse.goals import objective_columns
 from dse.search.bits.solve import CERTIFIED_WEIGHTS, FIXED_WEIGHTS
 from dse.search.loop.workers import EXHAUSTIVE_WEIGHT
@@ -155,12 +157,29 @@ def test_hard_limits_are_kept_at_the_best_of_all(every, tiny, limit, column):
     assert binds.any() == dearer
 
 
-def test_a_limit_that_nothing_keeps_is_named(tiny, every):
-    least = float(kept(every)["latency_s"].min())
-    run = explored(tiny, strategy="exhaustive", limits={"latency": least * 0.9})
-    assert not len(run.front)
-    assert run.designs["limit"].str.startswith("latency: ").all()
-    assert "No feasible design" in run.notes[0]
+@pytest.mark.parametrize("name", ["latency", "energy", "area", "model_size", "memory", "bitops"])
+def test_a_limit_that_nothing_keeps_is_an_error_with_the_nearest_value_that_is_kept(tiny, every, name, tmp_path):
+    """Of all bit maps on all designs; what the message names as feasible is."""
+    column = {"latency": "latency_s", "energy": "energy_j", "area": "area_mm2"}.get(name, name)
+    least = float(kept(every)[column].min())
+    option = f"--max-{name.replace('_', '-')}"
+    with pytest.raises(InputError, match=option) as error:
+        explored(tiny, strategy="exhaustive", limits={name: least * 0.9}, out=tmp_path / "run")
+    # Before the search nothing is priced: latency and energy are known after it.
+    assert isinstance(error.value, NothingFeasible) == (name in ("latency", "energy"))
+    assert list(tmp_path.iterdir()) == []
+    nearest = float(re.search(r"nearest feasible value is (\S+)", str(error.value))[1])
+    assert least <= nearest <= least * 1.0002
+    assert len(explored(tiny, strategy="exhaustive", limits={name: nearest}).front)
+
+
+def test_limits_that_exclude_each_other_are_all_named(tiny, every):
+    least = kept(every)[["latency_s", "area_mm2"]].min()
+    slow = kept(every).loc[kept(every)["area_mm2"] == least["area_mm2"], "latency_s"].min()
+    assert slow > least["latency_s"]
+    with pytest.raises(NothingFeasible) as error:
+        explored(tiny, strategy="exhaustive", limits={"latency": (slow + least["latency_s"]) / 2, "area": least["area_mm2"]})
+    assert {problem.where for problem in error.value.problems} == {"--max-latency", "--max-area"}
 
 
 def test_robust_counts_the_predictors_error_in(tiny, every):

@@ -192,7 +192,7 @@ def make_problem(
     Raises
     ------
     InputError
-        No plan keeps the limit; the message has the nearest limit that one keeps.
+        No plan keeps the limit on accuracy; the message has the nearest limit that one keeps.
     """
     wanted = sorted(set(widths))
     if not wanted or wanted[0] < 2 or wanted[-1] > 16:

@@ -19,7 +19,7 @@ import pandas as pd
 from dse.cost.choices import ChoiceCosts, choice_costs
 from dse.cost.memory import shortfall
 from dse.cost.steps import step_costs
-from dse.errors import InputError
+from dse.errors import NothingFeasible
 from dse.goals import ACCURACY_DROP, ENERGY, LATENCY, OBJECTIVES, Figures
 from dse.hardware.arrays import HardwareArrays, hardware_arrays
 from dse.search.allocation.allocate import Allocation
@@ -84,6 +84,14 @@ class Certificate:
     best: float = np.nan
     bound: float = np.nan
     gap: float = np.nan
+
+
+class Failed(NamedTuple):
+    """An infeasible trial: the limit that failed and how, the parameter values, and by how much (:attr:`Outcome.violation`)."""
+
+    limit: str
+    values: list[float]
+    excess: float
 
 
 class Weighting(NamedTuple):
@@ -186,7 +194,7 @@ def with_reference(problem: SearchProblem) -> SearchProblem:
 
     Raises
     ------
-    InputError
+    NothingFeasible
         The default design is infeasible.
     """
     hardware = [parameter.default for parameter in problem.hardware.space]
@@ -195,7 +203,7 @@ def with_reference(problem: SearchProblem) -> SearchProblem:
     costs = [price_choices(problem, subject, default) for subject in problem.subjects]
     failed = next((cost.limit[0] for cost in costs if cost.limit[0]), "")
     if failed:
-        raise InputError(
+        raise NothingFeasible(
             problem.hardware.path or problem.hardware.name, [f"the default design is infeasible: {failed}"]
         )
     tables = [

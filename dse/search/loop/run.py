@@ -13,7 +13,7 @@ import numpy as np
 from dse.goals import minimized
 from dse.search.archive import Found, empty, merge, places
 from dse.search.bits.problem import SearchProblem
-from dse.search.bits.solve import Outcome
+from dse.search.bits.solve import Failed, Outcome
 from dse.search.loop.optuna_study import (
     Told,
     new_study,
@@ -158,7 +158,11 @@ def _advanced(
     front = found.take(mask)
     unit = minimized(asked.problem.reference[None, places(names)], names)
     fresh = [outcome for item, outcome in zip(batch, outcomes, strict=True) if item.fresh]
-    failed = [(outcome.limit, outcome.parameters.tolist()) for outcome in fresh if outcome.limit]
+    failed = [
+        Failed(outcome.limit, outcome.parameters.tolist(), float(outcome.violation))
+        for outcome in fresh
+        if outcome.limit
+    ]
     covered = hypervolume(front.minimized(names) / unit, np.ones(len(names)))
     return State(
         state.done + len(fresh),

@@ -24,14 +24,12 @@ from dse.files import read_bytes, read_json, reason, write_bytes, write_text
 from dse.goals import OBJECTIVES
 from dse.search.archive import Found, bytes_of
 from dse.search.bits.problem import SearchProblem
+from dse.search.bits.solve import Failed
 from dse.search.loop.optuna_study import Dimension, record, replay
 from dse.version import VERSION
 
 #: Largest state that is read, bytes: a hundred thousand trials.
 MAX_STATE_BYTES = 1_000_000_000
-
-#: An infeasible trial: the limit that failed, and the parameter values.
-Failed = tuple[str, list[float]]
 
 
 @dataclass(frozen=True)
@@ -154,8 +152,8 @@ def restored(
         raise InputError(str(folder), [f"the run to resume had other inputs: {what}"])
     try:
         done, elapsed_s, trace = int(state["done"]), float(state["elapsed_s"]), [float(x) for x in state["trace"]]
-        failed = [(str(limit), [float(x) for x in values]) for limit, values in state["failed"]]
-        if done < 0 or any(len(values) != len(problem.parameters) for _, values in failed):
+        failed = [Failed(str(limit), [float(x) for x in row], float(by)) for limit, row, by in state["failed"]]
+        if done < 0 or any(len(item.values) != len(problem.parameters) for item in failed):
             raise ValueError("numbers that no run has")
         replay(study, dimensions, state["trials"])
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:

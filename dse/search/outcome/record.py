@@ -20,7 +20,7 @@ from dse.precision import Plan
 from dse.search.archive import Found, joined
 from dse.search.bits.limits import ACCURACY
 from dse.search.bits.problem import SearchProblem, least_width
-from dse.search.loop.state import Failed
+from dse.search.bits.solve import Failed
 from dse.search.outcome.baseline_plans import UNIFORM, baseline_plans
 from dse.search.pareto import knee
 from dse.shipped import shipped_folder
@@ -72,7 +72,7 @@ def binding(problem: SearchProblem, front: Found, failed: Sequence[Failed]) -> l
                 "bound": problem.limit_pp if name == ACCURACY else problem.bound(name),
                 "quantity": unit,
                 "share_of_front_bound": float((front.binds >> i & 1).mean()) if len(front) else 0.0,
-                "infeasible_trials": sum(reason.split(":")[0] == name for reason, _ in failed),
+                "infeasible_trials": sum(item.limit.split(":")[0] == name for item in failed),
             }
         )
     return rows

@@ -20,10 +20,10 @@ from dse.precision.schedules.phases import Phase
 from dse.search.archive import Found, places
 from dse.search.bits.problem import BitProblem, SearchProblem, plan_of
 from dse.search.bits.schedule_space import DIMENSIONS
-from dse.search.bits.solve import certified
+from dse.search.bits.solve import Failed, certified
 from dse.search.loop.dimensions import size
 from dse.search.loop.run import Search
-from dse.search.loop.state import Failed, State
+from dse.search.loop.state import State
 from dse.search.outcome.record import about, baselines, binding, certificate, notes_of, quantities
 from dse.search.outcome.sensitivity import sensitivity
 from dse.search.pareto import pareto_mask
@@ -219,10 +219,10 @@ def _infeasible(problem: SearchProblem, failed: Sequence[Failed], first: int) ->
     names = [item.column for item in OBJECTIVES.values() if problem.predicts or not item.needs_profile]
     columns |= dict.fromkeys((*names, "certificate_gap"), np.nan)
     columns["feasible"] = False
-    values = np.array([row for _, row in failed]).reshape(len(failed), len(problem.parameters))
+    values = np.array([item.values for item in failed]).reshape(len(failed), len(problem.parameters))
     columns |= _parameters(problem, values)
     columns |= dict.fromkeys(_error_columns(problem), 0)
     columns |= dict.fromkeys(CERTIFICATE, np.nan)
     columns["binds"] = ""
-    columns["limit"] = [limit for limit, _ in failed]
+    columns["limit"] = [item.limit for item in failed]
     return pd.DataFrame(columns, index=range(len(failed)))

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from dse.cost.evaluate import evaluate
-from dse.errors import InputError
+from dse.errors import InputError, NothingFeasible
 from dse.files import (
     csv_text,
     is_file,
@@ -191,10 +191,11 @@ def prepared(folder: Path, resume: bool) -> Iterator[None]:
             for part in parts:
                 remove_halves(part)
             yield
-    except BaseException:
-        if parts[0] in made and not is_file(parts[0] / "state.json"):
-            with suppress(OSError):
-                (parts[0] / "lock").unlink()
+    except BaseException as error:
+        if parts[0] in made and (isinstance(error, NothingFeasible) or not is_file(parts[0] / "state.json")):
+            for path in (*parts[0].glob("*"), folder / "optuna.journal"):
+                with suppress(OSError):
+                    path.unlink()
         remove_folders(sorted(made, key=lambda part: len(part.parts), reverse=True))
         raise
 
