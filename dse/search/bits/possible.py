@@ -15,9 +15,10 @@ import numpy as np
 
 from dse.errors import InputError, NothingFeasible, Problem
 from dse.search.bits.limits import ACCURACY, LIMITS, MEMORY
-from dse.search.bits.maps import Floats, MapCosts, solve_map
+from dse.search.bits.maps import MapCosts, solve_map
 from dse.search.bits.problem import BitProblem, SearchProblem
 from dse.search.bits.solve import Failed, design_arrays
+from dse.types import Floats
 
 #: Hardware points whose area is computed at once, and spaces up to which all are.
 AREA_POINTS = 4096
