@@ -32,8 +32,8 @@ app = typer.Typer(
     help="Explore the design space of low-precision neural-network training and inference accelerators.\n\n"
     "Example: dse explore workloads/imagenet_resnet.yaml",
     epilog="Exit codes: 0 done; 1 the program failed, which is a bug; 2 an input is wrong, every problem is named, also a limit "
-    "that nothing can keep, with the nearest value that can be kept; 3 nothing feasible: no design that was asked for or tried keeps "
-    "its limits, the limit and the shortfall or the nearest value are named; with 2 and 3 nothing is written; "
+    "that nothing can keep, with the nearest value that can be kept; 3 nothing feasible: no design that was asked for or tried "
+    "keeps its limits, the limit and the shortfall or the nearest value are named; with 2 and 3 nothing is written; "
     "130 stopped by Ctrl-C, and --resume goes on.",
 )
 

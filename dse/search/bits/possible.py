@@ -14,7 +14,8 @@ from decimal import ROUND_CEILING, Context
 import numpy as np
 
 from dse.errors import InputError, NothingFeasible, Problem
-from dse.search.bits.limits import ACCURACY, LIMITS, MEMORY
+from dse.goals import LIMITS
+from dse.search.bits.limits import ACCURACY, MEMORY
 from dse.search.bits.maps import MapCosts, solve_map
 from dse.search.bits.problem import BitProblem, SearchProblem
 from dse.search.bits.solve import Failed, design_arrays
@@ -36,7 +37,7 @@ def check_possible(problem: SearchProblem) -> None:
     """
     problems = []
     for name, bound in problem.limits.bounds:
-        least = _least_area(problem) if name == "area" else _least(problem, name, bound)
+        least = _least_area(problem) if LIMITS[name].scope == "design" else _least(problem, name, bound)
         if least > bound * (1 + 1e-12):
             problems.append(_problem(name, bound, least, "no design keeps"))
     if problems:
@@ -67,11 +68,9 @@ def check_found(problem: SearchProblem, trials: int, failed: Sequence[Failed]) -
 
 
 def _problem(name: str, bound: float, nearest: float, what: str) -> Problem:
-    unit = {"latency": " s", "energy": " J", "area": " mm2"}.get(name, " BitOps" if name == "bitops" else " bits")
-    return Problem(
-        f"--max-{name.replace('_', '-')}",
-        f"{what} {bound:g}{unit} ({LIMITS[name][1]}); the nearest feasible value is {_rounded_up(nearest)}",
-    )
+    limit = LIMITS[name]
+    text = f"{what} {bound:g} {limit.what}; the nearest feasible value is {_rounded_up(nearest)}"
+    return Problem(f"--max-{name.replace('_', '-')}", text)
 
 
 def _rounded_up(value: float) -> str:
@@ -90,14 +89,15 @@ def _name(problem: SearchProblem) -> str:
 
 def _least(problem: SearchProblem, name: str, bound: float) -> float:
     """Least value of a limit on bit maps that every network can have beside the limit on accuracy; 0 where that needs hardware."""
-    if name in ("latency", "energy") or problem.schedules is not None:
+    known = name == MEMORY or all(name in subject.tables for subject in problem.subjects)
+    if not known or problem.schedules is not None:
         return 0.0
     return max(_least_of(subject, name, bound) for subject in problem.subjects)
 
 
 def _least_of(subject: BitProblem, name: str, bound: float) -> float:
     free = np.zeros((len(subject.error_widths), *subject.score.shape))
-    table = MapCosts(free, free, subject.score, dict(subject.tables), 0.0, subject.held, math.inf)
+    table = MapCosts(subject.score, dict(subject.tables), 0.0, subject.held, math.inf)
     if name == MEMORY and not subject.held:
         return 0.0
     least = []
