@@ -21,7 +21,7 @@ from dse.hardware.model import Hardware
 from dse.mapping.best.candidates import REDUCED
 from dse.names import DIMS
 from dse.precision.formats.properties import Format, accumulator_bits, arithmetic, multiplier_bits
-from dse.precision.plans.cells import formats_of
+from dse.precision.plans.cells import OPERANDS, formats_of
 from dse.precision.plans.plan import Plan
 from dse.workload.model import Network
 
@@ -58,24 +58,29 @@ class Sum(NamedTuple):
 
 
 def sums_of(network: Network, plan: Plan, mode: str) -> Iterator[Sum]:
-    """The widest sum of every pass of every layer with MACs."""
+    """The widest sum of every pass of every layer with MACs; layers that are equal but for their names are looked at once."""
+    known: dict[object, Sum] = {}
+    cells = {operand: plan.cells(operand) for operand in OPERANDS}
     for index, layer in enumerate(network.layers):
         if not layer.has_macs:
             continue
-        accumulator = max(
-            formats_of(plan.cells("accumulator")[index]), key=lambda form: form.element_bits, default=None
-        )
+        accumulator = max(formats_of(cells["accumulator"][index]), key=lambda form: form.element_bits, default=None)
         for pass_ in passes_of(layer, mode):
+            first, second = (cells[seen_operand(operand)][index] for operand in roles_of(layer, pass_)[:2])
+            key = (network.alike[index], pass_, first, second, accumulator)
+            if key in known:
+                yield known[key]._replace(where=f"{layer.name}.{pass_}")
+                continue
             nest = max((nest for nest, _ in nests_of(layer, pass_, network.batch)), key=lambda nest: prod(nest.dims))
             length = prod(nest.dims[DIMS.index(dim)] for dim in REDUCED[nest.tensors[2]])
-            first, second = (plan.cells(seen_operand(operand))[index] for operand in roles_of(layer, pass_)[:2])
-            yield max(
+            known[key] = max(
                 (
                     Sum(f"{layer.name}.{pass_}", _inside(length, layer.R * layer.S, a, b), a, b, accumulator)
                     for a, b in product(formats_of(first), formats_of(second))
                 ),
                 key=lambda found: found.needed_bits,
             )
+            yield known[key]
 
 
 def accumulator_notes(network: Network, hardware: Hardware, plans: Sequence[Plan], mode: str) -> tuple[str, ...]:
