@@ -69,10 +69,10 @@ def test_a_sweep_without_a_batch_that_runs(dse_here, net, tmp_path):
 
 
 @pytest.mark.parametrize(("limit", "code"), [("--max-model-size", 2), ("--max-area", 2), ("--max-latency", 3)])
-def test_a_search_that_finds_nothing_writes_nothing(net, tmp_path, limit, code):
+def test_a_search_that_finds_nothing_writes_nothing(dse_here, net, tmp_path, limit, code):
     """A limit that nothing in the space can keep is a wrong input; one that no design kept that was tried is code 3."""
     words = ["explore", net, "--plan", "w8a8e8", "--trials", 2, limit, "1e-9"]
-    done = run(*words, cwd=tmp_path, code=code)
+    done = dse_here(*words, cwd=tmp_path, code=code)
     assert f"{limit}: " in done.stderr
     assert "the nearest feasible value is " in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == [net.name]
