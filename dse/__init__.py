@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from dse.precision import Plan, Schedule
     from dse.search.explore import explore
     from dse.search.pareto import pareto_front
+    from dse.training.prepare import prepare
     from dse.workload import load_workload
     from dse.workload.from_torch.trace import trace
 
@@ -40,6 +41,7 @@ _HOMES = {
     "load_profile": "dse.accuracy",
     "load_workload": "dse.workload",
     "pareto_front": "dse.search.pareto",
+    "prepare": "dse.training.prepare",
     "trace": "dse.workload.from_torch.trace",
 }
 
@@ -54,12 +56,15 @@ __all__ = [
     "load_profile",
     "load_workload",
     "pareto_front",
+    "prepare",
     "trace",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
+        if _HOMES[name].startswith("dse.training."):
+            importlib.import_module("dse.training").require_torch(f"dse.{name}")
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'dse' has no attribute '{name}'")
 

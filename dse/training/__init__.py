@@ -5,8 +5,13 @@ from importlib.util import find_spec
 from dse.errors import InputError
 
 
-def require_torch() -> None:
+def require_torch(asks: str = "dse measure") -> None:
     """Say which extra is missing.
+
+    Parameters
+    ----------
+    asks
+        Who needs it.
 
     Raises
     ------
@@ -14,4 +19,4 @@ def require_torch() -> None:
         torch is not installed.
     """
     if find_spec("torch") is None:
-        raise InputError("dse measure", ["trains with PyTorch; pip install 'lowprec-dse[torch]'"])
+        raise InputError(asks, ["trains with PyTorch; pip install 'lowprec-dse[torch]'"])

@@ -17,26 +17,37 @@ import torch
 from torch import Tensor
 
 from dse.errors import InputError
+from dse.names import MAC_OPERANDS
 from dse.precision.formats.properties import Format, parse_format
 from dse.precision.plans.plan import Plan
 from dse.precision.plans.rules import NamedNetwork
 from dse.precision.policies.blocks import WIDTHS, adjusted_threshold, block_sensitivity, block_widths, smoothed
 from dse.precision.policies.rules import adapt_bins, adapt_lookback, adapt_strategy, loss_plateaus, push_down, push_up
 from dse.precision.schedules.schedule import Schedule
-from dse.training.layers import BlockMap, MacLayer, Stored, as_matrix
+from dse.training.layers import BlockMap, Control, Stored, as_matrix
+from dse.training.records import Width
 from dse.types import Floats
 
 
 class Cells(NamedTuple):
-    """How the tensors of a layer are stored; ``stash`` None: as the activation."""
+    """How the tensors of a layer are stored; ``stash`` None: as the activation; ``gradient``, ``result`` None: in float32."""
 
     weight: Stored
     activation: Stored
     error: Stored
     stash: Stored = None
+    gradient: Stored = None
+    result: Stored = None
 
 
-Layers: TypeAlias = Mapping[str, MacLayer]
+class Trained(Protocol):
+    """A layer that is trained: its control, and where it has one, its ``weight``."""
+
+    @property
+    def control(self) -> Control: ...
+
+
+Layers: TypeAlias = Mapping[str, Trained]
 
 
 class Chooser(Protocol):
@@ -91,23 +102,41 @@ def plan_cells(plan: Plan) -> dict[str, Cells]:
     Raises
     ------
     InputError
-        Formats that training here does not follow: blocks of several formats, a narrow gradient, master copy or optimizer
-        state.
+        Formats that training here does not follow: blocks of several formats, a narrow master copy or optimizer state.
     """
     problems = []
     if plan.is_blockwise:
         problems.append("a plan with several formats in one tensor does not say which block has which")
     problems += [
         f"the {operand} is kept in float32; another format is not trained with"
-        for operand in ("gradient", "master", "optimizer")
+        for operand in ("master", "optimizer")
         if any(isinstance(cell, Format) and cell.name != "fp32" for cell in plan.cells(operand))
     ]
     if problems:
-        raise InputError("dse measure", problems)
-    weight, activation, error, stash = (plan.cells(name) for name in ("weight", "activation", "error", "stash"))
+        raise InputError("training", problems)
+    weight, activation, error, stash, gradient, result = (plan.cells(name) for name in Cells._fields)
     kept = [None if own == read else own for own, read in zip(stash, activation, strict=True)]
-    rows = zip(plan.layers, weight, activation, error, kept, strict=True)
+    rows = zip(plan.layers, weight, activation, error, kept, gradient, result, strict=True)
     return {name: Cells(*(_or_none(cell) for cell in cells)) for name, *cells in rows}
+
+
+def width_rows(iteration: int, changes: Mapping[str, Cells], layers: Sequence[str]) -> list[Width]:
+    """The rows of a run's table of formats for some layers, from an iteration on."""
+    rows = []
+    for name in layers:
+        for operand, stored in changes[name]._asdict().items() if name in changes else ():
+            if operand in MAC_OPERANDS or stored is not None:
+                rows += [Width(iteration, name, operand, form, share) for form, share in _shares(stored).items()]
+    return rows
+
+
+def _shares(stored: Stored) -> dict[str, float]:
+    if not isinstance(stored, BlockMap):
+        return {"fp32" if stored is None else stored.name: 1.0}
+    found, counts = np.unique(stored.widths.numpy(), return_counts=True)
+    rows, columns = stored.block
+    names = [parse_format(f"bfp{bits}:{rows}x{columns}").name for bits in found]
+    return dict(zip(names, (counts / counts.sum()).round(6).tolist(), strict=True))
 
 
 def _or_none(cell: object) -> Format | None:
@@ -269,7 +298,7 @@ class Dynasty:
                 stored["activation"] = found
             self._changed[name] = Cells(stored["weight"], stored["activation"], wide)
 
-    def _map(self, name: str, operand: str, layer: MacLayer, x: Tensor, gradient: Tensor) -> BlockMap:
+    def _map(self, name: str, operand: str, layer: Trained, x: Tensor, gradient: Tensor) -> BlockMap:
         values, slopes = (as_matrix(tensor, operand, layer.control.pictures).numpy() for tensor in (x, gradient))
         found = block_sensitivity(values, slopes, self.widths)
         found = found.mean(axis=tuple(range(found.ndim - 3)))

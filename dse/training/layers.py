@@ -41,6 +41,8 @@ class Control:
         Formats, None for float32.
     stash
         What backward_weight reads instead of the activation; None: the activation as the forward pass read it.
+    gradient, result
+        Formats of the weight's gradient, and of what a pass writes: the output and, on the way back, the error of the activation.
     stochastic
         Operands that are rounded stochastically, the others to nearest.
     generator
@@ -57,16 +59,37 @@ class Control:
     activation: Stored = None
     error: Stored = None
     stash: Stored = None
+    gradient: Stored = None
+    result: Stored = None
     stochastic: frozenset[str] = frozenset({"error"})
     generator: torch.Generator = field(default_factory=torch.Generator)
     pictures: bool = False
     watch: bool = False
     seen: dict[str, Tensor] = field(default_factory=dict)
 
+    def take(
+        self,
+        weight: Stored,
+        activation: Stored,
+        error: Stored,
+        stash: Stored = None,
+        gradient: Stored = None,
+        result: Stored = None,
+    ) -> None:
+        """Formats from now on."""
+        self.weight, self.activation, self.error = weight, activation, error
+        self.stash, self.gradient, self.result = stash, gradient, result
+
     def stored(self, x: Tensor, operand: str) -> Tensor:
-        """A tensor as it is after being stored."""
+        """A tensor as it is after being stored; of a narrower type, as autocast makes them, rounded in float32."""
+        form = getattr(self, operand)
+        if form is None:
+            return x
         generator = self.generator if operand in self.stochastic else None
-        return store(x, getattr(self, operand), operand, self.pictures, generator)
+        wide = x if x.dtype in (torch.float32, torch.float64) else x.float()
+        # A gradient has the shape of the weight.
+        shape = "weight" if operand == "gradient" else operand
+        return store(wide, form, shape, self.pictures, generator).to(x.dtype)
 
 
 def as_matrix(x: Tensor, operand: str, pictures: bool) -> Tensor:
@@ -100,7 +123,7 @@ def store(x: Tensor, stored: Stored, operand: str, pictures: bool, generator: to
         return quantize_blocks(matrix, stored.widths, stored.block, generator).reshape(x.shape)
     channel = (0 if operand == "weight" else 1) if pictures else (-2 if operand == "weight" else -1)
     if stored.granularity == "plane":
-        planes = pictures and x.shape[-2:] != (1, 1)
+        planes = pictures and x.ndim > 3 and x.shape[-2:] != (1, 1)
         view, group = (x, tuple(x.shape[-2:])) if planes else (matrix, (1, matrix.shape[-1]))
         return quantize(view, replace(stored, group=group), generator, check=False).reshape(x.shape)
     if stored.granularity == "flat":
@@ -118,15 +141,16 @@ def store(x: Tensor, stored: Stored, operand: str, pictures: bool, generator: to
 
 
 class _Through(torch.autograd.Function):
-    """Rounds forward, passes the gradient through."""
+    """Rounds forward as an operand; passes the gradient through, rounded as another one."""
 
     @staticmethod
-    def forward(_context: Any, x: Tensor, control: Control, operand: str) -> Tensor:
+    def forward(context: Any, x: Tensor, control: Control, operand: str, back: str) -> Tensor:
+        context.control, context.back = control, back
         return control.stored(x, operand)
 
     @staticmethod
-    def backward(_context: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        return gradient, None, None
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        return context.control.stored(gradient, context.back), None, None, None
 
 
 class _Error(torch.autograd.Function):
@@ -150,14 +174,17 @@ def _activation(x: Tensor, control: Control) -> Tensor:
         control.seen["activation"] = x.detach()
         if x.requires_grad:
             x.register_hook(lambda gradient: control.seen.__setitem__("activation gradient", gradient.detach()))
-    return x if control.activation is None else _Through.apply(x, control, "activation")
+    plain = control.activation is None and control.result is None
+    return x if plain else _Through.apply(x, control, "activation", "result")
 
 
-def _weight(w: Tensor, control: Control) -> Tensor:
-    return w if control.weight is None else _Through.apply(w, control, "weight")
+def _weight(w: Tensor, control: Control, back: str) -> Tensor:
+    plain = control.weight is None and getattr(control, back) is None
+    return w if plain else _Through.apply(w, control, "weight", back)
 
 
 def _output(y: Tensor, control: Control) -> Tensor:
+    y = y if control.result is None else y + (control.stored(y.detach(), "result") - y.detach())
     return _Error.apply(y, control) if (control.error is not None or control.watch) and y.requires_grad else y
 
 
@@ -169,6 +196,28 @@ def _with_stash(product: Callable[[Tensor, Tensor], Tensor], x: Tensor, w: Tenso
     return product(x, w.detach()) + (kept - kept.detach())
 
 
+def rounded_product(
+    multiply: Callable[[Tensor, Tensor], Tensor],
+    x: Tensor,
+    w: Tensor,
+    control: Control,
+    bias: Tensor | None = None,
+    learned: bool = True,
+) -> Tensor:
+    """A product whose operands, error and result are rounded as a control says; the bias is added in full precision.
+
+    Parameters
+    ----------
+    multiply
+        Of the rounded activation and weight, such as ``torch.nn.functional.linear``.
+    learned
+        Whether ``w`` is a weight; else it is an activation, and what comes back to it an error that is written as a result.
+    """
+    w = _weight(w, control, "gradient" if learned else "result")
+    y = _with_stash(multiply, _activation(x, control), w, control)
+    return _output(y if bias is None else y + bias.to(y.dtype), control)
+
+
 class Conv(nn.Conv2d):
     """A convolution with rounded operands."""
 
@@ -177,12 +226,10 @@ class Conv(nn.Conv2d):
         self.control = Control(pictures=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        x, w = _activation(x, self.control), _weight(self.weight, self.control)
-
         def product(x: Tensor, w: Tensor) -> Tensor:
             return functional.conv2d(x, w, None, self.stride, self.padding)
 
-        return _output(_with_stash(product, x, w, self.control), self.control)
+        return rounded_product(product, x, self.weight, self.control)
 
 
 class Linear(nn.Linear):
@@ -193,8 +240,7 @@ class Linear(nn.Linear):
         self.control = Control()
 
     def forward(self, x: Tensor) -> Tensor:
-        x, w = _activation(x, self.control), _weight(self.weight, self.control)
-        return _output(_with_stash(functional.linear, x, w, self.control) + self.bias, self.control)
+        return rounded_product(functional.linear, x, self.weight, self.control, self.bias)
 
 
 class MatMul(nn.Module):
@@ -205,8 +251,7 @@ class MatMul(nn.Module):
         self.control = Control()
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        x, w = _activation(x, self.control), _weight(w, self.control)
-        return _output(x @ w.transpose(-2, -1), self.control)
+        return rounded_product(lambda x, w: x @ w.transpose(-2, -1), x, w, self.control, learned=False)
 
 
 class Add(nn.Module):

@@ -173,7 +173,7 @@ def in_full_precision(layers: Mapping[str, MacLayer]) -> Iterator[None]:
     before = {name: replace(part.control) for name, part in layers.items()}
     try:
         for part in layers.values():
-            part.control.weight = part.control.activation = part.control.error = part.control.stash = None
+            part.control.take(None, None, None)
         yield
     finally:
         for name, kept in before.items():

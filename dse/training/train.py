@@ -11,10 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dse.precision.formats.properties import parse_format
-from dse.training.choosers import Cells, Chooser
+from dse.training.choosers import Cells, Chooser, width_rows
 from dse.training.data import Dataset
-from dse.training.layers import BlockMap, MacLayer, Stored, mac_layers, store
+from dse.training.layers import MacLayer, mac_layers, store
 from dse.training.networks import make_module
 from dse.training.records import Epoch, Gradient, Record, Width
 
@@ -96,7 +95,7 @@ def train(
             changes = chooser.before(iteration)
             if changes is not None:
                 _apply(changes, layers)
-                widths += _rows(iteration, changes, layers)
+                widths += width_rows(iteration, changes, list(layers))
             stated = bool(recipe.statistics) and iteration % recipe.statistics == 0
             watched = stated or chooser.watches(iteration)
             for layer in layers.values():
@@ -154,26 +153,7 @@ def _optimizer(module: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 def _apply(changes: Mapping[str, Cells], layers: Mapping[str, MacLayer]) -> None:
     for name, cells in changes.items():
         if name in layers:
-            control = layers[name].control
-            control.weight, control.activation, control.error, control.stash = cells
-
-
-def _rows(iteration: int, changes: Mapping[str, Cells], layers: Mapping[str, MacLayer]) -> list[Width]:
-    rows = []
-    for name in layers:
-        for operand, stored in changes[name]._asdict().items() if name in changes else ():
-            if operand != "stash" or stored is not None:
-                rows += [Width(iteration, name, operand, form, share) for form, share in _shares(stored).items()]
-    return rows
-
-
-def _shares(stored: Stored) -> dict[str, float]:
-    if not isinstance(stored, BlockMap):
-        return {"fp32" if stored is None else stored.name: 1.0}
-    found, counts = np.unique(stored.widths.numpy(), return_counts=True)
-    rows, columns = stored.block
-    names = [parse_format(f"bfp{bits}:{rows}x{columns}").name for bits in found]
-    return dict(zip(names, (counts / counts.sum()).round(6).tolist(), strict=True))
+            layers[name].control.take(*cells)
 
 
 def _statistics(iteration: int, name: str, layer: MacLayer) -> Gradient:

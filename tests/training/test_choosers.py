@@ -121,8 +121,8 @@ def test_formats_that_are_not_trained_with_are_refused(network):
     mixed = Histogram.of({"bfp4": 0.5, "bfp8": 0.5})
     with pytest.raises(InputError, match="which block"):
         plan_cells(Plan.from_formats(network, {"weight": mixed, "activation": "int8", "error": "int8"}))
-    with pytest.raises(InputError, match="gradient"):
-        plan_cells(Plan.uniform(network, gradient="bf16"))
+    with pytest.raises(InputError, match="master"):
+        plan_cells(Plan.uniform(network, master="bf16"))
 
 
 def test_a_stash_of_its_own_is_trained_with(data, network):

@@ -7,7 +7,6 @@ first layer that uses it, so a table that is used again, as by a tied classifier
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
@@ -15,11 +14,8 @@ from typing import Any, NamedTuple
 
 from dse.names import PASSES
 from dse.workload.factors import Factor, Place, locate
+from dse.workload.from_torch.names import layer_of_parameter
 from dse.workload.model import Layer
-
-#: Weights of a recurrent module, and what their layers are called: those of an imported one and of a workload file.
-_STEPS = re.compile(r"(?:(?P<module>.+)\.)?weight_(?P<kind>ih|hh|hr)(?:_l(?P<number>[0-9]+))?(?P<back>_reverse)?")
-_STEP_WORDS = {"ih": "input", "hh": "recurrent", "hr": "projection"}
 
 
 class View(NamedTuple):
@@ -181,17 +177,9 @@ class Tape:
         module = f"{self.modules[-1][0]}." if self.modules and self.modules[-1][0] else ""
         keys = self.parameters.get(storage(weight), ())
         key = next((key for key in keys if key.startswith(module)), keys[0] if keys else "")
-        steps = _STEPS.fullmatch(key)
-        if steps is not None and self.in_recurrent():
-            stacked = getattr(self.modules[-1][1], "num_layers", 1) > 1
-            words = [
-                steps["module"],
-                steps["number"] if stacked else None,
-                _STEP_WORDS[steps["kind"]] + (steps["back"] or ""),
-            ]
-            return ".".join(word for word in words if word)
-        name = key.partition(".parametrizations.")[0].removesuffix(".weight").removesuffix("_weight")
-        return name or self.own_name("layer")
+        recurrent = self.in_recurrent()
+        stacked = recurrent and getattr(self.modules[-1][1], "num_layers", 1) > 1
+        return layer_of_parameter(key, recurrent, stacked) or self.own_name("layer")
 
     def own_name(self, kind: str) -> str:
         """Name of what has no parameter of its own: the module that runs, and the kind where that says something new."""
