@@ -2,7 +2,7 @@
 
 Source of the points: M. Horowitz, "Computing's energy problem", ISSCC 2014, 45 nm, 0.9 V, pJ: integer add 0.03 (8 bits), 0.05 (16),
 0.1 (32); multiply 0.2 (8), 3.1 (32); floating-point add 0.4 (16), 0.9 (32); multiply 1.1 (16), 3.7 (32). Areas of the same list
-(second hand), um2: floating-point add 1360 (16), 4184 (32); multiply 1640 (16), 7700 (32). Between the points
+(second hand), um2: floating-point add 1360 (16), 4184 (32). Between the points
 each operation follows one law; its error at the points is in its docstring, its range in :data:`RANGES_BITS`. All functions
 broadcast; ``node_nm`` is 5 to 65 nm, anything else is an error.
 """
@@ -65,12 +65,6 @@ def float_multiply_pj(significand_bits: npt.ArrayLike, node_nm: npt.ArrayLike = 
 def float_add_pj(bits: npt.ArrayLike, node_nm: npt.ArrayLike = 45.0) -> Floats:
     """Floating-point addition by all bits of the format; exact at 16 and 32, a power law of exponent 1.17, extrapolated below."""
     return 0.4 * (np.asarray(bits, np.float64) / 16) ** _FLOAT_ADD_POWER * energy_scale(node_nm)
-
-
-def float_multiply_um2(significand_bits: npt.ArrayLike) -> Floats:
-    """Area of a floating-point multiplier at 45 nm; exact for FP16 (11) and FP32 (24), a power law of exponent 1.98."""
-    power = np.log(7700 / 1640) / np.log(24 / 11)
-    return np.asarray(1640 * (np.asarray(significand_bits, np.float64) / 11) ** power)
 
 
 def float_add_um2(bits: npt.ArrayLike) -> Floats:

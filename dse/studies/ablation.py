@@ -17,7 +17,7 @@ import plotly.graph_objects as go
 from dse.cost import evaluate
 from dse.hardware import hardware_arrays, load_hardware
 from dse.hardware.model import Hardware
-from dse.hardware.pe import mac_energy_pj, pe_area_mm2, pe_mode
+from dse.hardware.pe import mac_energy_pj, pe_mode
 from dse.precision import Plan
 from dse.studies.study import Claim, Study, bars
 from dse.workload import load_workload
@@ -41,6 +41,9 @@ def constant_mac(hardware: Hardware, bits: int = REFERENCE_BITS) -> Hardware:
     mode = pe_mode(hardware.pe, bits, bits)
     if not mode.supported:
         raise ValueError(f"{hardware.name} does not multiply {bits} by {bits} bits")
+    arrays = hardware_arrays(hardware)
+    # The area of the whole array with its registers, so that wires across it keep their length.
+    area = float(arrays.area_parts_mm2[0, 0] / arrays.axis_size[0].prod())
     element = replace(
         hardware.pe,
         family="multi_mode",
@@ -48,10 +51,11 @@ def constant_mac(hardware: Hardware, bits: int = REFERENCE_BITS) -> Hardware:
         max_weight_bits=bits,
         max_activation_bits=bits,
         energy_pj=float(mac_energy_pj(hardware.pe, bits, bits, None, hardware.node_nm)),
-        area_um2=float(pe_area_mm2(hardware.pe, hardware.node_nm)) * 1e6,
+        area_um2=area * 1e6,
+        formats=(),
     )
     changed = replace(hardware, name=f"{hardware.name}, constant MAC", pe=element)
-    leaks = float(hardware_arrays(hardware).leakage_w[0] - hardware_arrays(changed).leakage_w[0])
+    leaks = float(arrays.leakage_w[0] - hardware_arrays(changed).leakage_w[0])
     return replace(changed, idle_w=hardware.idle_w + leaks)
 
 

@@ -228,6 +228,15 @@ FIGURES: tuple[Figure, ...] = (
         note="mean widths, node and supply are not public; ours 4 bits at 28 nm",
     ),
     Figure(
+        "Edge TPU, data sheet",
+        "edge_tpu_like",
+        "w8a8",
+        "efficiency",
+        2.0,
+        "chip, 4 TOPS at 2 W",
+        note="ours is ZigZag's example at 45 nm with its prices; node and supply of the chip are not told",
+    ),
+    Figure(
         "FP8-SEB, 40 nm",
         "fp8_trainer_40nm",
         "fp8_e4m3",

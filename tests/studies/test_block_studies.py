@@ -2,6 +2,7 @@
 
 import pytest
 
+from dse.names import MAC_OPERANDS
 from dse.precision import Histogram
 from dse.precision.formats.properties import parse_format
 from dse.studies import dynasty, side_by_side
@@ -15,7 +16,7 @@ QUANTITIES = ("energy", "time", "power", "relative energy", "relative time", "re
 def test_measured_shares_are_whole_and_follow_the_threshold():
     table = dynasty.measured()
     layers = table[table["layer"] != ""]
-    assert set(layers["operand"]) == set(dynasty.OPERANDS)
+    assert set(layers["operand"]) == set(MAC_OPERANDS)
     shares = layers[[f"bits{bits}" for bits in dynasty.WIDTHS]].astype(float)
     assert shares.sum(axis=1).to_numpy() == pytest.approx(1.0, abs=2e-4)
     net = load_workload("cifar_resnet18")
@@ -43,7 +44,7 @@ def test_kept_threshold_loses_no_more_than_tolerated():
 def test_mixtures_keep_the_ends_at_8_bits():
     plan = dynasty.mixture(NET, (2, 4), 0.25)
     macs = [index for index, layer in enumerate(NET.layers) if layer.has_macs]
-    for operand in dynasty.OPERANDS:
+    for operand in MAC_OPERANDS:
         cells = plan.cells(operand)
         assert cells[macs[0]] == cells[macs[-1]] == parse_format(dynasty.BASELINE)
         assert isinstance(cells[macs[1]], Histogram)

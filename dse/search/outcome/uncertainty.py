@@ -81,11 +81,10 @@ def drawn_front(run: Run, objectives: Sequence[str], draws: int, seed: int) -> D
     figures = Figures(latency, energy, area, np.broadcast_to(drop, latency.shape))
     by_column = {item.column: item for item in OBJECTIVES.values()}
     points = {name: np.asarray(by_column[name].of(figures), np.float64) for name in objectives}
-    for draw in np.stack(list(points.values()), axis=-1):
-        smaller = minimized(draw, objectives)
-        kept += pareto_mask(smaller)
+    for draw, plane in zip(np.stack(list(points.values()), axis=-1), values[..., :2], strict=True):
+        kept += pareto_mask(minimized(draw, objectives))
         if len(front):
-            knees[knee(smaller)] += 1
+            knees[knee(plane)] += 1  # of latency and energy, as the run's own knee
     table = front[["design"]].copy()
     for number, name in enumerate(DRAWN):
         low, high = np.quantile(values[:, :, number], [LOW, HIGH], axis=0) if len(front) else (np.zeros(0),) * 2
@@ -101,7 +100,7 @@ def with_error_bars(run: Run, drawn: DrawnFront, seed: int) -> Run:
     front = run.front.merge(drawn.table, on="design", how="left", validate="1:1")
     said = {name: {"low": price.low, "high": price.high, "source": price.source} for name, price in RANGES.items()}
     info: dict[str, Any] = {**run.info, "uncertainty": {"draws": draws, "seed": seed, "ranges": said}}
-    notes = (*run.notes, *([_sentence(drawn.table, draws)] if len(front) else []))
+    notes = (*run.notes, *([_sentence(run.front, drawn.table, draws)] if len(front) else []))
     info["notes"] = list(notes)
     return replace(run, front=front, info=info, notes=notes)
 
@@ -118,16 +117,17 @@ def draws_table(run: Run, drawn: DrawnFront) -> pd.DataFrame:
     return pd.DataFrame(table | {name: points.reshape(-1) for name, points in drawn.objectives.items()})
 
 
-def _sentence(table: pd.DataFrame, draws: int) -> str:
-    best = int(table["share_knee"].to_numpy(np.float64).argmax())
-    name, share = str(table["design"].iloc[best]), float(table["share_knee"].iloc[best])
+def _sentence(front: pd.DataFrame, table: pd.DataFrame, draws: int) -> str:
+    own, best = knee(front[list(DRAWN[:2])].to_numpy(np.float64)), int(table["share_knee"].to_numpy().argmax())
+    names, shares = table["design"].astype(str).tolist(), table["share_knee"].tolist()
+    often = "as no other" if best == own else f"{names[best]} in {shares[best]:.0%}"
     steady = float((table["share_non_dominated"] >= 0.5).mean())
     spread = {item: float(np.median(table[f"{item}_high"] / table[f"{item}_low"])) for item in DRAWN}
     return (
         f"Every price was drawn {draws} times from its range: 90 % of the draws lie within a factor of {spread['latency_s']:.2f} "
         f"(latency), {spread['energy_j']:.2f} (energy) and {spread['area_mm2']:.2f} (area) for the median design. "
-        f"{steady:.0%} of the front is non-dominated in at least half of the draws; the knee is most often {name} "
-        f"({share:.0%})."
+        f"{steady:.0%} of the front is non-dominated in at least half of the draws; the knee, {names[own]}, is the knee in "
+        f"{shares[own]:.0%} of them, {often}."
     )
 
 

@@ -1,0 +1,61 @@
+"""Figures of chips beside ours: how many, how far off in the median, and that what is far off says why."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dse.validation.silicon import FIGURES, silicon_rows
+from dse.validation.summary import silicon_markdown
+from dse.validation.table import COLUMNS
+
+
+@pytest.fixture(scope="module")
+def table():
+    return pd.DataFrame(silicon_rows(), columns=COLUMNS)
+
+
+def test_every_row_says_what_its_figure_includes_and_why_it_is_off(table):
+    assert (table["includes"].str.len() > 0).all()
+    assert (table["note"].str.len() > 15).all()
+    assert len(table) >= 60
+    assert table["source"].nunique() >= 15
+    assert set(table["kind"]) == {"energy", "power", "area", "time"}
+
+
+def test_rates_are_those_of_the_chips(table):
+    """Lanes, modes and clocks, not prices: within 3 %, but for UNPU's one bit, which waits for its buffer."""
+    rates = table[table["kind"] == "time"]
+    near = rates["signed_error"].abs() < 0.03
+    assert rates.loc[~near, "quantity"].str.contains("binary").all()
+    assert near.sum() >= 14
+
+
+def test_energy_of_chips(table):
+    """Half of the figures within 45 %; beyond a factor of two, each for a reason that its note names."""
+    energy = table[(table["kind"] == "energy") & ~table["includes"].str.startswith("ratio")]
+    assert energy["signed_error"].abs().median() < 0.45
+    factor = np.maximum(energy["ours"] / energy["published"], energy["published"] / energy["ours"])
+    beyond = energy[factor > 2]
+    named = beyond["note"].str.contains("own choice|one buffer|left out|limit|sums")
+    assert named.all(), beyond[~named]
+
+
+def test_ratios_between_formats_of_one_chip(table):
+    """What a search over formats rests on: within 25 % in the median, in the right order on every chip."""
+    ratios = table[table["includes"].str.startswith("ratio")]
+    assert ratios["signed_error"].abs().median() < 0.25
+    assert (ratios["ours"] > 1).all()
+
+
+def test_summary(table):
+    with_anchor = pd.concat([table, table.head(1).assign(kind="energy", includes="anchor of a law")])
+    lines = silicon_markdown(with_anchor).splitlines()
+    assert len(lines) == 5
+    assert "worst factor" in lines[0]
+
+
+def test_supplies_are_told_or_by_the_rule():
+    """An efficiency that is published without its supply is taken at the mean of those that are."""
+    told = {figure.supply_v for figure in FIGURES if figure.supply_v is not None}
+    assert {0.63, 0.46, 0.67, 0.42} <= told
+    assert (0.63 + 0.46 + 0.42) / 3 in told
