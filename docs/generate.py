@@ -5,9 +5,11 @@ python docs/generate.py
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +36,9 @@ TEXTS = (
 MODULES = (
     "dse.workload",
     "dse.hardware",
+    "dse.hardware.elements",
     "dse.precision",
+    "dse.precision.formats",
     "dse.mapping",
     "dse.cost",
     "dse.accuracy",
@@ -43,6 +47,16 @@ MODULES = (
     "dse.report",
     "dse.export",
 )
+#: What is called of modules whose public names are not those of a package: read from their source, since some need torch, which an
+#: installation may lack.
+BY_SOURCE = {
+    "dse.goals": ("Figures", "Objective", "HardLimit", "register"),
+    "dse.search.loop.strategies": ("Strategy", "register"),
+    "dse.training.measure_training": ("measure_training", "Measured"),
+    "dse.training.profile_torch": ("profile_torch",),
+    "dse.training.hessian": ("hessian_traces", "hessian_scores"),
+    "dse.training.records": ("read_widths", "measured_schedule", "mean_bits"),
+}
 
 
 def yaml_reference() -> str:
@@ -113,12 +127,27 @@ def api_reference() -> str:
                 if not inner.startswith("_") and inner in vars(item) and inspect.getdoc(method):
                     text = inspect.getdoc(method) or ""
                     parts.append(f"`{name}.{inner}`: {_text(text.split(chr(10) * 2)[0])}\n")
+    for module, names in BY_SOURCE.items():
+        tree = ast.parse((HERE.parent / module.replace(".", "/")).with_suffix(".py").read_text(encoding="utf-8"))
+        parts.append(f"## {module}\n\n{_text((ast.get_docstring(tree) or '').split('Public names')[0])}\n")
+        known = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+        for name in names:
+            text = _indented(ast.get_docstring(known[name]))
+            parts.append(f"### {name}\n\n{_indented(_source_signature(known[name]))}\n\n{text}\n")
     return "\n".join(parts)
+
+
+def _source_signature(node: ast.FunctionDef | ast.ClassDef) -> str:
+    if isinstance(node, ast.FunctionDef):
+        return f"{node.name}({ast.unparse(node.args)}) -> {ast.unparse(node.returns) if node.returns else 'None'}"
+    fields = [ast.unparse(item) for item in node.body if isinstance(item, ast.AnnAssign)]
+    return f"{node.name}({', '.join(fields)})"
 
 
 def _signature(name: str, item: Any) -> str:
     try:
-        return f"{name}{inspect.signature(item)}"
+        # A function as a default shows its address, which is another one every time.
+        return f"{name}{re.sub('<function .*? at 0x[0-9a-f]+>', '...', str(inspect.signature(item)))}"
     except (TypeError, ValueError):
         return name
 

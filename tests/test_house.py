@@ -134,6 +134,56 @@ def test_imports_go_one_way(path):
     assert imported_rooms(path) <= ALLOWED[room] | {room}
 
 
+#: Folders that hold more subjects than the eight that one must know, each with what they are: parts of one subject, which one knows by name.
+CROWDED = {
+    "dse": "rooms and the ground floor",
+    "dse/accuracy": "predictor and loss law",
+    "dse/cost": "one file for each thing that costs",
+    "dse/export": "one file for each target",
+    "dse/hardware": "one file for each kind of price",
+    "dse/mapping/best": "enumeration and scoring, each with its kernels",
+    "dse/precision/formats": "one file for each group of families",
+    "dse/report": "one file for each part of a page",
+    "dse/studies": "one file for each published system",
+    "dse/training": "one file for each step of a training",
+    "dse/workload": "the layer and three front ends",
+    "dse/workload/from_onnx": "one file for each step of an import",
+}
+
+
+def subjects(folder: Path) -> list[str]:
+    """Modules and folders of a folder, but for those that Python asks for."""
+    return [item.name for item in folder.iterdir() if (item.suffix == ".py" or any(item.glob("*.py"))) and not item.name.startswith("_")]
+
+
+def test_a_folder_holds_eight_subjects_or_says_why_not():
+    folders = {str(path.parent.relative_to(PACKAGE.parent)) for path in PACKAGE.rglob("*.py")}
+    crowded = {name for name in folders if len(subjects(PACKAGE.parent / name)) > 8}
+    assert crowded == set(CROWDED)
+
+
+#: What has one definition, and where. Foreign modules that still define their own: the engine of the best mapping, until it is rewritten.
+WORDS = ("DIMS", "PASSES", "ROLES", "SIDES", "READ_SIDES", "OPERANDS", "MAC_OPERANDS")
+ARRAYS = ("Floats", "Ints", "Bools")
+OWN = ("dse.mapping.best.", "dse.cost.jobs", "dse.cost.network_jobs", "dse.cost.deep_jobs", "dse.cost.points", "dse.cost.job_formats")
+
+
+def defined(module: str) -> set[str]:
+    """Names that a module assigns at its top."""
+    found = set()
+    for node in ast.parse(MODULES[module].read_text()).body:
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        found |= {target.id for target in targets if isinstance(target, ast.Name)}
+    return found
+
+
+@pytest.mark.parametrize("word", [*WORDS, *ARRAYS, "OBJECTIVES", "LIMITS"])
+def test_a_word_is_defined_once(word):
+    home = "dse.names" if word in WORDS else "dse.types" if word in ARRAYS else "dse.goals"
+    others = [name for name in MODULES if not name.startswith(OWN)]
+    assert [name for name in others if word in defined(name)] == [home]
+
+
 def test_every_room_is_listed():
     rooms = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in PACKAGE.rglob("*.py")}
     assert rooms - {"__init__", "__main__", "cli", "terminal"} <= set(ALLOWED)

@@ -18,7 +18,6 @@ from dse.yaml_input import suggest
 #: What multiplies an element: integers (also mantissas whose block shares an exponent), MLS elements (arXiv 2006.02804: a small
 #: exponent each, added up as integers), or floats, which carry their exponent into every product.
 ARITHMETIC = ("integer", "mls", "float")
-MEMORY_KINDS = ("register", "sram", "dram")
 #: Numbers of a memory that may vary.
 MEMORY_NUMBERS = (
     "size_bits",

@@ -30,7 +30,7 @@ from dse.studies.adapt_model import (
     words,
 )
 from dse.studies.devices import flexible, float32, serial_32
-from dse.studies.study import Claim, Study, bars, lines
+from dse.studies.study import Claim, Study, bars, lines, rows_of
 from dse.workload import load_workload
 from dse.workload.model import Network
 
@@ -80,6 +80,7 @@ def hardware_rows(run: RunOf) -> list[Claim]:
                         "x",
                         float(base[quantity]) / float(ours[quantity]),
                         assumed="all passes in the layers' words, zeros multiplied, mapped tensors, PushDown and PushUp charged",
+                        key=(what, label, hardware.name),
                     )
                 )
         layers = cost.layers
@@ -164,8 +165,7 @@ def _findings(
     own = {key: np.mean([item[key] for item in fixed.values()]) for key in ("aligned", "aligned_inference", "dense")}
     spent = {}
     for device in (serial_32().name, flexible().name):
-        wanted = f"training energy against {REFERENCE}, {device}"
-        spent[device] = 1.0 / float(np.mean([row.ours for row in hardware if row.quantity == wanted]))
+        spent[device] = 1.0 / float(np.mean([row.ours for row in rows_of(hardware, "energy", REFERENCE, device)]))
     return (
         f"Their traces and their model give {mean['SU_train']:.2f} in training, {mean['SU_inf']:.2f} in inference and a size "
         f"of {mean['size']:.2f} in the mean, against {CLAIMED[0]}, {CLAIMED[1]} and {CLAIMED[2]}.",

@@ -16,7 +16,7 @@ from dse.hardware.model import Hardware
 from dse.names import PASSES
 from dse.precision import Schedule
 from dse.studies.devices import every_width, fixed_8, roomy, widths_4_and_8
-from dse.studies.study import Claim, Study, bars, lines
+from dse.studies.study import Claim, Study, bars, lines, rows_of
 from dse.workload import load_workload
 from dse.workload.model import Network
 
@@ -152,7 +152,8 @@ def _part_rows() -> list[Claim]:
         for name in PASSES:
             share = 100.0 * float(layers["energy_j"][layers["pass"] == name].sum()) / float(layers["energy_j"].sum())
             what = f"energy of {name}, {network.name} on {hardware.name}"
-            rows.append(Claim("CPT 3-8/8", what, "% of the run", share, assumed=SCATTERED))
+            key = (name, network.name, hardware.name)
+            rows.append(Claim("CPT 3-8/8", what, "% of the run", share, assumed=SCATTERED, key=key))
         changes = layers[layers["layer"] == RUN_ROW]
         for quantity, label in (("energy_j", "energy"), ("latency_s", "time")):
             share = 100.0 * float(changes[quantity].sum()) / float(layers[quantity].sum())
@@ -196,7 +197,7 @@ def _findings(table: pd.DataFrame, parts: list[Claim]) -> tuple[str, ...]:
         "BitOps see neither widths that a multiplier rounds up, nor memory, nor layers without MACs: time and energy "
         "save less than BitOps on every device, and a fixed 8-bit array saves only what narrower storage saves."
     )
-    back = next(row.ours for row in parts if row.quantity == f"energy of backward_data, {PRICED[0]} on bit_fusion")
+    back = rows_of(parts, "backward_data", PRICED[0], "bit_fusion")[0].ours
     text.append(f"On bit_fusion {back:.0f} % of the energy of 3-8/8 is backward_data: {SCATTERED}.")
     return tuple(text)
 

@@ -15,10 +15,11 @@ import plotly.graph_objects as go
 from dse.cost import evaluate
 from dse.hardware import load_hardware
 from dse.precision import Plan, Schedule
-from dse.studies.study import Claim, Study, lines
+from dse.studies.study import Claim, Study, lines, rows_of
 from dse.workload import load_workload
 
 #: 64,000 iterations of 128 samples (CPT's and FracTrain's CIFAR recipe).
+QUARTERS = "rising at quarters"
 ITERATIONS = 64_000
 
 
@@ -107,6 +108,7 @@ def study() -> Study:
             kept,
             theirs_share(),
             assumed=assumed,
+            key=("stored at 8 bits",),
         )
     )
     rows += [*_dynamic_rows(found), *_progressive_rows()]
@@ -154,21 +156,29 @@ def _progressive_rows() -> list[Claim]:
     base = evaluate(network, hardware, Schedule.static("w8a8e8", ITERATIONS)).total.iloc[0]
     rows = []
     for label, switches in (
-        ("rising at quarters", (0.25, 0.5, 0.75)),
+        (QUARTERS, (0.25, 0.5, 0.75)),
         ("rising early", (0.1, 0.2, 0.3)),
         ("rising late", (0.5, 0.7, 0.9)),
     ):
         total = evaluate(network, hardware, progressive(switches)).total.iloc[0]
         for quantity, what in (("bitops", "BitOps"), ("latency_s", "time"), ("energy_j", "energy")):
             saved = 100.0 * (1.0 - float(total[quantity]) / float(base[quantity]))
-            rows.append(Claim(f"3-4-6-8 / 6-6-8-8, {label}", f"{what} saved against 8/8, cifar_resnet38", "%", saved))
+            rows.append(
+                Claim(
+                    f"3-4-6-8 / 6-6-8-8, {label}",
+                    f"{what} saved against 8/8, cifar_resnet38",
+                    "%",
+                    saved,
+                    key=(label, what),
+                )
+            )
     return rows
 
 
 def _findings(found: dict[str, tuple[float, float]], rows: list[Claim]) -> tuple[str, ...]:
     constant, slope = found["energy_j"]
-    kept = next(row.ours for row in rows if row.system == "static 8/8, stored at 8 bits")
-    saved = {row.quantity.split()[0]: row.ours for row in rows if "quarters" in row.system}
+    kept = rows_of(rows, "stored at 8 bits")[0].ours
+    saved = {row.key[1]: row.ours for row in rows_of(rows, QUARTERS, None)}
     return (
         f"On bit_fusion {constant / (constant + slope / 16.0):.0%} of the energy of 8-bit training does not shrink with "
         "bits if tensors "

@@ -19,7 +19,7 @@ from dse.hardware import load_hardware
 from dse.hardware.arithmetic import float_add_pj, float_multiply_pj, int_add_pj, int_multiply_pj, shift_pj
 from dse.hardware.model import Hardware, ProcessingElement
 from dse.precision import Plan
-from dse.studies.study import Claim, Study, bars
+from dse.studies.study import Claim, Study, bars, rows_of
 from dse.workload import load_workload
 from dse.workload.model import Network
 from dse.workload.vector import vector_work
@@ -170,26 +170,33 @@ def with_memory(network: Network) -> dict[str, dict[str, float]]:
 def study() -> Study:
     """Ratios with memory off against the claims, and with memory on."""
     rows = []
-    for label, operations in (
-        ("second-hand operation energies", SECOND_HAND),
-        ("sourced operation energies", sourced()),
-    ):
-        found = {}
+    for label, operations in (("second-hand", SECOND_HAND), ("sourced", sourced())):
+        unit = {}
         for name in NETWORKS:
             network = load_workload(name)
-            priced = other_work(network, operations) if label.startswith("sourced") else operations
-            found[name] = unit_ratios(operation_counts(network), priced)
+            priced = other_work(network, operations) if label == "sourced" else operations
+            unit[name] = unit_ratios(operation_counts(network), priced)
         for form, claim in CLAIMED.items():
-            for name, ratios in found.items():
+            for name, ratios in unit.items():
                 low, high = ratios[form]
-                quantity = f"{form} over MLS, computing units, {name}, {label}"
+                quantity = f"{form} over MLS, computing units, {name}, {label} operation energies"
                 assumed = (
                     "other floating-point work 0.02 to 0.04 pJ per MAC in every format"
                     if high > low
                     else "Horowitz, Aladdin; other work: vector operations of layers without MACs"
                 )
                 rows.append(
-                    Claim("MLS <2,4>", quantity, "x", (low + high) / 2.0, *claim, low=low, high=high, assumed=assumed)
+                    Claim(
+                        "MLS <2,4>",
+                        quantity,
+                        "x",
+                        (low + high) / 2.0,
+                        *claim,
+                        low=low,
+                        high=high,
+                        assumed=assumed,
+                        key=(form, name, label),
+                    )
                 )
     step = {name: with_memory(load_workload(name)) for name in ("imagenet_resnet", "cifar_resnet20")}
     assumed = "training step by evaluate: MACs, registers, buffer, DRAM, layers without MACs, optimizer; same array and memories"
@@ -222,10 +229,8 @@ def _findings(rows: list[Claim], step: dict[str, dict[str, dict[str, float]]]) -
     for label in ("second-hand", "sourced"):
         spans = []
         for form, (low, high) in CLAIMED.items():
-            found = [
-                row for row in rows if row.quantity.startswith(f"{form} over MLS, computing") and label in row.quantity
-            ]
-            ours = (min(row.low or 0.0 for row in found), max(row.high or 0.0 for row in found))
+            these = rows_of(rows, form, None, label)
+            ours = (min(row.low or 0.0 for row in these), max(row.high or 0.0 for row in these))
             spans.append(f"{form} over MLS {ours[0]:.1f} to {ours[1]:.1f} (claimed {low} to {high})")
         text.append(f"Memory off, {label} operation energies: {', '.join(spans)}.")
     closing = {label: closing_work(item) for label, item in (("second-hand", SECOND_HAND), ("sourced", sourced()))}
@@ -248,14 +253,7 @@ def _findings(rows: list[Claim], step: dict[str, dict[str, dict[str, float]]]) -
 
 def _figures(rows: list[Claim], step: dict[str, dict[str, dict[str, float]]]) -> tuple[tuple[str, go.Figure], ...]:
     chart = {
-        label: {
-            name: next(
-                row.ours or 0.0
-                for row in rows
-                if row.quantity.startswith(f"FP32 over MLS, computing units, {name}, {label}")
-            )
-            for name in NETWORKS
-        }
+        label: {name: rows_of(rows, "FP32", name, label)[0].ours or 0.0 for name in NETWORKS}
         for label in ("second-hand", "sourced")
     }
     chart["with memory"] = {name: costs["FP32"]["energy_j"] / costs["MLS"]["energy_j"] for name, costs in step.items()}

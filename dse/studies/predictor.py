@@ -20,7 +20,7 @@ from dse.accuracy import load_profile
 from dse.accuracy.hold_out import HAWQ_FIT, Interval, hold_out, partial_rank_correlation, rank_correlation
 from dse.accuracy.predictor import LINKS, fit_link, predict
 from dse.accuracy.profile import Profile
-from dse.studies.study import Claim, Study
+from dse.studies.study import Claim, Study, rows_of
 from dse.types import Floats, Ints
 from dse.yaml_input import load_yaml
 
@@ -62,7 +62,12 @@ def rank_rows() -> list[Claim]:
     plain = "the layers' own scores; no point was fitted"
     equal = f"{len(plans.measured)} plans of equal mean width"
     return [
-        _rank(f"{len(drop)} random plans, predicted against measured", rank_correlation(score, drop), plain),
+        _rank(
+            f"{len(drop)} random plans, predicted against measured",
+            rank_correlation(score, drop),
+            plain,
+            ("random", "predicted"),
+        ),
         _rank(
             f"{len(drop)} random plans, mean widths taken out",
             partial_rank_correlation(score, drop, means),
@@ -72,6 +77,7 @@ def rank_rows() -> list[Claim]:
             f"{equal}, predicted against measured",
             rank_correlation(layers.sum(axis=1), plans.measured),
             "the shipped profile, whose factors came from 67 other plans on other crops",
+            ("equal width", "predicted"),
         ),
         _rank(
             f"{equal}, sum of scores without factors",
@@ -82,6 +88,7 @@ def rank_rows() -> list[Claim]:
             f"{equal}, squared weight error",
             rank_correlation(plans.weight_error, plans.measured),
             "baseline: needs no data",
+            ("equal width", "weight error"),
         ),
         Claim(
             "EfficientNet-Lite0",
@@ -93,10 +100,11 @@ def rank_rows() -> list[Claim]:
     ]
 
 
-def _rank(quantity: str, found: Interval, assumed: str) -> Claim:
+def _rank(quantity: str, interval: Interval, assumed: str, key: tuple[str, ...] = ()) -> Claim:
     return Claim(
-        "EfficientNet-Lite0", quantity, "Spearman", found.value, low=found.low, high=found.high, assumed=assumed
-    )
+        "EfficientNet-Lite0", quantity, "Spearman", interval.value, low=interval.low, high=interval.high, assumed=assumed,
+        key=key,
+    )  # fmt: skip
 
 
 def hawq_rows() -> list[Claim]:
@@ -122,9 +130,8 @@ def hawq_rows() -> list[Claim]:
 def study() -> Study:
     """Ranks at equal mean width with intervals, and HAWQ-V3's eight points from three, each link beside the others."""
     ranks, hawq = rank_rows(), hawq_rows()
-    by_name = {row.quantity: row for row in ranks}
-    first, equal, error = (next(row for name, row in by_name.items() if part in name) for part in (
-        "random plans, predicted", "width, predicted", "squared weight error"))  # fmt: skip
+    keys = (("random", "predicted"), ("equal width", "predicted"), ("equal width", "weight error"))
+    first, equal, error = (rows_of(ranks, *key)[0] for key in keys)
     missed = hold_out(load_profile(RESNET), HAWQ_FIT)["error"].abs()
     return Study(
         "predictor",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import plotly.graph_objects as go
@@ -25,6 +26,8 @@ class Claim:
         Interval of ours, where an input is known only within one.
     assumed
         What ours rests on beside the shipped files.
+    key
+        By what a study finds the row again (:func:`rows_of`): names in an order of its own; empty where it need not.
     """
 
     system: str
@@ -36,6 +39,7 @@ class Claim:
     low: float | None = None
     high: float | None = None
     assumed: str = ""
+    key: tuple[str, ...] = ()
 
     @property
     def signed_error(self) -> float | None:
@@ -47,6 +51,16 @@ class Claim:
             return 0.0
         nearer = min(ends, key=lambda end: abs(self.ours - end))  # type: ignore[operator]
         return self.ours / nearer - 1.0
+
+
+def rows_of(rows: Iterable[Claim], *key: str | None) -> list[Claim]:
+    """The rows of a key; None stands for every name."""
+    return [
+        row
+        for row in rows
+        if len(row.key) == len(key)
+        and all(wanted is None or wanted == name for wanted, name in zip(key, row.key, strict=True))
+    ]
 
 
 @dataclass(frozen=True)

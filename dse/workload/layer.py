@@ -15,8 +15,6 @@ from typing import NamedTuple
 
 from dse.names import PASSES
 
-#: How tokens choose experts; see :class:`Layer`.
-ROUTINGS = ("uniform", "worst")
 MAC_KINDS = ("conv", "fc", "matmul")
 VECTOR_KINDS = (
     "norm", "layernorm", "activation", "pool", "resize", "add", "multiply", "softmax", "loss", "embedding",
