@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from dse.cost.options import StepOptions
 from dse.cost.steps import as_read_j, step_costs
 from dse.hardware.arrays import HardwareArrays
 from dse.hardware.model import Hardware
@@ -59,7 +60,7 @@ def choice_costs(
         (E, M) the plan that gives choice m to every layer, at error width e.
     """
     every = [plan for row in plans for plan in row]
-    steps = step_costs(network, hardware, arrays, every, mode, as_read=False)
+    steps = step_costs(network, hardware, arrays, every, StepOptions(mode), as_read=False)
     results = as_read_j(network, arrays, every, mode)
     member = group_of_layers(network, groups)
     shape = (len(arrays), len(plans), len(plans[0]))

@@ -22,7 +22,7 @@ from dse.cost.copies import copies_notes
 from dse.cost.fusion import with_fusion
 from dse.cost.intervals import Draws, draw_totals, interval_table, slower
 from dse.cost.memory import PARTS, footprint, shortfall
-from dse.cost.network_jobs import MODES
+from dse.cost.options import StepOptions
 from dse.cost.run import Extra, change_costs, policy_costs
 from dse.cost.side import SIDE_COMPONENTS, STEP_PASSES, STOCHASTIC
 from dse.cost.steps import StepCosts, step_costs
@@ -31,8 +31,7 @@ from dse.hardware.arrays import HardwareArrays, hardware_arrays
 from dse.hardware.load import load_hardware
 from dse.hardware.model import Hardware
 from dse.hardware.ranges import draw_ranges
-from dse.names import OPERANDS
-from dse.numbers import ACCUMULATE, MAP_UPDATES
+from dse.numbers import ACCUMULATE
 from dse.precision.plans.labels import plan_labels
 from dse.precision.plans.plan import Plan
 from dse.precision.policies.rules import Overhead
@@ -40,15 +39,11 @@ from dse.precision.schedules.schedule import Schedule
 from dse.types import Floats, Ints
 from dse.workload.load import load_workload
 from dse.workload.model import Network
-from dse.yaml_input import suggest
 
 #: Designs whose layers are kept; of larger tables only totals are.
 MAX_DESIGNS_WITH_LAYERS = 512
 #: Designs costed at a time, so that memory stays bounded.
 CHUNK = 1024
-
-MAPPING_OBJECTIVES = ("edp", "energy", "latency")
-
 
 #: Name of the table of layers for what belongs to a whole run.
 RUN_ROW = "(run)"
@@ -232,11 +227,8 @@ def evaluate(
     hardware = load_hardware(hardware) if isinstance(hardware, (str, Path)) else hardware
     plan = _read(plan, network)
     hardware = with_fusion(hardware, fusion)
-    choices = (("mode", mode, MODES), ("mapping_objective", mapping_objective, MAPPING_OBJECTIVES))
-    for name, value, known in choices + tuple(("stochastic", operand, OPERANDS) for operand in stochastic):
-        if value not in known:
-            raise InputError(name, [f"'{value}' is unknown{suggest(value, known)}"])
-    MAP_UPDATES.check(map_updates)
+    options = StepOptions(mode, mapping_objective, tuple(stochastic), recompute, map_updates)
+    options.check()
     if accumulate is not None:
         ACCUMULATE.check(accumulate)
         if accumulate > 1 and mode != "training":
@@ -250,7 +242,7 @@ def evaluate(
     # A table often repeats designs (a space is finite): each distinct one is priced once.
     distinct, place = _distinct(designs)
     arrays = hardware_arrays(hardware, distinct)
-    held = _held(network, plans, weights, mode, recompute)
+    held = _held(network, plans, weights, options)
     dram = hardware.memories[-1].name
     peak = held[:, 0] if len(held) else np.zeros(0)
     parts, kept = [], None
@@ -258,7 +250,7 @@ def evaluate(
     notes: tuple[str, ...] = ()
     for start in range(0, len(arrays), CHUNK):
         piece = arrays.rows(start, min(start + CHUNK, len(arrays)))
-        steps = step_costs(network, hardware, piece, plans, mode, mapping_objective, stochastic, recompute, map_updates)
+        steps = step_costs(network, hardware, piece, plans, options)
         extra, notes = _run_costs(network, hardware, piece, plan, overhead), steps.notes
         limits = _limits(steps, weights, dram, mode, peak, piece.size_bits[:, -1])
         parts.append(_totals(steps, piece, names, weights, extra, held, limits))
@@ -314,9 +306,9 @@ def _run_costs(
     return tuple(found)
 
 
-def _held(network: Network, plans: Sequence[Plan], weights: Floats, mode: str, recompute: bool) -> Floats:
+def _held(network: Network, plans: Sequence[Plan], weights: Floats, options: StepOptions) -> Floats:
     """(rows, 1 + parts) bits at the peak and its parts, of the plan that needs most among those of a row."""
-    parts = np.array([list(footprint(network, plan, mode, recompute).values()) for plan in plans])
+    parts = np.array([list(footprint(network, plan, options.mode, options.recompute).values()) for plan in plans])
     peak = np.where(weights > 0, parts.sum(axis=1), -1.0).argmax(axis=1)
     return np.column_stack([parts[peak].sum(axis=1), parts[peak]])
 

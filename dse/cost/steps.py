@@ -14,7 +14,8 @@ from dse.cost.copies import stored_tensors
 from dse.cost.fusion import groups_of, saved_bits
 from dse.cost.memory import recomputed
 from dse.cost.network_jobs import check_mode, network_jobs
-from dse.cost.side import SIDE_COMPONENTS, STEP_PASSES, STOCHASTIC, SideCosts, side_costs
+from dse.cost.options import STEP, StepOptions
+from dse.cost.side import SIDE_COMPONENTS, STEP_PASSES, SideCosts, side_costs
 from dse.cost.vector import COMPONENTS, VectorCosts, optimizer_costs, vector_costs
 from dse.hardware.arrays import HardwareArrays
 from dse.hardware.model import ARITHMETIC, Hardware
@@ -82,14 +83,10 @@ def step_costs(
     hardware: Hardware,
     arrays: HardwareArrays,
     plans: Sequence[Plan],
-    mode: str = "training",
-    mapping_objective: str = "edp",
-    stochastic: Sequence[str] = STOCHASTIC,
-    recompute: bool = False,
-    map_updates: float = 0.0,
+    options: StepOptions = STEP,
     as_read: bool = True,
 ) -> StepCosts:
-    """Costs of one step by layer and pass, on D designs under I plans; see :func:`dse.evaluate` for the options.
+    """Costs of one step by layer and pass, on D designs under I plans.
 
     In training the passes run as often as the network accumulates gradients, the optimizer once. What runs fused is the hardware's
     ``fusion`` (:mod:`dse.cost.fusion`).
@@ -100,10 +97,11 @@ def step_costs(
         Charge the DRAM energy and bits of results in the formats that their readers want; False: in those of the layers that write
         them, for whoever adds :func:`as_read_j` layer by layer.
     """
+    mode = options.mode
     check_mode(hardware, mode)
     stored = [stored_tensors(network, plan, mode == "training") for plan in plans]
     work = network_jobs(network, plans, mode, hardware.causal_skip, stored)
-    jobs = best_jobs(hardware, arrays, work.jobs, mapping_objective)
+    jobs = best_jobs(hardware, arrays, work.jobs, options.mapping_objective)
     runs = work.job >= 0
     picked = np.where(runs, work.job, 0)
     names = (*jobs.components, "vector")
@@ -124,7 +122,7 @@ def step_costs(
         bitops=np.zeros(shape[1:]),
         macs=np.zeros(shape[2:]),
         limit=np.stack([jobs.failed(job[job >= 0]) for job in work.job], axis=1),
-        side=side_costs(network, hardware, arrays, plans, mode, stored, stochastic, map_updates),
+        side=side_costs(network, hardware, arrays, plans, mode, stored, options.stochastic, options.map_updates),
         groups=_groups(network, hardware.fusion, mode),
         notes=_rounded(hardware, work.jobs.multiplier_bits[whole & (work.jobs.shares > 0)]),
     )
@@ -164,7 +162,7 @@ def step_costs(
             target += arrays.write_pj_per_bit[:, -1][:, None, None] * bits * 1e-12
     if mode == "training":
         _repeat(result, slice(None), slice(0, most), network.accumulate)
-    if recompute and mode == "training":
+    if options.recompute and mode == "training":
         again = np.flatnonzero(recomputed(network.layers))
         _repeat(result, again, 0, 2)
     return result

@@ -18,6 +18,7 @@ import pandas as pd
 
 from dse.cost.choices import ChoiceCosts, choice_costs
 from dse.cost.memory import shortfall
+from dse.cost.options import StepOptions
 from dse.cost.steps import step_costs
 from dse.errors import NothingFeasible
 from dse.goals import ACCURACY_DROP, ENERGY, LATENCY, OBJECTIVES, Figures
@@ -462,7 +463,7 @@ def _price_maps(
         rows = np.asarray(priced)[(sizes == size).all(axis=1)]
         plans = [plan_of(subject, int(errors[d][k]), choices[d][part]) for d in rows]
         steps = step_costs(
-            subject.network, problem.hardware, design_arrays(problem, designs[rows]), plans, problem.mode
+            subject.network, problem.hardware, design_arrays(problem, designs[rows]), plans, StepOptions(problem.mode)
         )
         for i, d in enumerate(rows):
             choice = choices[d][part]

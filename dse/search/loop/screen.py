@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dse.cost.network_jobs import nest_of
+from dse.cost.options import StepOptions
 from dse.cost.steps import step_costs
 from dse.goals import ENERGY, LATENCY, OBJECTIVES, Figures, Objective, minimized
 from dse.mapping.nest import Nest
@@ -83,7 +84,7 @@ def surrogate(problem: SearchProblem, share: float = 1.0) -> Evaluate:
         arrays = design_arrays(problem, decode(problem, points))
         each = []
         for network, plan in plans:
-            steps = step_costs(network, problem.hardware, arrays, [plan], problem.mode)
+            steps = step_costs(network, problem.hardware, arrays, [plan], StepOptions(problem.mode))
             latency, energy = (
                 table.reshape(len(points), -1).sum(axis=1) for table in (steps.latency_s, steps.energy_j)
             )
