@@ -1,5 +1,6 @@
 """The README's Python runs, its tables are what the commands print, and the commands it names exist."""
 
+import json
 import re
 from pathlib import Path
 
@@ -42,3 +43,10 @@ def test_every_command_exists():
     named = set(re.findall(r"\bdse ([a-z]+)\b", " ".join(re.findall(r"`[^`]+`|^    .*$", README, re.MULTILINE))))
     assert named <= known
     assert known - named == set()
+
+
+def test_the_picture_was_made_by_the_command_beside_it():
+    assert "](reports/example/figures/front.svg)" in README
+    made = json.loads((Path(__file__).parents[2] / "reports" / "example" / "run.json").read_text(encoding="utf-8"))["command"]
+    assert f"    {made}\n" in README
+    assert "    dse report reports/example --figures svg\n" in README
