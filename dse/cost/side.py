@@ -83,6 +83,10 @@ class SideCosts:
     read_bits: Floats
     written_bits: Floats
 
+    def joules(self, component: int) -> Floats:
+        """(D, I, layers, passes) joules of one of :data:`SIDE_COMPONENTS`."""
+        return np.asarray(self.factor[component][:, None, None, None] * self.amount_j[component])
+
 
 @dataclass(frozen=True)
 class Written:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -67,10 +66,6 @@ class StepCosts:
     groups: npt.NDArray[np.object_]
     notes: tuple[str, ...] = ()
 
-    def side_j(self, component: int) -> Floats:
-        """(D, I, rows, P) joules of one of :data:`dse.cost.side.SIDE_COMPONENTS`."""
-        return np.asarray(self.side.factor[component][:, None, None, None] * self.side.amount_j[component])
-
     def at(self, places: Ints) -> StepCosts:
         """Costs of the designs at these places."""
         by_design = ("energy_j", "latency_s", "components_j", "bound", "dram_bits", "limit")
@@ -109,23 +104,8 @@ def step_costs(
     macs = [index for index, layer in enumerate(network.layers) if layer.has_macs]
     others = [index for index, layer in enumerate(network.layers) if not layer.has_macs]
     shape = (len(arrays), len(plans), len(network.layers), len(STEP_PASSES))
-    whole = (work.jobs.arithmetic != ARITHMETIC.index("float")).all(axis=-1)
-    result = StepCosts(
-        rows=tuple(layer.name for layer in network.layers),
-        energy_j=np.zeros(shape),
-        latency_s=np.zeros(shape),
-        components=names,
-        components_j=np.zeros((*shape, len(names))),
-        bounds=("compute", *memories, "vector"),
-        bound=np.full(shape, -1, np.int64),
-        dram_bits=np.zeros(shape),
-        bitops=np.zeros(shape[1:]),
-        macs=np.zeros(shape[2:]),
-        limit=np.stack([jobs.failed(job[job >= 0]) for job in work.job], axis=1),
-        side=side_costs(network, hardware, arrays, plans, mode, stored, options.stochastic, options.map_updates),
-        groups=_groups(network, hardware.fusion, mode),
-        notes=_rounded(hardware, work.jobs.multiplier_bits[whole & (work.jobs.shares > 0)]),
-    )
+    sums = _Sums(names, ("compute", *memories, "vector"), shape)
+    bitops, counted = np.zeros(shape[1:]), np.zeros(shape[2:])
     seconds = 1.0 / arrays.clock_hz[:, None, None, None]
     most = len(PASSES)
 
@@ -133,39 +113,72 @@ def step_costs(
         """(D, I, layers, passes) sums over the nests of a pass of (D, U) values of jobs."""
         return np.asarray((np.where(runs, values[:, picked], 0.0) * work.times).sum(axis=-1))
 
-    result.energy_j[:, :, macs, :most] = of_pass(jobs.energy_pj) * 1e-12
-    result.latency_s[:, :, macs, :most] = of_pass(jobs.cycles) * seconds
+    sums.energy_j[:, :, macs, :most] = of_pass(jobs.energy_pj) * 1e-12
+    sums.latency_s[:, :, macs, :most] = of_pass(jobs.cycles) * seconds
     for c in range(len(jobs.components)):
-        result.components_j[..., c][:, :, macs, :most] = of_pass(jobs.components_pj[..., c]) * 1e-12
+        sums.components_j[..., c][:, :, macs, :most] = of_pass(jobs.components_pj[..., c]) * 1e-12
     # What bounds the longest of a pass's nests.
     longest = (np.where(runs, jobs.cycles[:, picked], -1.0) * np.where(runs, work.times, 1.0)).argmax(axis=-1)[
         ..., None
     ]
     bounds = np.take_along_axis(np.where(runs, jobs.bound[:, picked], -1), longest, axis=-1)[..., 0]
-    result.bound[:, :, macs, :most] = bounds
-    result.dram_bits[:, :, macs, :most] = of_pass(jobs.traffic_bits[..., -1])
-    result.bitops[:, macs, :most] = work.bitops
-    result.macs[macs, :most] = work.macs
+    sums.bound[:, :, macs, :most] = bounds
+    sums.dram_bits[:, :, macs, :most] = of_pass(jobs.traffic_bits[..., -1])
+    bitops[:, macs, :most] = work.bitops
+    counted[macs, :most] = work.macs
     saved = saved_bits(network, plans, mode, stored) if hardware.fusion != "none" else None
-    _add(result, vector_costs(network, hardware, arrays, plans, mode, stored, saved), others, slice(0, most), seconds)
+    _add(sums, vector_costs(network, hardware, arrays, plans, mode, stored, saved), others, slice(0, most), seconds)
     if saved is not None:
-        _not_written(result, arrays, saved.written[:, macs], macs)
+        _not_written(sums, arrays, saved.written[:, macs], macs)
     if mode == "training":
         every = list(range(len(network.layers)))
-        _add(result, optimizer_costs(network, hardware, arrays, plans), every, slice(most, most + 1), seconds)
-    _add_side(result, arrays, len(memories) - 1)
+        _add(sums, optimizer_costs(network, hardware, arrays, plans), every, slice(most, most + 1), seconds)
+    side = side_costs(network, hardware, arrays, plans, mode, stored, options.stochastic, options.map_updates)
+    _add_side(sums, side, arrays, len(memories) - 1)
     if as_read:
         bits = np.stack([item.as_read_bits for item in stored])
-        result.dram_bits[..., 0] += bits
-        more = result.components_j[..., 0, result.components.index(memories[-1])]
-        for target in (result.energy_j[..., 0], more):
+        sums.dram_bits[..., 0] += bits
+        more = sums.components_j[..., 0, names.index(memories[-1])]
+        for target in (sums.energy_j[..., 0], more):
             target += arrays.write_pj_per_bit[:, -1][:, None, None] * bits * 1e-12
-    if mode == "training":
-        _repeat(result, slice(None), slice(0, most), network.accumulate)
-    if options.recompute and mode == "training":
-        again = np.flatnonzero(recomputed(network.layers))
-        _repeat(result, again, 0, 2)
-    return result
+    times = _times(network, options)
+    whole = (work.jobs.arithmetic != ARITHMETIC.index("float")).all(axis=-1)
+    return StepCosts(
+        rows=tuple(layer.name for layer in network.layers),
+        energy_j=sums.energy_j * times,
+        latency_s=sums.latency_s * times,
+        components=names,
+        components_j=sums.components_j * times[..., None],
+        bounds=sums.bounds,
+        bound=sums.bound,
+        dram_bits=sums.dram_bits * times,
+        bitops=bitops * times,
+        macs=counted * times,
+        limit=np.stack([jobs.failed(job[job >= 0]) for job in work.job], axis=1),
+        side=replace(side, amount_j=side.amount_j * times),
+        groups=_groups(network, hardware.fusion, mode),
+        notes=_rounded(hardware, work.jobs.multiplier_bits[whole & (work.jobs.shares > 0)]),
+    )
+
+
+class _Sums:
+    """What a step is added up in: arrays as :class:`StepCosts` has them, written here and in the functions below only."""
+
+    def __init__(self, components: tuple[str, ...], bounds: tuple[str, ...], shape: tuple[int, ...]) -> None:
+        self.components, self.bounds = components, bounds
+        self.energy_j, self.latency_s, self.dram_bits = (np.zeros(shape) for _ in range(3))
+        self.components_j = np.zeros((*shape, len(components)))
+        self.bound = np.full(shape, -1, np.int64)
+
+
+def _times(network: Network, options: StepOptions) -> Floats:
+    """(rows, P) how often each pass of each layer runs in a step: for every accumulated batch, and again where it is recomputed."""
+    times = np.ones((len(network.layers), len(STEP_PASSES)))
+    if options.mode == "training":
+        times[:, : len(PASSES)] = network.accumulate
+        if options.recompute:
+            times[recomputed(network.layers), 0] *= 2
+    return times
 
 
 def _groups(network: Network, fusion: str, mode: str) -> npt.NDArray[np.object_]:
@@ -175,13 +188,13 @@ def _groups(network: Network, fusion: str, mode: str) -> npt.NDArray[np.object_]
     return groups
 
 
-def _not_written(result: StepCosts, arrays: HardwareArrays, bits: Floats, rows: list[int]) -> None:
+def _not_written(sums: _Sums, arrays: HardwareArrays, bits: Floats, rows: list[int]) -> None:
     """Results of layers with MACs that fused layers take as they are made: (plans, rows, passes) bits that DRAM does not see."""
     passes = slice(0, len(PASSES))
     energy = arrays.write_pj_per_bit[:, -1][:, None, None, None] * bits * 1e-12
-    result.energy_j[:, :, rows, passes] -= energy
-    result.components_j[..., result.components.index(result.bounds[-2])][:, :, rows, passes] -= energy
-    result.dram_bits[:, :, rows, passes] -= bits
+    sums.energy_j[:, :, rows, passes] -= energy
+    sums.components_j[..., sums.components.index(sums.bounds[-2])][:, :, rows, passes] -= energy
+    sums.dram_bits[:, :, rows, passes] -= bits
 
 
 def as_read_j(network: Network, arrays: HardwareArrays, plans: Sequence[Plan], mode: str) -> Floats:
@@ -196,35 +209,20 @@ def as_read_j(network: Network, arrays: HardwareArrays, plans: Sequence[Plan], m
     return np.asarray(arrays.write_pj_per_bit[:, -1][:, None, None] * bits[None] * 1e-12)
 
 
-def _repeat(result: StepCosts, rows: Any, passes: Any, times: int) -> None:
-    """Passes of some rows run several times."""
-    for values in (
-        result.energy_j,
-        result.latency_s,
-        result.dram_bits,
-        result.bitops,
-        result.side.amount_j,
-        result.macs,
-    ):
-        values[..., rows, passes] *= times
-    result.components_j[:, :, rows, passes] *= times
-
-
-def _add_side(result: StepCosts, arrays: HardwareArrays, dram: int) -> None:
+def _add_side(sums: _Sums, side: SideCosts, arrays: HardwareArrays, dram: int) -> None:
     """Add the side costs to energy, and their traffic to the DRAM's energy, time and bits."""
-    side = result.side
     for component in range(len(SIDE_COMPONENTS)):
         if side.amount_j[component].any():
-            result.energy_j[:] += result.side_j(component)
+            sums.energy_j += side.joules(component)
     bits = side.read_bits + side.written_bits
     if bits.any():
         shape = (len(arrays), 1, 1, 1)
         energy = arrays.read_pj_per_bit[:, dram].reshape(shape) * side.read_bits * 1e-12
         energy = energy + arrays.write_pj_per_bit[:, dram].reshape(shape) * side.written_bits * 1e-12
-        result.energy_j[:] += energy
-        result.components_j[..., result.components.index(result.bounds[1 + dram])] += energy
-        result.latency_s[:] += bits / (arrays.bandwidth_bits_per_cycle[:, dram] * arrays.clock_hz).reshape(shape)
-        result.dram_bits[:] += bits
+        sums.energy_j += energy
+        sums.components_j[..., sums.components.index(sums.bounds[1 + dram])] += energy
+        sums.latency_s += bits / (arrays.bandwidth_bits_per_cycle[:, dram] * arrays.clock_hz).reshape(shape)
+        sums.dram_bits += bits
 
 
 def _rounded(hardware: Hardware, pairs: Ints) -> tuple[str, ...]:
@@ -241,20 +239,20 @@ def _rounded(hardware: Hardware, pairs: Ints) -> tuple[str, ...]:
     return (f"{hardware.name}: {', '.join(steps)} (time and MAC energy; storage keeps its own width)",) if steps else ()
 
 
-def _add(result: StepCosts, costs: VectorCosts, rows: list[int], passes: slice, seconds: Floats) -> None:
+def _add(sums: _Sums, costs: VectorCosts, rows: list[int], passes: slice, seconds: Floats) -> None:
     """Add vector work to the rows of a step."""
-    memories = len(result.bounds) - 2
-    result.energy_j[:, :, rows, passes] += costs.energy_pj * 1e-12
-    result.latency_s[:, :, rows, passes] += costs.cycles * seconds
-    column = {name: np.array([result.components.index(name)]) for name in ("vector", "leakage")}
-    column["dram"] = np.array([result.components.index(result.bounds[memories])])
+    memories = len(sums.bounds) - 2
+    sums.energy_j[:, :, rows, passes] += costs.energy_pj * 1e-12
+    sums.latency_s[:, :, rows, passes] += costs.cycles * seconds
+    column = {name: np.array([sums.components.index(name)]) for name in ("vector", "leakage")}
+    column["dram"] = np.array([sums.components.index(sums.bounds[memories])])
     # Each design's own buffer; what passes through no memory belongs to the vector unit.
     column["buffer"] = np.where(costs.buffer >= 0, 1 + costs.buffer, column["vector"])
     for k, component in enumerate(COMPONENTS):
         for place in np.unique(column[component]):
             here = (column[component] == place)[:, None, None, None]
-            target = result.components_j[..., place]
+            target = sums.components_j[..., place]
             target[:, :, rows, passes] += np.where(here, costs.components_pj[..., k], 0.0) * 1e-12
     bound = np.where(costs.bound == 1, memories, memories + 1)
-    result.bound[:, :, rows, passes] = np.where(costs.cycles > 0, bound, result.bound[:, :, rows, passes])
-    result.dram_bits[:, :, rows, passes] += costs.dram_bits[None]
+    sums.bound[:, :, rows, passes] = np.where(costs.cycles > 0, bound, sums.bound[:, :, rows, passes])
+    sums.dram_bits[:, :, rows, passes] += costs.dram_bits[None]
