@@ -181,7 +181,7 @@ def defined(module: str) -> set[str]:
 def test_a_word_is_defined_once(word):
     home = "dse.names" if word in WORDS else "dse.types" if word in ARRAYS else "dse.goals"
     others = [name for name in MODULES if not name.startswith(OWN)]
-    assert [name for name in others if word in defined(name)] == [home]
+    assert [name for name in others if word in defined(name)] == [home], f"take {word} from {home}"
 
 
 def test_every_room_is_listed():

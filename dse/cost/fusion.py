@@ -38,11 +38,10 @@ from dse.cost.copies import Stored, error_bits
 from dse.errors import InputError
 from dse.hardware.model import Hardware
 from dse.precision.plans.plan import Plan
+from dse.types import Floats
 from dse.workload.model import GATES, PASSES, Layer, Network
 from dse.workload.tensors import Tensor, tensors_of
 from dse.yaml_input import suggest
-
-Floats = npt.NDArray[np.float64]
 
 #: What may be fused, each containing those before it.
 FUSIONS = ("none", "vector")
