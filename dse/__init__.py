@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from dse.search.explore import explore
     from dse.search.pareto import pareto_front
     from dse.training.prepare import prepare
+    from dse.training.sensitivity import sensitivity
     from dse.workload import load_workload
     from dse.workload.from_torch.trace import trace
 
@@ -42,6 +43,7 @@ _HOMES = {
     "load_workload": "dse.workload",
     "pareto_front": "dse.search.pareto",
     "prepare": "dse.training.prepare",
+    "sensitivity": "dse.training.sensitivity",
     "trace": "dse.workload.from_torch.trace",
 }
 
@@ -57,6 +59,7 @@ __all__ = [
     "load_workload",
     "pareto_front",
     "prepare",
+    "sensitivity",
     "trace",
 ]
 

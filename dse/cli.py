@@ -435,9 +435,17 @@ Skip = Annotated[bool, typer.Option("--skip-unsupported", help="Keep layers that
 
 @app.command(epilog="Example: dse profile model.onnx --data photos.npz -o profile.yaml --network imagenet_resnet")
 def profile(
-    model: Annotated[Path, typer.Argument(help="An ONNX model with its weights.")],
-    data: Annotated[Path, typer.Option(help="Images as .npz or .npy, or a folder of MNIST-style idx files.")],
+    model: Annotated[
+        Path,
+        typer.Argument(
+            help="An ONNX model with its weights, or script.py:make that returns (torch module, inputs, targets, loss)."
+        ),
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The profile to write; FILE.part keeps what is measured.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Of an ONNX model: images as .npz or .npy, or a folder of MNIST-style idx files."),
+    ] = None,
     labels: Annotated[
         Path | None, typer.Option(help="Classes of the images, .npy or idx; then top-1 is predicted.")
     ] = None,
@@ -445,8 +453,14 @@ def profile(
     weight_widths: Annotated[str, typer.Option(help="Widths of weights, bits.")] = "3,4,6,8",
     activation_widths: Annotated[str, typer.Option(help="Widths of activations, bits.")] = "3,4,6,8",
     score: Annotated[
-        str, typer.Option(help="kl, loss (needs labels), noise (of the outputs) or tensor (1/SQNR of it alone).")
-    ] = "kl",
+        str | None,
+        typer.Option(
+            help="kl (default), loss (needs labels), noise (of the outputs) or tensor (1/SQNR of it alone); "
+            "of a script gradient (default) or loss."
+        ),
+    ] = None,
+    formats: Annotated[str, typer.Option(help="Of a script: formats of different widths.")] = "int4,int6,int8",
+    steps: Annotated[int, typer.Option(help="Of a script: steps to train with narrow errors; 0: none.")] = 50,
     plans: Annotated[int, typer.Option(help="Whole plans to calibrate with, on other images; 0: none.")] = 24,
     pairs: Annotated[int, typer.Option(help="Pairs of tensors to measure together: how well scores add.")] = 0,
     images: Annotated[int, typer.Option(help="Images to measure on, evenly spaced over the data.")] = 128,
@@ -459,11 +473,37 @@ def profile(
     from dse.accuracy.measuring.settings import settings
     from dse.accuracy.summary import profile_summary
 
-    asked = settings(weight_widths, activation_widths, score, plans, seed, pairs)
+    if ".py:" in str(model):
+        _profile_script(str(model), formats, score or "gradient", plans, steps, seed, network, out)
+        return
+    if data is None:
+        raise InputError("dse profile", ["an ONNX model needs --data: images to measure it on"])
+    asked = settings(weight_widths, activation_widths, score or "kl", plans, seed, pairs)
     with _measuring("measuring") as progress:
         file = profile_onnx(
             model, data, out, asked, labels=labels, images=images, per_channel=not per_tensor,
             skip_unsupported=skip_unsupported, network=network, progress=progress,
+        )  # fmt: skip
+    say("\n".join([*profile_summary(file, str(out)), f"profile: {out}"]))
+
+
+def _profile_script(
+    script: str, formats: str, score: str, plans: int, steps: int, seed: int, network: str | None, out: Path
+) -> None:
+    """``dse profile script.py:make``: a torch module on its own loss."""
+    from dse.accuracy.summary import profile_summary
+    from dse.training import require_torch
+
+    require_torch("dse profile")
+    from dse.training.script import made_by
+    from dse.training.sensitivity import sensitivity
+
+    module, inputs, targets, loss = made_by(script)
+    names = tuple(name.strip() for name in formats.split(","))
+    with _measuring("measuring") as progress:
+        file = sensitivity(
+            module, inputs, targets, loss, names, score=score, plans=plans, steps=steps, seed=seed, network=network, out=out,
+            progress=progress,
         )  # fmt: skip
     say("\n".join([*profile_summary(file, str(out)), f"profile: {out}"]))
 

@@ -185,9 +185,9 @@ def _assumptions(file: ProfileFile, unit: str) -> tuple[str, ...]:
         kept = ", ".join(f"{name} at {width} bits" for name, width in file.kept.items())
         sentences.append(f"Not in the profile and kept as in its source: {kept}.")
     if file.error_tensor is not None:
-        error = file.error_tensor
+        error, quantity = file.error_tensor, prediction.quantity.replace("top1", "top-1")
         sentences.append(
-            f"Error tensor (assumption): network-level top-1 of {error.source}, counted from {error.baseline_name} "
+            f"Error tensor (assumption): network-level {quantity} of {error.source}, counted from {error.baseline_name} "
             f"({error.baseline:g}) and added in full. {error.note}"
         )
     else:

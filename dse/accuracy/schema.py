@@ -120,6 +120,9 @@ class ProfileFile(_Strict):
         dict[Text, dict[Operand, Annotated[dict[Width, Score], Field(min_length=1)]]], Field(min_length=1)
     ]
     """Score by layer, operand and width."""
+    error_scores: dict[Text, Annotated[dict[Width, Score], Field(min_length=1)]] = {}
+    """By layer and width, squared change of all gradients over their square when its error alone is rounded. For the eye: the
+    predictor counts ``error_tensor``."""
     points: list[PointFile] = []
     """Whole plans that were measured."""
     error_tensor: ErrorTensorFile | None = None
@@ -148,6 +151,9 @@ def check_profile(file: ProfileFile, links: tuple[str, ...]) -> list[tuple[Key, 
             )
         if name in file.kept:
             problems.append((("kept", name), "is kept at a width and has scores; a layer is one or the other"))
+    for name in file.error_scores:
+        if name not in file.layers and name not in file.kept:
+            problems.append((("error_scores", name), "is no layer of the profile"))
     problems += _check_widths(file, operands)
     problems += check_points(file.points, operands, len(file.layers))
     seen: set[str] = set()
@@ -228,6 +234,9 @@ def profile_text(file: ProfileFile) -> str:
     for name, given in file.layers.items():
         lines.append(f"  {yaml_word(name)}:")
         lines += [f"    {operand}: {_scores(scores)}" for operand, scores in given.items()]
+    if file.error_scores:
+        lines += ["", "# Noise in all gradients from one layer's error, per width in bits.", "error_scores:"]
+        lines += [f"  {yaml_word(name)}: {_scores(scores)}" for name, scores in file.error_scores.items()]
     if file.points:
         lines += ["", "# Measured whole-network plans; one width per layer above, in its order.", "points:"]
     for point in file.points:
