@@ -53,7 +53,10 @@ WORKLOAD_HELP = "A workload file, or the name of a shipped one (see dse list)."
 Workload = Annotated[str, typer.Argument(help=WORKLOAD_HELP, autocompletion=_shipped("workloads"))]
 HARDWARE_HELP = "A hardware file, or the name of a shipped one."
 FusionOption = Annotated[
-    str | None, typer.Option("--fusion", help="What runs fused: none or vector; default: as the hardware file says.")
+    str | None,
+    typer.Option(
+        "--fusion", help="What runs fused: none, vector or resident (not in a search); default: the hardware's."
+    ),
 ]
 HardwareOption = Annotated[str, typer.Option("--hardware", help=HARDWARE_HELP, autocompletion=_shipped("hwmodels"))]
 

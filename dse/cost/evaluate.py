@@ -216,7 +216,8 @@ def evaluate(
         Operations and traffic of a policy that chooses the widths: of the whole run with a schedule, else of a step.
     fusion
         What runs fused, one of :data:`dse.cost.fusion.FUSIONS`: ``none``, layers meet in DRAM; ``vector``, layers without MACs run
-        as their neighbours write or read. Default: the hardware's.
+        as their neighbours write or read; ``resident``, and tensors of an inference wait on the chip until their last reader.
+        Default: the hardware's.
 
     Raises
     ------
@@ -420,11 +421,25 @@ def _totals(
         table[f"{name}_j"] = np.where(feasible, part, np.nan)
     for k, name in enumerate(("peak_memory", *(f"memory_{part}" for part in PARTS))):
         table[f"{name}_bits"] = np.tile(held[:, k], d)
-    table["fused_groups"] = len({(pass_, name) for (_, pass_), name in np.ndenumerate(steps.groups) if name})
+    main = weights.argmax(axis=1)
+    table["fused_groups"] = [_group_count(steps.groups_of(design, plan)) for design in range(d) for plan in main]
     table["feasible"] = feasible
     table["limit"] = limits.reshape(-1)
     table["price_extrapolated"] = np.repeat(arrays.extrapolated, rows)
     return pd.DataFrame(table)
+
+
+def _group_count(groups: npt.NDArray[np.object_]) -> int:
+    return len({(pass_, name) for (_, pass_), name in np.ndenumerate(groups) if name})
+
+
+def _groups_of_rows(steps: StepCosts, main: Ints, d: Ints, r: Ints, l: Ints, p: Ints) -> npt.NDArray[np.object_]:
+    """Groups of rows of the table of layers, each of its design and of the plan that it runs most."""
+    result = steps.groups[l, p]
+    for (design, plan), groups in steps.own_groups.items():
+        here = (d == design) & (main[r] == plan)
+        result[here] = groups[l[here], p[here]]
+    return np.asarray(result)
 
 
 def _layers_table(steps: StepCosts, labels: tuple[str, ...], weights: Floats, extra: tuple[Extra, ...]) -> pd.DataFrame:
@@ -447,7 +462,7 @@ def _layers_table(steps: StepCosts, labels: tuple[str, ...], weights: Floats, ex
         "latency_s": latency[d, r, l, p],
         "energy_j": energy[d, r, l, p],
         "bound": names[bound[d, r, l, p]],
-        "group": steps.groups[l, p],
+        "group": _groups_of_rows(steps, main, d, r, l, p),
         "macs": macs[r, l, p],
         "bitops": bitops[r, l, p],
         "dram_bits": dram[d, r, l, p],

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from dse.cost.best_jobs import best_jobs
 from dse.cost.copies import stored_tensors
 from dse.cost.fusion import groups_of, saved_bits
+from dse.cost.fusion_resident import Resident, joined, resident_notes, residents
 from dse.cost.memory import recomputed
 from dse.cost.network_jobs import check_mode, network_jobs
 from dse.cost.options import STEP, StepOptions
@@ -47,6 +49,8 @@ class StepCosts:
         (D, I) why a design cannot run a plan, "" if it can.
     groups
         (rows, P) first layer of the group that runs fused, "" where a layer's pass runs alone.
+    own_groups
+        The same of a design under a plan, where what is resident joins groups.
     notes
         Sentences for the user: widths that the processing element rounds up.
     """
@@ -64,12 +68,19 @@ class StepCosts:
     limit: npt.NDArray[np.object_]
     side: SideCosts
     groups: npt.NDArray[np.object_]
+    own_groups: dict[tuple[int, int], npt.NDArray[np.object_]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    def groups_of(self, design: int, plan: int) -> npt.NDArray[np.object_]:
+        """(rows, P) groups of a design under a plan."""
+        return self.own_groups.get((design, plan), self.groups)
 
     def at(self, places: Ints) -> StepCosts:
         """Costs of the designs at these places."""
         by_design = ("energy_j", "latency_s", "components_j", "bound", "dram_bits", "limit")
-        chosen = {name: getattr(self, name)[places] for name in by_design}
+        chosen: dict[str, Any] = {name: getattr(self, name)[places] for name in by_design}
+        own = self.own_groups
+        chosen["own_groups"] = {(n, i): own[d, i] for n, at in enumerate(places) for d, i in own if d == at}
         return replace(self, side=replace(self.side, factor=self.side.factor[:, places]), **chosen)
 
 
@@ -127,9 +138,17 @@ def step_costs(
     bitops[:, macs, :most] = work.bitops
     counted[macs, :most] = work.macs
     saved = saved_bits(network, plans, mode, stored) if hardware.fusion != "none" else None
-    _add(sums, vector_costs(network, hardware, arrays, plans, mode, stored, saved), others, slice(0, most), seconds)
+    vector = vector_costs(network, hardware, arrays, plans, mode, stored, saved)
+    _add(sums, vector, others, slice(0, most), seconds)
+    groups, own_groups = _groups(network, hardware.fusion, mode), {}
     if saved is not None:
         _not_written(sums, arrays, saved.written[:, macs], macs)
+    if saved is not None and hardware.fusion == "resident" and mode == "inference":
+        less, objective = saved.written, options.mapping_objective
+        found = residents(network, hardware, arrays, plans, stored, work, jobs, vector, less, objective)
+        for (d, i), kept in found.items():
+            _keep(sums, arrays, d, i, kept, int(vector.buffer[d]), stored[i].as_read_bits * as_read)
+            own_groups[d, i] = joined(network, groups, kept.tensors)
     if mode == "training":
         every = list(range(len(network.layers)))
         _add(sums, optimizer_costs(network, hardware, arrays, plans), every, slice(most, most + 1), seconds)
@@ -156,8 +175,10 @@ def step_costs(
         macs=counted * times,
         limit=np.stack([jobs.failed(job[job >= 0]) for job in work.job], axis=1),
         side=replace(side, amount_j=side.amount_j * times),
-        groups=_groups(network, hardware.fusion, mode),
-        notes=_rounded(hardware, work.jobs.multiplier_bits[whole & (work.jobs.shares > 0)]),
+        groups=groups,
+        own_groups=own_groups,
+        notes=resident_notes(hardware, mode)
+        + _rounded(hardware, work.jobs.multiplier_bits[whole & (work.jobs.shares > 0)]),
     )
 
 
@@ -195,6 +216,38 @@ def _not_written(sums: _Sums, arrays: HardwareArrays, bits: Floats, rows: list[i
     sums.energy_j[:, :, rows, passes] -= energy
     sums.components_j[..., sums.components.index(sums.bounds[-2])][:, :, rows, passes] -= energy
     sums.dram_bits[:, :, rows, passes] -= bits
+
+
+def _keep(
+    sums: _Sums, arrays: HardwareArrays, d: int, i: int, kept: Resident, buffer: int, as_read_bits: Floats
+) -> None:
+    """What layers cost on one design under one plan where tensors wait on the chip, in place of what they cost without.
+
+    ``as_read_bits`` are charged later of all results, and so taken from those that are not written.
+    """
+    names, dram = sums.components, len(sums.bounds) - 2
+    read, write = arrays.read_pj_per_bit[d], arrays.write_pj_per_bit[d]
+    for row, cost in kept.rows.items():
+        at, before_s = (d, i, row, 0), float(sums.latency_s[d, i, row, 0])
+        sums.latency_s[at] = cost.cycles / arrays.clock_hz[d]
+        sums.dram_bits[at] = cost.dram_bits
+        sums.energy_j[at] = cost.energy_pj * 1e-12
+        if cost.variant >= 0:
+            sums.components_j[at][: len(names) - 1] = kept.costs.components_pj[cost.capacity, cost.variant] * 1e-12
+            sums.components_j[at][1 + buffer] += kept.written_pj.get(row, 0.0) * 1e-12
+            sums.bound[at] = kept.costs.bound[cost.capacity, cost.variant]
+        else:
+            part = sums.components_j[at]
+            part[dram] -= (cost.not_read * read[-1] + cost.not_written * write[-1]) * 1e-12
+            part[1 + buffer] -= (cost.not_read * write[buffer] + cost.not_written * read[buffer]) * 1e-12
+            by_dram = cost.dram_bits / float(arrays.bandwidth_bits_per_cycle[d, -1])
+            sums.bound[at] = dram if cost.dram_bits and by_dram >= cost.cycles else dram + 1
+            part[names.index("leakage")] -= (before_s - float(sums.latency_s[at])) * float(arrays.leakage_w[d])
+        if row in kept.born:
+            sums.dram_bits[at] -= as_read_bits[row]
+            energy = float(as_read_bits[row] * write[-1]) * 1e-12
+            sums.energy_j[at] -= energy
+            sums.components_j[at][dram] -= energy
 
 
 def as_read_j(network: Network, arrays: HardwareArrays, plans: Sequence[Plan], mode: str) -> Floats:

@@ -48,6 +48,8 @@ class VectorCosts:
         (D, I, V, P) whether DRAM (1) or the lanes (0) decide the time.
     buffer
         (D,) index of the on-chip memory that the work passes through; -1 where there is none.
+    operations
+        (V, P)
     """
 
     energy_pj: Floats
@@ -56,6 +58,7 @@ class VectorCosts:
     dram_bits: Floats
     bound: Ints
     buffer: Ints
+    operations: Floats
 
 
 def vector_costs(
@@ -158,7 +161,9 @@ def _priced(
     leak = cycles * (arrays.leakage_w / arrays.clock_hz * 1e12).reshape(shape)
     parts = np.stack([compute, through, memory_pj, leak], axis=-1)
     bound = (dram_cycles >= lanes_cycles).astype(np.int64)
-    return VectorCosts(parts.sum(axis=-1), cycles, parts, bits, np.broadcast_to(bound, cycles.shape), buffer)
+    return VectorCosts(
+        parts.sum(axis=-1), cycles, parts, bits, np.broadcast_to(bound, cycles.shape), buffer, operations
+    )
 
 
 def shared_buffer(hardware: Hardware, arrays: HardwareArrays) -> Ints:

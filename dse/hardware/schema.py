@@ -314,8 +314,9 @@ class HardwareFile(Strict):
     """Skips the zeros that a stride inserts in the backward passes."""
     causal_skip: bool = False
     """Skips products that a causal mask drops."""
-    fusion: Literal["none", "vector"] = "none"
-    """What runs fused where nobody says: `none`, or `vector` (layers without MACs as their neighbours write)."""
+    fusion: Literal["none", "vector", "resident"] = "none"
+    """What runs fused where nobody says: `none`, `vector` (layers without MACs as their neighbours write), or `resident` too
+    (tensors that wait on the chip)."""
     overlap: bool = True
     """Double-buffered: a pass takes its slowest part; if false the parts add up."""
     area_overhead: Amount = 0.0

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dse.accuracy import Profile, load_profile
-from dse.cost.fusion import with_fusion
+from dse.cost.fusion import SEARCHED, with_fusion
 from dse.cost.network_jobs import MODES
 from dse.errors import InputError, Problem
 from dse.goals import OBJECTIVES
@@ -143,7 +143,7 @@ def explore(
     started = time.time()
     names = [workload] if isinstance(workload, Network | str | Path) else list(workload)
     networks = [name if isinstance(name, Network) else load_workload(name) for name in names]
-    space = with_fusion(hardware if isinstance(hardware, Hardware) else load_hardware(hardware), fusion)
+    space = with_fusion(hardware if isinstance(hardware, Hardware) else load_hardware(hardware), fusion, SEARCHED)
     chosen = _objectives(objectives)
     _check(strategy, sampler, mode, trials, seconds, seed, jobs, max_accuracy_drop)
     given: Sequence[Profile | Plan]

@@ -9,6 +9,8 @@ import pytest
 import dse
 from dse.cost.choices import choice_costs
 from dse.cost.fusion import links_of, with_fusion
+from dse.cost.fusion_resident import RowCost, shortest_path
+from dse.cost.fusion_states import Item
 from dse.errors import InputError
 from dse.export import load_design
 from dse.hardware.arrays import hardware_arrays
@@ -165,3 +167,81 @@ def test_a_search_fuses_and_its_figures_are_found_again(tmp_path):
     total = dse.evaluate(design.network, design.hardware, design.plan).total.iloc[0]
     assert total["energy_j"] == pytest.approx(run.front["energy_j"].iloc[0], rel=1e-9)
     assert total["fused_groups"] > 0
+
+
+# --- resident tensors
+
+
+def inference(net, hw, fusion, **given):
+    return dse.evaluate(net, hw, "w8a8", mode="inference", fusion=fusion, **given)
+
+
+def test_what_fits_never_sees_dram(net, hw):
+    """All inner tensors of a residual network fit: weights, input and output are all that DRAM moves."""
+    cost = inference(net, hw, "resident")
+    weights = sum(layer.parameters for layer in net.mac_layers)
+    padded = 2 * 8 * 10 * 10  # windows read their padding, here as everywhere
+    expected = 8 * (weights + padded + 2 * net.layers[-1].output_elements)
+    assert cost.total["dram_bits"].iloc[0] == pytest.approx(expected, rel=1e-12)
+    rows = cost.layers.set_index("layer")
+    assert set(rows.loc[~rows.index.str.endswith("relu"), "group"]) == {"stem"}
+    assert int(cost.total["fused_groups"].iloc[0]) == 1
+    parts = [name for name in rows if name.endswith("_j") and name != "energy_j"]
+    assert rows[parts].sum(axis=1).to_numpy() == pytest.approx(rows["energy_j"].to_numpy(), rel=1e-9)
+    assert (rows[parts] >= -1e-18).all().all()
+
+
+def test_it_is_told_where_nothing_waits(net, hw):
+    told = "tpu_like: no tensor waits on the chip in training; fused as 'vector'"
+    assert told in dse.evaluate(net, hw, "w8a8e8", fusion="resident").notes
+    assert told not in inference(net, hw, "resident").notes
+
+
+def test_more_memory_is_never_worse_and_fused_is_never_worse(net, hw):
+    """Capacities at fixed prices, from none that fits a tensor to all."""
+    before = None
+    for size in (4e3, 9e3, 1.7e4, 3.4e4, 1e6):
+        price = {"size_bits": size, "read_pj_per_bit": 0.1, "write_pj_per_bit": 0.1}
+        memories = tuple(dataclasses.replace(m, **price) if m.name == "sram" else m for m in hw.memories)
+        machine = dataclasses.replace(hw, memories=memories, modelled_leakage=False)
+        apart, vector, whole = (inference(net, machine, fusion).total.iloc[0] for fusion in ("none", "vector", "resident"))
+        for column in ("energy_j", "latency_s", "dram_bits"):
+            assert whole[column] <= vector[column] * (1 + 1e-9)
+            assert vector[column] <= apart[column] * (1 + 1e-9)
+            assert before is None or whole[column] <= before[column] * (1 + 1e-9)
+        before = whole
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_path_is_the_best_of_all_sets(seed):
+    """Every set of resident tensors is tried: random layers, branches that keep tensors alive, a capacity."""
+    random = np.random.default_rng(seed)
+    rows, size = 6, 5.0
+    born = [int(b) for b in random.integers(0, rows - 1, 5)]
+    items = [Item(t, b, int(random.integers(b + 1, rows)), float(random.integers(1, 4))) for t, b in enumerate(born)]
+    base = [RowCost(10.0 + float(random.random()), 5.0 + float(random.random()), 0.0) for _ in range(rows)]
+    # More that is resident saves more in the mean, but not always.
+    table = {}
+
+    def cost(row, state):
+        if not state:
+            return base[row]
+        less = len(state) * random.uniform(-0.3, 2.0, 2)
+        return table.setdefault((row, state), RowCost(base[row].energy_pj - less[0], base[row].cycles - less[1] / 2, 0.0))
+
+    def alive(chosen, row):
+        return frozenset(item.tensor for item in chosen if item.born <= row <= item.last)
+
+    sets = [[item for n, item in enumerate(items) if number >> n & 1] for number in range(2 ** len(items))]
+    fits = [chosen for chosen in sets if all(sum(items[t].bits for t in alive(chosen, row)) <= size for row in range(rows))]
+    states = [{alive(chosen, row) for chosen in fits} for row in range(rows)]
+    energy, cycles = sum(row.energy_pj for row in base), sum(row.cycles for row in base)
+
+    def value(path):
+        found = [cost(row, state) for row, state in enumerate(path)]
+        if any(a.energy_pj > b.energy_pj or a.cycles > b.cycles for a, b in zip(found, base, strict=True)):
+            return np.inf
+        return sum(item.energy_pj / energy + item.cycles / cycles for item in found)
+
+    best = min(value([alive(chosen, row) for row in range(rows)]) for chosen in fits)
+    assert value(shortest_path(states, base, cost, items)) == pytest.approx(best, rel=1e-12)

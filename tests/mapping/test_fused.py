@@ -199,3 +199,26 @@ def test_accelforge_pairs_without_a_buffer(products, size, reads, writes):
     counts = counts_of(mapping, Nest((1, 1, size, size, size, 1, 1, 1)), ACCELFORGE)
     assert 8 * products * int(counts.reads_to_child.sum()) == reads
     assert 8 * products * int(counts.writes_from_child.sum()) == writes
+
+
+@pytest.mark.parametrize(
+    ("queries", "keys", "reads", "writes"), [(2048, 2048, 46707769344, 16911433728), (1, 2047, 29804196864, 8254464)], ids=["prefill", "decode"]
+)
+def test_accelforge_layer_of_gpt3_apart(queries, keys, reads, writes):
+    """tpu_v4i, a layer of GPT-3 at 16 bits, every tensor through main memory: products as ours, the softmax one read and one write."""
+    wide, heads, head = 12288, 96, 128
+    products = [
+        *[(1, wide, wide)] * 3,  # queries, keys, values
+        (heads, keys, head),
+        (heads, head, keys),
+        (1, wide, wide),
+        (1, 4 * wide, wide),
+        (1, wide, 4 * wide),
+    ]
+    stages = [Stage("product", Nest((1, groups, k, c, queries, 1, 1, 1))) for groups, k, c in products]
+    counts = [
+        fused_counts(FusedSchedule("apart", (stage,), (1, queries, 1), input_hw=(queries, 1)), ArrayOf(128, 128)) for stage in stages
+    ]
+    softmax = heads * queries * keys
+    assert 16 * (sum(item.dram_reads for item in counts) + softmax) == reads
+    assert 16 * (sum(item.dram_writes for item in counts) + softmax) == writes
