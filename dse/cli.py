@@ -688,6 +688,73 @@ def export(
         say(f"{to}: {path}")
 
 
+@app.command(epilog="Example: dse verify reports/imagenet_resnet-2026-01-31-0 knee --script train.py:run")
+def verify(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    designs: Annotated[
+        list[str],
+        typer.Argument(help="Designs of its front, or knee, fastest, thriftiest; front: all.", metavar="DESIGN..."),
+    ],
+    script: Annotated[
+        str,
+        typer.Option(
+            help="script.py:run; run(plan) trains and returns the accuracy in % (or the loss in nat); None: no plan."
+        ),
+    ],
+) -> None:
+    """Train found designs with your own script: predicted against measured drop, and points for dse calibrate."""
+    from dse.studies.verify import BASELINE, POINTS, TABLE, Verified, summary, unit_of
+    from dse.studies.verify import verify as verify_run
+
+    unit = unit_of(run)
+
+    def told(row: Verified) -> None:
+        if row.design == BASELINE:
+            say(f"{BASELINE}: {row.value:.4g}")
+            return
+        kept = "" if row.limit != row.limit else f"; limit {row.limit:g} {'kept' if row.kept else 'broken'}"
+        say(f"{row.design}: predicted {row.predicted_drop:.3g}, measured {row.measured_drop:.3g} {unit}{kept}")
+
+    rows = verify_run(run, designs, script, told)
+    say(
+        f"{summary(rows, unit)}\ntable: {run / TABLE}\npoints for dse calibrate: {run / POINTS} (--baseline {rows[0].value:g})"
+    )
+
+
+@app.command(epilog="Example: dse check reports/imagenet_resnet-2026-01-31-0 knee --model model.onnx --data photos.npz")
+def check(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    design: Annotated[str, typer.Argument(help="A design of its front, or knee, fastest or thriftiest.")],
+    model: Annotated[Path, typer.Option(help="The ONNX model with its weights.")],
+    data: Annotated[Path, typer.Option(help="Images as .npz or .npy, or a folder of MNIST-style idx files.")],
+    labels: Annotated[
+        Path | None, typer.Option(help="Classes of the images; without them the KL divergence is measured.")
+    ] = None,
+    images: Annotated[int, typer.Option(help="Images to measure on, evenly spaced over the data.")] = 128,
+    per_tensor: Channels = False,
+    skip_unsupported: Skip = False,
+) -> None:
+    """Round a found design's weights and activations in a real model: what is lost without retraining."""
+    from dse.export.design import load_design
+    from dse.studies.verify import check_onnx
+
+    found = check_onnx(
+        load_design(f"{run}:{design}"),
+        model,
+        data,
+        labels,
+        images,
+        per_channel=not per_tensor,
+        skip_unsupported=skip_unsupported,
+    )
+    unit = "points of top-1" if found.quantity == "top1" else "nat (KL divergence)"
+    whole = f" ({found.baseline:.4g} to {found.value:.4g} %)" if found.quantity == "top1" else ""
+    say(
+        f"{design}: measured {found.drop:.4g} {unit}{whole} on {found.samples} images, rounded and not retrained; "
+        f"the run's profile predicts {found.predicted_drop:.3g}."
+    )
+
+
 @app.command(epilog="Example: dse crosscheck reports/imagenet_resnet-2026-01-31-0 knee --python zigzag/bin/python")
 def crosscheck(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
