@@ -23,6 +23,7 @@ FILES = (
     ("Workload", "dse.workload.from_file.schema", "WorkloadFile"),
     ("Hardware", "dse.hardware.schema", "HardwareFile"),
     ("Sensitivity profile", "dse.accuracy.schema", "ProfileFile"),
+    ("System of accelerators", "dse.system.schema", "SystemFile"),
 )
 #: Files that are read without a schema class: title and the module whose docstring is the reference.
 TEXTS = (
@@ -41,6 +42,7 @@ MODULES = (
     "dse.precision.formats",
     "dse.mapping",
     "dse.cost",
+    "dse.system",
     "dse.accuracy",
     "dse.search",
     "dse.search.allocation",

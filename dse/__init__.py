@@ -18,12 +18,13 @@ from dse.version import VERSION
 
 if TYPE_CHECKING:
     from dse.accuracy import load_law, load_profile
-    from dse.cost import evaluate
     from dse.errors import InputError
     from dse.hardware import load_hardware
     from dse.precision import Plan, Schedule
     from dse.search.explore import explore
     from dse.search.pareto import pareto_front
+    from dse.system import Parallel, load_system
+    from dse.system.front import evaluate
     from dse.training.prepare import prepare
     from dse.training.sensitivity import sensitivity
     from dse.workload import load_workload
@@ -33,13 +34,15 @@ __version__ = VERSION
 
 _HOMES = {
     "InputError": "dse.errors",
+    "Parallel": "dse.system",
     "Plan": "dse.precision",
     "Schedule": "dse.precision",
-    "evaluate": "dse.cost",
+    "evaluate": "dse.system.front",
     "explore": "dse.search.explore",
     "load_hardware": "dse.hardware",
     "load_law": "dse.accuracy",
     "load_profile": "dse.accuracy",
+    "load_system": "dse.system",
     "load_workload": "dse.workload",
     "pareto_front": "dse.search.pareto",
     "prepare": "dse.training.prepare",
@@ -49,6 +52,7 @@ _HOMES = {
 
 __all__ = [
     "InputError",
+    "Parallel",
     "Plan",
     "Schedule",
     "evaluate",
@@ -56,6 +60,7 @@ __all__ = [
     "load_hardware",
     "load_law",
     "load_profile",
+    "load_system",
     "load_workload",
     "pareto_front",
     "prepare",

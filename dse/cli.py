@@ -23,6 +23,7 @@ from dse.terminal import console, run_program, say
 
 if TYPE_CHECKING:
     from dse.search import Run
+    from dse.system.evaluate import SystemCost
 
 app = typer.Typer(
     name="dse",
@@ -51,6 +52,14 @@ def _shipped(kind: str) -> Callable[[str], list[str]]:
 
 WORKLOAD_HELP = "A workload file, or the name of a shipped one (see dse list)."
 Workload = Annotated[str, typer.Argument(help=WORKLOAD_HELP, autocompletion=_shipped("workloads"))]
+SystemOption = Annotated[
+    str | None,
+    typer.Option(
+        "--system",
+        help="A system of accelerators: a file, or a shipped name such as dgx_h100.",
+        autocompletion=_shipped("hwmodels/systems"),
+    ),
+]
 HARDWARE_HELP = "A hardware file, or the name of a shipped one."
 FusionOption = Annotated[
     str | None,
@@ -230,6 +239,7 @@ def _print_run(found: Run, table: Any, page: Path) -> None:
 
 @app.command(epilog="Example: dse evaluate imagenet_resnet --hardware bit_fusion --plan w4a4e8")
 def evaluate(
+    context: typer.Context,
     workload: Annotated[
         str | None,
         typer.Argument(
@@ -256,6 +266,18 @@ def evaluate(
     recompute: Annotated[
         bool, typer.Option("--recompute", help="Keep inputs of segments only; run their forward passes again.")
     ] = False,
+    system: SystemOption = None,
+    devices: Annotated[int | None, typer.Option(help="Devices of the system; default: those of --parallel.")] = None,
+    parallel: Annotated[
+        str | None,
+        typer.Option(
+            help="Parallel plan such as d8t4p2 (data, tensor, pipeline, expert, context); default: the best of all."
+        ),
+    ] = None,
+    micro_batch: Annotated[int | None, typer.Option(help="Samples of a pass of one data-parallel group.")] = None,
+    recompute_policy: Annotated[
+        str | None, typer.Option(help="What a system computes again on the way back: none, selective or full.")
+    ] = None,
     map_updates: Annotated[
         float, typer.Option(min=0.0, help="How often per step block-wise tensors find new widths (online analytics).")
     ] = 0.0,
@@ -272,6 +294,25 @@ def evaluate(
     from dse.precision import Plan, Schedule
     from dse.workload import load_workload
 
+    if system is not None:
+        if workload is None or design or schedule or mapping or save_mapping or recompute or mode == "inference":
+            raise InputError(
+                "--system", ["goes with a workload and --plan in training; recompute by --recompute-policy"]
+            )
+        device = hardware if str(getattr(context.get_parameter_source("hardware"), "name", "")) == "COMMANDLINE" else None
+        from dse.system.command import evaluate_command
+
+        _print_system(
+            evaluate_command(
+                workload, device, plan, system, devices, parallel, micro_batch, accumulate, batch, recompute_policy
+            ),
+            as_json,
+        )
+        return
+    if devices is not None or parallel is not None or micro_batch is not None or recompute_policy is not None:
+        raise InputError(
+            "dse evaluate", ["--devices, --parallel, --micro-batch and --recompute-policy go with --system"]
+        )
     given = None
     if design is not None:
         from dse.export import load_design
@@ -332,6 +373,22 @@ def evaluate(
         if len(cost.phases):
             console().print(phase_table(cost.phases))
         for sentence in (*cost.notes, *again):
+            console().print(sentence, soft_wrap=True, markup=False)
+
+
+def _print_system(cost: SystemCost, as_json: bool) -> None:
+    """Cost of a system; exit code 3 where no plan fits the memory."""
+    if as_json:
+        say(json.dumps(cost.as_dict(), indent=1, allow_nan=False))
+    limits = [str(row["limit"]) for row in cost.as_dict()["total"]]
+    if not cost.total["feasible"].any():
+        raise NothingFeasible("system", [f"infeasible: {limit}" for limit in limits])
+    if not as_json:
+        from dse.report.system import system_tables
+
+        for table in system_tables(cost.as_dict()["total"]):
+            console().print(table)
+        for sentence in cost.notes:
             console().print(sentence, soft_wrap=True, markup=False)
 
 
@@ -616,9 +673,21 @@ def sweep(
     batches: Annotated[str, typer.Option(help="Comma-separated samples per step.")] = "1,2,4,8,16,32,64,128",
     mode: Annotated[str, typer.Option(help="training or inference.")] = "training",
     fusion: FusionOption = None,
+    system: SystemOption = None,
+    devices: Annotated[str | None, typer.Option(help="Of a system: comma-separated numbers of devices.")] = None,
+    samples: Annotated[
+        int | None, typer.Option(help="Of a system: samples per step, the same for all devices; default: 4 per device.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Latency, rate and energy over batches: from latency-bound to throughput-bound."""
+    """Latency, rate and energy over batches (from latency-bound to throughput-bound), or over devices of a system."""
+    if system is not None:
+        from dse.system.command import sweep_command
+
+        _print_system(sweep_command(workload, plan, system, devices or "8,64,512", samples), as_json)
+        return
+    if devices is not None or samples is not None:
+        raise InputError("dse sweep", ["--devices and --samples go with --system"])
     from dse.cost.batch_sweep import batch_sweep, read_batches
     from dse.hardware import load_hardware
     from dse.precision import Plan

@@ -29,6 +29,7 @@ ALLOWED = {
     "hardware": GROUND,
     "mapping": GROUND | {"workload", "hardware"},
     "cost": GROUND | {"workload", "precision", "hardware", "mapping"},
+    "system": GROUND | {"workload", "precision", "hardware", "mapping", "cost"},
     "accuracy": GROUND | {"workload", "precision"},
     "training": GROUND | {"workload", "precision", "accuracy"},
     "search": GROUND | {"workload", "precision", "hardware", "mapping", "cost", "accuracy"},

@@ -230,3 +230,24 @@ def test_gradients_of_several_passes_make_one_step():
     net = network(TOKENS.replace("adam", "adamw") + "accumulate: 2\nlayers:\n" + EMBED + "  - {op: linear, name: l, K: 8}")
     assert (net.optimizer, net.accumulate, net.batch, net.steps_per_epoch) == ("adamw", 2, 2, 3)
     assert network(network_text(net)) == net
+
+
+def test_latent_attention_is_counted_by_hand():
+    """16 features, 4 heads of 8 for queries and keys and 6 for values, through 5 and 3 normed features; 10 tokens."""
+    text = "  - {op: attention, name: a, heads: 4, head_dim: 8, value_dim: 6, query_rank: 5, key_rank: 3}"
+    embed = "  - {op: embedding, name: e, rows: 7, K: 16}\n"
+    net = network(HEAD + "input: {tokens: 10}\nlayers:\n" + embed + text)
+    sizes = {layer.name.removeprefix("a."): layer.parameters for layer in net.layers}
+    assert {name: size for name, size in sizes.items() if size} == {
+        "e": 7 * 16,
+        "q_a_proj": 16 * 5,
+        "q_a_proj.norm": 5,
+        "q_proj": 5 * 4 * 8,
+        "kv_a_proj": 16 * 3,
+        "kv_a_proj.norm": 3,
+        "k_proj": 3 * 4 * 8,
+        "v_proj": 3 * 4 * 6,
+        "o_proj": 4 * 6 * 16,
+    }
+    macs = {layer.name: layer.macs for layer in net.layers}
+    assert (macs["a.scores"], macs["a.context"]) == (4 * 10 * 10 * 8, 4 * 10 * 10 * 6)

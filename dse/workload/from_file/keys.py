@@ -27,7 +27,8 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "linear": (*_PROJECTION, "K"),
     "embedding": ("rows", "K", "bag", "frozen", "shared", "sparse"),
     "attention": (
-        *_PROJECTION, "heads", "kv_heads", "head_dim", "past", "cached", "window", "causal", "rope", "project", "out", "of",
+        *_PROJECTION, "heads", "kv_heads", "head_dim", "value_dim", "query_rank", "key_rank", "past", "cached", "window", "causal",
+        "rope", "project", "out", "of",
     ),
     "lstm": ("K", "bias", "count", "frozen"),
     "gru": ("K", "bias", "count", "frozen"),

@@ -125,6 +125,12 @@ class Operation(_Strict):
     """Heads of its keys and values; default: as many as heads."""
     head_dim: PositiveValue | None = None
     """Features of a head; default: features / heads."""
+    value_dim: PositiveValue | None = None
+    """Features of a head's values where they differ from those of queries and keys."""
+    query_rank: PositiveValue | None = None
+    """Queries are made through so many features, normed (latent attention); default: directly."""
+    key_rank: PositiveValue | None = None
+    """Keys and values are made of so many shared features, normed (latent attention); default: directly."""
     past: Value = 0
     """Tokens whose keys and values are already cached."""
     cached: bool = False

@@ -98,6 +98,9 @@ def attention(builder: Builder, operation: Operation, tensor: Tensor, prefix: st
     With ``window`` a query meets so many keys at most (under a causal mask its own and those before). ``causal: true`` says that it
     meets no key after its own, which hardware with ``causal_skip`` makes use of.
 
+    Latent attention makes queries of ``query_rank`` and keys and values of ``key_rank`` features, normed; its values may have a
+    ``value_dim`` of their own. The part of its keys that all heads share is counted as the heads' own.
+
     With ``of`` keys and values are made of the output of an earlier layer (cross attention). ``project`` names the linear layers
     of query, key and value, or the one that makes all three.
     """
@@ -108,6 +111,7 @@ def attention(builder: Builder, operation: Operation, tensor: Tensor, prefix: st
         if operation.head_dim is None
         else builder.number(operation, "head_dim", scope, path, 1)
     )
+    values = width if operation.value_dim is None else builder.number(operation, "value_dim", scope, path, 1)
     past = builder.number(operation, "past", scope, path, 0)
     window = 0 if operation.window is None else builder.number(operation, "window", scope, path, 1)
     name = builder.name(operation, prefix, path)
@@ -121,13 +125,23 @@ def attention(builder: Builder, operation: Operation, tensor: Tensor, prefix: st
     if operation.of is not None:
         other = builder.makers["from"](builder, operation, tensor, prefix, scope, path)
     names = operation.project or ["q_proj", "k_proj", "v_proj"]
+    asked = tensor
+    if operation.query_rank is not None:
+        asked = latent(builder, operation, f"{name}.q_a_proj", tensor, "query_rank", scope, path)
+    if operation.key_rank is not None:
+        other = latent(builder, operation, f"{name}.kv_a_proj", other, "key_rank", scope, path)
+    if len(names) == 1 and (values != width or asked is not tensor or operation.key_rank is not None):
+        builder.problem(
+            (*path, "project"), "one projection of all three goes without value_dim, query_rank and key_rank"
+        )
+        return tensor
     if len(names) == 1:
         fused = projection(builder, operation, f"{name}.{names[0]}", tensor, (heads + 2 * pairs) * width, path)
         query = key = value = fused
     elif len(names) == 3:
-        query = projection(builder, operation, f"{name}.{names[0]}", tensor, heads * width, path)
+        query = projection(builder, operation, f"{name}.{names[0]}", asked, heads * width, path)
         key = projection(builder, operation, f"{name}.{names[1]}", other, pairs * width, path)
-        value = projection(builder, operation, f"{name}.{names[2]}", other, pairs * width, path)
+        value = projection(builder, operation, f"{name}.{names[2]}", other, pairs * values, path)
     else:
         builder.problem((*path, "project"), f"expected 1 or 3 names, got {len(names)}")
         return tensor
@@ -171,15 +185,24 @@ def attention(builder: Builder, operation: Operation, tensor: Tensor, prefix: st
         kind="matmul",
         N=rows * heads // pairs,
         G=pairs,
-        K=width,
+        K=values,
         C=columns,
         cached=past > 0 or operation.cached,
         mask=None if mask is None else replace(mask, dim="C"),
         passes=("forward", *data * learns, *second * value.learns),
     )
     builder.add(context, Tensor(soft.name, heads, rows, met), path, value)
-    joined = replace(tensor, producer=context.name, C=heads * width, learns=learns or value.learns)
+    joined = replace(tensor, producer=context.name, C=heads * values, learns=learns or value.learns)
     return projection(builder, operation, f"{name}.{operation.out or 'o_proj'}", joined, tensor.C, path)
+
+
+def latent(
+    builder: Builder, operation: Operation, name: str, tensor: Tensor, key: str, scope: Scope, path: Key
+) -> Tensor:
+    """A projection to a few features and a norm of them, from which heads are made (DeepSeek-V2, arXiv 2405.04434, section 2.1)."""
+    made = projection(builder, operation, name, tensor, builder.number(operation, key, scope, path, 1), path)
+    norm = builder.vector(f"{name}.norm", "layernorm", made, path, frozen=builder.frozen(operation))
+    return replace(made, producer=norm.name)
 
 
 def mixture(builder: Builder, operation: Operation, tensor: Tensor, prefix: str, scope: Scope, path: Key) -> Tensor:
