@@ -353,13 +353,20 @@ def bridge(table: list[dict[str, str]]) -> Iterator[Result | str]:
             yield str(reason)
 
 
+def section_of(row: dict[str, str]) -> str:
+    return text(row, "section").partition("System:")[2]
+
+
 def bridge_row(row: dict[str, str]) -> Result:
-    name = text(row, "Model") or text(row, "model")
+    # The archive of older releases has the system where newer rows have the model.
+    names = [str(row.get(key) or "") for key in ("Model", "model")]
+    name = next((item for item in names if item and not item.startswith("System:")), "")
+    system_name = text(row, "System") or next((item for item in names if item.startswith("System:")), section_of(row))
     section = text(row, "section")
     if "LoRA" in section or "SFT" in section:
         raise Skipped("fine-tuning of packed sequences")
     dims = replace(model_dims(name), tokens=integer(row, "Sequence Length"))
-    system = nvidia_system(text(row, "System") or section.partition("System:")[2])
+    system = nvidia_system(system_name)
     precision = re.sub(r"[^a-z0-9]", "", (text(row, "Precision") or "FP8-CS").lower())
     if precision not in RECIPES:
         raise Skipped(f"unknown precision {precision}")

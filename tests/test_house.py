@@ -146,6 +146,7 @@ CROWDED = {
     "dse/precision/formats": "one file for each group of families",
     "dse/report": "one file for each part of a page",
     "dse/studies": "one file for each published system",
+    "dse/system": "records, and one file for each thing that a parallel plan costs",
     "dse/training": "one file for each step of a training",
     "dse/workload": "the layer and three front ends",
     "dse/workload/from_onnx": "one file for each step of an import",
