@@ -299,7 +299,9 @@ def evaluate(
             raise InputError(
                 "--system", ["goes with a workload and --plan in training; recompute by --recompute-policy"]
             )
-        device = hardware if str(getattr(context.get_parameter_source("hardware"), "name", "")) == "COMMANDLINE" else None
+        device = (
+            hardware if str(getattr(context.get_parameter_source("hardware"), "name", "")) == "COMMANDLINE" else None
+        )
         from dse.system.command import evaluate_command
 
         _print_system(
