@@ -1,8 +1,8 @@
 """Best mappings of ResNet-18 on ZigZag's tpu_like against ZigZag's own search: `python benchmarks/tpu_like.py`.
 
 Prices, ports and conventions are ZigZag's: words of a port, partial sums read back whenever a reduction loop is above, a tile no
-larger than the input without its padding, cycles with stalls, the first fill and the last drain. Our engine counts padding and
-knows no ports, so its best candidates are evaluated again, loop by loop, with ZigZag's model (`dse.mapping.explicit.timing`,
+larger than the input without its padding, cycles with stalls, the first fill and the last drain. Our search counts padding and
+knows no ports, so its best mappings are evaluated again, loop by loop, with ZigZag's model (`dse.mapping.explicit.timing`,
 which gives ZigZag's figures for ZigZag's mappings); then the cuts of the best few are moved as long as that helps. `figures`
 evaluates any mapping, so that a winner can be checked.
 """
@@ -22,9 +22,10 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from dse.mapping.best.candidates import Options
-from dse.mapping.best.engine import Points, Table, candidate_costs, enumerate_table
-from dse.mapping.explicit.mapping import Mapping, capacity_problems, mapping_problems
+from dse.mapping.best.records import CLASSES, MAC_SUM, OBJECTIVES, PARTIAL, POINT, RESULT
+from dse.mapping.best.space import Options, slots_of
+from dse.mapping.best.table import build, winning
+from dse.mapping.explicit.mapping import DIMS, Mapping, capacity_problems, mapping_problems
 from dse.mapping.explicit.text import format_mapping
 from dse.mapping.explicit.timing import Port, PortedMemory, ported_cycles, transfers, word_counts
 from dse.mapping.nest import ArrayShape, Axis, Nest, Storage
@@ -40,7 +41,12 @@ ARRAY = ArrayShape(
 )
 #: Bits of weight, activation and partial sum, and of a finished output.
 BITS, FINAL_BITS = (8, 8, 16), 8
-OPTIONS = Options(max_elements=(128, 1, 2.0**21), max_tiles=(16, 8, 10))
+#: What is searched for: objective, share of the SRAM's accesses that wait for one port (it has one for each direction), and share
+#: of the weight registers in use: ZigZag waits for the first tile, so that a smaller one may be faster.
+QUESTIONS = (
+    *(("energy", 1.0, 1.0), ("latency", 1.0, 1.0), ("edp", 1.0, 1.0)),
+    *(("latency", 0.5, room) for room in (1.0, 0.5, 0.25, 0.125, 0.03)),
+)
 
 
 @dataclass(frozen=True)
@@ -115,29 +121,36 @@ def figures(mapping: Mapping, layer: Layer) -> tuple[float, float]:
     return float(energy), float(cycles.total)
 
 
-def points_of(table: Table) -> Points:
-    """The accelerator's prices per element and cycles per element, as far as the engine knows them."""
-    price = {m["name"]: (m["read_pj"], m["write_pj"], m["ports"][0]["width"][1]) for m in reference()["memories"]}
-    bits = dict(zip(("weight", "activation", "accumulator"), BITS, strict=True))
-    energy, cycles = np.zeros((1, len(table.columns))), np.zeros((1, 3, len(table.columns)))
-    for j, (role, link, kind) in enumerate(table.columns):
-        width = FINAL_BITS if kind.startswith("final") else bits[role]
-        inner = {"weight": ("rf_128B", "dram"), "accumulator": ("rf_2B", "sram_2MB")}.get(role, ("", ""))
-        below, above = {
-            "mac": ("", inner[0] or "sram_2MB"), "inner": inner, "outer": ("sram_2MB", "dram")
-        }[link]  # fmt: skip
-        memory, write = below if kind.endswith(("child_writes", "child_reads")) else above, kind.endswith("writes")
-        *costs, port = price[memory]
-        energy[0, j] = costs[write] / port * width
-        if memory in ("dram", "sram_2MB"):
-            cycles[0, 0 if memory == "dram" else 1 + write, j] = width / port
-    one = np.ones(1)
-    widths = np.array([[float(bits[s.role]) for s in table.slots]])
-    capacity = np.array([[float(m["capacity_bits"]) for m in reference()["memories"][:-1]]])
-    base = one * table.macs * reference()["mac_pj"]
-    return Points(
-        energy, base, one, one, cycles, widths, capacity, np.array([s.storage for s in table.slots]), np.zeros(1)
-    )
+def options(nest: Nest) -> Options:
+    """As in ZigZag: operands pass all memories, and tiles divide their loops."""
+    held = tuple((storage.name, role) for storage in ARRAY.storages for role in storage.roles)
+    trips = {d: -(-n // 32) if d in "KC" else n for d, n in zip(DIMS, nest.dims, strict=True)}
+    sizes = tuple((d, tuple(i for i in range(1, n + 1) if n % i == 0)) for d, n in trips.items() if n > 1)
+    return Options(sizes=sizes, held=held)
+
+
+def points(layer: Layer) -> NDArray[np.void]:
+    """The accelerator's prices and cycles per element, as far as our search knows them, for every question."""
+    result = np.zeros(len(QUESTIONS), POINT)
+    weight, activation, partial = BITS
+    bits = np.array([weight, activation, partial, FINAL_BITS, weight, activation, partial], np.float64)
+    assert (CLASSES[PARTIAL], CLASSES[RESULT], CLASSES[MAC_SUM]) == ("partial", "result", "mac_sum")
+    for m, memory in enumerate(reference()["memories"]):
+        port = memory["ports"][0]["width"][1]
+        result["read"][:, m], result["write"][:, m] = (memory[name] / port * bits for name in ("read_pj", "write_pj"))
+        if memory["name"] in ("dram", "sram_2MB"):
+            shares = np.array([share if memory["name"] == "sram_2MB" else 1.0 for _, share, _ in QUESTIONS])
+            result["time"][:, m] = shares[:, None] * bits / port
+        if memory["name"] != "dram":
+            rooms = [room if memory["name"] == "rf_128B" else 1.0 for _, _, room in QUESTIONS]
+            result["capacity"][:, m] = np.multiply(rooms, memory["capacity_bits"])
+    slots = slots_of(ARRAY)
+    width = dict(zip(("weight", "activation", "accumulator"), BITS, strict=True))
+    result["kept"][:, : len(slots)] = [float(width[slot.role]) for slot in slots]
+    result["finished"] = result["kept"]
+    result["base"], result["step"], result["lanes"] = math.prod(layer.nest.dims) * reference()["mac_pj"], 1.0, 1.0
+    result["objective"], result["overlap"] = [OBJECTIVES.index(name) for name, _, _ in QUESTIONS], 1
+    return result
 
 
 def on_tpu_like(mapping: Mapping) -> Mapping:
@@ -145,22 +158,14 @@ def on_tpu_like(mapping: Mapping) -> Mapping:
     return replace(mapping, levels=(*mapping.levels[:-1], replace(mapping.levels[-1], name="dram")))
 
 
-def _first_tiles(table: Table) -> NDArray[np.float64]:
-    """(n,) bits that have to arrive before the first step, for ranking."""
-    inputs = [i for i, slot in enumerate(table.slots) if slot.role != "accumulator"]
-    return np.asarray(table.footprint[inputs].sum(axis=0) * 8.0)
-
-
 def best(layer: Layer, pool: int = 40, starts: int = 4) -> tuple[Winner, Winner]:
-    """The best mappings by energy and by cycles among the engine's best candidates by each, evaluated anew."""
-    table = enumerate_table(layer.nest, ARRAY, OPTIONS)
-    energy, cycles = candidate_costs(table, points_of(table))
-    waiting = cycles + _first_tiles(table) / 64
-    chosen = {*np.lexsort((cycles, energy))[:pool].tolist(), *np.lexsort((energy, cycles))[:pool].tolist()}
-    chosen |= {*np.lexsort((energy, waiting))[:pool].tolist()}
+    """The best mappings by energy and by cycles among our best few for each question, evaluated anew."""
+    asked = points(layer)
+    effort = np.where(np.arange(len(asked)) % 3 == 0, 2, 1)
+    table = build(layer.nest, ARRAY, asked, effort, options(layer.nest))
     winners = []
-    for index in sorted(i for i in chosen if np.isfinite(energy[i])):
-        mapping = on_tpu_like(table.explicit(index))
+    for row, left in zip(*winning(table, asked, pool), strict=True):
+        mapping = on_tpu_like(table.explicit(int(row), int(left)))
         winners.append(Winner(mapping, *figures(mapping, layer)))
     return _refined(winners, layer, lambda w: (w.energy_pj, w.cycles), starts), _refined(
         winners, layer, lambda w: (w.cycles, w.energy_pj)
@@ -172,8 +177,7 @@ def _refined(
 ) -> Winner:
     """The best after the cuts of the best few have been moved, one at a time, until no move helps.
 
-    Loops stay in their order. The engine keeps of equal traffic the smallest tile; ZigZag's cycles favour a tile that is loaded
-    once and early.
+    Loops stay in their order. Our search fills the memories; ZigZag's cycles favour a tile that is loaded once and early.
     """
     results = []
     for winner in sorted(winners, key=by)[:starts]:
@@ -220,7 +224,7 @@ def compare(pool: int = 40, starts: int = 4) -> dict[str, tuple[Winner, Winner, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pool", type=int, default=40, help="candidates of each ranking that are evaluated anew")
+    parser.add_argument("--pool", type=int, default=40, help="mappings of each question that are evaluated anew")
     parser.add_argument("--mappings", action="store_true", help="print the winning mappings")
     arguments = parser.parse_args()
     start = time.perf_counter()

@@ -42,7 +42,7 @@ ALLOWED = {
 
 
 #: Circles that are known and on their way out.
-KNOWN_CIRCLES = {frozenset({"dse.mapping.best.cache", "dse.mapping.best.engine"})}
+KNOWN_CIRCLES: set[frozenset[str]] = set()
 
 
 def module_name(path: Path) -> str:

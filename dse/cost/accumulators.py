@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from dse.cost.network_jobs import nests_of, passes_of, roles_of, seen_operand
 from dse.hardware.model import Hardware
-from dse.mapping.best.candidates import REDUCED
+from dse.mapping.best.unrolling import REDUCED
 from dse.names import DIMS
 from dse.precision.formats.properties import Format, accumulator_bits, arithmetic, multiplier_bits
 from dse.precision.plans.cells import OPERANDS, formats_of

@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 
 from dse.cost.deep_jobs import deep_cost_jobs
-from dse.cost.jobs import JobCosts, Jobs, array_shape, cost_jobs, is_deep, table_options
+from dse.cost.job_formats import Jobs
+from dse.cost.jobs import JobCosts, cost_jobs, is_deep, table_mapping
 from dse.cost.mapping_checks import shortfalls
 from dse.cost.mapping_costs import cost_of_mapping
 from dse.cost.resident import stays, whole_weights
 from dse.hardware.arrays import HardwareArrays
 from dse.hardware.model import Hardware
-from dse.mapping.best.engine import build_table
 from dse.mapping.explicit.counts import ENGINE
 from dse.mapping.explicit.mapping import Mapping
 from dse.mapping.nest import RELEVANT
@@ -81,10 +81,6 @@ def mapping_of(
     if (design, job) in costs.mappings:
         mapping = costs.mappings[design, job]
     else:
-        nest = jobs.nests[int(jobs.nest[job])]
-        shape = array_shape(hardware, arrays.axis_size[design], nest.pass_)
-        mapping = build_table(nest, shape, options=table_options(hardware, jobs)).explicit(
-            int(costs.candidate[design, job])
-        )
+        mapping = table_mapping(hardware, arrays, jobs, costs, job, design)
     dram = replace(mapping.levels[-1], name=hardware.memories[-1].name)
     return replace(mapping, levels=(*mapping.levels[:-1], dram))

@@ -17,19 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dse.cost.jobs import (
-    LEAK_COMPONENT,
-    MAC_COMPONENT,
-    JobCosts,
-    Jobs,
-    array_shape,
-    inserted_zeros,
-    kept_bits,
-    mac_pj,
-    partial_bits,
-    unusable,
-    waiting,
-)
+from dse.cost.job_formats import Jobs, inserted_zeros, kept_bits, mac_pj, partial_bits, unusable, waiting
+from dse.cost.jobs import LEAK_COMPONENT, MAC_COMPONENT, JobCosts, array_shape
 from dse.cost.mapping_checks import shortfalls
 from dse.cost.mapping_costs import cost_of_mapping
 from dse.hardware.arrays import HardwareArrays
@@ -63,6 +52,7 @@ def deep_cost_jobs(hardware: Hardware, arrays: HardwareArrays, jobs: Jobs, objec
         limit=np.full((designs, count), "", dtype=object),
         traffic_bits=np.zeros((designs, count, memories)),
         candidate=np.full((designs, count), -1, np.int64),
+        left=np.ones((designs, count), np.int64),
     )
     mode = pe_mode(hardware.pe, jobs.multiplier_bits[..., 0], jobs.multiplier_bits[..., 1])
     for u in range(count):
@@ -162,7 +152,7 @@ def deep_point(hardware: Hardware, arrays: HardwareArrays, jobs: Jobs, job: int,
         capacity_bits=arrays.size_bits[0, :-1].copy(),
         step_cycles=waiting(hardware.pe, jobs, one, mode)[0] * mode.step_cycles[job] * run,
         lanes=lanes,
-        required=np.zeros((len(converts), 3), np.int64),
+        required=np.full((len(converts), 3), 0 if hardware.bypass else 1),
         mac_share=np.array([kept, kept, float((jobs.shares[job] / lanes).sum()) * kept]),
         base_pj=float(mac_pj(hardware, arrays.node_nm[:1], jobs, one)[0, 0] * arrays.element_scale[0]) * macs * run,
         leak_pj_per_cycle=float(arrays.leakage_w[0] / arrays.clock_hz[0] * 1e12),

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from dse.cost.jobs import Jobs, kept_bits, unusable
+from dse.cost.job_formats import Jobs, kept_bits, unusable
 from dse.errors import Problem
 from dse.hardware.arrays import HardwareArrays
 from dse.hardware.model import Hardware
@@ -56,6 +56,7 @@ def on_hardware(
     placed = replace(mapping, levels=tuple(levels))
     if not levels or levels[-1].name != hardware.memories[-1].name:
         problems.append(Problem("levels", f"the outermost level has to be '{hardware.memories[-1].name}'"))
+    problems += [Problem("levels", text) for text in _passed_by(placed, hardware)]
     problems += mapping_problems(placed, nest, axes)
     for loop in mapping.loops:
         dims = next((axis.dims[nest.pass_] for axis in hardware.axes if axis.name == loop.axis), (loop.dim,))
@@ -68,6 +69,19 @@ def on_hardware(
         problems += shortfalls(placed, nest, hardware, arrays, jobs, job)
     limit = unusable(hardware, jobs, np.array([job]))
     return placed, problems + ([Problem("", limit)] if limit else [])
+
+
+def _passed_by(mapping: Mapping, hardware: Hardware) -> list[str]:
+    """Operands that pass a memory by where the hardware's wires lead through it."""
+    if hardware.bypass:
+        return []
+    cuts = {level.name: level.cuts for level in mapping.levels}
+    return [
+        f"'{memory.name}' of {hardware.name} cannot be passed by ({role}): its file says 'bypass: false'; cut there too"
+        for memory in hardware.memories[:-1]
+        for role in memory.roles
+        if cuts.get(memory.name, (None, None, None))[ROLES.index(role)] is None
+    ]
 
 
 def shortfalls(

@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from dse.cost.jobs import Jobs, array_shape, inserted_zeros, kept_bits, mac_pj, partial_bits, waiting
+from dse.cost.job_formats import Jobs, inserted_zeros, kept_bits, mac_pj, partial_bits, waiting
+from dse.cost.jobs import array_shape
 from dse.cost.mapping_checks import above_array, finished_only
 from dse.cost.resident import WEIGHT, stays
 from dse.hardware.arrays import HardwareArrays
 from dse.hardware.model import Hardware
 from dse.hardware.pe import pe_mode
-from dse.mapping.best.candidates import REDUCED, unrollings
+from dse.mapping.best.unrolling import REDUCED, same_unrolling
 from dse.mapping.explicit.counts import Conventions, Counts, batch_of, counts_of_batch, temporal_steps
 from dse.mapping.explicit.mapping import Mapping
 from dse.mapping.explicit.text import format_mapping
@@ -26,8 +27,6 @@ from dse.types import Floats, Ints
 
 #: Which of the sides read a memory.
 _READ = np.array([side in READ_SIDES for side in SIDES])
-#: More spatial unrollings than any array has.
-MANY = 10**9
 
 
 def counts_array(counts: Counts) -> Ints:
@@ -127,13 +126,10 @@ def _steps(
     reduced = [d in REDUCED[nest.tensors[2]] for d in DIMS]
     if any(axis.flatten for axis in hardware.axes):
         shape = array_shape(hardware, arrays.axis_size[0], nest.pass_)
-        used = [
-            sorted((x.dim, x.extent) for x in mapping.loops if x.axis == axis.name and x.extent > 1)
-            for axis in shape.axes
-        ]
-        for unrolling in unrollings(nest, shape, MANY)[0]:
-            if [sorted(factors) for factors in unrolling.factors] == used:
-                return float(unrolling.steps_other), float(unrolling.steps_reduction), unrolling.packed
+        used = [[(x.dim, x.extent) for x in mapping.loops if x.axis == axis.name] for axis in shape.axes]
+        unrolling = same_unrolling(nest, shape, used)
+        if unrolling is not None:
+            return float(unrolling.steps_other), float(unrolling.steps_reduction), unrolling.packed
     return float(steps[~np.array(reduced)].prod()), float(steps[reduced].prod()), 1.0
 
 

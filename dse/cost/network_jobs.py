@@ -38,7 +38,7 @@ from dse.cost.copies import (
     turning,
     written_errors,
 )
-from dse.cost.jobs import Jobs
+from dse.cost.job_formats import Jobs
 from dse.cost.storage import storage_of
 from dse.errors import InputError
 from dse.hardware.model import ARITHMETIC, Hardware

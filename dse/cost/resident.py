@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dse.cost.jobs import Jobs
+from dse.cost.job_formats import Jobs
 from dse.cost.mapping_checks import above_array, shortfalls
 from dse.hardware.arrays import HardwareArrays
 from dse.hardware.model import Hardware

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dse.cost.best_jobs import best_jobs, mapping_of
-from dse.cost.jobs import partial_bits
+from dse.cost.job_formats import partial_bits
 from dse.cost.mapping_costs import steps_of_mapping
 from dse.cost.network_jobs import layer_runs, network_jobs
 from dse.errors import InputError

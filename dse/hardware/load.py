@@ -69,6 +69,7 @@ def hardware_from_document(document: Document) -> Hardware:
         overlap=file.overlap,
         modelled_leakage=file.modelled_leakage,
         stationary=file.mapping.stationary or "",
+        bypass=file.bypass,
         tiles=tuple((dim, tuple(sizes)) for dim, sizes in file.mapping.tiles.items()),
         space=tuple(space),
         path=document.source,

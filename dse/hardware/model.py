@@ -204,13 +204,13 @@ class Hardware:
         Whether the model's leakage of elements and memories is added to ``idle_w``; false where that is measured.
     inference_only
         The file gives no dims of the backward passes, so that it does not train.
-    stationary, tiles
-        What the mapper may not choose: the role whose operand is held innermost ("": any), and (dim, sizes) that a dim may have
-        inside a memory.
+    stationary, bypass, tiles
+        What the mapper may not choose: the role whose operand is held innermost ("": any), whether an operand may pass a memory by
+        that holds it, and (dim, sizes) that a dim may have inside a memory.
     space
         What may vary.
-    largest
-        Largest value in the original space of each parameter that :meth:`with_values` has fixed.
+    taken
+        Values in the original space of each parameter that :meth:`with_values` has fixed.
     """
 
     name: str
@@ -233,11 +233,12 @@ class Hardware:
     modelled_leakage: bool = True
     inference_only: bool = False
     stationary: str = ""
+    bypass: bool = True
     tiles: tuple[tuple[str, tuple[int, ...]], ...] = ()
     space: tuple[Parameter, ...] = ()
     path: str = ""
     options: dict[str, float] = field(default_factory=dict)
-    largest: dict[str, float] = field(default_factory=dict)
+    taken: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
     def with_values(self, values: Mapping[str, float]) -> Hardware:
         """The design with these parameter values; see :func:`dse.hardware.with_values`."""
@@ -275,14 +276,14 @@ def with_values(hardware: Hardware, values: Mapping[str, float]) -> Hardware:
         memories.append(replace(memory, **given))  # type: ignore[arg-type]
     top = {name: _typed(name, values[name]) for name in TOP_NUMBERS if name in values}
     left = tuple(parameter for parameter in hardware.space if parameter.name not in values)
-    # The mapper enumerates for the whole space, so that a design taken out of it keeps the space's tables and figures.
-    taken = {parameter.name: max(parameter.values) for parameter in hardware.space if parameter.name in values}
+    # The mapper searches for the whole space, so that a design taken out of it keeps the space's tables and figures.
+    taken = {parameter.name: parameter.values for parameter in hardware.space if parameter.name in values}
     return replace(
         hardware,
         axes=tuple(axes),
         memories=tuple(memories),
         space=left,
-        largest={**hardware.largest, **taken},
+        taken={**hardware.taken, **taken},
         **top,  # type: ignore[arg-type]
     )
 

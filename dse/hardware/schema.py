@@ -308,6 +308,8 @@ class HardwareFile(Strict):
     """Memories from the inside to the outside; DRAM last."""
     mapping: MappingFile = MappingFile()
     """What the mapper may not choose."""
+    bypass: bool = True
+    """An operand may pass memories by that hold it (the best mapping chooses); false where the wires lead through all of them."""
     vector_lanes: Side = 64
     """Elements per cycle of the unit for layers without MACs and the optimizer."""
     zero_skip: bool = True

@@ -1,6 +1,6 @@
 """Loop nests on a memory hierarchy: explicit mappings with counts and cycles, fused schedules, and the best mapping of a layer.
 
-Public names are those of explicit mappings; the engine of the best mapping is :mod:`dse.mapping.best.engine`.
+Public names are those of explicit mappings; the search for the best mapping is in :mod:`dse.mapping.best`.
 """
 
 from dse.mapping.explicit.counts import ACCELFORGE, DEFAULT, ENGINE, TIMELOOP, ZIGZAG, Conventions, Counts, counts_of

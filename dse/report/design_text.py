@@ -1,8 +1,8 @@
 """A design as one YAML text that holds all it takes to compute its figures again: plan, hardware, values of its parameters.
 
 ``dse evaluate --design FILE`` reads it (:mod:`dse.export.design`). The hardware file stands in it as it was read, with the
-design's values as defaults of its sets and ranges: the space stays, because the mapper enumerates for a whole space
-(:func:`dse.cost.jobs.table_options`), so a design that is taken out of its space keeps its figures to the last digit.
+design's values as defaults of its sets and ranges: the space stays, because the mapper searches for a whole space
+(:func:`dse.cost.points.anchors`), so a design that is taken out of its space keeps its figures to the last digit.
 """
 
 from __future__ import annotations

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from dse.cost.jobs import array_shape
 from dse.hardware import load_hardware
 from dse.hardware.pe import pe_mode
 from dse.hardware.units_45nm import synthesis_rows
-from dse.mapping.best.candidates import Options
-from dse.mapping.best.engine import build_table
+from dse.mapping.best.unrolling import unrollings
 from dse.mapping.nest import Nest
 from dse.validation.eyeriss_chip import built_in_prices, chip_table
 from dse.validation.row import Kind, Row, row
@@ -60,9 +57,9 @@ def cycles_of(dims: tuple[int, int, int, int, int, int, int, int], weight_bits: 
     """Fewest compute cycles of a convolution on ``bit_fusion``."""
     hardware = load_hardware("bit_fusion")
     sizes = [axis.size for axis in hardware.axes]
-    table = build_table(Nest(dims), array_shape(hardware, sizes, "forward"), options=Options(max_tiles=(3, 2, 2)))
     lanes = int(pe_mode(hardware.pe, weight_bits, activation_bits).lanes)
-    return float((table.steps_other * np.ceil(table.steps_reduction / lanes)).min())
+    found = unrollings(Nest(dims), array_shape(hardware, sizes, "forward"))
+    return float(min(u.steps_other * -(-u.steps_reduction // lanes) for u in found))
 
 
 def _synthesis() -> list[Row]:

@@ -41,4 +41,4 @@ def test_no_layer_costs_more_energy_or_cycles_than_zigzags_search(tpu_like):
             sizes = {m["name"]: m["capacity_bits"] for m in tpu_like.reference()["memories"]}
             assert not capacity_problems(mapping, layer.nest, tpu_like.BITS, sizes)
             assert tpu_like.figures(mapping, layer) == (winner.energy_pj, winner.cycles)
-    assert cycles[0] < 0.97 * cycles[1]
+    assert cycles[0] < 0.99 * cycles[1]

@@ -46,29 +46,29 @@ def test_mls_ratios_of_computing_units(operations, fp32, fp8):
 
 @pytest.mark.parametrize("network", ["cifar_resnet38", "cifar_resnet74"])
 def test_fractrain_law(network):
-    """E = 11.7 + 98.8 f pJ and t = 7.08 + 45.2 f ps per MAC within 20 % from 4/4 to 8/8, tensors kept as 32-bit words."""
+    """E = 11.7 + 98.8 f pJ and t = 7.08 + 45.2 f ps per MAC: the best mapping takes 54 to 64 % of it, tensors kept as 32-bit words."""
     found = cost_per_mac(load_workload(network), load_hardware("bit_fusion"), (8, 4), 32.0)
     for f, energy, time in found:
         for (constant, slope), ours in zip(LAW.values(), (energy, time), strict=True):
-            assert ours == pytest.approx(constant + slope * f, rel=0.20)
+            assert 0.50 < ours / (constant + slope * f) < 0.67
     assert [f for f, _, _ in found] == pytest.approx([64 / 1024, 16 / 1024])
 
 
 def test_fractrain_packed_tensors_miss_the_law():
-    """Kept at the multipliers' width, DRAM traffic shrinks with the bits and the energy is some 40 % of the published."""
+    """Kept at the multipliers' width, DRAM traffic shrinks with the bits and the energy is a quarter of the published or less."""
     rows = [item for item in fractrain_rows() if "packed" in str(item[1]) and "energy" in str(item[1])]
     assert len(rows) == 2
-    assert all(-0.7 < float(item[5]) < -0.55 for item in rows)
+    assert all(-0.87 < float(item[5]) < -0.70 for item in rows)
 
 
 def test_two_thirds_do_not_shrink():
-    """Their law: 65 % of the 8/8 energy is constant; ours with 32-bit words is a line with 80 to 95 % of it."""
+    """Their law: 65 % of the 8/8 energy is constant; ours with 32-bit words is a line with 70 to 85 % of it."""
     (f8, e8, _), (f4, e4, _), (f2, e2, _) = cost_per_mac(
         load_workload("cifar_resnet38"), load_hardware("bit_fusion"), (8, 4, 2), 32.0
     )
     slope = (e8 - e4) / (f8 - f4)
     assert e4 - slope * (f4 - f2) == pytest.approx(e2, rel=0.01)
-    assert 0.80 < (e8 - slope * f8) / e8 < 0.95
+    assert 0.70 < (e8 - slope * f8) / e8 < 0.85
 
 
 def test_cpt_on_two_widths():

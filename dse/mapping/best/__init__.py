@@ -1,1 +1,1 @@
-"""The best mapping of a nest: enumeration with exact pruning, tables on disk, and scoring in bulk."""
+"""The best mapping of a nest: the search for it, tables of what was found, on disk too, and their lookup in bulk."""

@@ -1,10 +1,10 @@
 """Tables on disk, so that a second run starts warm.
 
 One ``.npz`` per table in ``DSE_CACHE_DIR`` (default: ``dse`` in the user's cache directory), named by a digest of
-everything that determines it: nest, pass, array, options and the version of the enumerator. Files are written beside their
-final name and moved there in one step, so readers never see half a file and processes may share a directory. A file ends with a
-checksum of its name and content; one that cannot be read or does not fit its checksum is rebuilt. A directory that cannot be
-written costs only the time to enumerate again.
+everything that determines it: nest, pass, array, options, the points it is searched at and the version of the search. Files are
+written beside their final name and moved there in one step, so readers never see half a file and processes may share a
+directory. A file ends with a checksum of its name and content; one that cannot be read or does not fit its checksum is rebuilt.
+A directory that cannot be written costs only the time to search again.
 """
 
 from __future__ import annotations
@@ -13,22 +13,28 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from dse.array_files import arrays_in
 from dse.errors import InputError
 from dse.files import make_folder, read_bytes, write_bytes
-from dse.mapping.best.candidates import ENUMERATOR_VERSION, Options, Slot, Unrolling
+from dse.mapping.best.records import MAC, SLOTS, STATE
+from dse.mapping.best.space import Options, Slot
+from dse.mapping.best.table import BY_ROW, Column, Table, build
+from dse.mapping.best.unrolling import Unrolling
 from dse.mapping.nest import ArrayShape, Nest
+from dse.types import Ints
 
-if TYPE_CHECKING:
-    from dse.mapping.best.engine import Table
+#: Part of every table's name: change it whenever a table of the same question would differ.
+SEARCH_VERSION = 9
 
 #: Largest table that is read, bytes.
 MAX_TABLE_BYTES = 4_000_000_000
@@ -49,26 +55,37 @@ def cache_dir() -> Path:
         return Path(os.devnull) / "dse"
 
 
-def table_key(nest: Nest, array: ArrayShape, options: Options) -> str:
+def table_key(nest: Nest, array: ArrayShape, points: npt.NDArray[np.void], effort: Ints, options: Options) -> str:
     """Digest of everything that determines a table."""
-    parts = {"version": ENUMERATOR_VERSION, "nest": asdict(nest), "array": asdict(array), "options": asdict(options)}
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+    parts = {"version": SEARCH_VERSION, "nest": asdict(nest), "array": asdict(array), "options": asdict(options)}
+    digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
+    digest.update(np.ascontiguousarray(points).tobytes() + np.ascontiguousarray(effort).tobytes())
+    return digest.hexdigest()[:32]
 
 
-def cached_table(
-    nest: Nest, array: ArrayShape, options: Options, build: Callable[[Nest, ArrayShape, Options], Table]
+def build_table(
+    nest: Nest, array: ArrayShape, points: npt.NDArray[np.void], effort: Ints, options: Options | None = None
 ) -> Table:
-    """The table from memory, from disk, or from ``build``."""
-    key = table_key(nest, array, options)
+    """A table from memory, from disk, or searched and stored; arguments as of :func:`dse.mapping.best.search.search`."""
+    options = options or Options()
+    key = table_key(nest, array, points, effort, options)
     table = _MEMORY.get(key)
     if table is None:
         path = cache_dir() / f"{key}.npz"
         table = _read(path, key, nest, array)
         if table is None:
-            table = build(nest, array, options)
+            table = build(nest, array, points, effort, options)
             _write(path, key, table)
         _MEMORY[key] = table
     return table
+
+
+def build_tables(asked: Sequence[tuple[Nest, ArrayShape, npt.NDArray[np.void], Ints, Options]]) -> list[Table]:
+    """Tables of several nests, searched by as many threads as there are processors."""
+    if len(asked) < 2:
+        return [build_table(*one) for one in asked]
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        return list(pool.map(lambda one: build_table(*one), asked))
 
 
 def forget() -> None:
@@ -77,18 +94,21 @@ def forget() -> None:
 
 
 def _write(path: Path, key: str, table: Table) -> None:
+    n = len(table.slots)
     meta = {
-        "columns": table.columns,
-        "slots": [asdict(s) for s in table.slots],
-        "unrolls": [asdict(u) for u in table.unrolls],
+        "columns": [asdict(column) for column in table.columns],
+        "slots": [asdict(slot) for slot in table.slots],
+        "unrolls": [asdict(unrolling) for unrolling in table.unrolls],
         "macs": table.macs,
-        "distinct": table.distinct,
-        "exhaustive": table.exhaustive,
+        "smallest": table.smallest,
     }
+    left = table.states["left"]
     buffer = io.BytesIO()
     np.savez(
-        buffer, meta=np.frombuffer(json.dumps(meta).encode(), np.uint8), counts=table.counts, footprint=table.footprint,
-        steps=np.array([table.steps_other, table.steps_reduction]), unrolling=table.unrolling, extents=table.extents,
+        buffer, meta=np.frombuffer(json.dumps(meta).encode(), np.uint8),
+        **{name: getattr(table, name) for name in BY_ROW}, case=table.states["case"], inner=table.states["inner"],
+        order=table.states["order"][:, :n], held=table.states["held"][:, :n],
+        left=np.concatenate([left[:, :n], left[:, MAC:]], axis=1),
     )  # fmt: skip
     content = buffer.getvalue()
     with suppress(InputError):
@@ -101,8 +121,6 @@ def _checksum(key: str, content: bytes) -> bytes:
 
 
 def _read(path: Path, key: str, nest: Nest, array: ArrayShape) -> Table | None:
-    from dse.mapping.best.engine import Table
-
     try:
         content = read_bytes(path, MAX_TABLE_BYTES)
         content, checksum = content[:-_CHECKSUM], content[-_CHECKSUM:]
@@ -110,19 +128,29 @@ def _read(path: Path, key: str, nest: Nest, array: ArrayShape) -> Table | None:
             return None
         data: dict[str, Any] = dict(arrays_in(content, MAX_TABLE_BYTES))
         meta = json.loads(data["meta"].tobytes())
-        steps = data["steps"]
+        n = len(meta["slots"])
+        states = np.zeros(len(data["case"]), STATE)
+        states["case"], states["inner"], states["held"][:, :n] = data["case"], data["inner"], data["held"]
+        states["order"][:, :n], states["order"][:, n:] = data["order"], np.arange(n, SLOTS)
+        states["left"][:, :n], states["left"][:, MAC] = data["left"][:, :n], data["left"][:, n]
         table = Table(
-            nest, array, tuple((str(a), str(b), str(c)) for a, b, c in meta["columns"]), data["counts"],
-            tuple(Slot(**s) for s in meta["slots"]), data["footprint"], steps[0].copy(), steps[1].copy(),
-            int(meta["macs"]), (meta["distinct"][0], meta["distinct"][1], meta["distinct"][2]), bool(meta["exhaustive"]),
-            tuple(_unrolling(u) for u in meta["unrolls"]), data["unrolling"], data["extents"],
+            nest=nest, array=array, slots=tuple(Slot(**slot) for slot in meta["slots"]), states=states,
+            columns=tuple(Column(int(c["memory"]), str(c["kind"]), bool(c["writes"])) for c in meta["columns"]),
+            smallest=int(meta["smallest"]), macs=int(meta["macs"]), unrolls=tuple(_unrolling(u) for u in meta["unrolls"]),
+            **{name: data[name] for name in BY_ROW},
         )  # fmt: skip
+        wide = {
+            "counts": len(table.columns),
+            "slopes": len(table.columns),
+            "tiles": n,
+            "widths": n,
+            "finished": n,
+            "steps": 2,
+        }
+        whole = all(data[name].shape == (len(states), *([wide[name]] if name in wide else [])) for name in BY_ROW)
     except Exception:  # Of another program, or made to fit the checksum: whatever is wrong with it, it is made anew.
         return None
-    n = table.steps_other.shape[0]
-    if table.counts.shape != (len(table.columns), n) or table.footprint.shape != (len(table.slots), n):
-        return None
-    return table
+    return table if whole else None
 
 
 def _unrolling(data: dict[str, Any]) -> Unrolling:

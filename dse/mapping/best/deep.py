@@ -1,6 +1,6 @@
 """The best mapping of one loop nest at one point on hardware with any number of memories per operand.
 
-Where an operand lies in several private or several shared memories, a table of all candidates (:mod:`dse.mapping.best.engine`)
+Where an operand lies in several private or several shared memories, tables for a whole space (:mod:`dse.mapping.best.table`)
 would be too large. Instead the best mapping is found for given prices: for every unrolling the best chain of cuts on a coarse
 lattice of tile sizes (:mod:`dse.mapping.best.deep_kernel`), then, around the best of these, on dense lattices of one coordinate
 after the other until nothing improves. On each lattice all loop orders, uneven cuts and memories left out (bypass) are covered
@@ -14,17 +14,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from dse.mapping.best.candidates import LOOPS, NEST_POSITION, TENSOR_INDEX, Unrolling, shared_extent
 from dse.mapping.best.deep_kernel import best_chains, costs_to_go
 from dse.mapping.best.deep_lattice import Lattice, coarse_vectors, deep_unrollings, dense_vectors, lattice
 from dse.mapping.best.deep_links import priced_links
+from dse.mapping.best.records import LOOPS
+from dse.mapping.best.space import NEST_POSITION
+from dse.mapping.best.unrolling import Unrolling, shared_extent
 from dse.mapping.explicit.mapping import Level, Loop, Mapping
-from dse.mapping.nest import ROLES, ArrayShape, Nest
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+from dse.mapping.nest import TENSORS, ArrayShape, Nest
+from dse.names import ROLES
+from dse.types import Floats, Ints
 
 #: Places of the lattices that unrollings are compared on, from the coarsest, and how many of the best go on to each.
 COARSE, MIDDLE, RICH = 150, 400, 1500
@@ -57,7 +57,7 @@ class DeepPoint:
     capacity_bits
         (m,) of one instance.
     step_cycles, lanes
-        (pairs,) see :class:`dse.mapping.best.engine.Points`.
+        (pairs,) cycles per step times the share of the MACs, operand pairs per step, by pair of widths.
     required
         (m, 3) 1 where a role may not pass a memory by.
     mac_share
@@ -137,7 +137,7 @@ def best_deep(
     Parameters
     ----------
     stationary, sizes
-        See :class:`dse.mapping.best.candidates.Options`.
+        See :class:`dse.mapping.best.space.Options`.
     most
         Mappings returned.
     """
@@ -186,7 +186,7 @@ def _problem(
     return _Problem(
         nest, array, point, OBJECTIVES.index(objective), overlap,
         ROLES.index(stationary) if stationary else -1, sizes, holders,
-        np.array([TENSOR_INDEX[t] for t in nest.tensors], np.int64), bounds,
+        np.array([TENSORS.index(t) for t in nest.tensors], np.int64), bounds,
         np.array([*nest.stride, *nest.dilation], np.int64), windowed(nest),
     )  # fmt: skip
 

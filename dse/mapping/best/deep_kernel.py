@@ -16,11 +16,9 @@ chain known, and of each state keeps some labels per share of capacity in use.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from numba import njit
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+from dse.types import Floats, Ints
 
 #: Shares of capacity in use that are told apart when labels of a state are thinned.
 BUCKETS = 4

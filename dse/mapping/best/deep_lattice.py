@@ -14,12 +14,15 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from dse.mapping.best.candidates import DIRECTION, LOOPS, REDUCED, Unrolling
+from dse.mapping.best.records import LOOPS
+from dse.mapping.best.unrolling import REDUCED, Unrolling
 from dse.mapping.nest import ArrayShape, Nest
+from dse.types import Ints
 
-Ints = npt.NDArray[np.int64]
 Vectors = tuple[tuple[int, ...], ...]
 
+#: Dims that index all tensors but one.
+DIRECTION = {"W": "NPQ", "X": "K", "Y": "CRS"}
 #: Coordinates of a place: tiles of (N, P, Q), of K, of (C, R, S).
 COORDINATES = (DIRECTION["W"], DIRECTION["X"], DIRECTION["Y"])
 #: Partly chosen unrollings that are kept from axis to axis.

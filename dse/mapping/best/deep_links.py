@@ -1,21 +1,35 @@
 """What crosses the links of a deep hierarchy under one unrolling, priced: one column per tile of the coordinate that decides it.
 
-The formulas are those of :mod:`dse.mapping.best.enumerate_kernel`, with one difference: the memory at the outer end of a link
+The formulas are those of :mod:`dse.mapping.best.count_kernel`, with one difference: the memory at the outer end of a link
 may be shared along some axes only, so that its reads are counted once for each of its instances that are in use.
 """
 
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from numba import njit
 
-from dse.mapping.best.enumerate_kernel import pieces, window_sum
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+from dse.types import Floats, Ints
 
 # Dims are N K C P Q R S = 0 ... 6 and G = 7; tensors W X Y = 0 1 2.
+
+
+@njit(cache=True, nogil=True)
+def pieces(bound: int, extent: int, spatial: int, inside: int) -> int:
+    """(tile, instance) pairs over a dim cut into tiles of ``extent`` trips, at ``spatial // inside`` instances.
+
+    Elements are dealt to the PEs one by one, so that the last tiles, if they are smaller, are spread over as many instances as they
+    have elements for.
+    """
+    whole = extent * spatial
+    apart = spatial // inside
+    return bound // whole * apart + min(-(-(bound % whole) // inside), apart)
+
+
+@njit(cache=True, nogil=True)
+def window_sum(outer: int, filter_: int, n_outer: int, n_filter: int, stride: int, dilation: int) -> int:
+    """Sum over tiles of the elements that a sliding window covers; tiles may have any sizes that add up."""
+    return n_filter * stride * (outer - n_outer) + n_outer * dilation * (filter_ - n_filter) + n_outer * n_filter
 
 
 @njit(cache=True, nogil=True)

@@ -1,260 +1,296 @@
-"""The compiled scoring loop: every (table, point) pair walks its table in blocks and keeps the best candidate.
+"""The compiled lookup: every pair of a job and a design walks the table of the job's nest and keeps the best mapping.
 
-Layout. Three were measured with 8,000 candidates, 12 columns, 5 slots and nothing skipped, million candidates per CPU second on a
-loaded machine: one candidate at a time over a ``(candidate, column)`` row 80; column after column over a whole
-``(column, candidate)`` table 144; the same in blocks of 64 candidates 126. Blocks are used: they allow the bound below, which
-leaves out about two thirds of the candidates of ResNet-50's training.
+A row of a table is a family of mappings: all its growths are fixed but for one, the elastic one, which takes what room there is.
+With n trips left outside of the elastic cut, everything that a mapping moves is ``counts + n * slopes``, and with a size of k
+inner tiles its tiles are ``tiles + k * widths``; so the largest k that fits, and with it the fewest trips n, follow without a
+search.
 
-Exact skipping. Each block carries the smallest value of every column and tile. Scored like a candidate, with the same
-operations in the same order, they give a value that no candidate of the block undercuts, to the last bit: sums,
-products and maxima of numbers >= 0 are monotone under rounding. A block whose bound does not beat the best so far is
-skipped. Candidates are visited in a fixed order and a later one wins only if it is strictly better, so ties go to
-the lowest index, and a pair is always computed by one thread: results are bit-identical for any number of threads.
+Rows are visited in a fixed order and a later one wins only if it is strictly better (of equal latency, if it takes less energy),
+so ties go
+to the lowest row, and a pair is always computed by one thread: results are bit-identical for any number of threads and whatever
+stands beside a pair. More room, fewer bits and lower prices never cost more, as n never rises and slopes are >= 0.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
-from numba import njit, prange
+from numba import njit
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-
-BLOCK = 64
+from dse.mapping.best.count_kernel import Record
+from dse.types import Floats, Ints
 
 
-@njit(cache=True)
-def _value(objective: int, energy: float, cycles: float) -> float:
-    if objective == 0:
-        return energy
-    if objective == 1:
-        return cycles
-    return energy * cycles
+class Rows(NamedTuple):
+    """Tables, one after the other.
 
-
-@njit(cache=True)
-def _compute(step: Floats, lanes: Floats, other: float, reduced: float) -> float:
-    """Compute cycles of a candidate: the sum over the width pairs of its MACs (one, without block-wise precision)."""
-    total = 0.0
-    for q in range(len(step)):
-        total += step[q] * (other * np.ceil(reduced / lanes[q]))
-    return total
-
-
-@njit(cache=True, parallel=True)
-def score_pairs(
-    basis: Floats, basis_min: Floats, tiles: Floats, tiles_min: Floats, steps: Floats, steps_min: Floats,
-    at: Ints, column: Ints, constant: Floats, slot_memory: Ints,
-    energy: Floats, base_energy: Floats, step_cycles: Floats, lanes: Floats, cycles: Floats, bits: Floats,
-    capacity: Floats, leakage: Floats, objective: int, overlap: bool, points: int,
-) -> tuple[Ints, Floats, Floats, Ints, Ints, Floats, Ints]:  # fmt: skip
-    """Best candidate of every (table, point) pair.
-
-    ``at`` has one row per table: 0 candidates, 1 offset and 2 number of basis columns, 3 offset of basis minima, 4 offset and
-    5 number of slots, 6 offset of tile minima, 7 offset of steps, 8 offset of step minima, 9 offset and 10 number of columns,
-    11 offset of slots; then offset and row length (0: one row serves all points) of 12/13 energy, 14/15 base energy,
-    16/17 step cycles, 18/19 lanes, 20/21 cycles, 22/23 bits, 24/25 capacity, 26/27 leakage; 28 resources, 29 memories,
-    30 width pairs.
+    first, rows: by table, its first row and how many there are. smallest: how many of them, the first ones, have the smallest
+    tiles of the
+    fullest array: where none of these fits, the memories are too small. start: by table, its first count. columns, column: by
+    table how many columns, and its first one. memory, kind, writes: of each column. counts, slopes: (row, column) flat. tiles,
+    widths, finished: (row, slot). trips, least: by row, trips of the elastic dim outside of its inner tiles, and the fewest that
+    may be left of them; 1 without an elastic growth. steps: (row, 2).
+    slot_memory: by slot.
     """
-    tables = len(at)
-    best_index = np.full((tables, points), -1, np.int64)
-    best_energy = np.full((tables, points), np.inf)
-    best_cycles = np.full((tables, points), np.inf)
-    bound = np.full((tables, points), -2, np.int64)
-    short_memory = np.full((tables, points), -1, np.int64)
-    short_bits = np.zeros((tables, points))
-    visited = np.zeros((tables, points), np.int64)
-    for pair in prange(tables * points):
-        t = pair // points
-        p = pair % points
-        n, n_basis, n_slots, n_columns = at[t, 0], at[t, 2], at[t, 5], at[t, 10]
-        n_res, n_mem = at[t, 28], at[t, 29]
-        price = np.zeros(n_basis)
-        time = np.zeros((n_res, n_basis))
-        fixed_time = np.zeros(n_res)
-        fixed = base_energy[at[t, 14] + p * at[t, 15]]
-        for j in range(n_columns):
-            b = column[at[t, 9] + j]
-            e = energy[at[t, 12] + p * at[t, 13] + j]
-            if b < 0:
-                fixed += e * constant[at[t, 9] + j]
-            else:
-                price[b] += e
-            for r in range(n_res):
-                c = cycles[at[t, 20] + p * at[t, 21] + r * n_columns + j]
-                if b < 0:
-                    fixed_time[r] += c * constant[at[t, 9] + j]
-                else:
-                    time[r, b] += c
-        step = step_cycles[at[t, 16] + p * at[t, 17] : at[t, 16] + p * at[t, 17] + at[t, 30]]
-        lane = lanes[at[t, 18] + p * at[t, 19] : at[t, 18] + p * at[t, 19] + at[t, 30]]
-        leak = leakage[at[t, 26] + p * at[t, 27]]
-        # work lists without zeros
-        term_r = np.empty(n_res * n_basis, np.int64)
-        term_b = np.empty(n_res * n_basis, np.int64)
-        terms = 0
-        for r in range(n_res):
-            for b in range(n_basis):
-                if time[r, b] != 0.0:
-                    term_r[terms] = r
-                    term_b[terms] = b
-                    terms += 1
-        blocks = -(-n // BLOCK)
-        need = np.zeros(BLOCK)
-        fits = np.zeros(BLOCK, np.bool_)
-        cost = np.zeros(BLOCK)
-        busy = np.zeros(BLOCK)
-        slowest = np.zeros(BLOCK)
-        best = np.inf
-        chosen = -1
-        for k in range(blocks):
-            # bound of the block
-            possible = True
-            for m in range(n_mem):
-                total = 0.0
-                for s in range(n_slots):
-                    if slot_memory[at[t, 11] + s] == m:
-                        total += bits[at[t, 22] + p * at[t, 23] + s] * tiles_min[at[t, 6] + s * blocks + k]
-                if total > capacity[at[t, 24] + p * at[t, 25] + m]:
-                    possible = False
-            if not possible:
-                continue
-            low = _compute(step, lane, steps_min[at[t, 8] + k], steps_min[at[t, 8] + blocks + k])
-            x = 0
-            for r in range(n_res):
-                total = fixed_time[r]
-                while x < terms and term_r[x] == r:
-                    total += time[r, term_b[x]] * basis_min[at[t, 3] + term_b[x] * blocks + k]
-                    x += 1
-                low = max(low, total) if overlap else low + total
-            low_energy = fixed
-            for b in range(n_basis):
-                if price[b] != 0.0:
-                    low_energy += price[b] * basis_min[at[t, 3] + b * blocks + k]
-            low_energy += leak * low
-            if _value(objective, low_energy, low) >= best:
-                continue
-            first = k * BLOCK
-            size = min(BLOCK, n - first)
-            visited[t, p] += size
-            fits[:] = True
-            for m in range(n_mem):
-                need[:] = 0.0
-                any_slot = False
-                for s in range(n_slots):
-                    if slot_memory[at[t, 11] + s] == m:
-                        any_slot = True
-                        width = bits[at[t, 22] + p * at[t, 23] + s]
-                        row = tiles[at[t, 4] + s * n + first : at[t, 4] + s * n + first + size]
-                        for i in range(size):
-                            need[i] += width * row[i]
-                if any_slot:
-                    room = capacity[at[t, 24] + p * at[t, 25] + m]
-                    for i in range(size):
-                        fits[i] &= need[i] <= room
-            other = steps[at[t, 7] + first : at[t, 7] + first + size]
-            reduced = steps[at[t, 7] + n + first : at[t, 7] + n + first + size]
-            slowest[:] = 0.0
-            for q in range(len(step)):
-                for i in range(size):
-                    slowest[i] += step[q] * (other[i] * np.ceil(reduced[i] / lane[q]))
-            x = 0
-            for r in range(n_res):
-                busy[:] = fixed_time[r]
-                while x < terms and term_r[x] == r:
-                    b = term_b[x]
-                    factor = time[r, b]
-                    row = basis[at[t, 1] + b * n + first : at[t, 1] + b * n + first + size]
-                    for i in range(size):
-                        busy[i] += factor * row[i]
-                    x += 1
-                if overlap:
-                    for i in range(size):
-                        slowest[i] = max(slowest[i], busy[i])
-                else:
-                    for i in range(size):
-                        slowest[i] += busy[i]
-            cost[:] = fixed
-            for b in range(n_basis):
-                factor = price[b]
-                if factor != 0.0:
-                    row = basis[at[t, 1] + b * n + first : at[t, 1] + b * n + first + size]
-                    for i in range(size):
-                        cost[i] += factor * row[i]
-            for i in range(size):
-                cost[i] += leak * slowest[i]
-            for i in range(size):
-                if fits[i]:
-                    value = _value(objective, cost[i], slowest[i])
-                    if value < best:
-                        best = value
-                        chosen = first + i
-                        best_energy[t, p] = cost[i]
-                        best_cycles[t, p] = slowest[i]
-        best_index[t, p] = chosen
-        if chosen >= 0:
-            top = _compute(step, lane, steps[at[t, 7] + chosen], steps[at[t, 7] + n + chosen])
-            which = -1
-            x = 0
-            for r in range(n_res):
-                total = fixed_time[r]
-                while x < terms and term_r[x] == r:
-                    total += time[r, term_b[x]] * basis[at[t, 1] + term_b[x] * n + chosen]
-                    x += 1
-                if total > top:
-                    top = total
-                    which = r
-            bound[t, p] = which
+
+    first: Ints
+    rows: Ints
+    smallest: Ints
+    start: Ints
+    columns: Ints
+    column: Ints
+    memory: Ints
+    kind: Ints
+    writes: Ints
+    counts: Floats
+    slopes: Floats
+    tiles: Floats
+    widths: Floats
+    finished: npt.NDArray[np.bool_]
+    trips: Floats
+    least: Floats
+    steps: Floats
+    slot_memory: Ints
+
+
+class Formats(NamedTuple):
+    """Jobs. table: place of its nest's table. bits, dram_bits: (job, class) of an element, on the chip and in DRAM. kept, word:
+    (job, slot) bits that an element takes, and that a finished result takes. step, lanes: (job, pair) cycles per step times the
+    share of the MACs, and operand pairs per step."""
+
+    table: Ints
+    bits: Floats
+    dram_bits: Floats
+    kept: Floats
+    word: Floats
+    step: Floats
+    lanes: Floats
+
+
+class Designs(NamedTuple):
+    """Designs. read, write: (design, memory) energy per bit. width: bits per cycle of all instances. capacity: bits of one
+    instance.
+    leak: energy per cycle. base: (design, job) energy that no mapping changes."""
+
+    read: Floats
+    write: Floats
+    width: Floats
+    capacity: Floats
+    leak: Floats
+    base: Floats
+
+
+class Best(NamedTuple):
+    """Results by (design, job). row: best row, -1 where none fits. left: trips left outside of its elastic growth. bound: 0
+    compute, 1 + m memory m. parts: energy by memory. traffic: bits by memory. short, missing: where none fits, the memory that
+    lacks most and the bits that it lacks, for the mapping that lacks least."""
+
+    row: Ints
+    left: Ints
+    energy: Floats
+    cycles: Floats
+    bound: Ints
+    parts: Floats
+    traffic: Floats
+    short: Ints
+    missing: Floats
+
+
+class Scratch(NamedTuple):
+    """Of one thread. energy, time: by column. busy, need, grow: by memory. result: value, energy, cycles, trips left; bits
+    missing."""
+
+    energy: Floats
+    time: Floats
+    busy: Floats
+    need: Floats
+    grow: Floats
+    result: Floats
+    bound: Ints
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def fewest_trips(rows: Rows, row: int, kept: Floats, word: Floats, capacity: Floats, scratch: Scratch) -> float:
+    """Trips left outside of a row's elastic growth if it takes all the room there is; 0 if not even its smallest tiles fit, with
+    the bits that are missing in ``scratch.result[4]`` and the memory in ``scratch.bound[1]``."""
+    memories = len(capacity) - 1
+    for m in range(memories):
+        scratch.need[m] = 0.0
+        scratch.grow[m] = 0.0
+    for s in range(len(rows.slot_memory)):
+        bits = word[s] if rows.finished[row, s] else kept[s]
+        m = rows.slot_memory[s]
+        scratch.need[m] += rows.tiles[row, s] * bits
+        scratch.grow[m] += rows.widths[row, s] * bits
+    trips = rows.trips[row]
+    size = trips
+    lacking = 0.0
+    for m in range(memories):
+        # the smallest size of the elastic growth is one inner tile
+        short = scratch.need[m] + scratch.grow[m] - capacity[m]
+        if short > lacking:
+            lacking = short
+            scratch.bound[1] = m
+        if scratch.grow[m] > 0.0:
+            size = min(size, np.floor((capacity[m] - scratch.need[m]) / scratch.grow[m]))
+    scratch.result[4] = lacking
+    if lacking > 0.0:
+        return 0.0
+    return float(max(np.ceil(trips / max(size, 1.0)), rows.least[row]))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def value_of(
+    rows: Rows, t: int, i: int, left: float, base: float, leak: float, step: Floats, lanes: Floats, objective: int, overlap: bool,
+    scratch: Scratch,
+) -> None:  # fmt: skip
+    """Value, energy and cycles of a row with so many trips left, in ``scratch.result``; what its time follows in
+    ``scratch.bound[0]``."""
+    row = rows.first[t] + i
+    k = rows.columns[t]
+    for m in range(len(scratch.busy)):
+        scratch.busy[m] = 0.0
+    energy = base
+    at = rows.start[t] + i * k
+    for j in range(k):
+        n = rows.counts[at + j] + left * rows.slopes[at + j]
+        energy += n * scratch.energy[j]
+        scratch.busy[rows.memory[rows.column[t] + j]] += n * scratch.time[j]
+    cycles = 0.0
+    for q in range(len(step)):
+        cycles += step[q] * (rows.steps[row, 0] * np.ceil(rows.steps[row, 1] / lanes[q]))
+    slowest = 0
+    longest = cycles
+    for m in range(len(scratch.busy)):
+        if scratch.busy[m] > longest:
+            longest = scratch.busy[m]
+            slowest = 1 + m
+        if overlap:
+            cycles = max(cycles, scratch.busy[m])
         else:
-            least = np.inf
-            for i in range(n):
-                worst = 0.0
-                where = -1
-                for m in range(n_mem):
-                    total = 0.0
-                    for s in range(n_slots):
-                        if slot_memory[at[t, 11] + s] == m:
-                            total += bits[at[t, 22] + p * at[t, 23] + s] * tiles[at[t, 4] + s * n + i]
-                    missing = total - capacity[at[t, 24] + p * at[t, 25] + m]
-                    if missing > worst:
-                        worst = missing
-                        where = m
-                if worst < least:
-                    least = worst
-                    short_memory[t, p] = where
-                    short_bits[t, p] = worst
-    return best_index, best_energy, best_cycles, bound, short_memory, short_bits, visited
+            cycles += scratch.busy[m]
+    energy += leak * cycles
+    scratch.result[0] = energy if objective == 0 else (cycles if objective == 1 else energy * cycles)
+    scratch.result[1] = energy
+    scratch.result[2] = cycles
+    scratch.bound[0] = slowest
 
 
-@njit(cache=True)
-def all_values(
-    counts: Floats, tiles: Floats, steps: Floats, slot_memory: Ints, energy: Floats, base_energy: float, step_cycles: Floats,
-    lanes: Floats, cycles: Floats, bits: Floats, capacity: Floats, leakage: float, overlap: bool,
-) -> tuple[Floats, Floats]:  # fmt: skip
-    """Energy and cycles of every candidate of one table at one point; infinite where it does not fit."""
-    n = counts.shape[1]
-    out_e = np.empty(n)
-    out_c = np.empty(n)
-    for i in range(n):
-        c = _compute(step_cycles, lanes, steps[0, i], steps[1, i])
-        for r in range(len(cycles)):
-            total = 0.0
-            for j in range(len(counts)):
-                total += cycles[r, j] * counts[j, i]
-            c = max(c, total) if overlap else c + total
-        e = base_energy
-        for j in range(len(counts)):
-            e += energy[j] * counts[j, i]
-        e += leakage * c
-        for m in range(len(capacity)):
-            total = 0.0
-            for s in range(len(tiles)):
-                if slot_memory[s] == m:
-                    total += bits[s] * tiles[s, i]
-            if total > capacity[m]:
-                e = np.inf
-                c = np.inf
-        out_e[i] = e
-        out_c[i] = c
-    return out_e, out_c
+@njit(cache=True, nogil=True, error_model="numpy")
+def scratch_of(columns: int, memories: int) -> Scratch:
+    """Scratch of a thread."""
+    return Scratch(
+        np.zeros(columns), np.zeros(columns), np.zeros(memories), np.zeros(memories), np.zeros(memories), np.zeros(5),
+        np.zeros(2, np.int64),
+    )  # fmt: skip
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def best_of(
+    rows: Rows, formats: Formats, designs: Designs, objective: int, overlap: bool, start: int, stop: int, out: Best
+) -> None:
+    """Fill the results of pairs ``start`` to ``stop``; pair = design * jobs + job."""
+    jobs = len(formats.table)
+    memories = designs.read.shape[1]
+    most = 0
+    for t in range(len(rows.columns)):
+        most = max(most, rows.columns[t])
+    scratch = scratch_of(most, memories)
+    for pair in range(start, stop):
+        d = pair // jobs
+        u = pair % jobs
+        t = formats.table[u]
+        k = rows.columns[t]
+        for j in range(k):
+            c = rows.column[t] + j
+            m = rows.memory[c]
+            bits = formats.dram_bits[u, rows.kind[c]] if m == memories - 1 else formats.bits[u, rows.kind[c]]
+            scratch.energy[j] = bits * (designs.write[d, m] if rows.writes[c] == 1 else designs.read[d, m])
+            scratch.time[j] = bits / designs.width[d, m]
+        best = np.inf
+        second = np.inf
+        least = np.inf
+        fits = False
+        for i in range(rows.rows[t]):
+            if i == rows.smallest[t] and not fits:
+                break
+            left = fewest_trips(rows, rows.first[t] + i, formats.kept[u], formats.word[u], designs.capacity[d], scratch)
+            if left == 0.0:
+                if i < rows.smallest[t] and scratch.result[4] < least:
+                    least = scratch.result[4]
+                    out.short[d, u] = scratch.bound[1]
+                    out.missing[d, u] = least
+                continue
+            fits = True
+            value_of(
+                rows, t, i, left, designs.base[d, u], designs.leak[d], formats.step[u], formats.lanes[u], objective,
+                overlap, scratch,
+            )  # fmt: skip
+            v = scratch.result[0]
+            other = scratch.result[1] if objective == 1 else 0.0
+            if v < best or (v == best and other < second):
+                best = v
+                second = other
+                out.row[d, u] = i
+                out.left[d, u] = np.int64(left)
+                out.energy[d, u] = scratch.result[1]
+                out.cycles[d, u] = scratch.result[2]
+                out.bound[d, u] = scratch.bound[0]
+        if out.row[d, u] < 0:
+            continue
+        at = rows.start[t] + out.row[d, u] * k
+        for j in range(k):
+            c = rows.column[t] + j
+            m = rows.memory[c]
+            n = rows.counts[at + j] + out.left[d, u] * rows.slopes[at + j]
+            out.parts[d, u, m] += n * scratch.energy[j]
+            out.traffic[d, u, m] += n * (
+                formats.dram_bits[u, rows.kind[c]] if m == memories - 1 else formats.bits[u, rows.kind[c]]
+            )
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def winners(
+    rows: Rows, points: npt.NDArray[np.void], capacity: Floats, kept: Floats, word: Floats, best: Ints, lefts: Ints,
+    value: Floats,
+) -> None:  # fmt: skip
+    """By point the best rows, ascending in value, of the only table, and the trips that they leave: (points, places). The
+    arrays are those of the points."""
+    places = best.shape[1]
+    k = rows.columns[0]
+    scratch = scratch_of(k, capacity.shape[1])
+    step = np.empty(1)
+    lanes = np.empty(1)
+    for p in range(len(points)):
+        point: Record = points[p]
+        for j in range(k):
+            m = rows.memory[j]
+            c = rows.kind[j]
+            scratch.energy[j] = point.write[m, c] if rows.writes[j] == 1 else point.read[m, c]
+            scratch.time[j] = point.time[m, c]
+        step[0] = point.step
+        lanes[0] = point.lanes
+        for x in range(places):
+            best[p, x] = -1
+            value[p, x] = np.inf
+        for i in range(rows.rows[0]):
+            left = fewest_trips(rows, i, kept[p], word[p], capacity[p], scratch)
+            if left == 0.0:
+                continue
+            value_of(
+                rows, 0, i, left, point.base, point.leak, step, lanes, point.objective, point.overlap == 1, scratch
+            )
+            v = scratch.result[0]
+            if not v < value[p, places - 1]:
+                continue
+            x = places - 1
+            while x > 0 and value[p, x - 1] > v:
+                value[p, x] = value[p, x - 1]
+                best[p, x] = best[p, x - 1]
+                lefts[p, x] = lefts[p, x - 1]
+                x -= 1
+            value[p, x] = v
+            best[p, x] = i
+            lefts[p, x] = np.int64(left)
