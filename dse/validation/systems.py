@@ -135,7 +135,16 @@ def fractrain_rows(name: str = "cifar_resnet38") -> list[Row]:
                 what = f"{kind} per MAC at {bits}/{bits}, {name}, {label}"
                 source = "FracTrain, NeurIPS 2020"
                 rows.append(
-                    row(kind, source, what, unit, constant + slope * f, value, math.nan, f"law through its table; {note}")
+                    row(
+                        kind,
+                        source,
+                        what,
+                        unit,
+                        constant + slope * f,
+                        value,
+                        math.nan,
+                        f"law through its table; {note}",
+                    )
                 )
     return rows
 
