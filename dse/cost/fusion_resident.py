@@ -28,7 +28,8 @@ import numpy.typing as npt
 
 from dse.cost.copies import Stored
 from dse.cost.fusion_states import Chooser, Item, State, Variant
-from dse.cost.jobs import JobCosts, Jobs, cost_jobs, is_deep
+from dse.cost.job_formats import Jobs
+from dse.cost.jobs import JobCosts, cost_jobs, is_deep
 from dse.cost.network_jobs import NetworkJobs
 from dse.cost.vector import VectorCosts, shared_buffer
 from dse.hardware.arrays import HardwareArrays
