@@ -28,6 +28,7 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -294,9 +295,25 @@ def prepare(folder: Path) -> Path:
     import dse.cli
     import dse.report
     import dse.studies.page
-    import dse.validation.table  # noqa: F401
+    import dse.validation.table
 
+    complete(dse.cli.app)
     return bases
+
+
+def complete(app: Any) -> None:
+    """Draw from every option of the verbs in hostile.yaml, those too that it does not name yet."""
+    import typer.main
+
+    for verb, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        for line in (line for line in OPTIONS if line.split()[0] == verb):
+            known = OPTIONS[line]
+            for parameter in command.params:
+                name = max(parameter.opts, key=len)
+                if not name.startswith("--") or any(option in known or option in line.split() for option in parameter.opts):
+                    continue
+                kind = parameter.type_descriptor.annotation
+                known[name] = "-" if kind is bool else "n" if kind in (int, float) else "f" if kind is Path else "t"
 
 
 def campaign(
