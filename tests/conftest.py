@@ -15,7 +15,8 @@ import pytest
 from hypothesis import settings
 
 # A deadline is an assertion about time: a busy machine would fail it.
-settings.register_profile("dse", deadline=None)
+# Laws are drawn anew in every run, so that many short runs see what few long ones would.
+settings.register_profile("dse", deadline=None, max_examples=50)
 settings.load_profile("dse")
 
 

@@ -107,7 +107,8 @@ def test_comparison_prefers_the_link_that_made_the_data():
         table = compare_links(SCORES, predict(name, TRUE[name], SCORES))
         assert table.loc[name, "loo_rms"] < 1e-3
         assert table.index[0] == name or table.iloc[0]["loo_rms"] < 1e-3
-    assert compare_links(SCORES, predict("saturating", TRUE["saturating"], SCORES)).index[-1] == "linear"
+        if name == "saturating":
+            assert table.index[-1] == "linear"
 
 
 @pytest.mark.parametrize(
@@ -145,8 +146,10 @@ def test_counting_bits_has_no_partial_rank_correlation_with_itself_taken_out():
     assert partial_rank_correlation(rest, measured, bits[:, None], resamples=50).value > 0.9
 
 
-@pytest.mark.parametrize("name", LINKS)
-def test_a_single_plan_with_damage_is_foreseen_by_no_other(name):
+def test_a_single_plan_with_damage_is_foreseen_by_no_other():
     drops = [0.0, 0.0, 0.0, 0.0, 3.0]
-    assert leave_one_out(name, SCORES[:5], drops)[-1] == -3.0
-    assert compare_links(SCORES[:5], drops).loc[name, "loo_worst"] >= 3.0
+    for name in LINKS:
+        assert leave_one_out(name, SCORES[:5], drops)[-1] == -3.0
+    table = compare_links(SCORES[:5], drops)
+    assert set(table.index) == set(LINKS)
+    assert (table["loo_worst"] >= 3.0).all()
