@@ -3,9 +3,10 @@
     python benchmarks/kills.py                       # all of it, about half an hour of one core; the last line is JSON
     python benchmarks/kills.py --moments 5 --disks 2 --seconds 5
 
-``kill -9`` at moments spread over the whole life of a run that lasts at least ``--seconds``, from its first import to its last
-file; disks that are full at moments spread over what a run writes; two resumes at once; a resume by another version; clocks that
-jump; a Dask worker, and the Dask scheduler, killed while they work (with dse[dask]).
+Killed by the kernel at moments spread over the whole life of a run that takes at least ``--seconds`` of a processor, from its
+first import to its last file. A moment is processor time that the run has used, so that a busy machine shifts none of them.
+Disks that are full at moments spread over what a run writes; two resumes at once; a resume by another version; clocks that jump;
+a Dask worker, and the Dask scheduler, killed while they work (with dse[dask]).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -28,8 +30,10 @@ from pathlib import Path
 
 #: The command line without its report and its table of published figures, which cost more than a short search.
 RUN = """
-import random, sys, time
-workload, profile, trials, out, scheduler, twist = sys.argv[1:]
+import random, signal, sys, time
+workload, profile, trials, out, scheduler, twist, moment = sys.argv[1:]
+# Nothing answers SIGPROF: the kernel ends the process there and then.
+signal.setitimer(signal.ITIMER_PROF, float(moment))
 if twist == "clock":
     real, jumps = time.time, random.Random(0)
     time.time = lambda: real() + jumps.choice((-1e9, -3600.0, 0.0, 3600.0, 1e9))
@@ -48,7 +52,7 @@ except InputError as error:
 
 @dataclass(frozen=True)
 class Task:
-    """The run that everything is done to, and what it gives when it is left alone."""
+    """The run that everything is done to, the processor seconds that it takes, and what it gives when it is left alone."""
 
     workload: str
     profile: str
@@ -56,9 +60,9 @@ class Task:
     seconds: float
     folder: Path
 
-    def start(self, out: Path, scheduler: str = "", twist: str = "") -> subprocess.Popen[bytes]:
-        """Start the run in a process; it goes on where its folder stands."""
-        words = [self.workload, self.profile, str(self.trials), str(out), scheduler, twist]
+    def start(self, out: Path, scheduler: str = "", twist: str = "", moment: float = 0.0) -> subprocess.Popen[bytes]:
+        """Start the run in a process, which goes on where its folder stands; 0 is no moment to be killed at."""
+        words = [self.workload, self.profile, str(self.trials), str(out), scheduler, twist, str(moment)]
         return subprocess.Popen([sys.executable, "-c", RUN, *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
     def finished(self, out: Path) -> bool:
@@ -75,18 +79,30 @@ class Task:
         return (out / "front.csv").read_bytes() == (self.folder / "front.csv").read_bytes()
 
 
+def used() -> float:
+    """Processor seconds of the processes that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def killed(process: subprocess.Popen[bytes]) -> bool:
+    """Wait for a process; whether its moment came before its end."""
+    process.communicate()
+    return process.returncode == -signal.SIGPROF
+
+
 def calibrated(folder: Path, workload: str, profile: str, trials: int, seconds: float) -> Task:
     """A run left alone that lasts at least so long, tables and compiled code known: trials are added until it does."""
     warm = Task(workload, profile, 16, 0.0, folder / "warm")
     warm.start(warm.folder).communicate()
     while True:
         task = Task(workload, profile, trials, 0.0, folder / f"whole{trials}")
-        began = time.monotonic()
+        began = used()
         process = task.start(task.folder)
         _, errors = process.communicate()
         if process.returncode != 0:
             raise SystemExit(errors.decode())
-        lasted = time.monotonic() - began
+        lasted = used() - began
         if lasted >= seconds:
             return Task(workload, profile, trials, lasted, task.folder)
         trials = int(trials * min(max(1.3 * seconds / lasted, 1.5), 8))
@@ -108,13 +124,9 @@ def kills(task: Task, folder: Path, moments: int, draw: random.Random) -> dict:
         here = 0
         while hit < moments and here < 10:
             before = done(out)
-            process = task.start(out)
             left = 1.0 - before / task.trials
-            time.sleep(draw.uniform(0.0, 0.15 + left) * task.seconds / (1 if here == 0 else 3))
-            alive = process.poll() is None
-            process.kill()
-            process.communicate()
-            if not alive:
+            moment = draw.uniform(0.001, 0.15 + left) * task.seconds / (1 if here == 0 else 3)
+            if not killed(task.start(out, moment=moment)):
                 break
             here, hit = here + 1, hit + 1
             reached.append(done(out))
@@ -157,7 +169,7 @@ def disks(task: Task, folder: Path, moments: int, draw: random.Random) -> dict:
                     "-c",
                     RUN,
                 ]
-                words += [task.workload, task.profile, str(task.trials), str(out), "", ""]
+                words += [task.workload, task.profile, str(task.trials), str(out), "", "", "0"]
                 process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
             else:
                 process = task.start(out)
@@ -178,10 +190,7 @@ def together(task: Task, folder: Path, times: int, draw: random.Random) -> dict:
     good = 0
     for number in range(times):
         out = folder / f"together{number}"
-        first = task.start(out)
-        time.sleep(draw.uniform(0.2, 0.6) * task.seconds)
-        first.kill()
-        first.communicate()
+        killed(task.start(out, moment=draw.uniform(0.2, 0.6) * task.seconds))
         pair = [task.start(out), task.start(out)]
         told = [process.communicate()[1].decode() for process in pair]
         codes = sorted(process.returncode for process in pair)
@@ -195,10 +204,7 @@ def together(task: Task, folder: Path, times: int, draw: random.Random) -> dict:
 def twisted(task: Task, folder: Path, draw: random.Random) -> dict:
     """A resume by another version is refused and harms nothing; clocks and dates of files may jump."""
     out = folder / "twisted"
-    process = task.start(out, twist="clock")
-    time.sleep(draw.uniform(0.4, 0.7) * task.seconds)
-    process.kill()
-    process.communicate()
+    killed(task.start(out, twist="clock", moment=draw.uniform(0.4, 0.7) * task.seconds))
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     other = task.start(out, twist="version")
     told = other.communicate()[1].decode()
@@ -249,7 +255,7 @@ def main() -> None:
     parser.add_argument("--moments", type=int, default=100, help="kills")
     parser.add_argument("--disks", type=int, default=20, help="full disks")
     parser.add_argument("--pairs", type=int, default=5, help="pairs of resumes at once")
-    parser.add_argument("--seconds", type=float, default=30.0, help="how long the run lasts at least")
+    parser.add_argument("--seconds", type=float, default=30.0, help="processor seconds that the run takes at least")
     parser.add_argument("--trials", type=int, default=96, help="trials to begin with; more if the run is too short")
     parser.add_argument("--workload", default="fashion_cnn")
     parser.add_argument("--profile", default="", help="default: the shipped one of the workload's name")
