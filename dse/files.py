@@ -289,6 +289,22 @@ def remove_folders(folders: list[Path]) -> None:
             folder.rmdir()
 
 
+def remove_file(path: str | Path) -> None:
+    """Remove a file if it is there.
+
+    Raises
+    ------
+    InputError
+        It cannot be removed: a folder stands there, or the folder around it may not be written.
+    """
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:
+        raise InputError(str(path), [f"cannot be removed: {reason(error)}"]) from None
+
+
 def remove_halves(folder: Path) -> None:
     """Remove what writers that were killed have left in a folder."""
     for name in os.listdir(folder):

@@ -15,12 +15,12 @@ from rich.markup import escape as rich_escape
 from rich.table import Table
 
 from dse.errors import InputError
-from dse.files import is_file, write_text
+from dse.files import write_text
 from dse.goals import ENERGY, LATENCY, minimized, objective_columns
 from dse.report.figures import front_figure
 from dse.report.page import fill_page, html_table, json_for_html
 from dse.report.quantities import format_value, quantity
-from dse.report.run_data import RunData, read_run
+from dse.report.run_data import RunData, read_run, read_table
 
 #: What describes how a run went, or where, not what was asked of it.
 _NOT_INPUTS = frozenset(
@@ -201,12 +201,10 @@ def better_in_draws(runs: Sequence[RunData], objectives: Sequence[str]) -> tuple
 
 def _drawn(run: RunData, objectives: Sequence[str]) -> dict[int, pd.DataFrame] | None:
     """Fronts by draw of a run; what is not drawn, such as accuracy, is that of its front."""
-    if not is_file(run.folder / "draws.csv"):
-        return None
-    drawn = pd.read_csv(run.folder / "draws.csv", dtype={"design": str})
+    drawn = read_table(run.folder / "draws.csv", ("design", "draw"))
     fixed = [name for name in objectives if name not in drawn]
     known = run.front.assign(design=run.front["design"].astype(str))[["design", *fixed]]
-    merged = drawn.merge(known, on="design", how="left")
+    merged = drawn.merge(known, on="design")
     places = merged["draw"].to_numpy(np.int64)
     return {int(draw): merged[places == draw] for draw in np.unique(places)} or None
 

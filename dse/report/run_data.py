@@ -119,8 +119,8 @@ def read_run(folder: Path) -> RunData:
     info = read_json(source)
     # An object with keys that a report does not read is as good: run.json is written for people's own programs too.
     validate(RunInfo, Document(source, info, {}))
-    front = _table(folder / "front.csv", _NEEDED)
-    designs = _table(folder / "designs.csv", _NEEDED, ("design",))
+    front = read_table(folder / "front.csv", _NEEDED)
+    designs = read_table(folder / "designs.csv", _NEEDED, ("design",))
     lost = front[~front["design"].isin(designs["design"])]
     designs = pd.concat([designs, lost], ignore_index=True) if len(designs) and len(lost) else designs
     return RunData(
@@ -128,20 +128,26 @@ def read_run(folder: Path) -> RunData:
         info,
         front,
         designs if len(designs) else front,
-        _table(
+        read_table(
             folder / "bits.csv",
             ("design", "layer", "operand", "format", "bits"),
             ("design", "layer", "operand", "format"),
         ),
-        _table(folder / "layers.csv", ("design", "layer", "pass", "latency_s")),
-        _table(folder / "area.csv", ("design", "part", "area_mm2")),
-        _table(folder / "roofline.csv", ("design", "layer", "pass", "intensity_macs_per_bit", "macs_per_s")),
-        _table(folder / "memory.csv", ("design", "peak_memory_bits")),
+        read_table(folder / "layers.csv", ("design", "layer", "pass", "latency_s")),
+        read_table(folder / "area.csv", ("design", "part", "area_mm2")),
+        read_table(folder / "roofline.csv", ("design", "layer", "pass", "intensity_macs_per_bit", "macs_per_s")),
+        read_table(folder / "memory.csv", ("design", "peak_memory_bits")),
     )
 
 
-def _table(path: Path, needed: tuple[str, ...], filled: tuple[str, ...] | None = None) -> pd.DataFrame:
-    """A table with the needed columns, of which the filled ones (all, if not given) have a value in every row."""
+def read_table(path: Path, needed: tuple[str, ...], filled: tuple[str, ...] | None = None) -> pd.DataFrame:
+    """A table of a run with the needed columns, of which the filled ones (all, if not given) have a value in every row.
+
+    Raises
+    ------
+    InputError
+        What stands there is no such table. No rows where nothing does.
+    """
     filled = needed if filled is None else filled
     if not os.path.lexists(path):
         return pd.DataFrame({name: [] for name in needed})

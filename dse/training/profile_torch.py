@@ -15,7 +15,7 @@ from dse.accuracy.measuring.measure import measure
 from dse.accuracy.measuring.settings import Images, Settings
 from dse.accuracy.schema import ProfileFile, profile_text
 from dse.errors import InputError
-from dse.files import write_text
+from dse.files import remove_file, write_text
 from dse.training.torch_model import TorchModel
 from dse.types import Ints
 
@@ -60,7 +60,7 @@ def profile_torch(
     classes = None if labels is None else host_array(labels)
     file = measure(model, host_array(images), classes, settings or Settings(), journal, progress)
     write_text(target, profile_text(file))
-    journal.unlink(missing_ok=True)
+    remove_file(journal)
     return file
 
 

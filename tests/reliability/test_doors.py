@@ -1,5 +1,6 @@
 """The doors for files, numbers, YAML and words: what comes through them is sound, and what does not is said in one sentence."""
 
+import ast
 import math
 import os
 import resource
@@ -7,6 +8,7 @@ import socket
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,6 +27,7 @@ from dse.files import (
     read_bytes,
     read_json,
     read_text,
+    remove_file,
     write_all,
     write_files,
     write_text,
@@ -329,3 +332,38 @@ def test_a_word_that_is_unknown_is_refused_wherever_it_is_given(tmp_path):
         with pytest.raises(InputError, match="'tpe' is unknown"):
             ask()
     assert os.listdir(tmp_path) == ["best.yaml"]
+
+
+def test_what_cannot_be_removed_is_one_sentence(tmp_path):
+    remove_file(tmp_path / "nothing")
+    (tmp_path / "file").write_text("")
+    remove_file(tmp_path / "file")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "folder").mkdir()
+    for path in (tmp_path / "folder", "a\0b", "a" * 5000):
+        with pytest.raises(InputError, match="cannot be removed") as raised:
+            remove_file(path)
+        sentence(raised)
+
+
+#: Who opens files past the doors, and which: their own (templates, tables of the package), a lock, a journal that grows.
+PAST_THE_DOORS = {
+    "dse/files.py", "dse/array_files.py", "dse/terminal.py", "dse/search/loop/state.py", "dse/accuracy/measuring/journal.py", "dse/report/page.py",
+    "dse/report/figures.py", "dse/export/zigzag_runner.py", "dse/mapping/best/cache.py",
+}  # fmt: skip
+OPENERS = {"open", "read_text", "read_bytes", "write_text", "write_bytes", "read_csv", "to_csv", "unlink", "mkdir", "makedirs", "loadtxt", "savetxt"}
+
+
+def test_files_are_opened_by_the_doors_alone():
+    """Whoever opens a file of a user elsewhere waits for its pipe, or shows a traceback; studies read tables of the package."""
+    for path in sorted(Path(dse.__file__).parent.rglob("*.py")):
+        name = path.relative_to(Path(dse.__file__).parents[1]).as_posix()
+        if name in PAST_THE_DOORS or name.startswith("dse/studies/"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                called = node.func
+                method = isinstance(called, ast.Attribute) and called.attr in OPENERS
+                plain = isinstance(called, ast.Name) and called.id == "open"
+                in_memory = any(isinstance(part, ast.Attribute) and part.attr in ("StringIO", "BytesIO") for part in ast.walk(node))
+                assert in_memory or not (method or plain), f"{name}:{node.lineno} opens a file; see dse/files.py"

@@ -1,6 +1,7 @@
 """The campaign of ``benchmarks/hostile.py`` in small: damaged files of every kind are read, or refused by an InputError."""
 
 import importlib.util
+import os
 import random
 import shutil
 import signal
@@ -8,9 +9,13 @@ import sys
 import warnings
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import dse
+import dse.report.compare
+import dse.report.run_data
+from dse import report
 from dse.accuracy import load_profile
 from dse.accuracy.calibrate import read_points
 from dse.accuracy.measuring.data import load_data, read_array
@@ -126,6 +131,25 @@ def test_a_damaged_run_folder_is_shown_or_refused(tmp_path, name):
         content, doing = module("hostile_inputs").damaged(whole, name, draw)
         (folder / name).write_bytes(content)
         assert len(refused(report_file, folder)) < 40_000, doing
+
+
+@pytest.mark.usefixtures("bounded")
+def test_damaged_draws_are_compared_or_refused(tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("report.html", "figures", "layers.csv"))
+    front = pd.read_csv(EXAMPLE / "front.csv")
+    draws = pd.concat([front[["design", "latency_s", "energy_j"]].assign(draw=draw) for draw in range(3)])
+    whole = draws.to_csv(index=False).encode()
+    draw = random.Random(11)
+    contents = [whole, b"", b"design\n", b"design,draw\nnobody,0\n", b"design,draw\n1,x\n"]
+    contents += [module("hostile_inputs").damaged(whole, "draws.csv", draw)[0] for _ in range(EACH)]
+    runs = (report.run_data.read_run(folder),) * 2
+    for content in contents:
+        (folder / "draws.csv").write_bytes(content)
+        assert len(refused(report.compare.better_in_draws, runs, ["latency_s", "energy_j"])) < 40_000
+    (folder / "draws.csv").unlink()
+    os.mkfifo(folder / "draws.csv")
+    assert "is a pipe" in refused(report.compare.better_in_draws, runs, ["latency_s", "energy_j"])
 
 
 @pytest.mark.usefixtures("bounded")

@@ -15,7 +15,7 @@ from dse.accuracy.measuring.onnx_model import OnnxModel, check_images, open_onnx
 from dse.accuracy.measuring.settings import Images, Labels, Settings
 from dse.accuracy.schema import ProfileFile, profile_text
 from dse.errors import InputError
-from dse.files import is_folder, why_not_written, write_text
+from dse.files import is_folder, remove_file, why_not_written, write_text
 from dse.numbers import BASELINE, IMAGES, MEASURED_PLANS, SEED
 from dse.workload.load import load_workload
 
@@ -61,7 +61,7 @@ def profile_onnx(
     if network is not None:
         file = file.model_copy(update={"network": network})
     write_text(target, profile_text(file))
-    journal.unlink(missing_ok=True)
+    remove_file(journal)
     return file
 
 
@@ -98,7 +98,7 @@ def calibrate_onnx(
     journal = target.with_name(f"{target.name}.part")
     found = measure_points(file, document, opened, pictures, classes, plans, seed, journal, progress)
     write_text(target, profile_text(found.file))
-    journal.unlink(missing_ok=True)
+    remove_file(journal)
     return found
 
 

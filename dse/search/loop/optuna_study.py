@@ -10,6 +10,7 @@ import importlib.util
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import optuna
 from optuna.samplers import BaseGASampler
 
 from dse.errors import InputError
+from dse.files import remove_file
 from dse.yaml_input import suggest
 
 #: Trials proposed before any of them is told; a fixed part of the method, not a tuning knob of one machine.
@@ -202,11 +204,12 @@ def write_journal(study: optuna.Study, path: Path, name: str, objectives: Sequen
     beside = path.with_name(path.name + ".tmp")
     try:
         for left in (beside, beside.with_name(beside.name + ".lock")):
-            left.unlink(missing_ok=True)
+            remove_file(left)
         JournalFileBackend(str(beside)).append_logs(list(memory.read_logs(0)))
         beside.replace(path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        with suppress(InputError):
+            remove_file(beside)
         raise InputError(str(path), [f"cannot be written: {error.strerror}"]) from None
 
 

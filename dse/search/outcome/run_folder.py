@@ -21,6 +21,7 @@ from dse.files import (
     is_file,
     make_folder,
     read_text,
+    remove_file,
     remove_folders,
     remove_halves,
     why_not_written,
@@ -99,7 +100,7 @@ def write_run(run: Run, folder: Path) -> None:
     write_table(folder / "front.csv", run.front)
     for old in (folder / "plans").glob("*.yaml"):
         if old.stem not in plans:
-            old.unlink()
+            remove_file(old)
     write_json(folder / "run.json", run.info)
 
 
@@ -108,7 +109,7 @@ def write_draws(folder: Path, table: pd.DataFrame | None) -> None:
     if table is not None:
         write_table(folder / "draws.csv", table)
     else:
-        (folder / "draws.csv").unlink(missing_ok=True)
+        remove_file(folder / "draws.csv")
 
 
 def _costs(run: Run, designs: list[str], network: Network) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
@@ -194,8 +195,8 @@ def prepared(folder: Path, resume: bool) -> Iterator[None]:
     except BaseException as error:
         if parts[0] in made and (isinstance(error, NothingFeasible) or not is_file(parts[0] / "state.json")):
             for path in (*parts[0].glob("*"), folder / "optuna.journal"):
-                with suppress(OSError):
-                    path.unlink()
+                with suppress(InputError):
+                    remove_file(path)
         remove_folders(sorted(made, key=lambda part: len(part.parts), reverse=True))
         raise
 
