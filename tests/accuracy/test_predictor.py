@@ -153,3 +153,22 @@ def test_a_single_plan_with_damage_is_foreseen_by_no_other():
     table = compare_links(SCORES[:5], drops)
     assert set(table.index) == set(LINKS)
     assert (table["loo_worst"] >= 3.0).all()
+
+
+def test_factors_are_the_most_probable_ones_under_the_variance_of_the_plain_fit():
+    """At the minimum of squared misses over their unbiased variance plus squared logarithms over ln(spread)^2, nothing pulls."""
+    rng = np.random.default_rng(4)
+    parts = rng.uniform(0.1, 1.0, (9, 3))
+    drops = parts @ [1.0, 2.5, 0.6] + 0.05 * rng.normal(size=9)
+    (slope,), factors = fit_factors("linear", parts, drops, 2.0)
+    (plain,) = fit_link("linear", parts.sum(axis=1), drops)
+    variance = ((plain * parts.sum(axis=1) - drops) ** 2).sum() / (9 - 1)
+
+    def objective(values):
+        misses = np.exp(values[0]) * parts @ np.exp(values[1:]) - drops
+        return (misses**2).sum() / variance + (values[1:] ** 2).sum() / np.log(2.0) ** 2
+
+    found = np.log([slope, *factors])
+    for direction in np.eye(4) * 1e-4:
+        pull = (objective(found + direction) - objective(found - direction)) / 2e-4
+        assert abs(pull) < 1e-3

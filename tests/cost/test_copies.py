@@ -3,7 +3,7 @@
 import pytest
 
 import dse
-from dse.cost.copies import turning
+from dse.cost.copies import error_bits, turning
 from dse.cost.memory import footprint, kept_bits
 from dse.precision import Plan
 from dse.precision.formats.properties import parse_format
@@ -101,3 +101,29 @@ def test_a_plan_says_it_in_short_in_a_file_and_in_its_label(tmp_path):
         Plan.load(tmp_path / "plan.yaml", NET)
     with pytest.raises(dse.InputError, match="'three' is unknown"):
         Plan.parse(f"{MX},copies=three", NET)
+
+
+def test_errors_are_written_as_the_backward_pass_of_their_readers_writes_results():
+    """FP32 results: an error is 32 bits wide where a convolution or a classifier reads the tensor, and in the layer's own 8 else."""
+    text = """source: test
+batch: 1
+samples: 1
+epochs: 1
+optimizer: sgd
+input: {C: 4, H: 6, W: 6}
+layers:
+  - {op: conv, name: a, K: 8, R: 3, pad: 1, then: [norm, relu]}
+  - op: residual
+    main:
+      - {op: conv, name: b, K: 8, R: 3, pad: 1, then: [norm, relu]}
+      - {op: conv, name: c, K: 8, R: 3, pad: 1, then: [norm]}
+  - {op: relu, name: r}
+  - {op: global_pool, name: p}
+  - {op: fc, name: f, K: 10}
+  - {op: loss, name: l}
+"""
+    net = network_from_document(parse_yaml(text, "net.yaml"), "net")
+    bits = dict(zip((layer.name for layer in net.layers), error_bits(net, Plan.parse("w8a8e8,result=fp32", net)), strict=True))
+    # A norm and the ReLU that runs in its place hold one tensor.
+    wide = {"a.norm", "a.norm.relu", "b.norm", "b.norm.relu", "p"}
+    assert bits == {name: 32.0 if name in wide else 8.0 for name in bits}
