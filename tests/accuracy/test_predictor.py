@@ -117,6 +117,7 @@ def test_comparison_prefers_the_link_that_made_the_data():
         ([1.0], [1.0], "at least 2 measured points"),
         ([0.0, 0.0, 0.0], [1.0, 2.0, 3.0], "a score and a drop other than 0"),
         ([1.0, 2.0, np.nan], [1.0, 2.0, 3.0], "finite"),
+        ([1.0, 2.0, 3.0], [1.0, np.nan, 3.0], "finite"),
         ([1.0, 2.0, -1.0], [1.0, 2.0, 3.0], "cannot be negative"),
         ([1.0, 2.0], [1.0, 2.0, 3.0], "as many drops as scores"),
     ],
