@@ -26,7 +26,7 @@ from dse.accuracy.schema import (
     profile_text,
 )
 from dse.errors import InputError
-from dse.files import write_text
+from dse.files import remove_file, write_text
 from dse.precision.formats.properties import Format, format_problem, parse_format
 from dse.training.prepare import Prepared, prepare
 from dse.yaml_input import Document, suggest
@@ -163,7 +163,7 @@ def sensitivity(
         module.train(was_training)
     if target is not None and journal is not None:
         write_text(target, profile_text(file))
-        journal.unlink(missing_ok=True)
+        remove_file(journal)
     return file
 
 
