@@ -6,6 +6,7 @@ import pytest
 import dse
 import dse.hardware
 from dse.cost.side import conversion_pj
+from dse.hardware.arrays import hardware_arrays
 from dse.hardware.side_costs import (
     quantize_pj,
     range_reduction_pj,
@@ -174,3 +175,25 @@ def test_many_designs_and_plans_agree_with_one_at_a_time():
         one = dse.evaluate(NET, HW, plans[1], designs.iloc[[row]]).total.iloc[0]
         numbers = many.iloc[2 * row + 1][["energy_j", "quantize_j", "range_j", "peak_memory_bits"]].astype(float)
         assert np.allclose(numbers, one[numbers.index].astype(float), rtol=1e-12, atol=0)
+
+
+def test_changes_of_widths_by_hand():
+    """Five steps up twice and one down: all weights are read from their masters of 32 bits, converted and written at the new width."""
+    text = "source: test\nbatch: 1\nsamples: 1\nepochs: 1\noptimizer: sgd\ninput: {tokens: 8, C: 32}\nlayers:\n"
+    text += "  - {op: linear, name: a, K: 64}\n  - {op: linear, name: b, K: 32}\n"
+    net, hw = network_from_document(parse_yaml(text, "net.yaml"), "net"), dse.load_hardware("bit_fusion")
+    cost = dse.evaluate(net, hw, dse.Schedule.cyclic(low=3, high=8, backward=8, cycles=2, iterations=60))
+    row = rows_of(cost).loc[("(run)", "width changes")]
+    weights, widths = 2 * 32 * 64, [4, 5, 6, 7, 8] * 2 + [3]
+    read, written = weights * 32 * len(widths), weights * sum(widths)
+    assert row["dram_bits"] == read + written
+    arrays = hardware_arrays(hw, None)
+    prices = arrays.read_pj_per_bit[0, -1], arrays.write_pj_per_bit[0, -1]
+    assert row["dram_j"] == pytest.approx((prices[0] * read + prices[1] * written) * 1e-12, rel=1e-12)
+    convert = sum(float(quantize_pj(width)) for width in widths) * weights * float(energy_scale(hw.node_nm))
+    assert row["quantize_j"] == pytest.approx(convert * 1e-12, rel=1e-12)
+    setup = reconfiguration(16, 32, hw.node_nm)
+    assert row["reconfigure_j"] == pytest.approx(len(widths) * float(setup.energy_pj) * 1e-12, rel=1e-12)
+    cycles = (read + written) / hw.memories[-1].bandwidth_bits_per_cycle + len(widths) * float(setup.cycles)
+    assert row["latency_s"] == pytest.approx(cycles / hw.clock_hz, rel=1e-12)
+    assert row["energy_j"] == pytest.approx(sum(row[name] for name in row.index if name.endswith("_j") and name != "energy_j"))
