@@ -37,6 +37,10 @@ class Skipped(Exception):
     """A row that lacks what the model needs, and why."""
 
 
+#: What a row with odd cells raises; its text is the reason for which the row is skipped.
+ODD = (Skipped, InputError, ArithmeticError, KeyError, ValueError)
+
+
 @dataclass(frozen=True)
 class Result:
     """One compared figure: what it belongs to, what was measured, ours; ``pair`` joins formats of one model on one system."""
@@ -125,8 +129,8 @@ def vtrain(table: list[dict[str, str]]) -> Iterator[Result | str]:
             )  # fmt: skip
             steps = max(integer(row, "global batch") // (parallel.data * parallel.micro_batch), 1)
             measured = number(row, "iteration time (ms)") / 1e3
-        except (Skipped, InputError) as reason:
-            yield str(reason)
+        except ODD as reason:
+            yield str(reason) or type(reason).__name__
             continue
         ours = step_s(rows(dims, dropout=True), parallel, steps, system, Communication())
         group = f"{hidden}/{layers}/{integer(row, 'global batch')}/{devices}"
@@ -167,8 +171,8 @@ def korthikanti(table: list[dict[str, str]]) -> Iterator[Result | str]:
                 recompute=policies[text(row, "activation_recompute")],
                 sequence_parallel=text(row, "tensor_par_comm_type") == "rs_ag",
             )  # fmt: skip
-        except (Skipped, InputError, KeyError) as reason:
-            yield str(reason)
+        except ODD as reason:
+            yield str(reason) or type(reason).__name__
             continue
         found, plans = (
             rows(dims, dropout=True),
@@ -222,8 +226,8 @@ def megatron_memory(table: list[dict[str, str]]) -> Iterator[Result | str]:
             if odd:
                 raise Skipped(f"{odd}: more than the network of the columns")
             yield megatron_row(row, case)
-        except (Skipped, InputError) as reason:
-            yield str(reason)
+        except ODD as reason:
+            yield str(reason) or type(reason).__name__
 
 
 def megatron_row(row: dict[str, str], case: str) -> Result:
@@ -294,8 +298,8 @@ def mpt(table: list[dict[str, str]]) -> Iterator[Result | str]:
             precision = "fp8" if "fp8" in text(row, "Precision").lower() else "bf16"
             steps = integer(row, "GradAccum", default=1)
             measured = number(row, "Throughput (T/s/GPU)")
-        except (Skipped, InputError) as reason:
-            yield str(reason)
+        except ODD as reason:
+            yield str(reason) or type(reason).__name__
             continue
         found = rows(dims, RECIPES[precision])
         took = step_s(found, parallel, steps, mpt_system(gpu), Communication(weight=16.0))
@@ -349,8 +353,8 @@ def bridge(table: list[dict[str, str]]) -> Iterator[Result | str]:
     for row in [item for one in table for item in variants(one)]:
         try:
             yield bridge_row(row)
-        except (Skipped, InputError) as reason:
-            yield str(reason)
+        except ODD as reason:
+            yield str(reason) or type(reason).__name__
 
 
 def section_of(row: dict[str, str]) -> str:
@@ -412,8 +416,8 @@ def mlperf(table: list[dict[str, str]]) -> Iterator[Result | str]:
             devices, batch = nodes * per_node, integer(row, "global_batch_size")
             steps = integer(row, "grad_acc", default=1)
             measured = number(row, "throughput_samples_per_s_median")
-        except (Skipped, InputError) as reason:
-            yield str(reason)
+        except ODD as reason:
+            yield str(reason) or type(reason).__name__
             continue
         recipe = RECIPES["nvfp4" if text(row, "round") >= "5.1" and "b" in system.name.split("_")[0][-4:] else "fp8"]
         found = rows(dims, recipe)
@@ -468,8 +472,8 @@ def ironwood(table: list[dict[str, str]]) -> Iterator[Result | str]:
     for row in table:
         try:
             yield tpu_row(row)
-        except (Skipped, InputError) as reason:
-            yield str(reason)
+        except ODD as reason:
+            yield str(reason) or type(reason).__name__
 
 
 def tpu_row(row: dict[str, str]) -> Result:
@@ -545,8 +549,8 @@ def coat(table: list[dict[str, str]]) -> Iterator[Result | str]:
             devices, batch = integer(row, "gpus"), integer(row, "batch_per_gpu")
             if method not in COAT_STATES:
                 raise Skipped(f"unknown method {method}")
-        except (Skipped, InputError) as reason:
-            yield str(reason)
+        except ODD as reason:
+            yield str(reason) or type(reason).__name__
             continue
         found = rows(dims, "" if method == "bf16" else RECIPES["fp8"])
         parameters = sum(item.times * item.layer.parameters for item in found.rows)
