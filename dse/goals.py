@@ -145,6 +145,15 @@ def minimized(values: Floats, columns: Sequence[str]) -> Floats:
     return result
 
 
+#: A bound that is wrong by more than this factor may be a slip of its unit; one that is wrong by less is a wish.
+SLIP = 100.0
+_TIMES = (("ns", 1e-9), ("us", 1e-6), ("ms", 1e-3), ("minutes", 60.0), ("hours", 3600.0))
+_ENERGIES = (("pJ", 1e-12), ("nJ", 1e-9), ("uJ", 1e-6), ("mJ", 1e-3), ("kJ", 1e3), ("kWh", 3.6e6))
+_AREAS = (("um2", 1e-6), ("cm2", 1e2), ("m2", 1e6))
+_SIZES = (("KB", 8.0 * 2**10), ("MB", 8.0 * 2**20), ("GB", 8.0 * 2**30))
+_BITOPS = (("GBitOps", 1e9), ("TBitOps", 1e12))
+
+
 @dataclass(frozen=True)
 class HardLimit:
     """A quantity that may be bounded from above, by ``--max-NAME``.
@@ -160,6 +169,10 @@ class HardLimit:
         ``design``: known before any choice is made.
     over_schedule
         What a schedule has of it: the ``mean`` over its maps, or that of the ``widest`` one, which is held at some time.
+    most
+        Bound above which it is a slip: nothing that can be built or waited for comes near, so that it would limit nothing.
+    others
+        Units that a bound may have been meant in: name, and how many of the limit's unit one of them is.
     """
 
     name: str
@@ -168,6 +181,35 @@ class HardLimit:
     meaning: str
     scope: Literal["map", "peak", "design"]
     over_schedule: Literal["mean", "widest"] = "widest"
+    most: float = inf
+    others: tuple[tuple[str, float], ...] = ()
+
+    def meant(self, bound: float, nearest: float) -> str:
+        """What a bound was meant as that is far below what anything needs, "" where no other unit explains it.
+
+        >>> LIMITS["area"].meant(5e-6, 3.2)
+        ' (5e-06 m2 are 5 mm2)'
+        """
+        if bound >= nearest / SLIP or not self.others:
+            return ""
+        name, value = min(
+            ((name, bound * factor) for name, factor in self.others),
+            key=lambda item: max(item[1] / nearest, nearest / item[1]),
+        )
+        near = nearest / SLIP <= value <= nearest * SLIP
+        return f" ({bound:g} {name} are {value:g} {self.unit})" if near else ""
+
+    def too_large(self, bound: float) -> str:
+        """What is wrong with a bound that nothing could miss; "" where one could.
+
+        >>> LIMITS["area"].too_large(5e6)
+        '5e+06 mm2 limits nothing, which is above 1e+06 (5e+06 um2 are 5 mm2); without the option there is no limit'
+        """
+        if bound <= self.most:
+            return ""
+        smaller = ((name, bound * factor) for name, factor in self.others if bound * factor <= self.most / SLIP)
+        hint = next((f" ({bound:g} {name} are {value:g} {self.unit})" for name, value in smaller), "")
+        return f"{bound:g} {self.unit} limits nothing, which is above {self.most:g}{hint}; without the option there is no limit"
 
     @property
     def help(self) -> str:
@@ -184,11 +226,16 @@ class HardLimit:
 LIMITS: dict[str, HardLimit] = {
     item.name: item
     for item in (
-        HardLimit("latency", "latency_s", "s", "per step of each workload", "map", "mean"),
-        HardLimit("energy", "energy_j", "J", "per step of each workload", "map", "mean"),
-        HardLimit("area", "area_mm2", "mm2", "", "design"),
-        HardLimit("model_size", "model_size_bits", "bits", "of all weights as stored for inference", "map"),
-        HardLimit("memory", "memory_bits", "bits", "held at the peak of a step", "peak"),
-        HardLimit("bitops", "bitops", "BitOps", "of a step, product of both multiplier widths", "map", "mean"),
+        # Three months; a wafer at 30 kW for as long; twenty wafers.
+        HardLimit("latency", "latency_s", "s", "per step of each workload", "map", "mean", 1e7, _TIMES),
+        HardLimit("energy", "energy_j", "J", "per step of each workload", "map", "mean", 3e11, _ENERGIES),
+        HardLimit("area", "area_mm2", "mm2", "", "design", most=1e6, others=_AREAS),
+        HardLimit(
+            "model_size", "model_size_bits", "bits", "of all weights as stored for inference", "map", others=_SIZES
+        ),
+        HardLimit("memory", "memory_bits", "bits", "held at the peak of a step", "peak", others=_SIZES),
+        HardLimit(
+            "bitops", "bitops", "BitOps", "of a step, product of both multiplier widths", "map", "mean", others=_BITOPS
+        ),
     )
 }

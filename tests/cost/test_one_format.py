@@ -153,3 +153,35 @@ def test_fewer_bits_of_results_never_cost_more():
     assert (np.diff(total["dram_bits"]) > 0).all()
     assert (np.diff(total["latency_s"]) >= 0).all()
     assert (np.diff(total["dram_j"]) > 0).all()
+
+
+def test_a_search_of_hardware_alone_tells_of_two_copies_too(tmp_path):
+    """What `dse.evaluate` says of a plan stands in the notes of a run under it, which its page shows."""
+    apart = plan(FORK, ("int8", "int4", "int8"))
+    (tmp_path / "plan.yaml").write_text(apart.to_yaml())
+    assert copies_notes(FORK, [Plan.load(tmp_path / "plan.yaml", FORK)], False) == copies_notes(FORK, [apart], False) != ()
+    run = dse.explore(FORK, "tpu_like", plan=apart, mode="inference", trials=1)
+    assert copies_notes(FORK, [apart], False)[0] in run.info["notes"]
+    same = dse.explore(FORK, "tpu_like", plan=plan(FORK, ("int8", "int8", "int8")), mode="inference", trials=1)
+    assert not any("one tensor is read by" in note for note in same.info["notes"])
+
+
+def test_convolutions_of_a_unit_and_its_shortcut_in_a_plan_file(tmp_path):
+    """A residual's main and shortcut convolutions that a plan file gives two formats: written once for each, and said."""
+    (tmp_path / "net.yaml").write_text(
+        "source: made up\nbatch: 2\nsamples: 2\nepochs: 1\noptimizer: sgd\ninput: {C: 8, H: 6, W: 6}\nlayers:\n"
+        "  - {op: conv, name: stem, K: 8, R: 3, pad: 1}\n"
+        "  - op: residual\n    main:\n      - {op: conv, name: main, K: 16, R: 1}\n"
+        "    shortcut:\n      - {op: conv, name: shortcut, K: 16, R: 1}\n"
+    )
+    net = dse.load_workload(tmp_path / "net.yaml")
+    text = "weight: int8\nerror: int8\nactivation: {default: int8, int4: [main]}\n"
+    (tmp_path / "plan.yaml").write_text(text)
+    apart = Plan.load(tmp_path / "plan.yaml", net)
+    cost = dse.evaluate(net, HARDWARE, [Plan.parse("w8a8e8", net), apart], mode="inference")
+    assert "one tensor is read by main in int4; shortcut in int8: it is written and held once for each format" in cost.notes
+    bits = rows(net, apart) - rows(net, Plan.parse("w8a8e8", net))
+    read, made = 2 * 8 * 6 * 6, 2 * 16 * 6 * 6
+    assert bits["stem", "forward"] == -4 * read  # written as the main convolution wants it
+    assert bits["main", "forward"] == -4 * read - 4 * made
+    assert bits["shortcut", "forward"] == 8 * read  # the second copy, which it reads as wide as before

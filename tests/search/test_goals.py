@@ -7,7 +7,7 @@ import pytest
 
 import dse
 from dse.errors import InputError
-from dse.goals import ACCURACY_DROP, AREA, LATENCY, OBJECTIVES, minimized, register
+from dse.goals import ACCURACY_DROP, AREA, LATENCY, LIMITS, OBJECTIVES, SLIP, minimized, register
 from dse.search.archive import joined
 
 
@@ -51,3 +51,27 @@ def test_a_name_or_a_column_is_taken_once(rate):
     for taken in ({"column": "other"}, {"name": "other"}):
         with pytest.raises(InputError, match=r"'rate' [(]steps_per_s[)] exists"):
             register(replace(rate, **taken))
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"area": 5e-6}, r"--max-area: no design keeps 5e-06 mm2; the nearest feasible value is [\d.]+ \(5e-06 m2 are 5 mm2\)"),
+        ({"model_size": 0.002}, r"--max-model-size: .* \(0\.002 MB are 16777\.2 bits\)"),
+        ({"area": 5e6}, r"--max-area: 5e\+06 mm2 limits nothing.* \(5e\+06 um2 are 5 mm2\); without the option there is no limit"),
+        ({"latency": 2e9, "energy": 3e12}, r"(?s)--max-latency: .*\(2e\+09 ns are 2 s\).*--max-energy: .*\(3e\+12 pJ are 3 J\)"),
+    ],
+)
+def test_limits_in_another_unit_get_a_hint(tiny, limits, message):
+    with pytest.raises(InputError, match=message):
+        dse.explore(tiny[0], tiny[2], profile=tiny[1], trials=2, limits=limits)
+
+
+def test_limits_that_are_wishes_get_no_hint():
+    for limit in LIMITS.values():
+        assert limit.meant(0.011, 1.0) == ""  # a ninetieth of what is needed
+        assert limit.too_large(1e6) == ""
+        for name, factor in limit.others:
+            if factor > SLIP:
+                assert f" {name} are " in limit.meant(3.0 / factor, 3.0)
+    assert LIMITS["memory"].too_large(1e20) == ""

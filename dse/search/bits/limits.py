@@ -55,7 +55,7 @@ def hard_limits(given: Mapping[str, float]) -> HardLimits:
     Raises
     ------
     InputError
-        Unknown names, values that are no positive numbers; all at once.
+        Unknown names, values that are no positive numbers, or beyond what anything could miss; all at once.
     """
     problems = []
     for name, bound in given.items():
@@ -64,6 +64,8 @@ def hard_limits(given: Mapping[str, float]) -> HardLimits:
             problems.append(Problem("limits", f"'{name}' is no limit{suggest(name, LIMITS)}"))
         elif problem := hard_limit(option, LIMITS[name].what).problem(bound):
             problems.append(problem)
+        elif text := LIMITS[name].too_large(bound):
+            problems.append(Problem(option, text))
     if problems:
         raise InputError("limits", problems)
     return HardLimits(tuple((name, float(given[name])) for name in LIMITS if name in given))

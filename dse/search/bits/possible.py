@@ -69,7 +69,7 @@ def check_found(problem: SearchProblem, trials: int, failed: Sequence[Failed]) -
 
 def _problem(name: str, bound: float, nearest: float, what: str) -> Problem:
     limit = LIMITS[name]
-    text = f"{what} {bound:g} {limit.what}; the nearest feasible value is {_rounded_up(nearest)}"
+    text = f"{what} {bound:g} {limit.what}; the nearest feasible value is {_rounded_up(nearest)}{limit.meant(bound, nearest)}"
     return Problem(f"--max-{name.replace('_', '-')}", text)
 
 

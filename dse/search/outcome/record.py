@@ -13,10 +13,12 @@ import pandas as pd
 
 from dse.accuracy import Profile
 from dse.cost.accumulators import accumulator_notes
+from dse.cost.copies import copies_notes
 from dse.cost.evaluate import evaluate
 from dse.cost.model import LEFT_OUT, MODEL_VERSION
 from dse.goals import ENERGY, LATENCY, LIMITS, OBJECTIVES, Figures
 from dse.precision import Plan
+from dse.precision.plans.labels import plan_label
 from dse.search.archive import Found, joined
 from dse.search.bits.limits import ACCURACY
 from dse.search.bits.problem import SearchProblem, least_width
@@ -87,10 +89,13 @@ def notes_of(problem: SearchProblem, front: pd.DataFrame) -> tuple[str, ...]:
     for subject in problem.subjects:
         of = f"{subject.network.name}: " if several else ""
         if subject.profile is None:
-            label = subject.plans[0][0].label
+            label = plan_label(subject.plans[0][0], problem.mode)
             notes.append(
                 f"{of}The plan is given ({label}): hardware alone was searched, and nothing is said about accuracy."
             )
+            given, training = [row[0] for row in subject.plans], problem.mode == "training"
+            notes += [of + text for text in copies_notes(subject.network, given, training)]
+            notes += [of + text for text in accumulator_notes(subject.network, problem.hardware, given, problem.mode)]
             continue
         if problem.mode == "training":
             shown = ", ".join(str(bits) for bits in subject.error_widths)

@@ -57,8 +57,9 @@ def sensitivity(problem: SearchProblem, seed: int, samples: int = SAMPLES) -> pd
         return np.asarray(np.log(np.where(finite, values, np.where(np.isfinite(worst), worst, 1.0))).T)
 
     found = sobol_indices(func=logarithms, n=samples, dists=[_Uniform()] * len(names), rng=np.random.default_rng(seed))
-    first = np.atleast_2d(found.first_order)
-    total = np.atleast_2d(found.total_order)
+    # Axes of length 1 are left out of what scipy gives, for one objective or one parameter.
+    first = np.reshape(found.first_order, (-1, len(names)))
+    total = np.reshape(found.total_order, (-1, len(names)))
     rows = [
         (objective, name, float(first[o, k]), float(total[o, k]))
         for o, objective in enumerate(item.column for item in screened_objectives())
