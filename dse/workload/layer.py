@@ -8,7 +8,8 @@ traffic and vector operations.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import expm1, floor, log1p, prod
 from typing import NamedTuple
@@ -320,3 +321,22 @@ def _even(items: int, places: int) -> list[tuple[int, int]]:
     """
     each, more = divmod(items, places)
     return [(size, count) for size, count in ((each, places - more), (each + 1, more)) if count and size]
+
+
+def tied_inputs(layers: Iterable[Layer]) -> tuple[Layer, ...]:
+    """Layers with MACs that read the same input of a network share its format; inputs are told apart by their size alone."""
+    every = tuple(layers)
+    readers: dict[str, int] = {}
+    named = [_input_read(layer) for layer in every]
+    for name in named:
+        readers[name] = readers.get(name, 0) + 1
+    return tuple(
+        replace(layer, tie=name) if name and readers[name] > 1 else layer
+        for layer, name in zip(every, named, strict=True)
+    )
+
+
+def _input_read(layer: Layer) -> str:
+    """The network's input that a layer with MACs reads and that nothing else names, else nothing."""
+    reads_input = layer.has_macs and not layer.tie and layer.reads == ("",)
+    return f"input of {layer.input_elements} elements" if reads_input else ""

@@ -16,7 +16,8 @@ from dse.workload.from_file.expressions import evaluate_expression
 from dse.workload.from_file.images import IMAGE_MAKERS
 from dse.workload.from_file.schema import WorkloadFile, one_form
 from dse.workload.from_file.sequences import SEQUENCE_MAKERS
-from dse.workload.model import OPTIMIZERS, Layer, Network
+from dse.workload.layer import Layer, tied_inputs
+from dse.workload.model import OPTIMIZERS, Network
 from dse.yaml_input import Document, load_yaml, validate
 
 __all__ = ["evaluate_expression", "load_workload", "network_from_document"]
@@ -60,17 +61,11 @@ def network_from_document(document: Document, name: str) -> Network:
 
 def _tied(layers: list[tuple[Layer, str]]) -> tuple[Layer, ...]:
     """Layers with MACs that read one tensor share its format: their tie is the tensor's producer, or the network's input."""
-    named = [(layer, reads or _input_read(layer)) for layer, reads in layers]
     readers: dict[str, int] = {}
-    for layer, reads in named:
+    for layer, reads in layers:
         if layer.has_macs:
             readers[reads] = readers.get(reads, 0) + 1
-    return tuple(
+    return tied_inputs(
         replace(layer, tie=reads) if layer.has_macs and reads and readers[reads] > 1 else layer
-        for layer, reads in named
+        for layer, reads in layers
     )
-
-
-def _input_read(layer: Layer) -> str:
-    """The network's input that a layer says to read (inputs are told apart by their size), else nothing."""
-    return f"input of {layer.input_elements} elements" if layer.reads == ("",) else ""

@@ -225,6 +225,16 @@ def modules():
     def learned(*rest):
         return nn.Sequential(nn.Conv2d(4, 4, 1), *rest), image
 
+    class Sliced(nn.Module):
+        """Two layers that read equal parts of the input, each cut out for itself."""
+
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Conv2d(2, 4, 1), nn.Conv2d(2, 4, 1)
+
+        def forward(self, x):
+            return self.a(x[:, :2]) + self.b(x[:, 2:])
+
     def recurrent(kind, **options):
         class Steps(nn.Module):
             def __init__(self):
@@ -247,9 +257,21 @@ def modules():
     yield "conv1d", (nn.Sequential(nn.Conv1d(5, 4, 3), nn.ConvTranspose1d(4, 2, 3, groups=2), nn.MaxPool1d(2)), tokens)
     yield "conv3d", (nn.Sequential(nn.Conv3d(4, 4, 3), nn.BatchNorm3d(4), nn.ConvTranspose3d(4, 2, 2, 2), nn.AvgPool3d(2)), volume)
     yield "embedding", (nn.Sequential(nn.Embedding(9, 16), nn.Linear(16, 9)), empty(2, 5).long())
+    yield "two slices of one input", (Sliced(), image)
     yield "encoder", (nn.TransformerEncoderLayer(16, 4, 24, batch_first=True, dropout=0.0), tokens)
 
 
 def test_traced_modules_are_shown_and_evaluated():
     pytest.importorskip("torch")
     evaluated({name: taken(dse.trace(module, inputs)) for name, (module, inputs) in modules()})
+
+
+def test_inputs_of_one_size_are_one_in_what_is_imported_and_in_its_file(tmp_path):
+    nodes = [helper.make_node("MatMul", [name, "w"], [f"{name}w"], name=name) for name in ("left", "right")]
+    nodes.append(helper.make_node("Add", ["leftw", "rightw"], ["y"], name="sum"))
+    given = [helper.make_tensor_value_info(name, FLOATS, (2, 3)) for name in ("left", "right")]
+    made = [helper.make_tensor_value_info("y", FLOATS, None)]
+    graph = helper.make_graph(nodes, "g", given, made, [numpy_helper.from_array(zeros(3, 4), "w")])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), tmp_path / "m.onnx")
+    net = taken(import_onnx(tmp_path / "m.onnx").network)
+    assert {layer.tie for layer in net.mac_layers} == {"input of 3 elements"}

@@ -26,7 +26,8 @@ from dse.workload.from_onnx.operators.learned import initializer_shapes, learned
 from dse.workload.from_onnx.operators.table import FREE, HANDLERS, LEARNED, MOVING
 from dse.workload.from_onnx.repeats import follow
 from dse.workload.from_onnx.samples import find_samples
-from dse.workload.model import Layer, Network
+from dse.workload.layer import Layer, tied_inputs
+from dse.workload.model import Network
 
 #: Data types of indices and shapes (int32, int64, bool), and how many of them a shape has at most.
 _INTEGERS = (6, 7, 9)
@@ -96,7 +97,7 @@ def import_onnx(
         name=name or Path(source).stem,
         source=f"imported from {Path(source).name}"
         + (f", produced by {_plain(model.producer_name)}" if model.producer_name else ""),
-        layers=tuple(each.layer for each in made),
+        layers=tied_inputs(each.layer for each in made),
         batch=batch or samples.count,
         samples=batch or samples.count,
         epochs=1,

@@ -16,7 +16,8 @@ from dse.errors import InputError
 from dse.names import PASSES
 from dse.workload.from_torch.operators import backward, forward
 from dse.workload.from_torch.tape import Record, Tape, leaves, storage
-from dse.workload.model import Layer, Network
+from dse.workload.layer import Layer, tied_inputs
+from dse.workload.model import Network
 
 
 def trace(
@@ -219,4 +220,4 @@ def _layers(tape: Tape, training: bool) -> tuple[Layer, ...]:
             for sources in (record.reads, record.reads_second)
         )
         result.append(replace(layer, reads=reads or second, reads_second=second if reads else ()))
-    return tuple(result)
+    return tied_inputs(result)
