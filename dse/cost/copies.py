@@ -29,7 +29,7 @@ import numpy as np
 from dse.cost.storage import Storage, storage_of
 from dse.names import OPERANDS
 from dse.precision.formats.properties import parse_format
-from dse.precision.plans.cells import Cell, formats_of
+from dse.precision.plans.cells import Cell, formats_of, lies_along_one_axis
 from dse.precision.plans.plan import Plan, cell_bits
 from dse.types import Bools, Floats
 from dse.workload.model import GATES, Network
@@ -93,11 +93,7 @@ def norm_cell(plan: Plan, layer: int) -> Cell:
 
 def turning(plan: Plan, cell: Cell) -> str:
     """How a product that sums along another axis gets a tensor of these formats: see :data:`dse.precision.plans.plan.COPIES`."""
-    lies = any(
-        form.granularity == "row" or (form.granularity == "group" and form.group[0] != form.group[1])
-        for form in formats_of(cell)
-    )
-    return (plan.copies or "two") if lies else "one"
+    return (plan.copies or "two") if lies_along_one_axis(cell) else "one"
 
 
 def turned_weights(network: Network, plan: Plan, how: str = "two") -> Bools:

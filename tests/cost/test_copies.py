@@ -127,3 +127,12 @@ layers:
     # A norm and the ReLU that runs in its place hold one tensor.
     wide = {"a.norm", "a.norm.relu", "b.norm", "b.norm.relu", "p"}
     assert bits == {name: 32.0 if name in wide else 8.0 for name in bits}
+
+
+def test_copies_of_a_plan_without_groups_along_an_axis_mean_nothing(tmp_path):
+    (tmp_path / "plan.yaml").write_text("weight: int8\nactivation: 'mxfp8_e4m3:8x8'\nerror: bf16\ncopies: requantize\n")
+    with pytest.raises(dse.InputError, match=r"copies \(line 4\): means nothing here"):
+        Plan.load(tmp_path / "plan.yaml", NET)
+    with pytest.raises(dse.InputError, match="copies=two means nothing here"):
+        Plan.parse("w8a8,copies=two", NET)
+    assert "copies" not in plan("two", "int8").to_yaml()

@@ -291,6 +291,8 @@ def test_plans_of_a_schedule_may_be_files(tmp_path):
             ["parts[1].plan (line 4)"],
         ),
         ("kind: static\nplan: w8a8e8\niterations: 5\nformats: {stash: int99}\n", ["formats.stash (line 4): 'int99'"]),
+        ("kind: cyclic\nlow: 3\nhigh: 8\nformats: {weight: int8}\n", ["formats.weight (line 4): the schedule itself says"]),
+        ("kind: static\nplan: 'w8a8,stash=int4'\niterations: 5\nformats: {stash: int8}\n", ["formats.stash (line 4): the schedule"]),
         ("kind: traced\ntrace: none.csv\n", ["none.csv: no such file"]),
     ],
 )

@@ -99,6 +99,14 @@ def formats_of(cell: Cell) -> tuple[Format, ...]:
     return () if cell is None else cell.formats if isinstance(cell, Histogram) else (cell,)
 
 
+def lies_along_one_axis(cell: Cell) -> bool:
+    """Whether a tensor in these formats has groups along one axis, so that a product along the other axis needs others."""
+    return any(
+        form.granularity == "row" or (form.granularity == "group" and form.group[0] != form.group[1])
+        for form in formats_of(cell)
+    )
+
+
 def joint_problem(joint: Joint, first: Cell, second: Cell) -> str | None:
     """What is wrong with a joint histogram for two cells, or None."""
     sides = [cell.shares if isinstance(cell, Histogram) else (1.0,) for cell in (first, second)]

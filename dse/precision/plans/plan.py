@@ -26,7 +26,7 @@ from dse.files import write_text
 from dse.names import MAC_OPERANDS, OPERANDS
 from dse.precision.formats.properties import Format, Matrix, multiplier_bits, stored_bits
 from dse.precision.formats.storage import moved_bits
-from dse.precision.plans.cells import Cell, Histogram, Joint, formats_of, joint_problem
+from dse.precision.plans.cells import Cell, Histogram, Joint, formats_of, joint_problem, lies_along_one_axis
 from dse.precision.plans.file import COPIES_KEY, is_path, plan_text, read_copies, read_plan, short_formats
 from dse.precision.plans.labels import plan_label
 from dse.precision.plans.rules import DEFAULTS, Given, NamedNetwork, has_macs, read_cell, read_row
@@ -36,6 +36,7 @@ from dse.yaml_input import Document, load_yaml, suggest
 #: A tensor whose format has groups along one axis is kept ``two`` times, along each axis; or it is kept in a wide format from which
 #: it is ``requantize``-d where it is read; or its ``one`` copy serves all passes, on hardware that can do so.
 COPIES = ("two", "requantize", "one")
+_NOTHING_TURNS = "means nothing here: no format of the plan has groups along one axis, as block formats have"
 
 
 class Choices(NamedTuple):
@@ -203,7 +204,10 @@ class Plan:
             return cls.load(short, net)
         given = COPIES_KEY.search(short)
         formats = short_formats(COPIES_KEY.sub("", short))
-        return cls.from_formats(net, formats, default=formats["activation"], copies=given[1] if given else "")
+        made = cls.from_formats(net, formats, default=formats["activation"], copies=given[1] if given else "")
+        if given and not made._turns:
+            raise InputError("plan", [f"'{text}': copies={given[1]} {_NOTHING_TURNS}"])
+        return made
 
     @classmethod
     def load(cls, path: str | Path, net: NamedNetwork) -> Plan:
@@ -222,9 +226,12 @@ class Plan:
         names = tuple(layer.name for layer in net.layers)
         formats, joint = read_plan(document, net.name, names)
         try:
-            return cls.from_formats(net, formats, joint=joint, copies=read_copies(document, COPIES))
+            made = cls.from_formats(net, formats, joint=joint, copies=read_copies(document, COPIES))
         except InputError as error:
             raise InputError(document.source, error.problems) from None
+        if made.copies and not made._turns:
+            raise InputError(document.source, [document.problem(("copies",), _NOTHING_TURNS)])
+        return made
 
     def save(self, path: str | Path) -> None:
         """Write the plan as YAML, layers grouped by format; atomically.
@@ -238,7 +245,12 @@ class Plan:
 
     def to_yaml(self) -> str:
         """The text that :meth:`save` writes."""
-        return plan_text(self.network, self.layers, self.table, self.joint, self.copies)
+        return plan_text(self.network, self.layers, self.table, self.joint, self.copies if self._turns else "")
+
+    @property
+    def _turns(self) -> bool:
+        """Whether any tensor has groups along one axis, which ``copies`` is about."""
+        return any(lies_along_one_axis(cell) for cell in {cell for row in self.table for cell in row})
 
     def part(self, layers: Sequence[str]) -> Plan:
         """The plan of some of the layers, in the order given.

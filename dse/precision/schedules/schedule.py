@@ -15,7 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from dse.errors import InputError, Problem
-from dse.names import OPERANDS
+from dse.names import MAC_OPERANDS, OPERANDS
 from dse.precision.formats.properties import format_problem
 from dse.precision.plans.plan import Plan
 from dse.precision.plans.rules import Given, NamedNetwork
@@ -302,6 +302,10 @@ class Schedule:
     def with_operand(self, operand: str, name: str) -> Schedule:
         """The same schedule with an operand that the phases leave out, such as the stash, in a format of its own."""
         problem = format_problem(name) if operand in OPERANDS else f"unknown operand{suggest(operand, OPERANDS)}"
+        given = {item[0] for phase in self.phases if isinstance(phase.formats, tuple) for item in phase.formats}
+        if not problem and operand in {*MAC_OPERANDS, *given}:
+            # It would undo what the schedule is there for, without a word.
+            problem = "the schedule itself says this operand's formats; only operands that it leaves out go here"
         require([Problem(f"formats.{operand}", problem)] if problem else [])
         return replace(self, fixed=tuple({**dict(self.fixed), operand: name}.items()))
 
