@@ -905,7 +905,7 @@ def validate(
     if summary:
         say(summary_markdown(table) + "\n" + silicon_markdown(table), end="")
         return
-    titles = ("source", "quantity", "kind", "unit", "published", "ours", "signed error", "tolerance", "why it is off")
+    titles = ("source", "quantity", "kind", "unit", "published", "ours", "signed error", "tolerance", "includes; why it is off")
     view = Table(*titles, title="Validation")
     for item in table.to_dict("records"):
         row = SimpleNamespace(**{str(key): value for key, value in item.items()})
@@ -918,7 +918,7 @@ def validate(
             f"{row.ours:.5g}",
             f"{row.signed_error:+.1%}",
             "" if row.tolerance != row.tolerance else f"{row.tolerance:.1%}",
-            row.note,
+            "; ".join(part for part in (row.includes, row.note) if part),
         )
     console().print(view)
 
