@@ -905,7 +905,17 @@ def validate(
     if summary:
         say(summary_markdown(table) + "\n" + silicon_markdown(table), end="")
         return
-    titles = ("source", "quantity", "kind", "unit", "published", "ours", "signed error", "tolerance", "includes; why it is off")
+    titles = (
+        "source",
+        "quantity",
+        "kind",
+        "unit",
+        "published",
+        "ours",
+        "signed error",
+        "tolerance",
+        "includes; why it is off",
+    )
     view = Table(*titles, title="Validation")
     for item in table.to_dict("records"):
         row = SimpleNamespace(**{str(key): value for key, value in item.items()})
