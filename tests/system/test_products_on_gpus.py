@@ -1,0 +1,155 @@
+"""One matrix product on a GPU: data sheets, laws, and measured tables."""
+
+import importlib.util
+import math
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dse.errors import InputError
+from dse.shipped import shipped_names
+from dse.system.gpu import gpu_called, load_gpu
+from dse.system.products import LAUNCH_S, RECIPES, multiplies, product_s, quantized_product_s, quantizing_s
+
+ROOT = Path(__file__).parents[2]
+DATA = ROOT / "tests" / "data"
+GPUS = {name: load_gpu(name) for name in shipped_names("hwmodels/gpus")}
+CASES = st.sampled_from([(gpu, fmt) for gpu in GPUS.values() for fmt, recipe in RECIPES.items() if multiplies(gpu, recipe)])
+SIZES = st.integers(1, 20_000)
+
+
+@pytest.fixture(scope="module")
+def bench():
+    spec = importlib.util.spec_from_file_location("low_precision_gemm", ROOT / "benchmarks" / "low_precision_gemm.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def write(folder, text):
+    path = folder / "table.csv"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("name", GPUS)
+def test_peaks_are_whole_macs_per_clock_and_core(name):
+    gpu = GPUS[name]
+    macs = {element: peak / gpu.cores / gpu.clock_hz for element, peak in gpu.peak_macs_per_s.items()}
+    steps = {"bf16": 1, "fp8": 2, "int8": 2, "fp4": 6 if name in ("b300", "gb300") else 4}
+    if name == "rtx5090":
+        steps |= {"int8": 4, "fp4": 8}  # FP32 sums halve its BF16 and FP8
+    for element, found in macs.items():
+        assert found == pytest.approx(macs["bf16"] * steps[element], rel=0.001)
+    assert math.log2(macs["bf16"]) == pytest.approx(round(math.log2(macs["bf16"])), abs=0.002)
+
+
+@given(case=CASES, m=SIZES, n=SIZES, k=SIZES, more=st.integers(1, 5000), side=st.sampled_from("mnkg"))
+@settings(max_examples=40, deadline=None)
+def test_more_work_is_never_faster(case, m, n, k, more, side):
+    gpu, fmt = case
+    size = {"m": m, "n": n, "k": k, "groups": 1}
+    larger = size | ({"groups": 1 + more % 7} if side == "g" else {side: size[side] + more})
+    assert product_s(gpu, fmt, **larger) >= product_s(gpu, fmt, **size) * (1 - 1e-12)
+
+
+@given(case=CASES, m=SIZES, n=SIZES, k=SIZES)
+@settings(max_examples=40, deadline=None)
+def test_bounds(case, m, n, k):
+    """No faster than the peak or the memory, either way round alike, and quantizing costs time."""
+    gpu, fmt = case
+    recipe = RECIPES[fmt]
+    seconds = product_s(gpu, fmt, m, n, k)
+    peak = min(gpu.peak_macs_per_s[recipe.element], gpu.fed_macs_per_s * 16 / recipe.bits)
+    assert seconds >= m * n * k / peak
+    assert seconds >= (recipe.bits / 8 * k * (m + n) + 2 * m * n) / gpu.memory_bytes_per_s + LAUNCH_S
+    assert seconds == pytest.approx(product_s(gpu, fmt, n, m, k))
+    assert quantized_product_s(gpu, fmt, m, n, k) >= seconds
+    assert (quantizing_s(gpu, fmt, k * (m + n)) > 0) == (fmt != "bf16")
+
+
+def test_large_nvfp4_is_fed_and_not_multiplied():
+    """By hand: 74 pairs of cores on a B300, 4 x 37 tiles of 256 x 256, two waves of k steps; 4.5 bits pass where BF16 has 16."""
+    gpu = GPUS["b300"]
+    m, n, k = 4 * 256, 37 * 256, 65536
+    share = {fmt: eff * 0.855 for fmt, eff in (("bf16", 0.786), ("nvfp4", 0.745))}
+    for fmt, bits in (("bf16", 16.0), ("nvfp4", 4.5)):
+        expected = m * n * k / (1.125e15 * 16 / bits * share[fmt])
+        assert product_s(gpu, fmt, m, n, k) == pytest.approx(expected + LAUNCH_S, rel=1e-9)
+
+
+def test_bits_of_quantizing_by_hand():
+    """41 bits per element of NVFP4, 32.5 of MXFP8, 48 of FP8 with current scaling."""
+    gpu = GPUS["b300"]
+    for fmt, bits, kernels in (("nvfp4", 41.0, 2), ("mxfp8", 32.5, 1), ("fp8_current", 48.0, 2)):
+        assert quantizing_s(gpu, fmt, 1e9) == pytest.approx(1e9 * bits / 8 / (8e12 * 0.73) + kernels * LAUNCH_S)
+
+
+def test_what_a_gpu_does_not_multiply_is_refused():
+    with pytest.raises(InputError, match=r"h100(.|\n)*no multipliers for mxfp8"):
+        product_s(GPUS["h100"], "mxfp8", 64, 64, 64)
+    with pytest.raises(InputError, match="did you mean 'nvfp4'"):
+        product_s(GPUS["b200"], "nvfp", 64, 64, 64)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [("NVIDIA H100 SXM5 80GB", "h100"), ("H100-SXM", "h100"), ("B300", "b300"), ("AMD Instinct MI300X", "mi300x"), ("H100 PCIe", None)],
+)
+def test_names_in_tables(text, name):
+    assert gpu_called(text) == name
+
+
+def test_a_faulty_file_says_all(tmp_path):
+    text = (ROOT / "hwmodels" / "gpus" / "h100.yaml").read_text()
+    path = tmp_path / "mine.yaml"
+    path.write_text(text.replace("bf16", "fp8", 1).replace("cores: 132", "cores: 0"))
+    with pytest.raises(InputError, match="cores"):
+        load_gpu(path)
+    path.write_text(text.replace("element: bf16", "element: fp8", 1))
+    with pytest.raises(InputError, match=r"(?s)bf16 is missing.*fp8 has a peak|fp8 has a peak.*bf16 is missing"):
+        load_gpu(path)
+
+
+def test_measured_tables(bench):
+    """Nothing but BF16 was fitted to the first table, nothing to the second."""
+    engine = bench.summary(bench.compare(DATA / "transformer_engine_gemm.csv", None))
+    assert (engine["rows"], engine["skipped"]) == (50, 0)
+    assert engine["median_abs"] < 0.06
+    assert engine["ratio_median_abs"] < 0.09
+    assert engine["by"]["prequantized"]["median_abs"] < 0.06
+    assert engine["by"]["with quantizing"]["median_abs"] < 0.08
+    deep = bench.summary(bench.compare(DATA / "deepgemm_h800_fp8.csv", None))
+    assert deep["rows"] == 14
+    assert deep["median_abs"] < 0.08
+    assert abs(deep["worst"]) < 0.26
+    assert deep["ratio_median_abs"] is None
+
+
+def test_other_tables_of_the_same_columns(bench, tmp_path):
+    """Other order, units, letter case; GPUs and formats without a model; rows without a shape."""
+    found = bench.compare(
+        write(tmp_path, "N,K,M,FP8_us,bf16_us,posit_ms,GPU,Mode\n4096,4096,4096,,200,1,NVIDIA H100 SXM5,autocast\n1,1,1,,2,,X1,autocast\n,,,1,,,H100,\n"),
+        None,
+    )
+    assert [(fmt, mode) for _, fmt, mode, _ in found.figures] == [("bf16", bench.QUANTIZING)]
+    assert sum(found.skipped.values()) == 3
+    assert bench.summary(found)["ratio_median_abs"] is None
+
+
+def test_sums_take_the_shapes_of_their_pass(bench):
+    rows = [
+        {"gpu": "b", "mode": "a", "what": "fprop x", "m": "8", "k": "2", "n": "4"},
+        {"gpu": "b", "mode": "p", "what": "dgrad sum of 1"},
+        {"gpu": "b", "mode": "p", "what": "wgrad sum of 1"},
+        {"gpu": "b", "mode": "p", "what": "fprop sum of 2"},
+    ]
+    assert bench.summed(rows[1], rows) == [(8, 2, 4, 1)]
+    assert bench.summed(rows[2], rows) == [(4, 2, 8, 1)]
+    assert bench.summed(rows[3], rows) is None
+    rows.append({"gpu": "b", "mode": "p", "what": "dgrad x", "m": "16", "k": "2", "n": "4"})
+    assert bench.summed(rows[1], rows) == [(16, 4, 2, 1)]
