@@ -125,8 +125,9 @@ def test_lstm_runs_its_steps_one_after_the_other():
     network = load_workload("lstm_ptb")
     steps = [layer for layer in network.mac_layers if layer.repeats > 1]
     assert [(layer.repeats, layer.N, layer.K, layer.C) for layer in steps] == [(35, 1, 2600, 650)] * 2
-    assert steps[0].batch_dims("forward", 20)[:2] == (20, 35)
-    assert steps[0].batch_dims("backward_weight", 20)[:2] == (700, 1)
+    (forward,), (gradient,) = (steps[0].nests(pass_, 20) for pass_ in ("forward", "backward_weight"))
+    assert (forward.dims[:2], forward.times) == ((20, 1), 35)
+    assert (gradient.dims[:2], gradient.times) == ((700, 1), 1)
 
 
 @pytest.mark.parametrize("path", sorted(shipped_folder("workloads").glob("*.yaml")), ids=lambda path: path.stem)
