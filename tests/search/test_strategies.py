@@ -133,9 +133,10 @@ def test_schedules_are_searched_with_the_maps(tiny):
 def test_sensitivity_says_what_moves_what(tiny, tmp_path):
     run = explored(tiny, out=tmp_path / "run")
     total = run.sensitivity.set_index(["objective", "parameter"])["total_order"]
-    # Wires to DRAM take no silicon, so the buffer alone explains the area; both move the time.
-    assert total["area_mm2", "memories.buffer.size_bits"] == pytest.approx(1.0, abs=0.05)
-    assert total["area_mm2", "memories.dram.bandwidth_bits_per_cycle"] == pytest.approx(0.0, abs=1e-9)
+    # The buffer and the interface to DRAM add up to what varies of the area, so their estimated shares add up to about one; both move the time.
+    size, bandwidth = (total["area_mm2", f"memories.{key}"] for key in ("buffer.size_bits", "dram.bandwidth_bits_per_cycle"))
+    assert size + bandwidth == pytest.approx(1.0, abs=0.15)
+    assert min(size, bandwidth) > 0.1
     assert total["latency_s", "memories.dram.bandwidth_bits_per_cycle"] > 0.5
     assert run.info["sensitivity"] == run.sensitivity.to_dict("records")
 
