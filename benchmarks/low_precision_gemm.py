@@ -10,6 +10,9 @@ Tables it reads, by their columns in any order (letter case and spaces do not ma
 - ``gpu, format, achieved_TFLOPs, best_shape_MxNxK``: best shapes, the efficiencies of the GPU files (consistency, no judgement).
 - ``n_head...`` with ``fwd_speedup_vs_<format>``: Quartet's forward speed-up of MXFP4 over a Llama block's four products.
 
+Without FILE: speed-ups over BF16 of the twelve products of a Llama block in a training step (`--hardware b300 --tokens 16384`),
+alone and with quantizing inputs, weights and errors once each.
+
 One signed error (modelled / measured - 1) per row and format, then one JSON line. What cannot be compared is counted, with why.
 """
 
@@ -29,7 +32,7 @@ import numpy as np
 
 from dse.errors import InputError
 from dse.system.gpu import Gpu, gpu_called, load_gpu
-from dse.system.products import product_s, quantized_product_s
+from dse.system.products import RECIPES, multiplies, product_s, quantized_product_s, quantizing_s
 
 #: How tables call formats.
 FORMATS = {
@@ -185,8 +188,7 @@ def compare_times(row: Row, rows: list[Row], hardware: str | None, out: Comparis
 def compare_block(row: Row, heads: int, hardware: str | None, tokens: int, out: Comparison) -> None:
     """A row of Quartet: speed-up of MXFP4 with its quantizing over others without, over the four products of a Llama block."""
     hidden = 128 * heads
-    inner = -(-(8 * hidden // 3) // 256) * 256
-    shapes = [(tokens, n, k, 1) for n, k in ((3 * hidden, hidden), (hidden, hidden), (2 * inner, hidden), (hidden, inner))]
+    shapes = block_shapes(hidden, tokens)
     gpu = out.gpu(hardware or "rtx5090")
     fast = modelled(gpu, "mxfp4", shapes, QUANTIZING)
     for key, value in row.items():
@@ -200,6 +202,31 @@ def compare_block(row: Row, heads: int, hardware: str | None, tokens: int, out: 
             error = modelled(gpu, other, shapes, mode) / fast / speedup - 1.0
             out.figures.append((f"{gpu.name} block of width {hidden}", f"mxfp4 over {other}", QUANTIZING, error))
             out.ratios.append(error)
+
+
+def block_shapes(hidden: int, tokens: int) -> list[Shape]:
+    """Forward products of a Llama block: queries, keys and values; output; gate and up; down, 8/3 as wide in steps of 256."""
+    inner = -(-(8 * hidden // 3) // 256) * 256
+    return [(tokens, n, k, 1) for n, k in ((3 * hidden, hidden), (hidden, hidden), (2 * inner, hidden), (hidden, inner))]
+
+
+def block_s(gpu: Gpu, fmt: str, hidden: int, tokens: int) -> tuple[float, float]:
+    """Seconds of a block's forward, error and gradient products, and of quantizing their three operands once each."""
+    shapes = block_shapes(hidden, tokens)
+    products = [turned(shape, what) for shape in shapes for what in ("fprop", "dgrad", "wgrad")]
+    made = sum(quantizing_s(gpu, fmt, float(m * k + n * k + m * n), operands=3) for m, n, k, _ in shapes)
+    return sum(product_s(gpu, fmt, *shape) for shape in products), made
+
+
+def print_block(gpu: Gpu, tokens: int) -> None:
+    """Speed-ups over BF16 by width of the block."""
+    formats = [fmt for fmt, recipe in RECIPES.items() if fmt not in ("bf16", "mxfp4") and multiplies(gpu, recipe)]
+    print(f"{gpu.name}, {tokens} tokens: over BF16, products alone / with quantizing")
+    print(f"{'width':>6s} " + " ".join(f"{fmt:>12s}" for fmt in formats))
+    for hidden in (1024, 2048, 4096, 8192, 16384):
+        base, _ = block_s(gpu, "bf16", hidden, tokens)
+        times = [block_s(gpu, fmt, hidden, tokens) for fmt in formats]
+        print(f"{hidden:6d} " + " ".join(f"{base / alone:5.2f} / {base / (alone + made):4.2f}" for alone, made in times))
 
 
 def compare(path: Path, hardware: str | None, tokens: int = QUARTET_TOKENS) -> Comparison:
@@ -244,13 +271,16 @@ def summary(found: Comparison) -> dict[str, object]:
 def main() -> None:
     """Print the signed errors, what was skipped, and the JSON line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("file", type=Path)
+    parser.add_argument("file", type=Path, nargs="?", help="table of measurements; without it, speed-ups of a block")
     parser.add_argument("--hardware", help="GPU file or name of hwmodels/gpus, instead of the table's own")
-    parser.add_argument("--tokens", type=int, default=QUARTET_TOKENS, help="tokens of a table of blocks")
+    parser.add_argument("--tokens", type=int, default=QUARTET_TOKENS, help="tokens of blocks")
     options = parser.parse_args()
-    if not options.file.is_file():
+    if options.file and not options.file.is_file():
         parser.error(f"{options.file}: no such file")
     try:
+        if not options.file:
+            print_block(load_gpu(options.hardware or "b300"), options.tokens)
+            return
         found = compare(options.file, options.hardware, options.tokens)
     except InputError as error:
         print(error, file=sys.stderr)

@@ -153,3 +153,11 @@ def test_sums_take_the_shapes_of_their_pass(bench):
     assert bench.summed(rows[3], rows) is None
     rows.append({"gpu": "b", "mode": "p", "what": "dgrad x", "m": "16", "k": "2", "n": "4"})
     assert bench.summed(rows[1], rows) == [(16, 4, 2, 1)]
+
+
+def test_quantizing_weighs_less_in_wider_blocks(bench):
+    gpu = GPUS["b300"]
+    for fmt in ("fp8_current", "mxfp8", "nvfp4"):
+        shares = [made / alone for alone, made in (bench.block_s(gpu, fmt, width, 8192) for width in (1024, 2048, 4096, 8192))]
+        assert shares == sorted(shares, reverse=True)
+        assert shares[0] > 3 * shares[-1]
