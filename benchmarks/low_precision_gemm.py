@@ -78,8 +78,9 @@ def number(text: str | None) -> float | None:
 
 def read(path: Path) -> list[Row]:
     """Rows of a table with plain column names; lines that begin with # are comments."""
-    lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip() and not line.startswith("# ")]
-    separator = "\t" if lines and "\t" in lines[0] else ","
+    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("# ")]
+    separator = max(",;\t", key=lines[0].count) if lines else ","
     return [
         {" ".join(key.lower().split()): (value or "").strip() for key, value in row.items() if key}
         for row in csv.DictReader(lines, delimiter=separator)
@@ -126,12 +127,13 @@ def rate_of(row: Row) -> float | None:
 
 
 def summed(row: Row, rows: list[Row]) -> list[Shape] | None:
-    """Shapes that a row "dgrad sum of 4" adds up: those of its pass, else the forward ones turned."""
+    """Shapes that a row "dgrad sum of 4" adds up: those of its pass, else the forward ones turned; of its GPU, if it has any."""
     match = re.search(r"(\w+)?\s*sum of (\d+)", row.get("what", "").lower())
     if not match:
         return None
     what, count = match[1] or "", int(match[2])
-    same = [other for other in rows if other.get("gpu") == row.get("gpu") and shape_of(other)]
+    shaped = [other for other in rows if shape_of(other)]
+    same = [other for other in shaped if other.get("gpu") == row.get("gpu")] or shaped
     for name in (what, "fprop", ""):
         shapes: list[Shape] = []
         for mode in dict.fromkeys([row.get("mode", ""), *(other.get("mode", "") for other in same)]):
@@ -233,6 +235,7 @@ def compare(path: Path, hardware: str | None, tokens: int = QUARTET_TOKENS) -> C
     """Everything of a table that can be compared."""
     out = Comparison()
     if hardware:
+        hardware = gpu_called(hardware) or hardware
         out.gpu(hardware)
     rows = read(path)
     for row in rows:

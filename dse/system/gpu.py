@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,9 +124,14 @@ def load_gpu(name_or_path: str | Path) -> Gpu:
 def gpu_called(text: str) -> str | None:
     """The shipped GPU that a table of measurements calls ``text``, such as ``NVIDIA H100 SXM5``; None: none of them."""
     plain = re.sub(r"\b(nvidia|amd|instinct|sxm\d*|hbm\d*e?|\d+ ?gb)\b", " ", text.lower().replace("-", " "))
-    words = " ".join(plain.split())
+    names = _names_in_tables()
+    return names.get(" ".join(plain.split())) or names.get(" ".join(text.lower().split()))
+
+
+@functools.cache
+def _names_in_tables() -> dict[str, str]:
+    """Shipped GPUs by their names and aliases."""
+    found: dict[str, str] = {}
     for path in sorted(shipped_folder("hwmodels/gpus").glob("*.yaml")):
-        aliases = load_yaml(path).value["aliases"]
-        if words in (path.stem, *aliases) or " ".join(text.lower().split()) in aliases:
-            return path.stem
-    return None
+        found |= dict.fromkeys([path.stem, *load_yaml(path).value["aliases"]], path.stem)
+    return found

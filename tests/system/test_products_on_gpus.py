@@ -161,3 +161,13 @@ def test_quantizing_weighs_less_in_wider_blocks(bench):
         shares = [made / alone for alone, made in (bench.block_s(gpu, fmt, width, 8192) for width in (1024, 2048, 4096, 8192))]
         assert shares == sorted(shares, reverse=True)
         assert shares[0] > 3 * shares[-1]
+
+
+def test_separators_encodings_and_named_hardware(bench, tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_bytes("# caf\u00e9\nM;N;K;format;TFLOPS\n4096;4096;4096;bf16;650\n".encode("latin-1"))
+    found = bench.compare(path, "NVIDIA H100 SXM5")
+    assert [(label.split()[0], fmt) for label, fmt, _, _ in found.figures] == [("h100", "bf16")]
+    sums = "gpu,mode,what,M,K,N,bf16_ms\nB200,autocast,fprop QKV,512,512,512,1\nGB200 NVL72,autocast,dgrad sum of 1,,,,1\n"
+    assert len(bench.compare(write(tmp_path, sums), None).figures) == 2
+    assert bench.summary(bench.compare(write(tmp_path, ""), None))["rows"] == 0
