@@ -44,7 +44,8 @@ FORMATS = {
     "fp4": "nvfp4",
 }
 UNITS = {"ms": 1e-3, "us": 1e-6, "s": 1.0}
-#: Tokens of Quartet's benchmark of layers: batch 64 of 512 (arXiv 2505.14669, figure 3).
+#: Tokens of a block where a table does not say, as Quartet's: assumed. Its medians are 10 and 46 % at 8,192,
+#: 14 and 53 % at 131,072.
 QUARTET_TOKENS = 64 * 512
 PREQUANTIZED, QUANTIZING = "prequantized", "with quantizing"
 
