@@ -106,8 +106,9 @@ def test_a_schedule_wider_than_the_hardware_is_infeasible_with_the_width_named()
 
 
 def test_room_for_the_sums_of_backward_data_lets_narrow_operands_show():
+    """In energy; the time is that of the products in both, since the best mappings keep the sums on the chip."""
     network, schedule = load_workload("cifar_resnet38"), Schedule.cyclic(3, 8, 8)
     small, large = (cpt.savings(network, hardware, schedule, 8) for hardware in (load_hardware("bit_fusion"), roomy()))
     assert small["bitops"] == large["bitops"]
-    assert small["latency_s"] + 2.0 < large["latency_s"] < large["bitops"]
-    assert small["energy_j"] + 2.0 < large["energy_j"] < large["bitops"]
+    assert small["latency_s"] <= large["latency_s"] < large["bitops"]
+    assert small["energy_j"] + 1.0 < large["energy_j"] < large["bitops"]

@@ -289,6 +289,8 @@ def _exact_windows(table: Table, chosen: Ints, left: Ints) -> Table:
         *((i, 1) for i in np.flatnonzero(apart[: table.smallest])),
         *zip(chosen[~plain], left[~plain], strict=True),
     ]
+    if not pairs:
+        return table.only(chosen)
     rows = np.array([int(i) for i, _ in pairs], np.int64)
     mappings = [table.explicit(int(i), int(n)) for i, n in pairs]
     counts, tiles = _counted(table, mappings)
