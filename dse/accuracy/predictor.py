@@ -47,7 +47,8 @@ def saturating(score: ArrayLike, ceiling: float, half: float) -> Floats:
     5.0
     """
     score = np.asarray(score, dtype=float)
-    return np.asarray(ceiling * score / (score + half))
+    # A score of 0 is no drop, also where half is 0.
+    return np.asarray(np.divide(ceiling * score, score + half, out=np.zeros_like(score), where=score != 0.0))
 
 
 def saturating_with_offset(score: ArrayLike, ceiling: float, half: float, offset: float) -> Floats:
@@ -66,7 +67,9 @@ def hill(score: ArrayLike, ceiling: float, half: float, exponent: float) -> Floa
     5.0
     """
     score = np.asarray(score, dtype=float) ** exponent
-    return np.asarray(ceiling * score / (score + half**exponent))
+    with np.errstate(over="ignore"):  # half the ceiling beyond every float: no drop
+        middle = np.power(float(half), float(exponent))
+    return np.asarray(ceiling * score / (score + middle))
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,9 @@ class Link:
     lower: tuple[float, ...]
     upper: tuple[float, ...]
 
+
+#: A fit that runs away stays within what a float holds: exp(700) is 1e304.
+LARGEST_EXPONENT = 700.0
 
 LINKS = {
     "linear": Link(linear, ("drop/score",), ((1.0,),), (0.0,), (1e4,)),
@@ -195,7 +201,7 @@ def fit_factors(
 
     def parameters_of(values: Floats) -> Floats:
         parameters = plain.copy()
-        parameters[moved] *= np.exp(values[: len(moved)])
+        parameters[moved] *= np.exp(np.minimum(values[: len(moved)], LARGEST_EXPONENT))
         return parameters
 
     def residuals(values: Floats) -> Floats:
