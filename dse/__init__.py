@@ -12,6 +12,7 @@ The names below load on first use, so that ``import dse`` costs nothing.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from typing import TYPE_CHECKING, Any
 
 from dse.version import VERSION
@@ -71,8 +72,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        if _HOMES[name].startswith("dse.training."):
-            importlib.import_module("dse.training").require_torch(f"dse.{name}")
+        if _HOMES[name].startswith("dse.training.") and importlib.util.find_spec("torch") is None:
+            return importlib.import_module("dse.training").without_torch(f"dse.{name}")
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'dse' has no attribute '{name}'")
 

@@ -1,10 +1,13 @@
 """Without the extra, the command says which one it needs; tables of runs are read without it."""
 
+import importlib.util
 import subprocess
 import sys
 
 import pytest
 
+import dse
+import dse.training
 from dse.errors import InputError
 from dse.training import require_torch
 from dse.training.records import Width, mean_bits, measured_schedule, read_widths, table, trace_text
@@ -56,6 +59,14 @@ def test_mean_bits_weigh_by_iterations_and_blocks(network):
     layers = len(network.mac_layers)
     assert mean_bits(widths, 40)["weight"] == pytest.approx(8 - 3 * (30 / 40) / layers)
     assert mean_bits(widths, 40)["error"] == 8
+
+
+def test_functions_that_need_torch_say_so_when_they_are_called(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(dse.training, "find_spec", lambda name: None)
+    for name in ("prepare", "sensitivity"):
+        with pytest.raises(InputError, match=rf"dse.{name}: trains with PyTorch; pip install 'lowprec-dse\[torch\]'"):
+            getattr(dse, name)(None, None, "w8a8")
 
 
 def test_a_trace_is_of_operands_with_one_format_per_layer(network):
