@@ -67,7 +67,7 @@ def with_fusion(hardware: Hardware, fusion: str | None, known: Sequence[str] = F
     if asked not in known:
         text = f"'{asked}' depends on the formats of several layers at once, which no search chooses yet; give {' or '.join(known)}"
         raise InputError("fusion", [text])
-    return replace(hardware, fusion=asked)
+    return hardware if asked == hardware.fusion else replace(hardware, fusion=asked)
 
 
 @dataclass(frozen=True)

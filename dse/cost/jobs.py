@@ -30,7 +30,7 @@ from dse.cost.points import Span, anchors, point_bits, spans_of
 from dse.hardware.arrays import HardwareArrays
 from dse.hardware.model import Hardware
 from dse.hardware.pe import pe_mode
-from dse.mapping.best.cache import build_tables
+from dse.mapping.best.cache import build_tables, recall, remember
 from dse.mapping.best.score import look_up
 from dse.mapping.best.score_kernel import Best, Designs, Formats
 from dse.mapping.best.space import Options, slots_of
@@ -159,15 +159,24 @@ def mapper_options(hardware: Hardware) -> Options:
 
 def tables_of(hardware: Hardware, axis_size: Ints, nests: Sequence[Nest], spans: Sequence[Span]) -> list[Table]:
     """Tables of nests on one array, each for jobs of a span; new ones are searched side by side."""
-    options = mapper_options(hardware)
     sizes = np.asarray(axis_size, np.int64)
-    shapes = {pass_: array_shape(hardware, sizes, pass_) for pass_ in {nest.pass_ for nest in nests}}
-    known = {
-        (pass_, span): anchors(hardware, sizes, pass_, slots_of(shapes[pass_]), span)
-        for pass_, span in {(nest.pass_, span) for nest, span in zip(nests, spans, strict=True)}
-    }
-    asked = [(nest, shapes[nest.pass_], known[nest.pass_, span]) for nest, span in zip(nests, spans, strict=True)]
-    return build_tables([(nest, shape, at.of(hardware, nest), at.effort, options) for nest, shape, at in asked])
+    common = (hardware.identity, tuple(sizes.tolist()))
+    asked = [(common, nest, span) for nest, span in zip(nests, spans, strict=True)]
+    new = [question for question in dict.fromkeys(asked) if recall(question) is None]
+    if new:
+        options = mapper_options(hardware)
+        shapes = {pass_: array_shape(hardware, sizes, pass_) for pass_ in {nest.pass_ for _, nest, _ in new}}
+        known = {
+            (pass_, span): anchors(hardware, sizes, pass_, slots_of(shapes[pass_]), span)
+            for pass_, span in {(nest.pass_, span) for _, nest, span in new}
+        }
+        points = [(nest, known[nest.pass_, span]) for _, nest, span in new]
+        found = build_tables(
+            [(nest, shapes[nest.pass_], at.of(hardware, nest), at.effort, options) for nest, at in points]
+        )
+        for question, table in zip(new, found, strict=True):
+            remember(question, table)
+    return [table for question in asked if (table := recall(question)) is not None]
 
 
 def table_mapping(

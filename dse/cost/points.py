@@ -196,7 +196,7 @@ class Anchors:
         return points
 
 
-_ANCHORS: dict[str, Anchors] = {}
+_ANCHORS: dict[tuple[str, tuple[int, ...], str, Span], Anchors] = {}
 
 
 def anchors(hardware: Hardware, axis_size: Ints, pass_: str, slots: Sequence[Slot], span: Span) -> Anchors:
@@ -204,7 +204,7 @@ def anchors(hardware: Hardware, axis_size: Ints, pass_: str, slots: Sequence[Slo
 
     The first two points are searched from all starts, the others from what those found.
     """
-    key = repr((hardware, axis_size.tolist(), pass_, span))
+    key = (hardware.identity, tuple(axis_size.tolist()), pass_, span)
     if key not in _ANCHORS:
         _ANCHORS[key] = _anchors(hardware, axis_size, pass_, slots, span)
     return _ANCHORS[key]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import NamedTuple
 
 from dse.errors import InputError, Problem
@@ -239,6 +240,11 @@ class Hardware:
     path: str = ""
     options: dict[str, float] = field(default_factory=dict)
     taken: dict[str, tuple[float, ...]] = field(default_factory=dict)
+
+    @cached_property
+    def identity(self) -> str:
+        """Everything that it is, as text: equal for equal hardware."""
+        return repr(self)
 
     def with_values(self, values: Mapping[str, float]) -> Hardware:
         """The design with these parameter values; see :func:`dse.hardware.with_values`."""

@@ -13,7 +13,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
@@ -42,6 +42,7 @@ MAX_TABLE_BYTES = 4_000_000_000
 _CHECKSUM = hashlib.sha256().digest_size
 
 _MEMORY: dict[str, Table] = {}
+_ANSWERED: dict[Hashable, Table] = {}
 
 
 def cache_dir() -> Path:
@@ -88,9 +89,20 @@ def build_tables(asked: Sequence[tuple[Nest, ArrayShape, npt.NDArray[np.void], I
         return list(pool.map(lambda one: build_table(*one), asked))
 
 
+def recall(question: Hashable) -> Table | None:
+    """The table that answered a question before (:func:`remember`)."""
+    return _ANSWERED.get(question)
+
+
+def remember(question: Hashable, table: Table) -> None:
+    """Keep a table under a question that is quicker to ask than its name, which needs all its points."""
+    _ANSWERED[question] = table
+
+
 def forget() -> None:
     """Drop the tables held in memory (the files stay)."""
     _MEMORY.clear()
+    _ANSWERED.clear()
 
 
 def _write(path: Path, key: str, table: Table) -> None:
