@@ -166,17 +166,17 @@ def tables_of(hardware: Hardware, axis_size: Ints, nests: Sequence[Nest], spans:
     if new:
         options = mapper_options(hardware)
         shapes = {pass_: array_shape(hardware, sizes, pass_) for pass_ in {nest.pass_ for _, nest, _ in new}}
-        known = {
+        searched = {
             (pass_, span): anchors(hardware, sizes, pass_, slots_of(shapes[pass_]), span)
             for pass_, span in {(nest.pass_, span) for _, nest, span in new}
         }
-        points = [(nest, known[nest.pass_, span]) for _, nest, span in new]
+        points = [(nest, searched[nest.pass_, span]) for _, nest, span in new]
         found = build_tables(
             [(nest, shapes[nest.pass_], at.of(hardware, nest), at.effort, options) for nest, at in points]
         )
         for question, table in zip(new, found, strict=True):
             remember(question, table)
-    return [table for question in asked if (table := recall(question)) is not None]
+    return [known for question in asked if (known := recall(question)) is not None]
 
 
 def table_mapping(
