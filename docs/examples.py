@@ -15,7 +15,8 @@ import plotly.graph_objects as go
 
 import dse
 from dse.report.figures import PALETTE
-from dse.report.quantities import format_value
+from dse.report.quantities import format_share
+from dse.units import format_value
 
 PLACE = Path(__file__).parents[1] / "reports" / "example_mobilenet_v2"
 PLANS = ("w8a8", "w4a8", "w4a4", "w2a2")
@@ -90,8 +91,8 @@ def markdown(rows: pd.DataFrame) -> str:
     lines += ["", "## From 8 to 4 bits", ""]
     for device, of_device in rows.groupby("device", sort=False):
         wide, narrow = (of_device[of_device["plan"] == text].iloc[0] for text in ("w8a8", "w4a4"))
-        time, energy = wide["latency_s"] / narrow["latency_s"], wide["energy_j"] / narrow["energy_j"]
-        lines.append(f"- {device}: {time:.2f}x less time, {energy:.2f}x less energy.")
+        time, energy = (format_share(narrow[name], wide[name]) for name in ("latency_s", "energy_j"))
+        lines.append(f"- {device}: time {time}, energy {energy}.")
     return "\n".join([*lines, "", "![Latency and energy](front.svg)", ""])
 
 

@@ -734,7 +734,7 @@ def report(
 @app.command(epilog="Example: dse export reports/imagenet_resnet-2026-01-31-0 knee --to brevitas -o bits.json")
 def export(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
-    design: Annotated[str, typer.Argument(help="A design of its front, or knee, fastest or thriftiest.")],
+    design: Annotated[str, typer.Argument(help="A design of its front, or knee, fastest or lowest-energy.")],
     to: Annotated[
         str,
         typer.Option(
@@ -764,7 +764,7 @@ def verify(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     designs: Annotated[
         list[str],
-        typer.Argument(help="Designs of its front, or knee, fastest, thriftiest; front: all.", metavar="DESIGN..."),
+        typer.Argument(help="Designs of its front, or knee, fastest, lowest-energy; front: all.", metavar="DESIGN..."),
     ],
     script: Annotated[
         str,
@@ -795,7 +795,7 @@ def verify(
 @app.command(epilog="Example: dse check reports/imagenet_resnet-2026-01-31-0 knee --model model.onnx --data photos.npz")
 def check(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
-    design: Annotated[str, typer.Argument(help="A design of its front, or knee, fastest or thriftiest.")],
+    design: Annotated[str, typer.Argument(help="A design of its front, or knee, fastest or lowest-energy.")],
     model: Annotated[Path, typer.Option(help="The ONNX model with its weights.")],
     data: Annotated[Path, typer.Option(help="Images as .npz or .npy, or a folder of MNIST-style idx files.")],
     labels: Annotated[
@@ -829,7 +829,7 @@ def check(
 @app.command(epilog="Example: dse crosscheck reports/imagenet_resnet-2026-01-31-0 knee --python zigzag/bin/python")
 def crosscheck(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
-    design: Annotated[str, typer.Argument(help="A design of its front, or knee, fastest or thriftiest.")],
+    design: Annotated[str, typer.Argument(help="A design of its front, or knee, fastest or lowest-energy.")],
     python: Annotated[str, typer.Option(help="The Python where zigzag-dse is installed.")] = sys.executable,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:

@@ -6,6 +6,7 @@ bounds. Names end in their unit; energy components are ``<component>_j``.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from dse.goals import objective_of
@@ -116,3 +117,58 @@ def quantity(name: str) -> Quantity | None:
             name, f"Energy of {component}", "J", 0.0, INFINITY, f"Share of the energy spent in {component}."
         )
     return None
+
+
+#: Units that take SI prefixes; an area or a percentage does not.
+PREFIXED = frozenset({"s", "J", "W", "Hz", "bits", "bits/cycle", "BitOps", "MAC", "MAC/s", "MAC/bit"})
+SI_PREFIXES = {-15: "f", -12: "p", -9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T", 15: "P", 18: "E"}
+
+
+def format_value(value: object, unit: str = "", digits: int = 3) -> str:
+    """A number with unit and SI prefix; "unknown" for NaN and None.
+
+    >>> format_value(0.00213, "J")
+    '2.13 mJ'
+    >>> format_value(12.5, "mm²")
+    '12.5 mm²'
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        try:
+            value = float(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            return "unknown" if value is None else str(value)
+    if math.isnan(value):
+        return "unknown"
+    if math.isinf(value):
+        return "infinite"
+    if unit in PREFIXED and value != 0.0:
+        rounded = float(f"{value:.{digits}g}")
+        power = min(max(3 * math.floor(math.log10(abs(rounded)) / 3), -15), 18)
+        return f"{_plain(rounded / 10.0**power, digits)} {SI_PREFIXES[power]}{unit}"
+    return f"{_plain(float(value), digits)} {unit}".rstrip()
+
+
+def _plain(value: float, digits: int) -> str:
+    if value == 0.0:
+        return "0"
+    size = math.floor(math.log10(abs(value)))
+    if size >= 15 or size < -5:
+        return f"{value:.{digits - 1}e}"
+    if size >= digits - 1:
+        return f"{value:.0f}"
+    return f"{value:.{digits - 1 - size}f}"
+
+
+def format_bytes(bits: float) -> str:
+    """A number of bits in bytes, with binary prefixes.
+
+    >>> format_bytes(64.0), format_bytes(8 * 512 * 1024), format_bytes(8 * 40 * 2**20)
+    ('8 B', '512 KiB', '40 MiB')
+    """
+    if not math.isfinite(bits):
+        return format_value(bits)
+    size, prefix = bits / 8.0, 0
+    while size >= 1024.0 and prefix < 6:
+        size, prefix = size / 1024.0, prefix + 1
+    number = f"{size:.0f}" if size == int(size) else f"{size:.3g}"
+    return f"{number} {('', 'Ki', 'Mi', 'Gi', 'Ti', 'Pi', 'Ei')[prefix]}B"

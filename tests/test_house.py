@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "dse"
 
 #: What each room may import, besides itself. Nobody imports cli.
-GROUND = {"errors", "files", "array_files", "numbers", "units", "yaml_input", "shipped", "version", "names", "types", "goals"}
+GROUND = {"errors", "files", "array_files", "numbers", "units", "yaml_input", "shipped", "version", "names", "types", "goals", "content", "showing"}
 ALLOWED = {
     "errors": set(),
     "files": {"errors"},
@@ -21,6 +21,8 @@ ALLOWED = {
     "units": {"goals"},
     "version": set(),
     "names": set(),
+    "content": set(),
+    "showing": {"errors"},
     "types": set(),
     "yaml_input": {"errors", "files"},
     "shipped": {"errors", "files", "yaml_input"},

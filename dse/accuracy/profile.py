@@ -18,6 +18,7 @@ from dse.accuracy import predictor
 from dse.errors import InputError
 from dse.precision.formats.properties import Format, significant_bits
 from dse.precision.plans.plan import Plan
+from dse.showing import one_line
 from dse.types import Bools, Floats, Ints
 
 
@@ -122,6 +123,11 @@ class Profile:
         quantization has, so that this is an interpolation and not a guess.
         """
         return 0.0, float(self.point_scores.max(initial=0.0))
+
+    def __repr__(self) -> str:
+        facts = [f"{len(self.layer_names)} layers", f"{self.quantity}, drop in {self.unit}"]
+        facts += [f"leave-one-out error {self.loo_error_pp:.2g}" if self.link else "without whole-network points"]
+        return one_line("Profile", self.network, facts)
 
     @cached_property
     def loo_errors_pp(self) -> Floats:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dse.content import content
 from dse.cost.job_formats import Jobs, inserted_zeros, kept_bits, mac_pj, partial_bits, unusable, waiting
 from dse.cost.jobs import LEAK_COMPONENT, MAC_COMPONENT, JobCosts, array_shape
 from dse.cost.mapping_checks import shortfalls
@@ -106,7 +107,7 @@ def _mappings(nest: Nest, shape: ArrayShape, point: DeepPoint, objective: str, h
     """:func:`best_deep`, from memory where it was asked before."""
     parts = [np.asarray(getattr(point, f.name)).tobytes() for f in fields(point)]
     rules = (objective, hardware.overlap, hardware.stationary, hardware.tiles)
-    key = repr((nest, shape, rules)).encode() + b"".join(parts)
+    key = content((nest, shape, rules)).encode() + b"".join(parts)
     with _LOCK:
         if key in _KNOWN:
             _KNOWN.move_to_end(key)

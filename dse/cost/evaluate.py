@@ -36,7 +36,9 @@ from dse.precision.plans.labels import plan_labels
 from dse.precision.plans.plan import Plan
 from dse.precision.policies.rules import Overhead
 from dse.precision.schedules.schedule import Schedule
+from dse.showing import html_table, one_line
 from dse.types import Floats, Ints
+from dse.units import format_value
 from dse.workload.load import load_workload
 from dse.workload.model import Network
 
@@ -76,6 +78,16 @@ class Cost:
     _phases: tuple[tuple[str, int, int], ...]
     _hardware: Hardware
     _arrays: HardwareArrays
+
+    def __repr__(self) -> str:
+        first = self.total.iloc[0]
+        figures = [("latency_s", "s"), ("energy_j", "J"), ("area_mm2", "mm²")]
+        facts = [format_value(first[name], unit) for name, unit in figures] if first["feasible"] else ["infeasible"]
+        more = f"and {len(self.total) - 1} more rows" if len(self.total) > 1 else ""
+        return one_line("Cost", f"{first['plan']} on {self._hardware.name}", [*facts, more])
+
+    def _repr_html_(self) -> str:
+        return html_table(repr(self), list(self.total.columns), self.total.to_numpy().tolist())
 
     @cached_property
     def layers(self) -> pd.DataFrame:

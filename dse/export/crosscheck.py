@@ -33,7 +33,7 @@ from dse.hardware.arrays import HardwareArrays
 from dse.hardware.model import Hardware
 from dse.mapping.explicit.timing import transfers
 from dse.names import READ_SIDES
-from dse.report.quantities import format_value
+from dse.units import format_value
 
 _HINT = "pip install zigzag-dse six, or name the Python where it is installed with --python"
 
@@ -44,7 +44,7 @@ def crosscheck(folder: Path, design: str, python: str = sys.executable, timeout_
     Parameters
     ----------
     folder, design
-        A run folder and a design of its front, or ``knee``, ``fastest``, ``thriftiest``.
+        A run folder and a design of its front, or ``knee``, ``fastest``, ``lowest-energy``.
     python
         The interpreter where zigzag-dse is installed.
     timeout_s

@@ -98,7 +98,7 @@ def load_design(reference: str | Path, workload: str | None = None) -> Design:
     Parameters
     ----------
     reference
-        A file, or a run folder and a design of its front (or ``knee``, ``fastest``, ``thriftiest``) with a colon between.
+        A file, or a run folder and a design of its front (or ``knee``, ``fastest``, ``lowest-energy``) with a colon between.
     workload
         The workload to load instead of the one that the file names.
 

@@ -77,7 +77,7 @@ def export_design(folder: Path, design: str, target: str, model: Path | None = N
     Parameters
     ----------
     folder, design
-        A run folder and a design of its front, or ``knee``, ``fastest``, ``thriftiest``.
+        A run folder and a design of its front, or ``knee``, ``fastest``, ``lowest-energy``.
     target
         One of :data:`TARGETS`.
     model

@@ -13,7 +13,10 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
+from dse.content import content
 from dse.errors import InputError, Problem
+from dse.showing import html_table, one_line
+from dse.units import format_bytes, format_value
 from dse.yaml_input import suggest
 
 #: What multiplies an element: integers (also mantissas whose block shares an exponent), MLS elements (arXiv 2006.02804: a small
@@ -244,7 +247,28 @@ class Hardware:
     @cached_property
     def identity(self) -> str:
         """Everything that it is, as text: equal for equal hardware."""
-        return repr(self)
+        return content(self)
+
+    def __repr__(self) -> str:
+        array = "x".join(str(axis.size) for axis in self.axes)
+        memories = [f"{memory.name} {format_bytes(memory.size_bits)}" for memory in self.memories[:-1]]
+        facts = [f"{array} elements", *memories, self.memories[-1].dram, f"{self.node_nm:g} nm"]
+        facts += [format_value(self.clock_hz, "Hz"), f"{len(self.space)} parameters vary" if self.space else ""]
+        return one_line("Hardware", self.name, facts)
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (
+                memory.name,
+                memory.kind,
+                ", ".join(memory.roles),
+                format_bytes(memory.size_bits),
+                memory.bandwidth_bits_per_cycle,
+            )
+            for memory in self.memories
+        ]
+        columns = ["memory", "kind", "holds", "size", "bandwidth_bits_per_cycle"]
+        return html_table(repr(self), columns, rows)
 
     def with_values(self, values: Mapping[str, float]) -> Hardware:
         """The design with these parameter values; see :func:`dse.hardware.with_values`."""

@@ -28,7 +28,7 @@ _HEAD = "# A design that dse found; dse evaluate --design FILE computes its figu
 
 
 def design_row(run: RunData, design: str) -> pd.Series:
-    """The row of a design, by its name or by what it is: ``knee``, ``fastest`` or ``thriftiest`` of the front.
+    """The row of a design, by its name or by what it is: ``knee``, ``fastest`` or ``lowest-energy`` of the front.
 
     Raises
     ------

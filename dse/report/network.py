@@ -6,8 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from dse.report.quantities import format_value, quantity
+from dse.report.quantities import quantity
 from dse.report.terminal import longest_rows
+from dse.units import format_value
 
 #: Bars that the terminal shows per layer.
 BAR = "█"

@@ -15,9 +15,10 @@ from plotly.offline import get_plotlyjs
 
 from dse.files import write_all
 from dse.report.page_data import page_data
-from dse.report.quantities import format_value, quantity
+from dse.report.quantities import quantity
 from dse.report.run_data import RunData, listed, read_run
 from dse.report.tables import comparisons, notable, points, predicts, summary_sentence
+from dse.units import format_value
 
 
 def write_report(folder: Path) -> Path:

@@ -13,10 +13,11 @@ import pandas as pd
 
 from dse.goals import objective_columns
 from dse.report.design_text import PLACEHOLDER, design_texts, hardware_part
-from dse.report.quantities import PREFIXED, quantity
+from dse.report.quantities import quantity
 from dse.report.run_data import RunData, hardware_columns, listed
 from dse.report.tables import energy_components, keeps_limit, layers_with_macs
 from dse.types import Floats
+from dse.units import PREFIXED
 
 #: Numbers of the layers' costs that a page holds at most (4 bytes each, a third more as text): keeps a report under 8 MB.
 MAX_DETAIL_NUMBERS = 420_000

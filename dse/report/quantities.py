@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dse import units
+from dse.units import PREFIXED, SI_PREFIXES
 
 #: Suffix of a column name -> unit as people write it. Longest suffix first.
 _UNITS = (
@@ -23,9 +24,6 @@ _UNITS = (
     ("_j", "J"),
     ("_w", "W"),
 )
-#: Units that take SI prefixes; an area or a percentage does not.
-PREFIXED = frozenset({"s", "J", "W", "Hz", "bits", "bits/cycle", "BitOps", "MAC", "MAC/s", "MAC/bit"})
-_PREFIXES = {-15: "f", -12: "p", -9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T", 15: "P", 18: "E"}
 
 
 @dataclass(frozen=True)
@@ -81,30 +79,6 @@ def quantity(name: str, info: Mapping[str, Any]) -> Quantity:
     )
 
 
-def format_value(value: object, unit: str = "", digits: int = 3) -> str:
-    """A number with unit and SI prefix; "unknown" for NaN and None.
-
-    >>> format_value(0.00213, "J")
-    '2.13 mJ'
-    >>> format_value(12.5, "mm²")
-    '12.5 mm²'
-    """
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        try:
-            value = float(value)  # type: ignore[arg-type]
-        except (TypeError, ValueError):
-            return "unknown" if value is None else str(value)
-    if math.isnan(value):
-        return "unknown"
-    if math.isinf(value):
-        return "infinite"
-    if unit in PREFIXED and value != 0.0:
-        rounded = float(f"{value:.{digits}g}")
-        power = min(max(3 * math.floor(math.log10(abs(rounded)) / 3), -15), 18)
-        return f"{_plain(rounded / 10.0**power, digits)} {_PREFIXES[power]}{unit}"
-    return f"{_plain(float(value), digits)} {unit}".rstrip()
-
-
 def axis_scale(largest: float, unit: str) -> tuple[float, str]:
     """Divisor and prefixed unit of an axis whose largest number is ``largest``, so that its ticks are plain numbers.
 
@@ -116,28 +90,24 @@ def axis_scale(largest: float, unit: str) -> tuple[float, str]:
     if unit not in PREFIXED or not math.isfinite(largest) or largest <= 0.0:
         return 1.0, unit
     power = min(max(3 * math.floor(math.log10(largest) / 3), -15), 18)
-    return 10.0**power, f"{_PREFIXES[power]}{unit}"
+    return 10.0**power, f"{SI_PREFIXES[power]}{unit}"
 
 
-def _plain(value: float, digits: int) -> str:
-    if value == 0.0:
-        return "0"
-    size = math.floor(math.log10(abs(value)))
-    if size >= 15 or size < -5:
-        return f"{value:.{digits - 1}e}"
-    if size >= digits - 1:
-        return f"{value:.0f}"
-    return f"{value:.{digits - 1 - size}f}"
+def format_share(ours: object, theirs: object) -> str:
+    """Ours as a multiple of theirs, with the difference; "equal" within half a percent; "unknown" without two numbers.
 
-
-def format_ratio(ours: object, theirs: object) -> str:
-    """How much smaller ours is: "2.3x less", "1.2x more", "equal" or "unknown"."""
+    >>> format_share(0.5, 1.0), format_share(3.0, 2.0)
+    ('0.50x (50 % less)', '1.50x (50 % more)')
+    """
     try:
-        ratio = float(theirs) / float(ours)  # type: ignore[arg-type]
+        share = float(ours) / float(theirs)  # type: ignore[arg-type]
     except (TypeError, ValueError, ZeroDivisionError):
         return "unknown"
-    if not math.isfinite(ratio) or ratio <= 0.0:
+    if not math.isfinite(share) or share <= 0.0:
         return "unknown"
-    if abs(ratio - 1.0) < 0.005:
+    if abs(share - 1.0) < 0.005:
         return "equal"
-    return f"{_plain(ratio, 3)}x less" if ratio > 1.0 else f"{_plain(1.0 / ratio, 3)}x more"
+    number = f"{share:.2f}" if 0.1 <= share < 100.0 else f"{share:.2g}"
+    if not 0.05 <= share <= 10.0:
+        return f"{number}x"
+    return f"{number}x ({100.0 * abs(share - 1.0):.0f} % {'less' if share < 1.0 else 'more'})"

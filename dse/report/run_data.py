@@ -80,7 +80,7 @@ class RunData:
     def knee(self) -> str | None:
         """The front's knee: the one the run names among its baselines, else the design farthest below the chord of the front.
 
-        The chord joins the fastest and the thriftiest design in the plane of log latency and log energy.
+        The chord joins the fastest and the lowest-energy design in the plane of log latency and log energy.
         """
         names = set(self.front["design"])
         for baseline in listed(self.info, "baselines"):
@@ -119,6 +119,10 @@ def read_run(folder: Path) -> RunData:
     info = read_json(source)
     # An object with keys that a report does not read is as good: run.json is written for people's own programs too.
     validate(RunInfo, Document(source, info, {}))
+    for baseline in listed(info, "baselines"):
+        # Until version 4 of the model, the design of least energy was called the thriftiest.
+        if baseline.get("role") == "thriftiest":
+            baseline["role"] = "lowest-energy"
     front = read_table(folder / "front.csv", _NEEDED)
     designs = read_table(folder / "designs.csv", _NEEDED, ("design",))
     lost = front[~front["design"].isin(designs["design"])]

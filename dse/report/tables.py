@@ -14,9 +14,10 @@ from rich.table import Table
 from dse.errors import InputError
 from dse.files import write_all
 from dse.goals import objective_columns
-from dse.report.quantities import format_ratio, format_value, quantity
+from dse.report.quantities import format_share, quantity
 from dse.report.run_data import RunData, listed, read_run
 from dse.report.terminal import longest_rows
+from dse.units import format_value
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -35,16 +36,16 @@ _LATEX = {
 
 
 def notable(run: RunData) -> dict[str, pd.Series]:
-    """The designs a reader asks for first, by role: knee, fastest, thriftiest. Empty if the front is."""
+    """The designs a reader asks for first, by role: knee, fastest, lowest-energy. Empty if the front is."""
     front = run.front[run.front["latency_s"].notna() & run.front["energy_j"].notna()]
     if not len(front):
         return {}
     picks = {"knee": run.knee()}
     for baseline in listed(run.info, "baselines"):
-        if baseline.get("role") in ("fastest", "thriftiest") and baseline.get("design") in set(front["design"]):
+        if baseline.get("role") in ("fastest", "lowest-energy") and baseline.get("design") in set(front["design"]):
             picks[str(baseline["role"])] = str(baseline["design"])
     picks.setdefault("fastest", str(front["design"].iloc[int(front["latency_s"].to_numpy().argmin())]))
-    picks.setdefault("thriftiest", str(front["design"].iloc[int(front["energy_j"].to_numpy().argmin())]))
+    picks.setdefault("lowest-energy", str(front["design"].iloc[int(front["energy_j"].to_numpy().argmin())]))
     return {role: front[front["design"] == design].iloc[0] for role, design in picks.items() if design is not None}
 
 
@@ -54,8 +55,8 @@ def comparisons(run: RunData) -> list[dict[str, Any]]:
     Returns
     -------
     list
-        Records ``role, design, row, baseline, latency, energy``; the last two are sentences such as "2.3x less". A baseline that
-        names no design counts for every role.
+        Records ``role, design, row, baseline, latency, energy``; the last two are texts such as "0.43x (57 % less)". A baseline
+        that names no design counts for every role.
     """
     records = []
     for role, row in notable(run).items():
@@ -69,8 +70,8 @@ def comparisons(run: RunData) -> list[dict[str, Any]]:
                         "design": str(row["design"]),
                         "row": row,
                         "baseline": baseline,
-                        "latency": format_ratio(row["latency_s"], baseline.get("latency_s")),
-                        "energy": format_ratio(row["energy_j"], baseline.get("energy_j")),
+                        "latency": format_share(row["latency_s"], baseline.get("latency_s")),
+                        "energy": format_share(row["energy_j"], baseline.get("energy_j")),
                     }
                 )
     return records
@@ -91,7 +92,8 @@ def summary_sentence(run: RunData) -> str:
         record for record in comparisons(run) if record["role"] == "knee" and keeps_limit(record["baseline"], limit)
     ]
     gains = [
-        f"{record['latency']} time and {record['energy']} energy than {record['baseline'].get('name', 'the baseline')}"
+        f"{_of(record['latency'], 'time')} and {_of(record['energy'], 'energy')} of "
+        f"{record['baseline'].get('name', 'the baseline')}"
         for record in found[:2]
         if "unknown" not in (record["latency"], record["energy"])
     ]
@@ -99,9 +101,14 @@ def summary_sentence(run: RunData) -> str:
         row = rows["knee"]
         drop = row.get("accuracy_drop_pp")
         lost = "" if drop is None or pd.isna(drop) else f", at a predicted drop of {format_value(drop)} {unit}"
-        text += f" The knee of the front, {row['design']}, takes {' and '.join(gains)} on the same hardware{lost}."
-        text = text.replace("equal time", "the same time").replace("equal energy", "the same energy")
+        text += f" The knee of the front, {row['design']}, takes {', and '.join(gains)}, on the same hardware{lost}."
     return text
+
+
+def _of(share: str, what: str) -> str:
+    """A share of something as a sentence has it: "0.50x the time (50 % less)"."""
+    factor, _, difference = share.partition(" ")
+    return f"the same {what}" if share == "equal" else f"{factor} the {what} {difference}".rstrip()
 
 
 def predicts(run: RunData) -> bool:

@@ -13,8 +13,8 @@ from rich.table import Table
 
 from dse.report.figures import PALETTE
 from dse.report.page import fill_page, html_table, json_for_html
-from dse.report.quantities import format_value
 from dse.studies.study import Claim, Study
+from dse.units import format_value
 
 TITLES = ("system", "quantity", "unit", "published", "ours", "signed error", "what is assumed")
 

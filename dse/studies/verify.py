@@ -75,7 +75,7 @@ def verify(
     run
         A run folder.
     designs
-        Of its front, or ``knee``, ``fastest``, ``thriftiest``; ``front``: all.
+        Of its front, or ``knee``, ``fastest``, ``lowest-energy``; ``front``: all.
     script
         ``script.py:function``.
     told

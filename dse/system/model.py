@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from dse.errors import InputError
+from dse.showing import one_line
+from dse.units import format_value
 from dse.yaml_input import suggest
 
 #: What is computed again on the way back: nothing; what lies between two products of activations (scores and softmax);
@@ -150,6 +152,10 @@ class System:
     most_devices: int = 0
     source: str = ""
     path: str = ""
+
+    def __repr__(self) -> str:
+        links = [f"{link.name} {format_value(link.bytes_per_s / 1e9)} GB/s" for link in self.links]
+        return one_line("System", self.name, [self.device.name, *links])
 
     def with_execution(self, **changes: Any) -> System:
         """The same system under other software; see :class:`Execution`."""

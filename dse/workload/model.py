@@ -10,6 +10,8 @@ from pathlib import Path
 from dse.errors import InputError, control_problem
 from dse.files import write_text
 from dse.names import DIMS, PASSES
+from dse.showing import html_table, one_line
+from dse.units import format_value
 from dse.workload.bounds import batch_problem, size_fault, total_fault
 from dse.workload.layer import FUNCTIONS, GATES, MAC_KINDS, VECTOR_KINDS, Folded, Layer, Mask
 from dse.workload.text import nests_text
@@ -58,6 +60,15 @@ class Network:
     optimizer: str = "momentum"
     path: str = ""
     accumulate: int = 1
+
+    def __repr__(self) -> str:
+        facts = [f"{len(self.layers)} layers", f"{len(self.mac_layers)} with MACs", format_value(self.macs, "MAC")]
+        facts += [f"{format_value(self.parameters / 1e6)} M parameters", f"batch {self.batch}"]
+        return one_line("Network", self.name, facts)
+
+    def _repr_html_(self) -> str:
+        rows = [(layer.name, layer.kind, layer.macs, layer.parameters) for layer in self.layers]
+        return html_table(repr(self), ["layer", "kind", "macs", "parameters"], rows)
 
     @property
     def mac_layers(self) -> tuple[Layer, ...]:

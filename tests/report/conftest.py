@@ -75,7 +75,7 @@ def baselines(front):
     if not len(front):
         return []
     middle = front.iloc[len(front) // 2]
-    picks = {"knee": middle, "fastest": front.iloc[0], "thriftiest": front.iloc[-1]}
+    picks = {"knee": middle, "fastest": front.iloc[0], "lowest-energy": front.iloc[-1]}
     return [
         {"name": f"uniform {bits} bit", "role": role, "design": row.design, "latency_s": row.latency_s * bits / 4,
          "energy_j": row.energy_j * bits / 3, "area_mm2": row.area_mm2, "accuracy_drop_pp": 0.05 if bits == 8 else None,

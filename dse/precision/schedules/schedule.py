@@ -36,6 +36,7 @@ from dse.precision.schedules.phases import (
 from dse.precision.schedules.profiles import BETTER_SCHEDULES, CHAINS, CURVES, MAX_ITERATIONS, cycle_widths
 from dse.precision.schedules.rules import bounds_problems, integer_problems, require, width_name, width_problems
 from dse.precision.schedules.trace_file import Trace, read_trace
+from dse.showing import one_line
 from dse.yaml_input import suggest
 
 
@@ -59,6 +60,10 @@ class Schedule:
     phases: tuple[Phase, ...]
     fixed: tuple[tuple[str, str], ...] = ()
     kept: tuple[tuple[str, str], ...] = ()
+
+    def __repr__(self) -> str:
+        count = len(self.phases)
+        return one_line("Schedule", self.name, [f"{count} phase{'s' * (count > 1)}", f"{self.iterations:,} iterations"])
 
     @classmethod
     def static(cls, plan: str | Plan, iterations: int) -> Schedule:

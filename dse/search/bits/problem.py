@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dse.accuracy import Profile
+from dse.content import content
 from dse.cost.choices import uniform_plans
 from dse.cost.memory import footprint
 from dse.cost.network_jobs import MODES
@@ -400,9 +401,9 @@ def _dram_bits(hardware: Hardware, which: Callable[[Iterable[float]], float]) ->
 def _digest(networks: Sequence[Network], hardware: Hardware, given: Sequence[Profile | Plan]) -> str:
     # Where a file lies decides nothing; what it says does.
     parts = [
-        *(repr(replace(network, path="")) for network in networks),
-        repr(replace(hardware, path="")),
-        *(item.to_yaml() if isinstance(item, Plan) else repr(replace(item, path="")) for item in given),
+        *(content(replace(network, path="")) for network in networks),
+        content(replace(hardware, path="")),
+        *(content(item if isinstance(item, Plan) else replace(item, path="")) for item in given),
     ]
     text = json.dumps(parts)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

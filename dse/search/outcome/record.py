@@ -128,14 +128,14 @@ def notes_of(problem: SearchProblem, front: pd.DataFrame) -> tuple[str, ...]:
 
 
 def baselines(problem: SearchProblem, found: Found, front: pd.DataFrame) -> list[dict[str, Any]]:
-    """Uniform plans on the hardware of the knee, the fastest and the thriftiest design; ``found`` has the rows of ``front``."""
+    """Uniform plans on the hardware of the knee, the fastest and the lowest-energy design; ``found`` has the rows of ``front``."""
     if not len(front):
         return []
     values = front[[LATENCY.column, ENERGY.column]].to_numpy()
     picks = {
         "knee": knee(values),
         "fastest": int(values[:, 0].argmin()),
-        "thriftiest": int(values[:, 1].argmin()),
+        "lowest-energy": int(values[:, 1].argmin()),
     }
     rows = []
     for role, row in picks.items():

@@ -27,6 +27,7 @@ from dse.search.loop.state import State
 from dse.search.outcome.record import about, baselines, binding, certificate, notes_of, quantities
 from dse.search.outcome.sensitivity import sensitivity
 from dse.search.pareto import pareto_mask
+from dse.showing import html_table, one_line
 from dse.yaml_input import suggest
 
 #: Columns of :attr:`dse.search.archive.Found.certificate`.
@@ -62,6 +63,14 @@ class Run:
     folder: Path | None
     problem: SearchProblem
     found: Found
+
+    def __repr__(self) -> str:
+        names = ", ".join(subject.network.name for subject in self.problem.subjects)
+        facts = [f"{len(self.front)} designs on the front", str(self.folder) if self.folder else ""]
+        return one_line("Run", names, facts)
+
+    def _repr_html_(self) -> str:
+        return html_table(repr(self), list(self.front.columns), self.front.to_numpy().tolist())
 
     def plan(self, design: str, workload: str | None = None) -> Plan:
         """The bit map of a design of the front or of the kept designs; with several workloads, of the named one."""
