@@ -57,8 +57,14 @@ class Sum(NamedTuple):
         return floats and (self.accumulator is None or self.accumulator.is_float)
 
 
-def sums_of(network: Network, plan: Plan, mode: str) -> Iterator[Sum]:
-    """The widest sum of every pass of every layer with MACs; layers that are equal but for their names are looked at once."""
+@lru_cache(maxsize=64)
+def sums_of(network: Network, plan: Plan, mode: str) -> tuple[Sum, ...]:
+    """The widest sum of every pass of every layer with MACs."""
+    return tuple(_sums_of(network, plan, mode))
+
+
+def _sums_of(network: Network, plan: Plan, mode: str) -> Iterator[Sum]:
+    """Layers that are equal but for their names are looked at once."""
     known: dict[object, Sum] = {}
     cells = {operand: plan.cells(operand) for operand in OPERANDS}
     for index, layer in enumerate(network.layers):
@@ -85,6 +91,11 @@ def sums_of(network: Network, plan: Plan, mode: str) -> Iterator[Sum]:
 
 def accumulator_notes(network: Network, hardware: Hardware, plans: Sequence[Plan], mode: str) -> tuple[str, ...]:
     """Sentences about accumulators that are narrower than the sums of a step, the worst sum of each kind."""
+    return _notes(network, hardware, tuple(plans), mode)
+
+
+@lru_cache(maxsize=64)
+def _notes(network: Network, hardware: Hardware, plans: tuple[Plan, ...], mode: str) -> tuple[str, ...]:
     worst: dict[tuple[str, bool], Sum] = {}
     layers: dict[tuple[str, bool], set[str]] = {}
     wider: set[int] = set()

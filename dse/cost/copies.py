@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -158,11 +159,12 @@ def has_stash(plan: Plan, layer: int) -> bool:
     return plan.table[OPERANDS.index("stash")][layer] is not None
 
 
-def copies_of(network: Network, plan: Plan, training: bool) -> list[Copy]:
+@lru_cache(maxsize=64)
+def copies_of(network: Network, plan: Plan, training: bool) -> tuple[Copy, ...]:
     """All copies of all tensors between layers of a pass."""
     found = tensors_of(network, training)
     context = _Context(network, plan, storage_of(network), training)
-    return [copy for place, tensor in enumerate(found.tensors) for copy in context.copies(place, tensor)]
+    return tuple(copy for place, tensor in enumerate(found.tensors) for copy in context.copies(place, tensor))
 
 
 class _Context:
@@ -297,6 +299,7 @@ class Stored:
         return np.asarray(self.asked - self.assumed)
 
 
+@lru_cache(maxsize=64)
 def stored_tensors(network: Network, plan: Plan, training: bool) -> Stored:
     """What of tensors is written and read beside the operands of products.
 

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -67,6 +68,11 @@ def footprint(network: Network, plan: Plan, mode: str = "training", recompute: b
     recompute
         Keep the inputs of segments only and run the forward pass of a segment again before its backward passes.
     """
+    return dict(zip(PARTS, _footprint(network, plan, mode, recompute), strict=True))
+
+
+@lru_cache(maxsize=64)
+def _footprint(network: Network, plan: Plan, mode: str, recompute: bool) -> tuple[float, ...]:
     items = held(network, plan, mode, recompute)
     first, last, bits = (np.array([getattr(item, name) for item in items]) for name in ("first", "last", "bits"))
     peak = int(held_bits(first, last, bits).argmax())
@@ -74,7 +80,7 @@ def footprint(network: Network, plan: Plan, mode: str = "training", recompute: b
     for item in items:
         if item.first <= peak <= item.last:
             result[item.part] += item.bits
-    return result
+    return tuple(result[part] for part in PARTS)
 
 
 def kept_bits(network: Network, plan: Plan) -> float:

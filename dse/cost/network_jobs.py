@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from math import prod
 from typing import NamedTuple
 
@@ -206,6 +206,63 @@ def _beside(layers: Sequence[Layer], runs: Floats, weight_bits: Floats) -> Float
     return np.where(runs > 1, np.moveaxis(total, 0, 1)[:, body] - bits, 0.0)
 
 
+class _Shapes(NamedTuple):
+    """What of a network's jobs no plan changes.
+
+    at: places of the layers with MACs. nests: the distinct ones. nest, times: (layers, passes, nests) as of :class:`NetworkJobs`.
+    macs, kept: (layers, passes) multiply-accumulates, and the share that hardware does not leave out. kinds: operand, tensor and
+    pass of what is read and written. roles, tensors: (layers, passes, 3) places among the operands and the kinds.
+    """
+
+    at: list[int]
+    nests: tuple[Nest, ...]
+    nest: Ints
+    times: Floats
+    macs: Floats
+    kept: Floats
+    kinds: tuple[tuple[str, str, str], ...]
+    roles: Ints
+    tensors: Ints
+
+
+@lru_cache(maxsize=64)
+def _shapes(network: Network, mode: str, causal_skip: bool) -> _Shapes:
+    """Nests and operands; layers that are equal but for their names are looked at once."""
+    network.check_sizes()
+    layers = network.mac_layers
+    at = [index for index, layer in enumerate(network.layers) if layer.has_macs]
+    shape = (len(layers), len(PASSES))
+    places = {index: l for l, index in enumerate(at)}
+    alike = np.array([places[network.alike[index]] for index in at], np.int64)
+    distinct = [(l, layers[l]) for l in sorted(set(alike.tolist()))]
+    nests: dict[Nest, int] = {}
+    runs_of = {
+        (l, PASSES.index(pass_)): nests_of(layer, pass_, network.batch)
+        for l, layer in distinct
+        for pass_ in passes_of(layer, mode)
+    }
+    parts = max((len(runs) for runs in runs_of.values()), default=1)
+    nest = np.full((*shape, parts), -1, np.int64)
+    times, macs, kept = np.zeros((*shape, parts)), np.zeros(shape), np.ones(shape)
+    for (l, p), runs in runs_of.items():
+        kept[l, p] = layers[l].causal_share if causal_skip else 1.0
+        for j, (item, count) in enumerate(runs):
+            nest[l, p, j] = nests.setdefault(item, len(nests))
+            times[l, p, j] = count
+            macs[l, p] += prod(item.dims) * count * kept[l, p]
+    kinds: dict[tuple[str, str, str], int] = {}
+    roles, tensors = (np.zeros((*shape, 3), np.int64) for _ in range(2))
+    for l, layer in distinct:
+        for p, pass_ in enumerate(PASSES):
+            operands = roles_of(layer, pass_)
+            roles[l, p] = [OPERANDS.index(name) for name in operands]
+            of = zip(operands, tensors_of(layer, pass_), strict=True)
+            tensors[l, p] = [kinds.setdefault((operand, *place), len(kinds)) for operand, place in of]
+    return _Shapes(
+        at, tuple(nests), nest[alike], times[alike], macs[alike], kept[alike], tuple(kinds), roles[alike], tensors[alike]
+    )  # fmt: skip
+
+
 def network_jobs(
     network: Network,
     plans: Sequence[Plan],
@@ -227,41 +284,11 @@ def network_jobs(
     InputError
         A layer that is too large for the integers of mapping tables at this batch (:mod:`dse.workload.bounds`).
     """
-    network.check_sizes()
-    layers = network.mac_layers
-    at = [index for index, layer in enumerate(network.layers) if layer.has_macs]
+    shapes = _shapes(network, mode, causal_skip)
+    layers, at, nests, nest = network.mac_layers, shapes.at, shapes.nests, shapes.nest
+    times, macs, kept, roles = shapes.times, shapes.macs, shapes.kept, shapes.roles
+    kinds, tensors = shapes.kinds, shapes.tensors
     shape = (len(plans), len(layers), len(PASSES))
-    # Layers that are equal but for their names are looked at once.
-    places = {index: l for l, index in enumerate(at)}
-    alike = np.array([places[network.alike[index]] for index in at], np.int64)
-    distinct_layers = [(l, layers[l]) for l in sorted(set(alike.tolist()))]
-    nests: dict[Nest, int] = {}
-    runs_of = {
-        (l, PASSES.index(pass_)): nests_of(layer, pass_, network.batch)
-        for l, layer in distinct_layers
-        for pass_ in passes_of(layer, mode)
-    }
-    parts = max((len(runs) for runs in runs_of.values()), default=1)
-    nest = np.full((*shape[1:], parts), -1, np.int64)
-    times = np.zeros((*shape[1:], parts))
-    macs = np.zeros(shape[1:])
-    kept = np.ones(shape[1:])
-    for (l, p), runs in runs_of.items():
-        kept[l, p] = layers[l].causal_share if causal_skip else 1.0
-        for j, (item, count) in enumerate(runs):
-            nest[l, p, j] = nests.setdefault(item, len(nests))
-            times[l, p, j] = count
-            macs[l, p] += prod(item.dims) * count * kept[l, p]
-    kinds: dict[tuple[str, str, str], int] = {}
-    roles, tensors = (np.zeros((*shape[1:], 3), np.int64) for _ in range(2))
-    for l, layer in distinct_layers:
-        for p, pass_ in enumerate(PASSES):
-            operands = roles_of(layer, pass_)
-            roles[l, p] = [OPERANDS.index(name) for name in operands]
-            of = zip(operands, tensors_of(layer, pass_), strict=True)
-            tensors[l, p] = [kinds.setdefault((operand, *place), len(kinds)) for operand, place in of]
-    nest, roles, tensors = nest[alike], roles[alike], tensors[alike]
-    times, macs, kept = times[alike], macs[alike], kept[alike]
     storage = storage_of(network)
     mixed = {i: _pairs_of_plan(plan, layers, at) for i, plan in enumerate(plans) if plan.is_blockwise}
     most = max((len(pairs) for table in mixed.values() for pairs in table.values()), default=1)
@@ -313,7 +340,7 @@ def network_jobs(
     dram_columns, again_column, beside_column = last
     found = sight_columns.astype(np.int64).reshape(-1, most, 2, len(Seen._fields))
     jobs = Jobs(
-        tuple(nests),
+        nests,
         nest_column[:, 0].astype(np.int64),
         bits_columns.copy(),
         found[..., 0],

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ import pandas as pd
 
 from dse.cost.job_formats import Jobs, inserted_zeros, kept_bits, mac_pj, partial_bits, takes_format, waiting
 from dse.hardware.arrays import HardwareArrays, hardware_arrays
-from dse.hardware.model import ARITHMETIC, Hardware, Parameter
+from dse.hardware.model import ARITHMETIC, Hardware, Parameter, ProcessingElement
 from dse.hardware.pe import pe_mode
 from dse.mapping.best.records import OBJECTIVES, POINT
 from dse.mapping.best.space import Slot
@@ -165,7 +166,7 @@ def spans_of(hardware: Hardware, jobs: Jobs, wanted: Ints) -> list[Span]:
     Most jobs keep what their multipliers take. Where a tensor lies in memory in a wider format than those of
     :data:`FORMATS` that the elements take, or sums have another width than the hardware's, tiles differ too much for one table.
     """
-    widest = max(stored_bits(form) for form in _forms(hardware)) * SIDE_DATA
+    widest = max(stored_bits(form) for form in _forms(hardware.pe)) * SIDE_DATA
     most = np.maximum(jobs.stored_bits[wanted, :2], jobs.dram_bits[wanted]).max(axis=1, initial=0.0)
     operands = np.ceil(np.log2(np.maximum(most / widest, 1.0)) - SAME_SPAN).astype(np.int64)
     sums = np.rint(np.log2(partial_bits(hardware, jobs)[wanted] / float(hardware.pe.accumulator_bits))).astype(np.int64)
@@ -244,11 +245,12 @@ def _ends(arrays: HardwareArrays) -> list[int]:
     return list(dict.fromkeys(int(place) for place in places))
 
 
-def _forms(hardware: Hardware) -> list[Format]:
+@lru_cache(maxsize=256)
+def _forms(pe: ProcessingElement) -> tuple[Format, ...]:
     """Formats that a table is built for."""
-    taken = [form for name in FORMATS if takes_format(hardware.pe, form := parse_format(name))]
+    taken = [form for name in FORMATS if takes_format(pe, form := parse_format(name))]
     narrowest = min(taken, key=stored_bits)
-    return [*taken[:MOST_FORMATS], *([narrowest] if narrowest not in taken[:MOST_FORMATS] else [])]
+    return (*taken[:MOST_FORMATS], *([narrowest] if narrowest not in taken[:MOST_FORMATS] else []))
 
 
 class _Pair(NamedTuple):
@@ -261,7 +263,7 @@ class _Pair(NamedTuple):
 
 def format_jobs(hardware: Hardware, pass_: str, span: Span) -> tuple[Jobs, int]:
     """Jobs of one MAC for the formats that a table is built for, and how many of the first have one format for all operands."""
-    forms = sorted(_forms(hardware), key=stored_bits, reverse=True)
+    forms = sorted(_forms(hardware.pe), key=stored_bits, reverse=True)
     width = 2.0**span.operands
     pairs = [_Pair(form, form, (width, width)) for form in forms]
     if len(forms) > 1:

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -132,6 +133,16 @@ def written_tensors(layer: Layer, batch: int, training: bool, parameters: int | 
     return [item for item in result if item.elements > 0]
 
 
+@lru_cache(maxsize=64)
+def _written_of(network: Network, training: bool) -> dict[str, list[tuple[int, int, float]]]:
+    """By operand: layer, place of the pass in :data:`STEP_PASSES` and elements of what a step writes."""
+    result: dict[str, list[tuple[int, int, float]]] = {operand: [] for operand in OPERANDS_WRITTEN}
+    for l, (layer, item) in enumerate(zip(network.layers, updated(network), strict=True)):
+        for written in written_tensors(layer, network.batch, training, item.parameters):
+            result[written.operand].append((l, STEP_PASSES.index(written.pass_), written.elements))
+    return result
+
+
 def side_costs(
     network: Network,
     hardware: Hardware,
@@ -160,18 +171,8 @@ def side_costs(
     shape = (len(plans), len(layers), len(STEP_PASSES))
     amount = np.zeros((len(SIDE_COMPONENTS), *shape))
     read, written = np.zeros(shape), np.zeros(shape)
-    lists = [
-        written_tensors(layer, network.batch, training, item.parameters)
-        for layer, item in zip(layers, updated(network), strict=True)
-    ]
-    known: dict[tuple[Cell, bool, float], Floats] = {}
     for operand in OPERANDS_WRITTEN:
-        items = [
-            (l, STEP_PASSES.index(item.pass_), item.elements)
-            for l, row in enumerate(lists)
-            for item in row
-            if item.operand == operand
-        ]
+        items = _written_of(network, training)[operand]
         random = training and operand in stochastic
         # Weights are written once per step, the rest in each of its passes.
         updates = map_updates if operand == "weight" or not training else map_updates / network.accumulate
@@ -183,10 +184,7 @@ def side_costs(
             if not items:
                 continue
             at, passes, elements = (np.array(column) for column in zip(*items, strict=True))
-            for cell in set(cells):
-                if (cell, random, updates) not in known:
-                    known[cell, random, updates] = _element_pj(cell, training, random, updates)
-            price = np.array([known[cells[l], random, updates] for l in at])
+            price = np.array([_element_pj(cells[l], training, random, updates) for l in at])
             amount[:4, i, at, passes] += elements * 1e-12 * price.T
             if training and plan.is_blockwise and updates > 0:
                 averages = updates * np.array([_average_bits(cells[l], int(count)) for l, _, count in items])
@@ -219,6 +217,7 @@ def _average_bits(cell: Cell, elements: int) -> float:
     return block_policy_overhead(elements, cell.block, widths=1).traffic_bits / 2
 
 
+@lru_cache(maxsize=4096)
 def _element_pj(cell: Cell, training: bool, stochastic: bool, map_updates: float = 0.0) -> Floats:
     """(4,) pJ per element at 45 nm: converting, range, rounding, analytics."""
     if cell is None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,7 +23,7 @@ from dse.hardware.model import Hardware
 from dse.hardware.side_costs import optimizer_pj, vector_op_pj
 from dse.names import PASSES
 from dse.precision.plans.plan import Plan
-from dse.types import Floats, Ints
+from dse.types import Bools, Floats, Ints
 from dse.workload.model import Network
 from dse.workload.vector import optimizer_work, rows_hit, sweeps, updated, vector_work
 
@@ -77,37 +79,67 @@ def vector_costs(
     weight's format; the rows that a batch hits, each once, are read, added to and written in the gradient's. What is ``saved`` by
     fusion is not moved; the operations stay.
     """
-    training = mode == "training"
-    layers = [(index, layer) for index, layer in enumerate(network.layers) if not layer.has_macs]
-    read = np.zeros((len(plans), len(layers), len(PASSES)))
+    moved = _moved(network, mode == "training")
+    places, forward = moved.places, PASSES.index("forward")
+    read = np.zeros((len(plans), len(places), len(PASSES)))
     written = np.zeros_like(read)
-    operations = np.zeros((len(layers), len(PASSES)))
     storage = storage_of(network)
-    batch = network.batch
     for i, (plan, copies) in enumerate(zip(plans, stored, strict=True)):
-        weight, error, gradient = (
-            storage.bits(plan, "weight"),
-            error_bits(network, plan),
-            storage.bits(plan, "gradient"),
-        )
-        for v, (index, layer) in enumerate(layers):
-            for pass_ in layer.passes if training else ("forward",):
-                p = PASSES.index(pass_)
-                work = vector_work(layer, pass_, training)
-                operations[v, p] = work.operations * batch
-                table = layer.kind == "embedding"
-                if pass_ == "forward":
-                    read[i, v, p] = work.reads * batch * (weight if table else copies.input_bits)[index]
-                    written[i, v, p] = work.writes * batch * copies.result_bits[index] + copies.written[index]
-                else:
-                    hit = rows_hit(layer, batch) * gradient[index] if table else 0.0
-                    read[i, v, p] = work.reads * batch * error[index] + sweeps(layer) * copies.kept[index] + hit
-                    written[i, v, p] = hit if table else work.writes * batch * error[index]
+        weight, error = storage.bits(plan, "weight")[places], error_bits(network, plan)[places]
+        hit = np.where(moved.table, moved.hit * storage.bits(plan, "gradient")[places], 0.0)
+        input_bits = np.where(moved.table, weight, copies.input_bits[places])
+        for p in range(len(PASSES)):
+            runs, reads, writes = moved.runs[:, p], moved.reads[:, p], moved.writes[:, p]
+            if p == forward:
+                read[i, runs, p] = (reads * input_bits)[runs]
+                written[i, runs, p] = (writes * copies.result_bits[places] + copies.written[places])[runs]
+            else:
+                read[i, runs, p] = (reads * error + moved.sweeps * copies.kept[places] + hit)[runs]
+                written[i, runs, p] = np.where(moved.table, hit, writes * error)[runs]
     if saved is not None:
-        places = [index for index, _ in layers]
         read, written = read - saved.read[:, places], written - saved.written[:, places]
     price = vector_op_pj(VECTOR_BITS, True, arrays.node_nm) * arrays.logic_scale
-    return _priced(hardware, arrays, read, written, operations, price)
+    return _priced(hardware, arrays, read, written, moved.operations, price)
+
+
+class _Moved(NamedTuple):
+    """What layers without MACs move, for the whole batch, whatever the formats.
+
+    places: of these V layers in the network. runs: (V, passes). reads, writes, operations: (V, passes) elements. sweeps: (V,) over
+    what was kept. table, hit: (V,) whether it is an embedding, and the rows that a batch hits.
+    """
+
+    places: Ints
+    runs: Bools
+    reads: Floats
+    writes: Floats
+    operations: Floats
+    sweeps: Floats
+    table: Bools
+    hit: Floats
+
+
+@lru_cache(maxsize=64)
+def _moved(network: Network, training: bool) -> _Moved:
+    """Elements of the layers without MACs of a network."""
+    places = [index for index, layer in enumerate(network.layers) if not layer.has_macs]
+    layers = [network.layers[index] for index in places]
+    shape = (len(layers), len(PASSES))
+    runs, reads, writes, operations = np.zeros(shape, np.bool_), np.zeros(shape), np.zeros(shape), np.zeros(shape)
+    for v, layer in enumerate(layers):
+        for pass_ in layer.passes if training else ("forward",):
+            at = (v, PASSES.index(pass_))
+            work = vector_work(layer, pass_, training)
+            runs[at] = True
+            reads[at], writes[at], operations[at] = (
+                count * network.batch for count in (work.reads, work.writes, work.operations)
+            )
+    table = np.array([layer.kind == "embedding" for layer in layers], np.bool_)
+    hit = np.array([rows_hit(layer, network.batch) if layer.kind == "embedding" else 0.0 for layer in layers])
+    return _Moved(
+        np.array(places, np.int64), runs, reads, writes, operations,
+        np.array([float(sweeps(layer)) for layer in layers]), table, hit,
+    )  # fmt: skip
 
 
 def optimizer_costs(network: Network, hardware: Hardware, arrays: HardwareArrays, plans: Sequence[Plan]) -> VectorCosts:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -117,8 +118,19 @@ def hardware_arrays(hardware: Hardware, table: pd.DataFrame | None = None) -> Ha
     InputError
         Unknown columns, values that are no numbers or lie outside the space; all at once.
     """
-    columns = _columns(hardware, table)
-    n = 1 if table is None else len(table)
+    if table is None:
+        return _alone(hardware)
+    return _arrays(hardware, _columns(hardware, table), len(table))
+
+
+@lru_cache(maxsize=256)
+def _alone(hardware: Hardware) -> HardwareArrays:
+    """One design, whose arrays are asked for again and again."""
+    return _arrays(hardware, {}, 1)
+
+
+def _arrays(hardware: Hardware, columns: Mapping[str, Floats], n: int) -> HardwareArrays:
+    """Arrays of n designs from the columns of their table."""
 
     def value(name: str, default: float) -> Floats:
         return columns[name] if name in columns else np.full(n, float(default))
@@ -195,9 +207,7 @@ def hardware_arrays(hardware: Hardware, table: pd.DataFrame | None = None) -> Ha
     )
 
 
-def _columns(hardware: Hardware, table: pd.DataFrame | None) -> dict[str, Floats]:
-    if table is None:
-        return {}
+def _columns(hardware: Hardware, table: pd.DataFrame) -> dict[str, Floats]:
     known = {parameter.name: parameter for parameter in hardware.space}
     problems = [] if len(table) else [Problem("", "expected at least one row, got none")]
     columns = {}

@@ -244,6 +244,9 @@ class Hardware:
     options: dict[str, float] = field(default_factory=dict)
     taken: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
+    def __hash__(self) -> int:
+        return hash(self.identity)
+
     @cached_property
     def identity(self) -> str:
         """Everything that it is, as text: equal for equal hardware."""

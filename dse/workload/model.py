@@ -70,6 +70,10 @@ class Network:
         rows = [(layer.name, layer.kind, layer.macs, layer.parameters) for layer in self.layers]
         return html_table(repr(self), ["layer", "kind", "macs", "parameters"], rows)
 
+    def __hash__(self) -> int:
+        # what is known of a network is often looked up; its layers are compared only where these are equal
+        return hash((self.name, self.batch, self.accumulate, len(self.layers)))
+
     @property
     def mac_layers(self) -> tuple[Layer, ...]:
         return tuple(layer for layer in self.layers if layer.has_macs)

@@ -53,6 +53,8 @@ class Tabled(Protocol):
 def plan_labels(plans: Sequence[Tabled], mode: str = "training") -> tuple[str, ...]:
     """A label for each plan; equal ones only for plans whose formats are equal wherever the mode reads them."""
     labels = [plan_label(plan, mode) for plan in plans]
+    if len(labels) == 1:
+        return tuple(labels)
     texts = [_text(plan, mode) for plan in plans]
     told: dict[str, set[str]] = {}
     for label, text in zip(labels, texts, strict=True):

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -82,6 +82,17 @@ class Plan:
 
     def __repr__(self) -> str:
         return f"Plan({self.network}, {self.label})"
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.network, self.table, self.copies))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # hashes of texts differ from process to process
+        return {name: value for name, value in vars(self).items() if name != "_hash"}
 
     @classmethod
     def uniform(
@@ -363,7 +374,7 @@ class Plan:
             merged[plan] = merged[plan] + shares if plan in merged else shares
         return list(merged.items())
 
-    @property
+    @cached_property
     def is_blockwise(self) -> bool:
         """Whether any cell is a histogram."""
         return any(isinstance(cell, Histogram) for row in self.table for cell in row)
