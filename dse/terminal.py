@@ -20,8 +20,10 @@ from dse.errors import InputError, NothingFeasible, printable
 DONE, FAILED, WRONG_INPUT, NOTHING_FEASIBLE, STOPPED = 0, 1, 2, 3, 130
 #: What a full or a broken standard output answers.
 _NO_OUTPUT = (errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EBADF, errno.EDQUOT)
-#: Columns of tables that go into a file or a pipe.
+#: Columns of tables that go into a file or a pipe, where the variable COLUMNS does not say.
 WIDE = 160
+#: No table is squeezed into less.
+NARROW = 40
 
 
 def say(text: str, end: str = "\n", error: bool = False) -> None:
@@ -30,18 +32,61 @@ def say(text: str, end: str = "\n", error: bool = False) -> None:
 
 
 def console(stderr: bool = False) -> Any:
-    """A rich console on a standard stream that shows foreign text safely."""
+    """A rich console on a standard stream that shows foreign text safely, and tables whole (:func:`fitted`)."""
     from rich.console import Console
+    from rich.table import Table
 
     class SafeConsole(Console):
         def render_str(self, text: str, **options: Any) -> Any:
             return super().render_str(printable(text, keep="\n\t"), **options)
 
+        def print(self, *objects: Any, **options: Any) -> None:
+            super().print(*(fitted(item, self) if isinstance(item, Table) else item for item in objects), **options)
+
         def on_broken_pipe(self) -> None:
             raise BrokenPipeError
 
     target = sys.stderr if stderr else sys.stdout
-    return SafeConsole(stderr=stderr, width=None if target.isatty() else WIDE, emoji=False)
+    return SafeConsole(stderr=stderr, width=None if target.isatty() else piped_width(), emoji=False)
+
+
+def piped_width() -> int:
+    """Columns of a file or a pipe: what the variable COLUMNS says, else :data:`WIDE`."""
+    text = os.environ.get("COLUMNS", "")
+    return max(NARROW, int(text)) if text.isdecimal() and len(text) < 6 else WIDE
+
+
+def fitted(table: Any, screen: Any) -> Any:
+    """The table as it fits a rich console: no word loses a character or is broken; where its words are too wide, turned.
+
+    A turned table has a section for each row and in it a line for each cell that is not empty.
+    """
+    from rich.measure import Measurement
+    from rich.table import Table
+
+    # Measured on a wide screen: on a narrow one rich squeezes the measure too.
+    wide = screen.options.update(width=10_000)
+    cells = [(column.header, *column.cells) for column in table.columns]
+    sizes = [[Measurement.get(screen, wide, cell) for cell in column] for column in cells]
+    least, whole = ([max(getattr(size, end) for size in of) for of in sizes] for end in ("minimum", "maximum"))
+    # Three columns of a line and its padding for each column, and the last line.
+    room = screen.width - 3 * len(cells) - 1 - sum(least)
+    if room >= 0:
+        missing = sum(whole) - sum(least)
+        for column, low, high in zip(table.columns, least, whole, strict=True):
+            column.width = high if missing <= room else low + (high - low) * room // missing
+            column.overflow, column.no_wrap = "fold", False
+        return table
+    turned = Table(title=table.title, title_justify=table.title_justify, caption=table.caption, show_header=False)
+    turned.add_column(overflow="fold")
+    turned.add_column(overflow="fold")
+    for row in zip(*(column.cells for column in table.columns), strict=True):
+        told = [(column.header, cell) for column, cell in zip(table.columns, row, strict=True) if cell != ""]
+        for header, cell in told:
+            turned.add_row(header, cell)
+        if told:
+            turned.add_section()
+    return turned
 
 
 def run_program(program: Callable[[], int | None]) -> NoReturn:

@@ -12,7 +12,7 @@ from dse.units import format_value
 
 #: Bars that the terminal shows per layer.
 BAR = "█"
-BAR_WIDTH = 24
+BAR_WIDTH = 8
 #: Quantities of the picture: column, label; parts of a whole as bars from zero, a ratio as dots on a logarithmic axis.
 _PICTURE = (
     ("macs", "forward MACs"),

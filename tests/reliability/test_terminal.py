@@ -1,10 +1,19 @@
 """The command line at a terminal that is closed, full, narrow-minded or in a hurry."""
 
+import io
 import os
+import re
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+from rich.table import Table
+
+from dse.terminal import fitted
 
 DSE = [sys.executable, "-m", "dse"]
 NESTS = """source: made up
@@ -89,3 +98,29 @@ def test_ctrl_c_in_the_first_moments_says_nothing_much(net, module):
     done = subprocess.run(command, cwd=net, capture_output=True, timeout=120, check=False)
     assert done.returncode == 130
     assert done.stdout + done.stderr in (b"", b"stopped\n")
+
+
+WORD = st.text("abcdefgh0123456789.", min_size=1, max_size=18)
+
+
+@given(st.lists(st.lists(st.lists(WORD, max_size=3).map(" ".join), min_size=3, max_size=3), min_size=1, max_size=4), st.integers(40, 160))
+@settings(max_examples=30, deadline=None)
+def test_no_table_breaks_a_word_or_loses_one(rows, width):
+    screen = Console(width=width, file=io.StringIO(), color_system=None)
+    table = Table("first", "second column", "the third one")
+    for row in rows:
+        table.add_row(*row)
+    screen.print(fitted(table, screen))
+    shown = screen.file.getvalue()
+    assert max(map(len, shown.splitlines())) <= width
+    words = Counter(word for row in rows for cell in row for word in cell.split())
+    assert not words - Counter(re.findall(r"[a-h0-9.]+", shown))
+
+
+def test_tables_for_a_pipe_are_as_wide_as_columns_says(net):
+    for columns, widest in (("60", 60), ("", 160), ("nonsense", 160), ("1", 40)):
+        environment = {"COLUMNS": columns, "PATH": os.environ["PATH"], "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+        lines = run("list", cwd=net, env=environment).stdout.decode().splitlines()
+        drawn = [len(line) for line in lines if line.startswith(("┏", "┌"))]
+        assert drawn
+        assert max(drawn) <= widest, columns
