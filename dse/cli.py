@@ -890,13 +890,20 @@ def reproduce(
 def validate(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     summary: Annotated[bool, typer.Option("--summary", help="Print a Markdown table with a line per source.")] = False,
+    left_out: Annotated[
+        bool, typer.Option("--leave-one-out", help="Print how well all other chips foretell each one's efficiency.")
+    ] = False,
 ) -> None:
     """Published figures against ours, with signed errors, the bad ones too."""
     from rich.table import Table
 
+    from dse.validation.leave_one_out import leave_one_out_markdown
     from dse.validation.summary import silicon_markdown, summary_markdown
     from dse.validation.table import validation_table
 
+    if left_out:
+        say(leave_one_out_markdown(), end="")
+        return
     table = validation_table()
     if as_json:
         records = table.astype(object).where(table.notna(), None).to_dict("records")

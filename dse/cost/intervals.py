@@ -148,7 +148,9 @@ def _memory_range(memory: Memory) -> str:
 
 
 def _areas(hardware: Hardware, arrays: HardwareArrays, factors: dict[str, Floats]) -> Floats:
-    """(draws, designs) areas."""
+    """(draws, designs) areas; a measured die is as large as it is."""
+    if hardware.die_mm2:
+        return np.asarray(np.broadcast_to(arrays.area_mm2, (len(factors["element_area"]), len(arrays))))
     names: Sequence[str] = (
         "given" if hardware.pe.area_um2 is not None else "element_area",
         *(

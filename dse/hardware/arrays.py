@@ -163,6 +163,8 @@ def _arrays(hardware: Hardware, columns: Mapping[str, Floats], n: int) -> Hardwa
     wire = _wires_pj_per_bit(hardware, parts, private, axis_size, node) * logic[:, None]
     read, write = read + wire, write + wire
     overhead = parts[:, :-1].sum(axis=1) * value("area_overhead", hardware.area_overhead)
+    if hardware.die_mm2:
+        overhead = np.maximum(hardware.die_mm2 - parts.sum(axis=1), 0.0)
     parts = np.column_stack([parts, overhead])
     leaks = elements * pe_leakage_w(hardware.pe, node) + (leakage * instances)[:, :-1].sum(axis=1)
     leaks = leaks + pipeline * prices.register_leakage_w(1.0, node)

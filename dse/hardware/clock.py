@@ -57,10 +57,11 @@ def pipeline_flip_flops(hardware: Hardware, axis_size: npt.ArrayLike) -> Floats:
     """
     sizes = np.asarray(axis_size, np.float64)
     pe = hardware.pe
-    lanes = max(
-        (rate for w, a, rate in pe.modes if (w, a) == (pe.max_weight_bits, pe.max_activation_bits)), default=1.0
-    )
-    widths = {"weight": float(pe.max_weight_bits), "activation": float(pe.max_activation_bits)}
+    # What a step of the mode takes that needs most; lanes of less than a MAC per cycle hold their operands all the same.
+    widths = {
+        "weight": max((w * max(rate, 1.0) for w, _, rate in pe.modes), default=float(pe.max_weight_bits)),
+        "activation": max((a * max(rate, 1.0) for _, a, rate in pe.modes), default=float(pe.max_activation_bits)),
+    }
     for role in serial_operands(pe):
         widths[role] = float(pe.min_bits)
     inner = {role: next(m for m in hardware.memories if role in m.roles) for role in (*widths, "accumulator")}
@@ -74,7 +75,7 @@ def pipeline_flip_flops(hardware: Hardware, axis_size: npt.ArrayLike) -> Floats:
             held = pe.accumulator_bits * np.where(trees and np.array(summed), 1.0, sizes).prod(axis=1)
         else:
             alike = [trees and not set(axis.dims["forward"]) & set(_DIMS[role]) for axis in hardware.axes]
-            held = max(lanes, 1.0) * widths[role] * np.where(alike, 1.0, sizes).prod(axis=1)
+            held = widths[role] * np.where(alike, 1.0, sizes).prod(axis=1)
         bits += held
     return bits
 

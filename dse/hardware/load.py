@@ -67,6 +67,7 @@ def hardware_from_document(document: Document) -> Hardware:
         causal_skip=file.causal_skip,
         fusion=file.fusion,
         overlap=file.overlap,
+        die_mm2=file.die_mm2,
         modelled_leakage=file.modelled_leakage,
         stationary=file.mapping.stationary or "",
         bypass=file.bypass,

@@ -199,6 +199,9 @@ class Hardware:
         Double-buffered: a pass takes its slowest part; if false the parts add up.
     area_overhead
         Area beside PEs and memories (control, network) as a share of their sum.
+    die_mm2
+        Measured area of the whole chip with its interfaces, mm2; what the model's parts do not explain of it is overhead.
+        0: the parts are the chip.
     idle_w
         Power that flows for as long as a step takes, beside memories' and PEs' leakage.
     clock_pj_per_cycle
@@ -231,6 +234,7 @@ class Hardware:
     fusion: str = "none"
     overlap: bool = True
     area_overhead: float = 0.0
+    die_mm2: float = 0.0
     idle_w: float = 0.0
     clock_pj_per_cycle: float | None = None
     supply_v: float | None = None

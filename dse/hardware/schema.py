@@ -323,6 +323,8 @@ class HardwareFile(Strict):
     """Double-buffered: a pass takes its slowest part; if false the parts add up."""
     area_overhead: Amount = 0.0
     """Area beside elements and memories as a share of their sum."""
+    die_mm2: Annotated[float, Field(ge=0, le=2000)] = 0.0
+    """Measured area of the whole chip, mm2, for a file that lets nothing vary; what the parts do not explain is overhead."""
     idle_w: Amount = 0.0
     """Power for as long as a step takes, beside leakage, W."""
     clock_pj_per_cycle: Amount | None = None
@@ -359,7 +361,19 @@ def check(file: HardwareFile) -> list[tuple[Key, str]]:
             problems.append(((*path, "default"), f"expected one of the values, got {given.default:g}"))
     if not problems and not file.allow_unusual:
         problems += _check_units(file)
+    problems += _check_die(file)
     return problems + _check_passes(file) + _check_memories(file) + _check_element(file) + _check_mapping(file)
+
+
+def _check_die(file: HardwareFile) -> list[tuple[Key, str]]:
+    """A measured chip is one design."""
+    if not file.die_mm2:
+        return []
+    if file.area_overhead:
+        return [(("die_mm2",), "means nothing beside area_overhead; give one of them")]
+    varying = [name for _, name, given in numbers(file) if isinstance(given, Values | Range)]
+    message = f"is the area of one chip, but '{varying[0]}' varies; leave one of them out" if varying else ""
+    return [(("die_mm2",), message)] if message else []
 
 
 def _check_units(file: HardwareFile) -> list[tuple[Key, str]]:

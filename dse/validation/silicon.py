@@ -17,6 +17,7 @@ import numpy as np
 
 from dse.cost import evaluate
 from dse.hardware import hardware_arrays, load_hardware
+from dse.hardware.arrays import STANDING
 from dse.hardware.model import Hardware
 from dse.hardware.pe import mac_energy_pj
 from dse.hardware.prices import sram_read_pj_per_bit, sram_write_pj_per_bit
@@ -152,6 +153,15 @@ FIGURES: tuple[Figure, ...] = (
         note="0.11 pJ per operation near the threshold: routers, processor and clock domains of a chiplet are left out",
     ),
     Figure(
+        _SIMBA,
+        "simba_like",
+        "w8a8",
+        "density",
+        1.29,
+        "chip, dense, full use",
+        note="routers, processor, links between chips and clock generators are left out",
+    ),
+    Figure(
         "NVDLA, primer",
         "nvdla_like",
         "w8a8",
@@ -195,9 +205,6 @@ FIGURES: tuple[Figure, ...] = (
     Figure(_V1, "tpu_v1", "w8a8", "area", 0.29 * 331, "unified buffer, 29 % of at most 331 mm2", part="unified_buffer"),
     Figure("A100, data sheet", "a100", "bf16", "rate", 312_000.0),
     Figure("A100, data sheet", "a100", "bf16", "power", 400.0, _TDP, note=_GPU_LIMIT),
-    Figure(
-        "A100, data sheet", "a100", "bf16", "area", 826.0, "die", note="vector units, schedulers and links are left out"
-    ),
     Figure("MI210, data sheet", "mi210", "bf16", "rate", 181_000.0),
     Figure(
         "MI210, data sheet",
@@ -269,11 +276,18 @@ _UNITS: dict[str, tuple[Kind, str]] = {
 
 @dataclass(frozen=True)
 class Point:
-    """A chip at work: GOPS, W and TOPS/W without DRAM and its interface, mm2 without the interface."""
+    """A chip at work: GOPS, W and TOPS/W without DRAM and its interface, mm2 without the interface.
+
+    Attributes
+    ----------
+    logic_w
+        Of the power, what follows the node's law of logic: elements, registers, clock network and control.
+    """
 
     gops: float
     watts: float
     area_mm2: float
+    logic_w: float = 0.0
 
     @property
     def tops_per_w(self) -> float:
@@ -379,11 +393,17 @@ def _points(name: str, supply_v: float | None, plans: Sequence[str]) -> list[Poi
     cost = evaluate(FILLING, hardware, [Plan.parse(plan, FILLING) for plan in plans], mode="inference").total
     dram = hardware.memories[-1].name
     area = float(cost["area_mm2"].iloc[0])
+    logic = [f"{memory.name}_j" for memory in hardware.memories if memory.kind == "register"]
+    logic += [] if hardware.pe.energy_pj is not None else ["mac_j"]
+    clock = 0.0
+    if hardware.clock_pj_per_cycle is None:
+        clock = float(hardware_arrays(hardware).leakage_parts_w[0, STANDING.index("clock")])
     found = []
     for _, total in cost.iterrows():
         seconds = float(total["latency_s"])
         watts = float(total["energy_j"] - total[f"{dram}_j"]) / seconds
-        found.append(Point(2.0 * float(total["macs"]) / seconds / 1e9, watts, area))
+        switched = float(total[logic].sum()) / seconds + clock
+        found.append(Point(2.0 * float(total["macs"]) / seconds / 1e9, watts, area, switched))
     return found
 
 
@@ -393,13 +413,14 @@ def _dram(name: str) -> str:
 
 def _hardware(name: str, supply_v: float | None) -> Hardware:
     """A chip with free, unlimited DRAM: what its efficiency is published without."""
-    hardware = _variant(name)
+    hardware = variant(name)
     dram = replace(hardware.memories[-1], bandwidth_bits_per_cycle=float("inf"))
     supply = hardware.supply_v if supply_v is None else supply_v
     return replace(hardware, memories=(*hardware.memories[:-1], dram), supply_v=supply)
 
 
-def _variant(name: str) -> Hardware:
+def variant(name: str) -> Hardware:
+    """The hardware that stands for a chip: a shipped file, or one of ``validation/chips``."""
     if name == "rapid_hfp8":
         rapid = load_hardware(_CHIPS / "rapid.yaml")
         element = replace(

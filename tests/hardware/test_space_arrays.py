@@ -145,3 +145,16 @@ def test_a_design_without_a_space():
 def test_measured_idle_power_replaces_the_modelled_leakage():
     assert hardware_arrays(load_hardware("eyeriss_like")).leakage_w[0] == pytest.approx(0.03)
     assert hardware_arrays(load_hardware("eyeriss")).leakage_w[0] > 0
+
+
+def test_a_measured_die_is_the_area():
+    """What elements, memories and interface do not explain is overhead, also under drawn prices; a file that varies has none."""
+    from dataclasses import replace
+
+    hardware = load_hardware("a100")
+    arrays = hardware_arrays(hardware)
+    assert arrays.area_mm2[0] == pytest.approx(826.0)
+    assert 0 < arrays.area_parts_mm2[0, -1] < 826.0
+    parts = hardware_arrays(replace(hardware, die_mm2=0.0))
+    assert parts.area_parts_mm2[0, -1] == 0.0
+    assert parts.area_parts_mm2[0, :-1] == pytest.approx(arrays.area_parts_mm2[0, :-1])

@@ -109,10 +109,13 @@ def floating(h):
 
 
 def multi_mode(h):
-    """MXFP4, eight products: two exponents of 2 bits added, a shift by up to 6 of 10 bits and a sum each; FP32 and scale exponents once."""
+    """MXFP4, eight products of 2 by 2 bits where the unit multiplies 8 by 8, so that half of it switches.
+
+    Each adds two exponents of 2 bits, shifts by up to 6 of 10 bits and adds; FP32 and scale exponents once.
+    """
     lane = add(3) + shift(10, 6) + add(10)
     shifters = max(4 * 2.4 * 32 * 5, 8 * 2.4 * 10 * 3)
-    return FLEXIBLE[8, 2][0] / 8 + lane + (float_add(32) + add(9)) / 8, FLEXIBLE[8, 2][1] + 4184 + shifters
+    return FLEXIBLE[8, 2][0] * (8 * 2 * 2 / 64) / 8 + lane + (float_add(32) + add(9)) / 8, FLEXIBLE[8, 2][1] + 4184 + shifters
 
 
 FAMILIES = [
@@ -141,13 +144,15 @@ def test_energy_and_area(name, plan, formulas):
     cost = evaluate(TINY, hardware, plan, mode="inference")
     pj, um2 = formulas(hardware)
     node = hardware.node_nm
-    macs = 16 * 64 * 96
-    assert cost.total["mac_j"][0] == pytest.approx(macs * pj * energy_scale(node) * 1e-12, rel=2e-3)
+    products = 16 * 64 * 96
+    assert cost.total["mac_j"][0] == pytest.approx(products * pj * energy_scale(node) * 1e-12, rel=2e-3)
     elements = np.prod([axis.size for axis in hardware.axes])
     area = dict(zip(cost.area["part"], cost.area["area_mm2"], strict=True))
     cells = elements * um2 * AREA[node] / 0.7 * 1e-6
     # Beside the cells stand pipeline registers, at most a flip-flop for each operand and sum of every element.
-    bits = elements * (hardware.pe.max_weight_bits + hardware.pe.max_activation_bits + hardware.pe.accumulator_bits)
+    operands = [hardware.pe.max_weight_bits + hardware.pe.max_activation_bits]
+    operands += [(w + a) * macs for w, a, macs in hardware.pe.modes]
+    bits = elements * (max(operands) + hardware.pe.accumulator_bits)
     flip_flop = 5.98 / 0.7 * AREA[node] / ((0.46 + 0) ** (log(45 / 40) / log(45 / 32)))
     assert cells * (1 - 2e-3) <= area["pe"] <= (cells + bits * flip_flop * 1e-6) * 1.02
 

@@ -5,6 +5,8 @@ Energies and areas rest on the synthesis rows of Bit Fusion (:mod:`dse.hardware.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from dse.hardware.arithmetic import (
@@ -88,7 +90,7 @@ def fused_energy(pe: ProcessingElement, w: Ints, a: Ints, mode: Mode, accumulato
     """The fusing unit's energy per cycle, shared by the MACs of a cycle."""
     steps = mode.step_cycles / mode.lanes
     unit = product_pj(pe) * ENERGY_PJ.factor(levels(pe)) + wide_sum_pj(pe, accumulator_bits)
-    return np.asarray(unit * steps * _widest_rate(pe))
+    return np.asarray(unit * steps)
 
 
 def bfp_energy(pe: ProcessingElement, w: Ints, a: Ints, mode: Mode, accumulator_bits: Floats) -> Floats:
@@ -111,21 +113,45 @@ def scale_pj(pe: ProcessingElement, accumulator_bits: Floats) -> Floats:
     return np.asarray(total)
 
 
-def multi_mode_energy(pe: ProcessingElement, w: Ints, a: Ints, mode: Mode, accumulator_bits: Floats) -> Floats:
-    """The fusing unit; where sums are floats, what each lane and each step of the chosen mode adds to it.
+class Busiest(NamedTuple):
+    """The mode of a multi-mode element that multiplies most bits with each other in a cycle; it is as large as this many units."""
 
-    A lane with an exponent adds two of them, shifts its product of two significands by their difference and adds it to the other
-    lanes'; a step adds the lanes' sum to the accumulator as a float and the scales' exponents to that of it, and every ``block``
-    MACs multiply scales that have a significand. Operations of Horowitz and Aladdin (:mod:`dse.hardware.arithmetic`).
+    weight_bits: int
+    activation_bits: int
+    macs_per_cycle: float
+
+
+def busiest_mode(pe: ProcessingElement) -> Busiest:
+    """The mode with most bit products per cycle, of equal ones the widest.
+
+    >>> modes = ((1, 1, 32.0), (4, 4, 4.0), (5, 5, 1.0))
+    >>> busiest_mode(ProcessingElement("multi_mode", 5, 5, modes=modes))
+    Busiest(weight_bits=4, activation_bits=4, macs_per_cycle=4.0)
     """
-    energy = fused_energy(pe, w, a, mode, accumulator_bits)
-    chosen = chosen_mode(pe, w, a)
+    return Busiest(*max(pe.modes, key=lambda mode: (mode[0] * mode[1] * mode[2], mode[0] * mode[1])))
+
+
+def multi_mode_energy(pe: ProcessingElement, w: Ints, a: Ints, mode: Mode, accumulator_bits: Floats) -> Floats:
+    """The fusing unit of the busiest mode, as much of it as the chosen mode uses, and its sums.
+
+    Small multipliers whose operands are held do not switch: a mode with half as many bit products per cycle takes half the energy
+    of the multipliers and their adders. Where sums are floats, each lane and each step of the chosen mode adds to that. A lane with
+    an exponent adds two of them, shifts its product of two significands by their difference and adds it to the other lanes'; a step
+    adds the lanes' sum to the accumulator as a float and the scales' exponents to that of it, and every ``block`` MACs multiply
+    scales that have a significand. Operations of Horowitz and Aladdin (:mod:`dse.hardware.arithmetic`).
+    """
+    base, chosen = busiest_mode(pe), chosen_mode(pe, w, a)
+    products = np.array([*(mode_w * mode_a for mode_w, mode_a, _ in pe.modes), 0])[chosen]
+    unit = ENERGY_PJ.unit(base.weight_bits, base.activation_bits) * ENERGY_PJ.factor(levels(pe))
+    beyond = np.maximum(accumulator_bits - base.weight_bits - base.activation_bits, 0.0)
+    sums = int_add_pj(beyond) * base.macs_per_cycle
+    energy = unit * products / (base.weight_bits * base.activation_bits) + sums * mode.step_cycles / mode.lanes
     for number, (held, (mode_w, mode_a, rate)) in enumerate(zip(pe.formats, pe.modes, strict=bool(pe.formats))):
         if not held.float_sums:
             continue
         width, reach = lane_shift(held.exponent_bits, mode_w, mode_a, accumulator_bits)
         lane = int_add_pj(held.exponent_bits + 1.0) + shift_pj(width, reach) + int_add_pj(width)
-        step = float_add_pj(accumulator_bits) - wide_sum_pj(pe, accumulator_bits) * _widest_rate(pe) + int_add_pj(9.0)
+        step = float_add_pj(accumulator_bits) - sums + int_add_pj(9.0)
         scales = scale_pj(pe, accumulator_bits) / pe.block if pe.scale_bits else 0.0
         extra = (lane if held.exponent_bits else 0.0) + step / rate + scales
         energy = np.where(chosen == number, energy + extra, energy)
@@ -150,8 +176,9 @@ def chosen_mode(pe: ProcessingElement, w: Ints, a: Ints) -> Ints:
 
 
 def multi_mode_unit(pe: ProcessingElement, law: Law) -> float:
-    """The fusing unit; a float adder where a mode has float sums, and the shifters of the mode that needs most."""
-    unit = fused_unit(pe, law)
+    """The fusing unit of the busiest mode; a float adder where a mode has float sums, the shifters of the mode that needs most."""
+    base = busiest_mode(pe)
+    unit = float(law.unit(base.weight_bits, base.activation_bits) * law.factor(levels(pe)) * base.macs_per_cycle)
     if not any(held.float_sums for held in pe.formats):
         return unit
     shifters = [0.0]
@@ -174,12 +201,7 @@ def fixed_unit(pe: ProcessingElement, law: Law) -> float:
 
 def fused_unit(pe: ProcessingElement, law: Law) -> float:
     """The synthesized unit of full width with the factor of its levels of fusion."""
-    return float(law.unit(pe.max_weight_bits, pe.max_activation_bits) * law.factor(levels(pe)) * _widest_rate(pe))
-
-
-def _widest_rate(pe: ProcessingElement) -> float:
-    """MACs per cycle of a multi-mode element in its widest mode: it is as large as so many units of that width."""
-    return max(pe.modes, key=lambda mode: mode[0] * mode[1])[2] if pe.modes else 1.0
+    return float(law.unit(pe.max_weight_bits, pe.max_activation_bits) * law.factor(levels(pe)))
 
 
 def _fixed_range(pe: ProcessingElement) -> Extrapolated:
