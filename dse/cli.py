@@ -897,7 +897,7 @@ def validate(
     """Published figures against ours, with signed errors, the bad ones too."""
     from rich.table import Table
 
-    from dse.validation.leave_one_out import leave_one_out_markdown
+    from dse.validation.nodes import leave_one_out_markdown
     from dse.validation.summary import silicon_markdown, summary_markdown
     from dse.validation.table import validation_table
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dse.validation.leave_one_out import EXPONENT, anchors, fitted_exponent, leave_one_out
+from dse.validation.nodes import EXPONENT, efficiencies, fitted_exponent, leave_one_out
 from dse.validation.silicon import FIGURES, silicon_rows
 from dse.validation.summary import silicon_markdown
 from dse.validation.table import COLUMNS
@@ -52,9 +52,9 @@ def test_the_law_of_logic_is_what_chips_say():
     """Fitted to the efficiencies of chips instead of TPUv4i's MAC; each chip judged by a law that has not seen it."""
     rows = leave_one_out()
     assert len(rows) >= 6
-    assert fitted_exponent(anchors()) == pytest.approx(EXPONENT, abs=0.15)
+    assert fitted_exponent(efficiencies()) == pytest.approx(EXPONENT, abs=0.15)
     assert np.median([abs(row.error_left_out) for row in rows]) < 0.3
-    one = anchors()[0]
+    one = efficiencies()[0]
     # By hand: at the law's own exponent the error is that of the validation table.
     assert one.error(EXPONENT) == pytest.approx(np.log(one.point.tops_per_w / one.published))
 
