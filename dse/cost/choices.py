@@ -4,6 +4,9 @@ Cost is a sum over layers and a layer's cost depends on its own formats alone, s
 under the plan that gives choice m to every layer. A layer without MACs belongs to the layer with MACs whose input it prepares. What
 a result costs in the format that its reader wants is linear in its bits: the reader is charged for them, and the writer given back
 what its own format would have been (:func:`dse.cost.steps.as_read_j`).
+
+Where tensors may wait on the chip costs do not add up: what is given then are those with nothing resident, which nothing exceeds,
+and the least that a choice can come to whatever the others are (:mod:`dse.cost.fusion_bounds`).
 """
 
 from __future__ import annotations
@@ -36,12 +39,16 @@ class ChoiceCosts:
         (D,)
     limit
         (D,) why no choice is feasible for some group, "" if each has one.
+    least_energy_j, least_latency_s
+        Where costs do not add up: sums over groups that no map undercuts. None where ``energy_j`` and ``latency_s`` are exact.
     """
 
     energy_j: Floats
     latency_s: Floats
     area_mm2: Floats
     limit: npt.NDArray[np.object_]
+    least_energy_j: Floats | None = None
+    least_latency_s: Floats | None = None
 
 
 def choice_costs(
@@ -60,21 +67,31 @@ def choice_costs(
         (E, M) the plan that gives choice m to every layer, at error width e.
     """
     every = [plan for row in plans for plan in row]
-    steps = step_costs(network, hardware, arrays, every, StepOptions(mode), as_read=False)
+    bounds = hardware.fusion == "resident"
+    steps = step_costs(network, hardware, arrays, every, StepOptions(mode), as_read=False, at_most=bounds)
     results = as_read_j(network, arrays, every, mode)
-    member = group_of_layers(network, groups)
     shape = (len(arrays), len(plans), len(plans[0]))
-    energy = np.zeros((*shape, len(groups)))
-    latency = np.zeros_like(energy)
-    for target, values in ((energy, steps.energy_j.sum(axis=-1) + results), (latency, steps.latency_s.sum(axis=-1))):
+    member = group_of_layers(network, groups)
+
+    def summed(values: Floats) -> Floats:
+        """(D, E, G, M) of (D, plans, rows) values."""
+        total = np.zeros((*shape, len(groups)))
         by_row = values.reshape(*shape, -1)
         for row, group in enumerate(member):
-            target[..., group] += by_row[..., row]
-    has_choice: Bools = np.asarray(np.isfinite(energy).any(axis=2))
+            total[..., group] += by_row[..., row]
+        return np.asarray(np.moveaxis(total, 2, 3))
+
+    by_row = (steps.energy_j.sum(axis=-1) + results, steps.latency_s.sum(axis=-1))
+    energy, latency = (summed(values) for values in by_row)
+    least: tuple[Floats | None, Floats | None] = (None, None)
+    if bounds and steps.most_saved is not None:
+        saved = (steps.most_saved.energy_j, steps.most_saved.latency_s)
+        least = (summed(by_row[0] - saved[0]), summed(by_row[1] - saved[1]))
+    has_choice: Bools = np.asarray(np.isfinite(energy).any(axis=3))
     infeasible = ~has_choice.reshape(len(arrays), -1).all(axis=1)
     reason = [next((text for text in row if text), "no width fits") for row in steps.limit]
     limit = np.where(infeasible, np.array(reason, dtype=object), "")
-    return ChoiceCosts(np.moveaxis(energy, 2, 3), np.moveaxis(latency, 2, 3), arrays.area_mm2, limit)
+    return ChoiceCosts(energy, latency, arrays.area_mm2, limit, *least)
 
 
 def uniform_plans(

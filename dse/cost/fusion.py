@@ -45,28 +45,25 @@ from dse.yaml_input import suggest
 
 #: What may be fused, each containing those before it.
 FUSIONS = ("none", "vector", "resident")
-#: What a search may fuse: where the costs of layers still add up.
-SEARCHED = FUSIONS[:2]
+#: Where the costs of layers add up.
+SUMMED = FUSIONS[:2]
 
 _STREAM = ("add", "multiply")
 _STATISTICS = ("norm", "softmax", "loss")
 _FORWARD, _BACKWARD = PASSES.index("forward"), PASSES.index("backward_data")
 
 
-def with_fusion(hardware: Hardware, fusion: str | None, known: Sequence[str] = FUSIONS) -> Hardware:
+def with_fusion(hardware: Hardware, fusion: str | None) -> Hardware:
     """The hardware with what runs fused on it; None: as it says itself.
 
     Raises
     ------
     InputError
-        An unknown word, or none of those that are ``known`` here.
+        An unknown word.
     """
     asked = hardware.fusion if fusion is None else fusion
     if asked not in FUSIONS:
         raise InputError("fusion", [f"'{asked}' is unknown{suggest(asked, FUSIONS)}"])
-    if asked not in known:
-        text = f"'{asked}' depends on the formats of several layers at once, which no search chooses yet; give {' or '.join(known)}"
-        raise InputError("fusion", [text])
     return hardware if asked == hardware.fusion else replace(hardware, fusion=asked)
 
 

@@ -120,12 +120,12 @@ def residents(
             chooser = choosers[m]
             if (jobs.limit[d][work.job[i][work.job[i] >= 0]] != "").any():
                 continue
-            base = _base(chooser, arrays, d, i, jobs, vector, not_written[i])
-            found[d, i] = _choose(chooser, arrays.rows(d, d + 1), m, base, vector, d, i, objective)
+            base = base_costs(chooser, arrays, d, i, jobs, vector, not_written[i])
+            found[d, i] = _choose(StateCosts(chooser, arrays.rows(d, d + 1), m, base, vector, objective))
     return found
 
 
-def _base(
+def base_costs(
     chooser: Chooser, arrays: HardwareArrays, d: int, i: int, jobs: JobCosts, vector: VectorCosts, not_written: Floats
 ) -> list[RowCost]:
     """What every layer costs with nothing resident."""
@@ -151,54 +151,80 @@ def _base(
     return result
 
 
-def _choose(
-    chooser: Chooser,
-    one: HardwareArrays,
-    m: int,
-    base: list[RowCost],
-    vector: VectorCosts,
-    d: int,
-    i: int,
-    objective: str,
-) -> Resident:
-    """The shortest path on one design."""
-    states = chooser.states(float(one.size_bits[0, m]))
-    bits = {item.tensor: item.bits for item in chooser.items}
-    wanted: dict[tuple[int, State], tuple[Variant, float]] = {}
-    for row, here in enumerate(states):
-        if row in chooser.macs and chooser.simple(row):
-            for state in here:
-                wanted[row, state] = chooser.variant(row, state), sum(bits[t] for t in state)
-    variants = sorted({variant for variant, _ in wanted.values()})
-    held = sorted({taken for _, taken in wanted.values()})
-    costs = _variant_costs(chooser, one, m, variants, held, objective)
-    place, at = {x: n for n, x in enumerate(variants)}, {x: n for n, x in enumerate(held)}
+class StateCosts:
+    """What layers cost on one design in every state that fits.
 
-    def cost(row: int, state: State) -> RowCost:
+    Attributes
+    ----------
+    states
+        By layer what may be alive while it runs.
+    base
+        What layers cost with nothing resident.
+    bits
+        By tensor.
+    costs
+        Of the variants that layers with MACs run as: designs are capacities.
+    """
+
+    def __init__(
+        self,
+        chooser: Chooser,
+        one: HardwareArrays,
+        m: int,
+        base: list[RowCost],
+        vector: VectorCosts,
+        objective: str,
+    ) -> None:
+        self.chooser, self.one, self.m, self.base, self.vector = chooser, one, m, base, vector
+        self.states = chooser.states(float(one.size_bits[0, m]))
+        self.bits = {item.tensor: item.bits for item in chooser.items}
+        self.wanted: dict[tuple[int, State], tuple[Variant, float]] = {}
+        for row, here in enumerate(self.states):
+            if row in chooser.macs and chooser.simple(row):
+                for state in here:
+                    self.wanted[row, state] = chooser.variant(row, state), sum(self.bits[t] for t in state)
+        variants = sorted({variant for variant, _ in self.wanted.values()})
+        held = sorted({taken for _, taken in self.wanted.values()})
+        self.costs = variant_costs(chooser, one, m, variants, held, objective)
+        self.place, self.at = {x: n for n, x in enumerate(variants)}, {x: n for n, x in enumerate(held)}
+
+    def written_pj(self, row: int, state: State) -> float:
+        """What the write of a resident result takes."""
+        made = self.chooser.made(row)
+        return self.bits[made] * float(self.one.write_pj_per_bit[0, self.m]) if made in state else 0.0
+
+    def cost(self, row: int, state: State) -> RowCost:
+        """What a layer costs in a state."""
+        chooser = self.chooser
         if row not in chooser.macs:
-            return _vector_cost(chooser, one, m, row, state, base[row], float(vector.operations[_nth(chooser, row), 0]))
-        if (row, state) not in wanted:
-            return base[row]
-        variant, taken = wanted[row, state]
-        v, c = place[variant], at[taken]
-        written = bits[chooser.made(row)] * float(one.write_pj_per_bit[0, m]) if chooser.made(row) in state else 0.0
-        energy, cycles = float(costs.energy_pj[c, v]) + written, float(costs.cycles[c, v])
-        return RowCost(energy, cycles, float(costs.traffic_bits[c, v, -1]), v, c)
+            operations = float(self.vector.operations[_nth(chooser, row), 0])
+            return vector_cost(chooser, self.one, self.m, row, state, self.base[row], operations)
+        if (row, state) not in self.wanted:
+            return self.base[row]
+        variant, taken = self.wanted[row, state]
+        v, c = self.place[variant], self.at[taken]
+        energy = float(self.costs.energy_pj[c, v]) + self.written_pj(row, state)
+        return RowCost(energy, float(self.costs.cycles[c, v]), float(self.costs.traffic_bits[c, v, -1]), v, c)
 
-    path = shortest_path(states, base, cost, chooser.items)
-    rows = {row: _no_worse(cost(row, state), base[row]) for row, state in enumerate(path)}
+
+def _choose(priced: StateCosts) -> Resident:
+    """The shortest path on one design."""
+    chooser, base = priced.chooser, priced.base
+    path = shortest_path(priced.states, base, priced.cost, chooser.items)
+    rows = {row: no_worse(priced.cost(row, state), base[row]) for row, state in enumerate(path)}
     written = {
-        row: bits[chooser.made(row)] * float(one.write_pj_per_bit[0, m])
+        row: priced.written_pj(row, state)
         for row, state in enumerate(path)
         if row in chooser.macs and chooser.made(row) in state
     }
     changed = {row: item for row, item in rows.items() if item != base[row]}
     kept = set().union(*path)
     born = frozenset(item.born for item in chooser.items if item.tensor in kept)
-    return Resident(tuple(sorted(kept)), changed, costs, written, born)
+    return Resident(tuple(sorted(kept)), changed, priced.costs, written, born)
 
 
-def _no_worse(found: RowCost, own: RowCost) -> RowCost:
+def no_worse(found: RowCost, own: RowCost) -> RowCost:
+    """A cost, or that with nothing resident where it has less energy or takes less time."""
     worse = found.energy_pj > own.energy_pj * _EQUAL or found.cycles > own.cycles * _EQUAL
     return own if worse else found
 
@@ -208,7 +234,7 @@ def _nth(chooser: Chooser, row: int) -> int:
     return sum(not layer.has_macs for layer in chooser.layers[:row])
 
 
-def _vector_cost(
+def vector_cost(
     chooser: Chooser, one: HardwareArrays, m: int, row: int, state: State, base: RowCost, operations: float
 ) -> RowCost:
     read, written = chooser.vector_bits(row, state)
@@ -223,7 +249,7 @@ def _vector_cost(
     return RowCost(base.energy_pj - saved, cycles, left, not_read=read, not_written=written)
 
 
-def _variant_costs(
+def variant_costs(
     chooser: Chooser, one: HardwareArrays, m: int, variants: list[Variant], held: list[float], objective: str
 ) -> JobCosts:
     """Costs of variants (columns) beside what the shared memory holds (rows)."""
@@ -273,7 +299,7 @@ def shortest_path(
             before = frozenset(t for t in state if born[t] < row)
             if before not in best:
                 continue
-            found = _no_worse(cost(row, state), base[row])
+            found = no_worse(cost(row, state), base[row])
             if found is base[row] and state:
                 continue
             so_far, path = best[before]

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from dse.cost.best_jobs import best_jobs
 from dse.cost.copies import stored_tensors
 from dse.cost.fusion import groups_of, saved_bits
+from dse.cost.fusion_bounds import MostSaved, most_saved, without_residents
 from dse.cost.fusion_resident import Resident, joined, resident_notes, residents
 from dse.cost.memory import recomputed
 from dse.cost.network_jobs import check_mode, network_jobs
@@ -53,6 +54,8 @@ class StepCosts:
         The same of a design under a plan, where what is resident joins groups.
     notes
         Sentences for the user: widths that the processing element rounds up.
+    most_saved
+        What residency saves at most, where that was asked for.
     """
 
     rows: tuple[str, ...]
@@ -70,6 +73,7 @@ class StepCosts:
     groups: npt.NDArray[np.object_]
     own_groups: dict[tuple[int, int], npt.NDArray[np.object_]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    most_saved: MostSaved | None = None
 
     def groups_of(self, design: int, plan: int) -> npt.NDArray[np.object_]:
         """(rows, P) groups of a design under a plan."""
@@ -91,6 +95,7 @@ def step_costs(
     plans: Sequence[Plan],
     options: StepOptions = STEP,
     as_read: bool = True,
+    at_most: bool = False,
 ) -> StepCosts:
     """Costs of one step by layer and pass, on D designs under I plans.
 
@@ -102,8 +107,11 @@ def step_costs(
     as_read
         Charge the DRAM energy and bits of results in the formats that their readers want; False: in those of the layers that write
         them, for whoever adds :func:`as_read_j` layer by layer.
+    at_most
+        Nothing is resident, so that the costs of layers add up; instead say what residency saves at most (``most_saved``).
     """
-    mode = options.mode
+    mode, asked = options.mode, hardware
+    hardware = without_residents(hardware) if at_most else hardware
     check_mode(hardware, mode)
     stored = [stored_tensors(network, plan, mode == "training") for plan in plans]
     work = network_jobs(network, plans, mode, hardware.causal_skip, stored)
@@ -149,6 +157,9 @@ def step_costs(
         for (d, i), kept in found.items():
             _keep(sums, arrays, d, i, kept, int(vector.buffer[d]), stored[i].as_read_bits * as_read)
             own_groups[d, i] = joined(network, groups, kept.tensors)
+    saved_at_most = None
+    if saved is not None and at_most and asked.fusion == "resident" and mode == "inference":
+        saved_at_most = most_saved(network, hardware, arrays, plans, stored, work, jobs, vector, saved.written)
     if mode == "training":
         every = list(range(len(network.layers)))
         _add(sums, optimizer_costs(network, hardware, arrays, plans), every, slice(most, most + 1), seconds)
@@ -179,6 +190,7 @@ def step_costs(
         own_groups=own_groups,
         notes=resident_notes(hardware, mode)
         + _rounded(hardware, work.jobs.multiplier_bits[whole & (work.jobs.shares > 0)]),
+        most_saved=saved_at_most,
     )
 
 

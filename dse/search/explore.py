@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dse.accuracy import Profile, load_profile
-from dse.cost.fusion import SEARCHED, with_fusion
+from dse.cost.fusion import SUMMED, with_fusion
 from dse.cost.network_jobs import MODES
 from dse.errors import InputError, Problem
 from dse.goals import OBJECTIVES
@@ -129,8 +129,9 @@ def explore(
     command, validation
         What the report shows as the command line, and as rows of published figures against ours.
     fusion
-        What runs fused, ``none`` or ``vector``; default: the hardware's. Costs of layers still add up, so that bit maps are as
-        exact as without.
+        What runs fused; default: the hardware's. With ``none`` and ``vector`` costs of layers add up and bit maps are proven
+        optimal. With ``resident`` they do not: maps are priced whole, and the certificate's gap is the proven distance from the
+        best of all maps with all that may be resident (:mod:`dse.search.bits.joint`).
 
     Raises
     ------
@@ -143,7 +144,12 @@ def explore(
     started = time.time()
     names = [workload] if isinstance(workload, Network | str | Path) else list(workload)
     networks = [name if isinstance(name, Network) else load_workload(name) for name in names]
-    space = with_fusion(hardware if isinstance(hardware, Hardware) else load_hardware(hardware), fusion, SEARCHED)
+    space = with_fusion(hardware if isinstance(hardware, Hardware) else load_hardware(hardware), fusion)
+    if schedules is not None and space.fusion not in SUMMED:
+        text = (
+            f"'{space.fusion}' prices whole bit maps, which schedules lower layer by layer; give {' or '.join(SUMMED)}"
+        )
+        raise InputError("--fusion", [text])
     chosen = _objectives(objectives)
     _check(strategy, sampler, mode, trials, seconds, seed, jobs, max_accuracy_drop)
     given: Sequence[Profile | Plan]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -33,6 +34,11 @@ class MapCosts:
     held, memory_bits
         What is held at the moments of a step, by error width, and the most that may be: the limit on memory or, where that is less,
         what the design's DRAM holds. Empty where no map can hold so much.
+    least
+        Where costs are no plain sum (:attr:`dse.cost.choices.ChoiceCosts.least_energy_j`): the same with sums that no map
+        undercuts.
+    whole
+        Then: energy (J) and latency (s) of the maps that were priced, by error width and map; see :mod:`dse.search.bits.joint`.
     """
 
     score: Floats
@@ -40,6 +46,8 @@ class MapCosts:
     area_mm2: float
     held: tuple[HeldTable, ...] = ()
     memory_bits: float = math.inf
+    least: MapCosts | None = None
+    whole: Mapping[tuple[int, bytes], dict[str, float]] | None = None
 
     @property
     def energy_j(self) -> Floats:
@@ -55,7 +63,18 @@ class MapCosts:
         """What a map has of a limited quantity."""
         if name == MEMORY:
             return self.held[e].peak(choice)[0] if self.held else 0.0
+        if self.whole is not None and name in COSTS:
+            return self.whole[e, map_key(choice)][name]
         return float(sums(self.tables[name][e], choice))
+
+
+#: Names of the limits on what a map costs, which alone may be no plain sum.
+COSTS = ("energy", "latency")
+
+
+def map_key(choice: npt.NDArray[np.integer]) -> bytes:
+    """A map as a key of :attr:`MapCosts.whole`."""
+    return np.asarray(choice).astype(np.uint8).tobytes()
 
 
 def sums(table: Floats, choice: npt.NDArray[np.integer]) -> np.float64:
@@ -68,6 +87,9 @@ def map_costs(problem: SearchProblem, subject: BitProblem, costs: ChoiceCosts, d
     tables = {"latency": costs.latency_s[d], "energy": costs.energy_j[d], **subject.tables}
     area, memory = float(costs.area_mm2[d]), problem.memory_bits(values)
     plain = MapCosts(subject.score, tables, area, subject.held, memory)
+    if costs.least_energy_j is not None and costs.least_latency_s is not None:
+        low = {"latency": costs.least_latency_s[d], "energy": costs.least_energy_j[d]}
+        return replace(plain, least=replace(plain, tables=tables | low))
     if len(problem.shares(values)) == 1:
         return plain
     # Weights are kept and activations stashed at their widest at some time: size and memory are those of the full map.

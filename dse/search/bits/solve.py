@@ -4,6 +4,7 @@ Cost and score are sums over layers, so the bit map is the solution of a multipl
 (weight, activation) pair of widths per group of tied layers, for each width of the error tensors, such that the summed score
 keeps the limit that the predictor gives, and the further limits are kept, at the least weighted sum of latency and energy.
 Several networks on one hardware are as many such problems: neither a weighted sum nor a largest value couples their bit maps.
+Where tensors may wait on the chip the cost is no plain sum: :mod:`dse.search.bits.joint`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from dse.goals import ACCURACY_DROP, ENERGY, LATENCY, OBJECTIVES, Figures
 from dse.hardware.arrays import HardwareArrays, hardware_arrays
 from dse.search.allocation.allocate import Allocation
 from dse.search.archive import Found, empty, joined, places
+from dse.search.bits.joint import Asked, best_priced, with_given, with_maps
 from dse.search.bits.limits import ACCURACY, MEMORY
 from dse.search.bits.maps import (
     MapCosts,
@@ -208,7 +210,8 @@ def with_reference(problem: SearchProblem) -> SearchProblem:
             problem.hardware.path or problem.hardware.name, [f"the default design is infeasible: {failed}"]
         )
     tables = [
-        map_costs(problem, subject, cost, 0, default[0]) for subject, cost in zip(problem.subjects, costs, strict=True)
+        replace(map_costs(problem, subject, cost, 0, default[0]), least=None)
+        for subject, cost in zip(problem.subjects, costs, strict=True)
     ]
     maps = tuple(
         np.array([int(np.flatnonzero(row)[-1]) for row in subject.allowed], dtype=np.uint8)
@@ -236,16 +239,21 @@ def _solve_one(
     if area > problem.limits.bound("area"):
         limit, excess = _exceeds("area", area, problem.limits.bound("area"))
         return Outcome(_nothing(problem), values, limit, excess)
+    weightings = list(dict.fromkeys([*asked, *map(Weighting, FIXED_WEIGHTS)]))
     tables = [
-        map_costs(problem, subject, cost, d, values) for subject, cost in zip(problem.subjects, costs, strict=True)
+        _priced_together(problem, subject, map_costs(problem, subject, cost, d, values), values, weightings)
+        for subject, cost in zip(problem.subjects, costs, strict=True)
     ]
     rows: list[_Row] = []
     others: list[_Row] = []
     missed: list[tuple[str, float]] = []
-    for weight, part in dict.fromkeys([*asked, *map(Weighting, FIXED_WEIGHTS)]):
+    for weight, part in weightings:
         best: list[tuple[int, Allocation, int]] = []
         for subject, table in zip(problem.subjects, tables, strict=True):
-            found = [(e, *best_map(problem, subject, table, e, weight, part)) for e in range(len(subject.error_widths))]
+            found = [
+                (e, *_best_map(problem, subject, table, Asked(e, weight, part)))
+                for e in range(len(subject.error_widths))
+            ]
             feasible = [item for item in found if item[1].feasible]
             if not feasible:
                 missed.append(_named(problem, subject, table, [answer for _, answer, _ in found]))
@@ -274,6 +282,23 @@ def _solve_one(
     return Outcome(_found(problem, tables, values, list(distinct.values()), trial), values)
 
 
+def _priced_together(
+    problem: SearchProblem, subject: BitProblem, table: MapCosts, values: Floats, weightings: Sequence[Weighting]
+) -> MapCosts:
+    """The costs, with maps that are good for the weightings priced where costs are no plain sum."""
+    if table.least is None:
+        return table
+    errors = range(len(subject.error_widths))
+    wanted = [Asked(e, weight, part) for weight, part in weightings for e in errors]
+    return with_maps(problem, subject, table, design_arrays(problem, values[None]), wanted)
+
+
+def _best_map(problem: SearchProblem, subject: BitProblem, table: MapCosts, asked: Asked) -> tuple[Allocation, int]:
+    if table.least is not None:
+        return best_priced(problem, subject, table, asked)
+    return best_map(problem, subject, table, asked.e, asked.weight, asked.share)
+
+
 def _certificate(
     problem: SearchProblem,
     tables: Sequence[MapCosts],
@@ -286,8 +311,8 @@ def _certificate(
     factors = np.array(problem.weights)
     bounds = factors * [answer.bound for answer in answers]
     energy, latency = (
-        factors * [sums(getattr(table, name)[e], map_) for table, e, map_ in zip(tables, errors, maps, strict=True)]
-        for name in ("energy_j", "latency_s")
+        factors * [table.value(name, e, map_) for table, e, map_ in zip(tables, errors, maps, strict=True)]
+        for name in ("energy", "latency")
     )
     together = np.max if problem.worst_case else np.sum
     # The largest of weighted sums is no more than the weighted sum of the largest: a bound, not always reached.
@@ -309,17 +334,23 @@ def certified(problem: SearchProblem, found: Found, rows: Bools) -> Found:
         values = distinct[number]
         costs = [price_choices(problem, subject, values[None]) for subject in problem.subjects]
         tables = [map_costs(problem, s, cost, 0, values) for s, cost in zip(problem.subjects, costs, strict=True)]
+        numbers = np.flatnonzero(open_ & (place.reshape(-1) == number))
+        for k, (subject, part) in enumerate(zip(problem.subjects, problem.columns, strict=True)):
+            if tables[k].least is not None:
+                given = [(_places(problem, found.error_bits[row])[k], found.choice[row][part]) for row in numbers]
+                tables[k] = with_given(problem, subject, tables[k], design_arrays(problem, values[None]), given)
         solved: dict[tuple[int, int, float], Allocation] = {}
-        for row in np.flatnonzero(open_ & (place.reshape(-1) == number)):
+        for row in numbers:
             errors = _places(problem, found.error_bits[row])
             maps = [found.choice[row][part] for part in problem.columns]
             best = Certificate(gap=np.inf)
             for weight in CERTIFIED_WEIGHTS:
                 for k, e in enumerate(errors):
                     if (k, e, weight) not in solved:
-                        cost = weighted(problem, tables[k], e, weight)
-                        bounds = limit_bounds(problem, problem.subjects[k], tables[k], e)
-                        solved[k, e, weight] = solve_map(tables[k], e, cost, problem.subjects[k].allowed, bounds)
+                        low = tables[k].least or tables[k]
+                        cost = weighted(problem, low, e, weight)
+                        bounds = limit_bounds(problem, problem.subjects[k], low, e)
+                        solved[k, e, weight] = solve_map(low, e, cost, problem.subjects[k].allowed, bounds)
                 answers = [solved[k, e, weight] for k, e in enumerate(errors)]
                 best = min(
                     best, _certificate(problem, tables, weight, errors, maps, answers), key=lambda item: item.gap
@@ -433,7 +464,7 @@ def _figures(problem: SearchProblem, subject: BitProblem, table: MapCosts, e: in
     score = min(float(sums(table.score, choice)), float(subject.score_limit[e]))
     error = subject.error_widths[e] if problem.mode == "training" else 32
     drop = np.nan if subject.profile is None else float(subject.profile.drop_of_score(score, error))
-    return Figures(sums(table.latency_s[e], choice), sums(table.energy_j[e], choice), table.area_mm2, drop)
+    return Figures(table.value("latency", e, choice), table.value("energy", e, choice), table.area_mm2, drop)
 
 
 def _price_maps(

@@ -14,6 +14,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from dse.cost.fusion_bounds import without_residents
 from dse.cost.network_jobs import nest_of
 from dse.cost.options import StepOptions
 from dse.cost.steps import step_costs
@@ -79,12 +80,13 @@ def surrogate(problem: SearchProblem, share: float = 1.0) -> Evaluate:
     shapes count that together cost so much on the default design: a screening takes as long as there are loop nests.
     """
     plans = _default_plans(problem, share)
+    machine = without_residents(problem.hardware)
 
     def evaluate(points: Ints) -> Floats:
         arrays = design_arrays(problem, decode(problem, points))
         each = []
         for network, plan in plans:
-            steps = step_costs(network, problem.hardware, arrays, [plan], StepOptions(problem.mode))
+            steps = step_costs(network, machine, arrays, [plan], StepOptions(problem.mode))
             latency, energy = (
                 table.reshape(len(points), -1).sum(axis=1) for table in (steps.latency_s, steps.energy_j)
             )
