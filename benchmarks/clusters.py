@@ -24,11 +24,11 @@ from clusters_networks import MODELS, MPT, Decoder, network
 from dse.errors import InputError
 from dse.precision import Plan
 from dse.system import Communication, Parallel, System, load_system
-from dse.system.memory import GATHERED_BLOCKS, footprint, kept_bytes, parameter_bytes
-from dse.system.plans import plans_of
-from dse.system.rows import Rows, rows_of
-from dse.system.search import enumerate_plans, held_bytes
-from dse.system.times import step_times
+from dse.system.network.rows import Rows, rows_of
+from dse.system.plans.arrays import plans_of
+from dse.system.plans.memory import GATHERED_BLOCKS, footprint, kept_bytes, parameter_bytes
+from dse.system.plans.search import enumerate_plans, held_bytes
+from dse.system.plans.times import step_times
 
 GIB = 2.0**30
 

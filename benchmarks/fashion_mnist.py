@@ -26,19 +26,19 @@ import numpy as np
 import torch
 
 from dse.accuracy.calibrate import calibrate_file, plans_to_measure
-from dse.accuracy.loading import load_profile, read_profile
 from dse.accuracy.measuring.measure import measure
 from dse.accuracy.measuring.settings import Settings
-from dse.accuracy.schema import ErrorTensorFile, PointFile, profile_text
+from dse.accuracy.profiles.loading import load_profile, read_profile
+from dse.accuracy.profiles.schema import ErrorTensorFile, PointFile, profile_text
 from dse.files import write_text
 from dse.precision.plans.plan import Plan
 from dse.precision.schedules.schedule import Schedule
-from dse.training.choosers import Adapt, Dynasty, FracTrain, Scheduled
-from dse.training.data import load_dataset
-from dse.training.networks import make_module, workload_of
+from dse.training.loops.choosers import Adapt, Dynasty, FracTrain, Scheduled
+from dse.training.loops.data import load_dataset
+from dse.training.loops.networks import make_module, workload_of
+from dse.training.loops.torch_model import TorchModel, error_scores
+from dse.training.loops.train import Recipe, train
 from dse.training.records import mean_bits, write_record
-from dse.training.torch_model import TorchModel, error_scores
-from dse.training.train import Recipe, train
 from dse.workload.model import network_text
 
 DATA = "/usr/share/datasets/fashion-mnist"

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from dse.accuracy.law_fit import Fit, Judged, fit_excess, fit_reference, leave_out
-from dse.accuracy.law_recipe import Recipe
-from dse.accuracy.law_rows import Run, read_runs
-from dse.accuracy.law_terms import reference_loss
+from dse.accuracy.law.fit import Fit, Judged, fit_excess, fit_reference, leave_out
+from dse.accuracy.law.recipe import Recipe
+from dse.accuracy.law.rows import Run, read_runs
+from dse.accuracy.law.terms import reference_loss
 
 ROOT = Path(__file__).parents[1]
 FILES = tuple(

@@ -108,7 +108,7 @@ TRACE = "batch_iteration,layer0,layer1,layer2\n0,8,8,8\n10,6,6,8\n20,4,6,8\n"
 def make_bases(folder: Path) -> None:
     """Sound files of every kind, by the names that :func:`draw` uses; they take a few seconds."""
     import dse
-    from dse.cost.explicit import save_best_mappings
+    from dse.cost.mapped.explicit import save_best_mappings
     from dse.report import write_report
 
     texts = {

@@ -24,12 +24,12 @@ import tpu_like
 import zigzag_search
 
 import dse
-from dse.cost.jobs import cost_jobs, tables_of
-from dse.cost.network_jobs import network_jobs
-from dse.cost.points import Span
+from dse.cost.jobs.network import network_jobs
+from dse.cost.mapped.points import Span
+from dse.cost.mapped.table_jobs import cost_jobs, tables_of
 from dse.hardware.arrays import hardware_arrays
 from dse.hardware.model import Hardware
-from dse.mapping.best import cache
+from dse.mapping.best.tables import cache
 
 #: CPU seconds of ZigZag 3.9.1 for ResNet-18 on tpu_like at one point, with its own search (reference run, 13,860 evaluations).
 ZIGZAG_RESNET18_S = 40.0

@@ -21,11 +21,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 import dse
-from dse.cost.best_jobs import best_jobs, mapping_of
-from dse.cost.job_formats import Jobs
-from dse.cost.mapping_checks import on_hardware
-from dse.cost.mapping_costs import cost_of_mapping
-from dse.cost.network_jobs import layer_runs, network_jobs
+from dse.cost.jobs.formats import Jobs
+from dse.cost.jobs.network import layer_runs, network_jobs
+from dse.cost.mapped.best_jobs import best_jobs, mapping_of
+from dse.cost.mapped.mapping_checks import on_hardware
+from dse.cost.mapped.mapping_costs import cost_of_mapping
 from dse.hardware.arrays import HardwareArrays, hardware_arrays
 from dse.hardware.model import Hardware
 from dse.mapping.explicit.counts import ENGINE

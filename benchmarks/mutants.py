@@ -1,7 +1,7 @@
 """Would the tests see a wrong model? Samples one-line mutants of the rooms that compute figures and runs the tests that cover them.
 
     python benchmarks/mutants.py --sample 300 --seed 0 --jobs 2
-    python benchmarks/mutants.py --sample 20 --rooms cost --file dse/cost/memory.py
+    python benchmarks/mutants.py --sample 20 --rooms cost --file dse/cost/tensors/memory.py
 
 A mutant is one changed operator, constant or function name in one place (Papadakis et al., "Mutation testing
 advances", 2019), never in a docstring, message, annotation or import. Each runs in a copy of the repository, in the tests that

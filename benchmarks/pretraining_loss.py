@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from dse.accuracy.law import Law, load_law
-from dse.accuracy.law_fit import knows
-from dse.accuracy.law_recipe import Recipe
-from dse.accuracy.law_rows import Run, read_runs
+from dse.accuracy.law.fit import knows
+from dse.accuracy.law.law import Law, load_law
+from dse.accuracy.law.recipe import Recipe
+from dse.accuracy.law.rows import Run, read_runs
 
 #: Runs that differ by less are not told apart by their seeds, nat.
 TELLS_APART = 0.002

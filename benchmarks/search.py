@@ -31,8 +31,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from dse.accuracy import load_profile
-from dse.cost.choices import choice_costs, uniform_plans
 from dse.cost.model import MODEL_VERSION
+from dse.cost.steps.choices import choice_costs, uniform_plans
 from dse.files import write_text
 from dse.goals import objective_columns
 from dse.hardware import load_hardware, sample_table

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from dse.mapping.best.records import CLASSES, MAC_SUM, OBJECTIVES, PARTIAL, POINT, RESULT
 from dse.mapping.best.space import Options, slots_of
-from dse.mapping.best.table import build, winning
+from dse.mapping.best.tables.table import build, winning
 from dse.mapping.explicit.mapping import DIMS, Mapping, capacity_problems, mapping_problems
 from dse.mapping.explicit.text import format_mapping
 from dse.mapping.explicit.timing import Port, PortedMemory, ported_cycles, transfers, word_counts

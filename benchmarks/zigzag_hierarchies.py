@@ -3,8 +3,8 @@
     python benchmarks/zigzag_hierarchies.py [--python PYTHON] [--hardware meta_prototype ascend_like] [--networks resnet18 alexnet]
 
 PYTHON has zigzag-dse 3.9.1 and six. ZigZag searches its own files (`zigzag_layers.py`); the same unrolling, ports, prices and
-memories are then given to the search for deep hierarchies (:mod:`dse.mapping.best.deep`), without leaving memories out, as ZigZag
-cannot. What it finds is counted and priced by ZigZag's model (:mod:`dse.mapping.explicit.timing`, equal to ZigZag on its own
+memories are then given to the search for deep hierarchies (:mod:`dse.mapping.best.deep.search`), without leaving memories out, as
+ZigZag cannot. What it finds is counted and priced by ZigZag's model (:mod:`dse.mapping.explicit.timing`, equal to ZigZag on its own
 mappings), and the cuts and loops of the best few are moved as long as that helps. Ends with one JSON line: the worst ratio of
 energies (ours over ZigZag's), layers, CPU seconds of both.
 """
@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from dse.mapping.best.deep import DeepPoint, several
+from dse.mapping.best.deep.search import DeepPoint, several
 from dse.mapping.explicit.mapping import Mapping, mapping_problems, tile_elements
 from dse.mapping.explicit.timing import Port, PortedMemory, transfers, word_counts
 from dse.mapping.nest import ArrayShape, Axis, Nest, Storage

@@ -21,9 +21,9 @@ for values that double. `default` is the value of the default design."""
 #: Schemas of the files: title, module, top-level class; the module's docstring is the introduction.
 FILES = (
     ("Workload", "dse.workload.from_file.schema", "WorkloadFile"),
-    ("Hardware", "dse.hardware.schema", "HardwareFile"),
-    ("Sensitivity profile", "dse.accuracy.schema", "ProfileFile"),
-    ("System of accelerators", "dse.system.schema", "SystemFile"),
+    ("Hardware", "dse.hardware.from_file.schema", "HardwareFile"),
+    ("Sensitivity profile", "dse.accuracy.profiles.schema", "ProfileFile"),
+    ("System of accelerators", "dse.system.from_file.schema", "SystemFile"),
 )
 #: Files that are read without a schema class: title and the module whose docstring is the reference.
 TEXTS = (

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from dse.accuracy import predictor
-from dse.accuracy.loading import profile_from_file, read_profile
-from dse.accuracy.profile import Profile, forward_width, some_names
-from dse.accuracy.schema import MIN_POINTS, PointFile, PointsFile, ProfileFile, check_points, operands_of
+from dse.accuracy.profiles.loading import profile_from_file, read_profile
+from dse.accuracy.profiles.profile import Profile, forward_width, some_names
+from dse.accuracy.profiles.schema import MIN_POINTS, PointFile, PointsFile, ProfileFile, check_points, operands_of
 from dse.errors import InputError, Problem
 from dse.files import is_file, read_text
 from dse.precision.formats.properties import Format
@@ -40,7 +40,7 @@ class Calibration:
     Attributes
     ----------
     file
-        The profile file with all points and the chosen link; :func:`dse.accuracy.schema.profile_text` writes it.
+        The profile file with all points and the chosen link; :func:`dse.accuracy.profiles.schema.profile_text` writes it.
     profile
         The same, ready to predict.
     links

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dse.accuracy import predictor
-from dse.accuracy.loading import load_profile
-from dse.accuracy.profile import Profile
+from dse.accuracy.profiles.loading import load_profile
+from dse.accuracy.profiles.profile import Profile
 from dse.errors import InputError
 from dse.types import Floats
 

@@ -1,6 +1,6 @@
 """What residency can save at most, layer by layer and whatever the formats of other layers: bounds for a search.
 
-With tensors that wait on the chip (:mod:`dse.cost.fusion_resident`) a layer's cost depends on the formats of other layers too, by
+With tensors that wait on the chip (:mod:`dse.cost.fusion.resident`) a layer's cost depends on the formats of other layers too, by
 what lies beside it and by what it writes. A search that chooses formats needs a sum over layers below which no choice comes:
 each layer's cost under its own format in the best state, each state as cheap as it can be.
 
@@ -21,12 +21,12 @@ from itertools import combinations
 
 import numpy as np
 
-from dse.cost.copies import Stored
-from dse.cost.fusion_resident import RowCost, base_costs, variant_costs, vector_cost
-from dse.cost.fusion_states import Chooser, State, Variant
-from dse.cost.jobs import JobCosts, is_deep
-from dse.cost.network_jobs import NetworkJobs
-from dse.cost.vector import VectorCosts, shared_buffer
+from dse.cost.fusion.resident import RowCost, base_costs, variant_costs, vector_cost
+from dse.cost.fusion.states import Chooser, State, Variant
+from dse.cost.fusion.vector import VectorCosts, shared_buffer
+from dse.cost.jobs.network import NetworkJobs
+from dse.cost.mapped.table_jobs import JobCosts, is_deep
+from dse.cost.tensors.copies import Stored
 from dse.hardware.arrays import HardwareArrays
 from dse.hardware.model import Hardware
 from dse.precision.plans.plan import Plan
@@ -46,7 +46,7 @@ class MostSaved:
     Attributes
     ----------
     energy_j, latency_s
-        Each beside what DRAM takes of results in the formats of their readers (:func:`dse.cost.steps.as_read_j`).
+        Each beside what DRAM takes of results in the formats of their readers (:func:`dse.cost.steps.step.as_read_j`).
     """
 
     energy_j: Floats
@@ -65,7 +65,7 @@ def most_saved(
     not_written: Floats,
 ) -> MostSaved:
     """What residency saves at most where each layer has the format of one of the plans; arguments as of
-    :func:`dse.cost.fusion_resident.residents`. Nothing on deep hierarchies, where nothing is resident."""
+    :func:`dse.cost.fusion.resident.residents`. Nothing on deep hierarchies, where nothing is resident."""
     shape = (len(arrays), len(plans), len(network.layers))
     saved = MostSaved(np.zeros(shape), np.zeros(shape))
     if is_deep(hardware):

@@ -10,10 +10,10 @@ from pathlib import Path
 from dse.errors import InputError, Problem
 from dse.files import is_file, is_folder, why_not_read
 from dse.hardware import Hardware, load_hardware
-from dse.hardware.load import hardware_from_document
+from dse.hardware.from_file.load import hardware_from_document
 from dse.precision import Plan
 from dse.report.design_text import design_text
-from dse.report.run_data import read_run
+from dse.report.run.data import read_run
 from dse.workload import Network, load_workload
 from dse.yaml_input import Document, Key, load_yaml, parse_yaml, suggest
 

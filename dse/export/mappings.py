@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dse.cost.best_jobs import best_jobs, mapping_of
-from dse.cost.job_formats import partial_bits
-from dse.cost.mapping_costs import steps_of_mapping
-from dse.cost.network_jobs import layer_runs, network_jobs
+from dse.cost.jobs.formats import partial_bits
+from dse.cost.jobs.network import layer_runs, network_jobs
+from dse.cost.mapped.best_jobs import best_jobs, mapping_of
+from dse.cost.mapped.mapping_costs import steps_of_mapping
 from dse.errors import InputError
 from dse.export.design import Design
 from dse.hardware.arrays import HardwareArrays, hardware_arrays

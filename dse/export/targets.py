@@ -17,7 +17,7 @@ from dse.export.timeloop import timeloop_files
 from dse.export.zigzag import zigzag_files
 from dse.files import new_folder, write_files
 from dse.report.design_text import design_row, design_text, hardware_text
-from dse.report.run_data import RunData, read_run
+from dse.report.run.data import RunData, read_run
 from dse.yaml_input import suggest
 
 #: Contents by file name, given a run and the name of a design of its front.

@@ -11,12 +11,11 @@ import numpy as np
 import pandas as pd
 
 from dse.errors import InputError, Problem
-from dse.hardware import prices
-from dse.hardware.clock import clock_pj_per_cycle, clocked_bits, pipeline_flip_flops
 from dse.hardware.model import Hardware, Memory, expected, is_whole
 from dse.hardware.pe import pe_area_mm2, pe_extrapolated, pe_leakage_w
-from dse.hardware.space import grid_size, sample_table
-from dse.hardware.technology import (
+from dse.hardware.prices import memories as prices
+from dse.hardware.prices.clock import clock_pj_per_cycle, clocked_bits, pipeline_flip_flops
+from dse.hardware.prices.technology import (
     SUPPLY_RANGE_V,
     highest_clock_hz,
     node_extrapolated,
@@ -24,6 +23,7 @@ from dse.hardware.technology import (
     voltage_energy_scale,
     voltage_leakage_scale,
 )
+from dse.hardware.space import grid_size, sample_table
 from dse.types import Bools, Floats, Ints
 from dse.yaml_input import suggest
 

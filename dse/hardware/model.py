@@ -142,19 +142,21 @@ class Memory:
         Axes along which all PEs share one instance; all axes for a buffer, none for a register file in each PE, those of a
         cluster for the buffer of one.
     size_bits
-        Capacity of one instance. Of the DRAM: what a step may hold at its peak (:mod:`dse.cost.memory`), infinite if not given.
+        Capacity of one instance. Of the DRAM: what a step may hold at its peak (:mod:`dse.cost.tensors.memory`), infinite if not
+        given.
     bandwidth_bits_per_cycle
         Reads plus writes of one instance per cycle; infinite means that it never limits.
     read_pj_per_bit, write_pj_per_bit, area_mm2
-        Prices per bit and area per instance; None takes them from :mod:`dse.hardware.prices` by kind, capacity and node.
+        Prices per bit and area per instance; None takes them from :mod:`dse.hardware.prices.memories` by kind, capacity and node.
     port_bits
         Width of one access, which the price of an SRAM depends on.
     dram
-        Type of a DRAM, a key of :data:`dse.hardware.prices.DRAM_PJ_PER_BIT`.
+        Type of a DRAM, a key of :data:`dse.hardware.prices.memories.DRAM_PJ_PER_BIT`.
     wire_mm, wire_pj_per_bit
-        Wires between the memory and the array: a length, priced by :func:`dse.hardware.prices.data_wire_pj_per_bit`, or a price
-        that replaces it. Every bit read or written pays it, also one that goes to or comes from the outer side. None: the side of
-        the square that the elements and memories take which share the instance; nothing where the file gives the memory's price.
+        Wires between the memory and the array: a length, priced by :func:`dse.hardware.prices.memories.data_wire_pj_per_bit`, or a
+        price that replaces it. Every bit read or written pays it, also one that goes to or comes from the outer side. None: the
+        side of the square that the elements and memories take which share the instance; nothing where the file gives the memory's
+        price.
     """
 
     name: str
@@ -194,7 +196,7 @@ class Hardware:
         Leaves out the products of attention that a causal mask makes zero, one by one: their steps, MAC energy and accesses next to
         the MACs, an upper bound of what skipping whole tiles saves. If false all are multiplied, as dense matrix engines do.
     fusion
-        What runs fused, one of :data:`dse.cost.fusion.FUSIONS`, where an evaluation does not say.
+        What runs fused, one of :data:`dse.cost.fusion.epilogues.FUSIONS`, where an evaluation does not say.
     overlap
         Double-buffered: a pass takes its slowest part; if false the parts add up.
     area_overhead
@@ -206,7 +208,7 @@ class Hardware:
         Power that flows for as long as a step takes, beside memories' and PEs' leakage.
     clock_pj_per_cycle
         Energy of the clock network and the control in every cycle, busy or not; it is reported with the leakage, since both flow
-        with time. None: :func:`dse.hardware.clock.clock_pj_per_cycle`; 0: left out.
+        with time. None: :func:`dse.hardware.prices.clock.clock_pj_per_cycle`; 0: left out.
     modelled_leakage
         Whether the model's leakage of elements and memories is added to ``idle_w``; false where that is measured.
     inference_only

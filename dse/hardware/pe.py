@@ -1,7 +1,8 @@
 """Throughput, energy and area of a processing element, by family, as functions of both operand widths.
 
 Everything broadcasts over arrays of widths. The widths are what the multiplier sees: integer bits, or a significand with its
-hidden bit. Energies and areas of the integer units rest on the synthesis rows of Bit Fusion (:mod:`dse.hardware.units_45nm`).
+hidden bit. Energies and areas of the integer units rest on the synthesis rows of Bit Fusion
+(:mod:`dse.hardware.prices.units_45nm`).
 
 The families are records of :mod:`dse.hardware.elements`.
 """
@@ -13,9 +14,9 @@ import numpy.typing as npt
 
 from dse.hardware.elements import Mode, element_family, levels, power_of_two
 from dse.hardware.model import ProcessingElement
-from dse.hardware.prices import leakage_scale
-from dse.hardware.technology import area_scale, energy_scale
-from dse.hardware.units_45nm import AREA_UM2, LEAKAGE_UW
+from dse.hardware.prices.memories import leakage_scale
+from dse.hardware.prices.technology import area_scale, energy_scale
+from dse.hardware.prices.units_45nm import AREA_UM2, LEAKAGE_UW
 from dse.types import Floats
 
 __all__ = [
@@ -134,7 +135,7 @@ def pe_extrapolated(pe: ProcessingElement) -> bool:
     """Whether a price of the element lies outside its source's range: energy or area that the file does not give itself.
 
     Synthesized integer units have 2 to 16 bits and up to three levels of fusion; single operations have the ranges of
-    :data:`dse.hardware.arithmetic.RANGES_BITS`. A one-operand serial unit's area is that of a 1-bit unit.
+    :data:`dse.hardware.prices.arithmetic.RANGES_BITS`. A one-operand serial unit's area is that of a 1-bit unit.
     """
     outside = element_family(pe.family).extrapolated(pe)
     return (outside.energy and pe.energy_pj is None) or (outside.area and pe.area_um2 is None)

@@ -6,8 +6,8 @@ Public names: ``write_report``, ``write_figures``, ``write_tables``, ``compare_r
 
 from dse.report.compare import Comparison, compare_runs
 from dse.report.figures import figure_files, write_figures
-from dse.report.page import report_file, write_report
-from dse.report.tables import cost_tables, latex_table, markdown_table, summary_table, table_file, write_tables
+from dse.report.page.page import report_file, write_report
+from dse.report.tables.runs import cost_tables, latex_table, markdown_table, summary_table, table_file, write_tables
 
 __all__ = [
     "Comparison",

@@ -18,9 +18,9 @@ from dse.errors import InputError
 from dse.files import write_text
 from dse.goals import ENERGY, LATENCY, minimized, objective_columns
 from dse.report.figures import front_figure
-from dse.report.page import fill_page, html_table, json_for_html
+from dse.report.page.page import fill_page, html_table, json_for_html
 from dse.report.quantities import quantity
-from dse.report.run_data import RunData, read_run, read_table
+from dse.report.run.data import RunData, read_run, read_table
 from dse.units import format_value
 
 #: What describes how a run went, or where, not what was asked of it.

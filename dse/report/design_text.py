@@ -2,7 +2,7 @@
 
 ``dse evaluate --design FILE`` reads it (:mod:`dse.export.design`). The hardware file stands in it as it was read, with the
 design's values as defaults of its sets and ranges: the space stays, because the mapper searches for a whole space
-(:func:`dse.cost.points.anchors`), so a design that is taken out of its space keeps its figures to the last digit.
+(:func:`dse.cost.mapped.points.anchors`), so a design that is taken out of its space keeps its figures to the last digit.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import yaml
 from dse.errors import InputError, Problem
 from dse.files import is_file, read_text
 from dse.goals import AREA, OBJECTIVES
-from dse.report.run_data import RunData, listed
-from dse.report.tables import notable
+from dse.report.run.data import RunData, listed
+from dse.report.tables.runs import notable
 from dse.shipped import find_file
 from dse.yaml_input import load_yaml, suggest, yaml_number, yaml_word
 

@@ -16,8 +16,8 @@ from plotly.subplots import make_subplots
 from dse.errors import InputError
 from dse.files import reason, write_all
 from dse.report.quantities import Quantity, axis_scale, quantity
-from dse.report.run_data import RunData, listed, read_run
-from dse.report.tables import energy_components, keeps_limit, layers_with_macs
+from dse.report.run.data import RunData, listed, read_run
+from dse.report.tables.runs import energy_components, keeps_limit, layers_with_macs
 
 #: Colours of Okabe and Ito (2008), Color Universal Design: told apart with every common colour blindness.
 PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#999999")

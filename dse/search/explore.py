@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from dse.accuracy import Profile, load_profile
-from dse.cost.fusion import SUMMED, with_fusion
-from dse.cost.network_jobs import MODES
+from dse.cost.fusion.epilogues import SUMMED, with_fusion
+from dse.cost.jobs.network import MODES
 from dse.errors import InputError, Problem
 from dse.goals import OBJECTIVES
 from dse.hardware import load_hardware

@@ -12,7 +12,7 @@ from rich.markup import escape as rich_escape
 from rich.table import Table
 
 from dse.report.figures import PALETTE
-from dse.report.page import fill_page, html_table, json_for_html
+from dse.report.page.page import fill_page, html_table, json_for_html
 from dse.studies.study import Claim, Study
 from dse.units import format_value
 

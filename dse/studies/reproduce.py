@@ -14,22 +14,10 @@ import pandas as pd
 from dse.errors import InputError
 from dse.files import csv_text, new_folder, write_files
 from dse.hardware import load_hardware
-from dse.studies import (
-    ablation,
-    accuracy_booster,
-    actnn,
-    adapt,
-    better_schedules,
-    cpt,
-    dynasty,
-    fashion_mnist,
-    fractrain,
-    mls,
-    predictor,
-    side_by_side,
-)
+from dse.studies.comparisons import ablation, fashion_mnist, predictor, side_by_side
 from dse.studies.page import page_html
 from dse.studies.study import Claim, Study
+from dse.studies.systems import accuracy_booster, actnn, adapt, better_schedules, cpt, dynasty, fractrain, mls
 from dse.yaml_input import suggest
 
 STUDIES: dict[str, Callable[[], Study]] = {

@@ -14,15 +14,15 @@ from dse.accuracy.measuring.data import load_data
 from dse.accuracy.measuring.measure import Model, output_score, top1
 from dse.accuracy.measuring.onnx_model import check_images, open_onnx
 from dse.accuracy.measuring.settings import Images, Labels
-from dse.accuracy.profile import forward_width, some_names
+from dse.accuracy.profiles.profile import forward_width, some_names
 from dse.errors import InputError
 from dse.export.design import Design, load_design
 from dse.files import csv_text, is_file, read_text, write_text
 from dse.numbers import IMAGES
 from dse.precision import Plan
 from dse.precision.formats.properties import Format
-from dse.report.run_data import read_run
-from dse.training.script import call, script_function
+from dse.report.run.data import read_run
+from dse.training.loops.script import call, script_function
 
 #: Name of the run in full precision in the table.
 BASELINE = "full precision"

@@ -11,17 +11,17 @@ from typing import Any
 import pandas as pd
 
 from dse.errors import InputError
-from dse.hardware.load import load_hardware
+from dse.hardware.from_file.load import load_hardware
 from dse.hardware.model import Hardware
 from dse.precision.plans.plan import Plan
-from dse.system.devices import mapped_device
-from dse.system.load import load_system
-from dse.system.memory import PARTS, footprint
+from dse.system.from_file.load import load_system
 from dse.system.model import Parallel, System
-from dse.system.plans import Plans, plans_of
-from dse.system.rows import Rows, rows_of
-from dse.system.search import best_plan, held_bytes, memory_shortfall, tokens_of
-from dse.system.times import Communication, Times, step_times
+from dse.system.network.rows import Rows, rows_of
+from dse.system.plans.arrays import Plans, plans_of
+from dse.system.plans.devices import mapped_device
+from dse.system.plans.memory import PARTS, footprint
+from dse.system.plans.search import best_plan, held_bytes, memory_shortfall, tokens_of
+from dse.system.plans.times import Communication, Times, step_times
 from dse.workload.load import load_workload
 from dse.workload.model import Network
 
@@ -115,7 +115,7 @@ def best_of_system(
     samples: int,
     communication: Communication | None = None,
 ) -> SystemCost:
-    """The parallel plan with the shortest step of so many samples, of all that fit: see :func:`dse.system.search.best_plan`.
+    """The parallel plan with the shortest step of so many samples, of all that fit: see :func:`dse.system.plans.search.best_plan`.
 
     Raises
     ------

@@ -8,9 +8,9 @@ from typing import overload
 
 import pandas as pd
 
-from dse.cost.evaluate import Cost
-from dse.cost.evaluate import evaluate as evaluate_alone
-from dse.cost.side import STOCHASTIC
+from dse.cost.steps.side import STOCHASTIC
+from dse.cost.totals.evaluate import Cost
+from dse.cost.totals.evaluate import evaluate as evaluate_alone
 from dse.errors import InputError
 from dse.hardware.model import Hardware
 from dse.precision.plans.plan import Plan
@@ -18,7 +18,7 @@ from dse.precision.policies.rules import Overhead
 from dse.precision.schedules.schedule import Schedule
 from dse.system.evaluate import SystemCost, evaluate_system
 from dse.system.model import Parallel, System
-from dse.system.times import Communication
+from dse.system.plans.times import Communication
 from dse.workload.model import Network
 
 Given = Plan | Schedule | str | Path | Sequence[Plan | str | Path]
@@ -78,7 +78,7 @@ def evaluate(
     parallel: Parallel | str | Sequence[Parallel | str] | None = None,
     communication: Communication | None = None,
 ) -> Cost | SystemCost:
-    """Cost of plans on hardware; see :func:`dse.cost.evaluate` for one accelerator.
+    """Cost of plans on hardware; see :func:`dse.cost.totals.evaluate` for one accelerator.
 
     Parameters
     ----------

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from dse.shipped import find_file, shipped_folder
-from dse.system.schema import Count, Positive, Share, Text
+from dse.system.from_file.schema import Count, Positive, Share, Text
 from dse.yaml_input import Key, load_yaml, validate
 
 #: Elements that multipliers of a GPU take.

@@ -37,7 +37,7 @@ class Device:
     memory_bytes, memory_bytes_per_s
         Size and peak bandwidth of its memory.
     product_efficiency
-        Share of the peak that large products reach; the small ones lose more by tiles (:mod:`dse.system.times`).
+        Share of the peak that large products reach; the small ones lose more by tiles (:mod:`dse.system.plans.times`).
     memory_efficiency
         Share of the bandwidth that work without MACs reaches.
     attention_efficiency

@@ -15,8 +15,8 @@ from torch import nn
 from dse.accuracy.measuring.settings import Images
 from dse.errors import InputError
 from dse.precision.formats.properties import parse_format
-from dse.training.layers import mac_layers, store
-from dse.training.torch_model import KINDS, in_full_precision
+from dse.training.loops.torch_model import KINDS, in_full_precision
+from dse.training.rounded.layers import mac_layers, store
 from dse.types import Ints
 
 

@@ -16,18 +16,18 @@ from torch import nn
 
 from dse.accuracy.measuring.measure import measure
 from dse.accuracy.measuring.settings import Settings
-from dse.accuracy.schema import ProfileFile, profile_text
+from dse.accuracy.profiles.schema import ProfileFile, profile_text
 from dse.errors import InputError, Problem
 from dse.files import new_folder, reason, write_files
 from dse.numbers import EPOCHS, RATE, SEED, TRAINED_BATCH, problems_of
 from dse.precision.plans.plan import Plan
 from dse.precision.schedules.schedule import Schedule
-from dse.training.choosers import Adapt, Chooser, Dynasty, FracTrain, Scheduled
-from dse.training.data import Dataset, load_dataset
-from dse.training.networks import make_module, workload_of
+from dse.training.loops.choosers import Adapt, Chooser, Dynasty, FracTrain, Scheduled
+from dse.training.loops.data import Dataset, load_dataset
+from dse.training.loops.networks import make_module, workload_of
+from dse.training.loops.torch_model import TorchModel, error_scores
+from dse.training.loops.train import Progress, Recipe, train
 from dse.training.records import Record, mean_bits, record_files
-from dse.training.torch_model import TorchModel, error_scores
-from dse.training.train import Progress, Recipe, train
 from dse.workload.model import Network, network_text
 from dse.yaml_input import suggest
 
@@ -79,7 +79,7 @@ def measure_training(
     out
         Folder to write; it must not exist, or be empty.
     data
-        See :func:`dse.training.data.load_dataset`; ``samples`` of its training part.
+        See :func:`dse.training.loops.data.load_dataset`; ``samples`` of its training part.
     plan, schedule, policy
         One of them: a plan (``w4a4e8``, ``mls_e2m1`` or a file), a schedule's file, or a rule of :data:`POLICIES`.
     profile_widths
@@ -168,7 +168,7 @@ def training_profiles(
     Returns
     -------
     The profile (noise of the tensors on training pictures, no whole-network points: calibrate it with trained plans), and by layer
-    and width what :func:`dse.training.torch_model.error_scores` says.
+    and width what :func:`dse.training.loops.torch_model.error_scores` says.
     """
     some = np.linspace(0, len(data.labels) - 1, min(PROFILED, len(data.labels))).round().astype(int)
     images: NDArray[np.float32] = data.images[some]

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from dse.errors import InputError
 from dse.precision.plans.plan import Plan
 from dse.precision.schedules.schedule import Schedule
-from dse.training.choosers import Chooser, FracTrain, Scheduled, width_rows
-from dse.training.interceptor import Interceptor
-from dse.training.layers import Control
+from dse.training.loops.choosers import Chooser, FracTrain, Scheduled, width_rows
 from dse.training.measure_training import POLICIES, make_chooser
 from dse.training.records import Width, measured_schedule
+from dse.training.rounded.interceptor import Interceptor
+from dse.training.rounded.layers import Control
 from dse.workload.from_torch.trace import trace
 from dse.workload.model import Network
 

@@ -13,10 +13,10 @@ from torch import nn
 from dse.accuracy.measuring.journal import Progress
 from dse.accuracy.measuring.measure import measure
 from dse.accuracy.measuring.settings import Images, Settings
-from dse.accuracy.schema import ProfileFile, profile_text
+from dse.accuracy.profiles.schema import ProfileFile, profile_text
 from dse.errors import InputError
 from dse.files import remove_file, write_text
-from dse.training.torch_model import TorchModel
+from dse.training.loops.torch_model import TorchModel
 from dse.types import Ints
 
 

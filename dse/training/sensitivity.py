@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from dse.accuracy.calibrate import calibrate_file, plans_to_measure
-from dse.accuracy.loading import profile_from_file
 from dse.accuracy.measuring.journal import Notebook, Progress
-from dse.accuracy.schema import (
+from dse.accuracy.profiles.loading import profile_from_file
+from dse.accuracy.profiles.schema import (
     MIN_POINTS,
     ErrorTensorFile,
     Operand,

@@ -218,7 +218,7 @@ def _buffer_wire(hardware: Hardware) -> float:
 
 
 def built_in_prices(hardware: Hardware) -> Hardware:
-    """The same chip with scratchpads and buffer priced by :mod:`dse.hardware.prices`, CACTI's arrays and flip-flops."""
+    """The same chip with scratchpads and buffer priced by :mod:`dse.hardware.prices.memories`, CACTI's arrays and flip-flops."""
     memories = tuple(
         memory
         if memory.kind == "dram"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dse.cost.jobs import array_shape
+from dse.cost.mapped.table_jobs import array_shape
 from dse.hardware import load_hardware
 from dse.hardware.pe import pe_mode
-from dse.hardware.units_45nm import synthesis_rows
+from dse.hardware.prices.units_45nm import synthesis_rows
 from dse.mapping.best.unrolling import unrollings
 from dse.mapping.nest import Nest
 from dse.validation.eyeriss_chip import built_in_prices, chip_table

@@ -1,8 +1,9 @@
 """What each anchor says of the energy of logic and memories below 45 nm, how far the laws are from it, and what chips say.
 
-The law of logic rests on one figure, a MAC of TPUv4i at 7 nm (:mod:`dse.hardware.technology`). :func:`leave_one_out` fits its
-exponent to the efficiencies of chips instead, a chip left out each time, and judges that chip by it: how much the choice of anchors
-matters. What a chip takes is split in what follows the law (elements, registers, clock network) and the rest; the first is scaled.
+The law of logic rests on one figure, a MAC of TPUv4i at 7 nm (:mod:`dse.hardware.prices.technology`). :func:`leave_one_out` fits
+its exponent to the efficiencies of chips instead, a chip left out each time, and judges that chip by it: how much the choice of
+anchors matters. What a chip takes is split in what follows the law (elements, registers, clock network) and the rest; the first is
+scaled.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from dse.hardware.technology import (
+from dse.hardware.prices.technology import (
     LOGIC_7NM,
     MAC_7NM_PJ,
     MAC_45NM_PJ,

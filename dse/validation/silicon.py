@@ -2,7 +2,7 @@
 
 A chip is evaluated on a large convolution that fills its array, without DRAM, as efficiencies are published; what a figure includes
 stands in the row. Nothing is fitted here: parameters of the price functions rest on the anchors that they name
-(:mod:`dse.hardware.technology`, :mod:`dse.hardware.clock`), and the rows say which figures those are.
+(:mod:`dse.hardware.prices.technology`, :mod:`dse.hardware.prices.clock`), and the rows say which figures those are.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dse.hardware import hardware_arrays, load_hardware
 from dse.hardware.arrays import STANDING
 from dse.hardware.model import Hardware
 from dse.hardware.pe import mac_energy_pj
-from dse.hardware.prices import sram_read_pj_per_bit, sram_write_pj_per_bit
+from dse.hardware.prices.memories import sram_read_pj_per_bit, sram_write_pj_per_bit
 from dse.precision.plans.plan import Plan
 from dse.validation.row import Kind, Row, row
 from dse.workload.layer import Layer

@@ -9,16 +9,16 @@ from dataclasses import replace
 import numpy as np
 
 from dse.cost import evaluate
-from dse.cost.best_jobs import best_jobs
-from dse.cost.network_jobs import network_jobs
+from dse.cost.jobs.network import network_jobs
+from dse.cost.mapped.best_jobs import best_jobs
 from dse.hardware import hardware_arrays, load_hardware
 from dse.hardware.model import Hardware
 from dse.hardware.pe import pe_mode
 from dse.precision.plans.plan import Plan
 from dse.precision.schedules.schedule import Schedule
-from dse.studies import mls
 from dse.studies.devices import widths_4_and_8
-from dse.studies.fractrain import LAW
+from dse.studies.systems import mls
+from dse.studies.systems.fractrain import LAW
 from dse.validation.eyeriss_chip import built_in_prices
 from dse.validation.row import Kind, Row, range_row, row
 from dse.workload import load_workload

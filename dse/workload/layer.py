@@ -21,7 +21,7 @@ VECTOR_KINDS = (
     "norm", "layernorm", "activation", "pool", "resize", "add", "multiply", "softmax", "loss", "embedding",
 )  # fmt: skip
 #: What layers without MACs compute, by what their backward pass reads: the slope follows from the sign of the result, from the
-#: result, or only from the input (:mod:`dse.workload.vector`).
+#: result, or only from the input (:mod:`dse.workload.work.vector`).
 FUNCTIONS_OF_SIGN = ("relu", "relu6", "leaky_relu", "hardtanh", "hardsigmoid", "clip")
 FUNCTIONS_OF_OUTPUT = ("sigmoid", "tanh", "exp", "elu", "softplus", "sqrt", "rsqrt", "reciprocal")
 FUNCTIONS_OF_INPUT = ("gelu", "silu", "hardswish", "mish", "erf", "log", "power", "prelu", "scale", "sine")
@@ -150,7 +150,7 @@ class Layer:
         backward pass needs. ``rope`` turns queries and keys; ``lstm``, ``gru`` and ``rnn`` are the gates of a recurrent layer with
         its states, where G counts the gates' values. Empty: not known; taken as a ReLU, the largest of a window, a product.
     folded
-        The third axis of a convolution over three; see :class:`Folded` and :func:`dse.workload.fold.with_axes`.
+        The third axis of a convolution over three; see :class:`Folded` and :func:`dse.workload.nests.fold.with_axes`.
     reads, reads_second
         Names of the layers whose results it reads, an empty name for an input of the network; of a sum or product of two
         tensors the first operand's and the second one's (several where they are joined channel by channel). A recurrent layer

@@ -12,9 +12,9 @@ from dse.files import write_text
 from dse.names import DIMS, PASSES
 from dse.showing import html_table, one_line
 from dse.units import format_value
-from dse.workload.bounds import batch_problem, size_fault, total_fault
 from dse.workload.layer import FUNCTIONS, GATES, MAC_KINDS, VECTOR_KINDS, Folded, Layer, Mask
-from dse.workload.text import nests_text
+from dse.workload.nests.bounds import batch_problem, size_fault, total_fault
+from dse.workload.nests.text import nests_text
 from dse.yaml_input import yaml_word
 
 __all__ = [
@@ -107,7 +107,7 @@ class Network:
         Raises
         ------
         InputError
-            No integer >= 1, more than any step has (:data:`dse.workload.bounds.LARGEST_BATCH`), or more than the
+            No integer >= 1, more than any step has (:data:`dse.workload.nests.bounds.LARGEST_BATCH`), or more than the
             program's integers hold.
         """
         if problem := batch_problem(batch):
@@ -115,7 +115,7 @@ class Network:
         return replace(self, batch=int(batch)).check_sizes()
 
     def check_sizes(self, source: str = "") -> Network:
-        """The network itself, if the program's integers hold it (:mod:`dse.workload.bounds`).
+        """The network itself, if the program's integers hold it (:mod:`dse.workload.nests.bounds`).
 
         Parameters
         ----------

@@ -7,9 +7,9 @@ import pytest
 
 from dse.accuracy import load_profile
 from dse.accuracy.calibrate import calibrate, plans_to_measure, read_points
-from dse.accuracy.loading import profile_from_document, read_profile
 from dse.accuracy.predictor import predict
-from dse.accuracy.schema import PointFile, profile_text
+from dse.accuracy.profiles.loading import profile_from_document, read_profile
+from dse.accuracy.profiles.schema import PointFile, profile_text
 from dse.errors import InputError
 from dse.precision.plans.plan import Plan
 from dse.shipped import shipped_names

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import dse
-from dse.accuracy.law import RECIPES
-from dse.accuracy.law_fit import fit_reference
-from dse.accuracy.law_recipe import Recipe, Rounded, noise, recipes_of
-from dse.accuracy.law_rows import read_runs
-from dse.accuracy.law_terms import reference_loss
+from dse.accuracy.law.fit import fit_reference
+from dse.accuracy.law.law import RECIPES
+from dse.accuracy.law.recipe import Recipe, Rounded, noise, recipes_of
+from dse.accuracy.law.rows import read_runs
+from dse.accuracy.law.terms import reference_loss
 from dse.errors import InputError
 
 ROOT = Path(__file__).parents[2]

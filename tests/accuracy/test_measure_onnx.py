@@ -9,12 +9,12 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from dse.accuracy.loading import load_profile  # noqa: E402
 from dse.accuracy.measuring.measure import measure, output_score  # noqa: E402
 from dse.accuracy.measuring.onnx_model import check_images, open_onnx  # noqa: E402
 from dse.accuracy.measuring.profile_model import profile_onnx  # noqa: E402
 from dse.accuracy.measuring.settings import Settings  # noqa: E402
-from dse.accuracy.schema import profile_text  # noqa: E402
+from dse.accuracy.profiles.loading import load_profile  # noqa: E402
+from dse.accuracy.profiles.schema import profile_text  # noqa: E402
 from dse.errors import InputError  # noqa: E402
 from dse.precision.formats.quantize import quantize  # noqa: E402
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from dse.accuracy import forward_width, load_profile
-from dse.accuracy.loading import profile_from_document
-from dse.accuracy.profile import extrapolate
+from dse.accuracy.profiles.loading import profile_from_document
+from dse.accuracy.profiles.profile import extrapolate
 from dse.errors import InputError
 from dse.precision.formats.properties import parse_format
 from dse.precision.plans.plan import Plan

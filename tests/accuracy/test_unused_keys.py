@@ -2,7 +2,7 @@
 
 import pytest
 
-from dse.accuracy.loading import profile_from_document
+from dse.accuracy.profiles.loading import profile_from_document
 from dse.errors import InputError
 from dse.yaml_input import parse_yaml
 

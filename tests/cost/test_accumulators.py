@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dse
-from dse.cost.accumulators import RISK, accumulator_notes, sums_of
+from dse.cost.jobs.accumulators import RISK, accumulator_notes, sums_of
 from dse.precision.formats import accumulator_bits, parse_format
 from dse.workload.model import Layer, Network
 

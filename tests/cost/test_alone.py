@@ -73,7 +73,7 @@ memories:
   inputs: {source: made up, kind: sram, holds: [activation, accumulator], size_bits: 262_144}
   dram: {source: made up, kind: dram, dram: lpddr4, bandwidth_bits_per_cycle: 128}
 """
-    from dse.hardware.load import hardware_from_document
+    from dse.hardware.from_file.load import hardware_from_document
 
     hardware = hardware_from_document(parse_yaml(text, "two_buffers.yaml"))
     plan = dse.Plan.parse("w8a8e8", NET)

@@ -3,8 +3,8 @@
 import pytest
 
 import dse
-from dse.cost.copies import error_bits, turning
-from dse.cost.memory import footprint, kept_bits
+from dse.cost.tensors.copies import error_bits, turning
+from dse.cost.tensors.memory import footprint, kept_bits
 from dse.precision import Plan
 from dse.precision.formats.properties import parse_format
 from dse.workload.load import network_from_document

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 import dse
-from dse.cost.best_jobs import best_jobs
-from dse.cost.explicit import best_mappings, evaluate_mappings
-from dse.cost.jobs import is_deep
-from dse.cost.mapping_costs import cost_of_mapping
-from dse.cost.network_jobs import network_jobs
+from dse.cost.jobs.network import network_jobs
+from dse.cost.mapped.best_jobs import best_jobs
+from dse.cost.mapped.explicit import best_mappings, evaluate_mappings
+from dse.cost.mapped.mapping_costs import cost_of_mapping
+from dse.cost.mapped.table_jobs import is_deep
 from dse.hardware.arrays import hardware_arrays
-from dse.hardware.load import hardware_from_document
+from dse.hardware.from_file.load import hardware_from_document
 from dse.mapping.explicit.counts import ENGINE
 from dse.mapping.explicit.mapping import Level, Loop, Mapping
 from dse.mapping.explicit.text import parse_mapping

@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dse
-from dse.cost.explicit import best_mappings, evaluate_mappings
-from dse.cost.network_jobs import layer_runs, network_jobs
+from dse.cost.jobs.network import layer_runs, network_jobs
+from dse.cost.mapped.explicit import best_mappings, evaluate_mappings
 from dse.precision import Plan
 from dse.shipped import shipped_names
 from dse.workload.load import network_from_document
 from dse.workload.model import Layer, Mask, Network
-from dse.workload.statistics import network_statistics
+from dse.workload.work.statistics import network_statistics
 from dse.yaml_input import parse_yaml
 
 HEAD = "source: made up\nbatch: {batch}\nsamples: 8\nepochs: 1\noptimizer: adam\ninput: {{tokens: {tokens}, C: {C}}}\nlayers:\n"
@@ -228,7 +228,7 @@ def test_round_trip_of_masks_and_experts():
 
 def test_matrices_of_masked_products_hold_the_scores_that_there_are():
     """A window of 5 of 12 keys: 4 heads of 12 x 5 scores, whichever side reads them."""
-    from dse.cost.storage import input_matrix, output_matrix
+    from dse.cost.tensors.storage import input_matrix, output_matrix
 
     layers = {layer.name: layer for layer in attention("window: 5").layers}
     for matrix in (output_matrix(layers["a.scores"], 2), input_matrix(layers["a.context"], 2)):

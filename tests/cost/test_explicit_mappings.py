@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 import dse
-from dse.cost.explicit import (
+from dse.cost.jobs.network import network_jobs
+from dse.cost.mapped.explicit import (
     best_mappings,
     evaluate_mapping_file,
     evaluate_mappings,
     save_best_mappings,
 )
-from dse.cost.jobs import cost_jobs
-from dse.cost.network_jobs import network_jobs
+from dse.cost.mapped.table_jobs import cost_jobs
 from dse.hardware.arrays import hardware_arrays
 from dse.mapping.explicit.text import load_mapping, parse_mapping
 from dse.names import PASSES

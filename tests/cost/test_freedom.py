@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import dse
-from dse.hardware.load import hardware_from_document
+from dse.hardware.from_file.load import hardware_from_document
 from dse.workload.load import network_from_document
 from dse.yaml_input import parse_yaml
 

@@ -8,14 +8,14 @@ import pandas as pd
 import pytest
 
 import dse
-from dse.cost.best_jobs import best_jobs
-from dse.cost.choices import choice_costs, uniform_plans
-from dse.cost.copies import stored_tensors
-from dse.cost.fusion import links_of, saved_bits, with_fusion
-from dse.cost.fusion_resident import RowCost, StateCosts, base_costs, no_worse, shortest_path
-from dse.cost.fusion_states import Chooser, Item
-from dse.cost.network_jobs import network_jobs
-from dse.cost.vector import shared_buffer, vector_costs
+from dse.cost.fusion.epilogues import links_of, saved_bits, with_fusion
+from dse.cost.fusion.resident import RowCost, StateCosts, base_costs, no_worse, shortest_path
+from dse.cost.fusion.states import Chooser, Item
+from dse.cost.fusion.vector import shared_buffer, vector_costs
+from dse.cost.jobs.network import network_jobs
+from dse.cost.mapped.best_jobs import best_jobs
+from dse.cost.steps.choices import choice_costs, uniform_plans
+from dse.cost.tensors.copies import stored_tensors
 from dse.errors import InputError
 from dse.export import load_design
 from dse.hardware.arrays import hardware_arrays

@@ -9,7 +9,7 @@ import pytest
 from dse import evaluate, load_hardware
 from dse.errors import InputError
 from dse.hardware import hardware_arrays
-from dse.hardware.ranges import RANGES, draw_ranges, node_exponent
+from dse.hardware.prices.ranges import RANGES, draw_ranges, node_exponent
 from dse.workload.layer import Layer
 from dse.workload.model import Network
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dse.workload.tensors import tensors_of
+from dse.workload.work.tensors import tensors_of
 
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402

@@ -7,7 +7,7 @@ import pytest
 from dse.cost import best_mappings, evaluate
 from dse.errors import InputError
 from dse.hardware import load_hardware
-from dse.hardware.load import hardware_from_document
+from dse.hardware.from_file.load import hardware_from_document
 from dse.precision import Plan
 from dse.shipped import find_file
 from dse.workload import load_workload

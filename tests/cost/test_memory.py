@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dse
-from dse.cost.copies import copies_of
-from dse.cost.memory import PARTS, footprint, held, held_bits, moments
+from dse.cost.tensors.copies import copies_of
+from dse.cost.tensors.memory import PARTS, footprint, held, held_bits, moments
 from dse.precision import Plan
 from dse.workload.load import network_from_document
-from dse.workload.statistics import network_statistics
-from dse.workload.tensors import tensors_of
+from dse.workload.work.statistics import network_statistics
+from dse.workload.work.tensors import tensors_of
 from dse.yaml_input import parse_yaml
 
 HEAD = "source: test\nbatch: {batch}\nsamples: 8\nepochs: 1\noptimizer: {optimizer}\ninput: {input}\nlayers:\n"
@@ -355,7 +355,7 @@ memories:
 
 
 def hardware(size):
-    from dse.hardware.load import hardware_from_document
+    from dse.hardware.from_file.load import hardware_from_document
 
     return hardware_from_document(parse_yaml(SMALL_DRAM.replace("SIZE", str(size)), "small.yaml"))
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import dse
-from dse.cost.choices import choice_costs
-from dse.cost.copies import copies_notes, copies_of
-from dse.cost.memory import footprint
+from dse.cost.steps.choices import choice_costs
+from dse.cost.tensors.copies import copies_notes, copies_of
+from dse.cost.tensors.memory import footprint
 from dse.hardware.arrays import hardware_arrays
 from dse.precision import Plan
 from dse.search.bits.problem import tie_groups

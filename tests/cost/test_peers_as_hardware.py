@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 import dse
-from dse.cost.explicit import evaluate_mappings
+from dse.cost.mapped.explicit import evaluate_mappings
 from dse.mapping import TIMELOOP, parse_mapping
 from dse.names import ROLES
 from dse.precision import Plan

@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 
 import dse
-from dse.cost.explicit import evaluate_mapping_file, save_best_mappings
-from dse.hardware.load import hardware_from_document
+from dse.cost.mapped.explicit import evaluate_mapping_file, save_best_mappings
+from dse.hardware.from_file.load import hardware_from_document
 from dse.precision import Plan
 from dse.workload.load import network_from_document
 from dse.yaml_input import parse_yaml

@@ -3,7 +3,7 @@
 import pytest
 
 import dse
-from dse.cost.network_jobs import nest_of, roles_of
+from dse.cost.jobs.network import nest_of, roles_of
 from dse.workload import Layer, Network
 from dse.workload.load import network_from_document
 from dse.yaml_input import parse_yaml

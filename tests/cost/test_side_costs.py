@@ -5,16 +5,16 @@ import pytest
 
 import dse
 import dse.hardware
-from dse.cost.side import conversion_pj
+from dse.cost.steps.side import conversion_pj
 from dse.hardware.arrays import hardware_arrays
-from dse.hardware.side_costs import (
+from dse.hardware.prices.side_costs import (
     quantize_pj,
     range_reduction_pj,
     reconfiguration,
     stochastic_rounding_pj,
     vector_op_pj,
 )
-from dse.hardware.technology import energy_scale
+from dse.hardware.prices.technology import energy_scale
 from dse.precision import Histogram, Plan
 from dse.precision.formats.properties import parse_format
 from dse.precision.policies.rules import Overhead

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import dse
-from dse.cost.memory import held
-from dse.cost.network_jobs import network_jobs
-from dse.cost.storage import input_matrix, output_matrix, second_matrix, storage_of, weight_matrix
+from dse.cost.jobs.network import network_jobs
+from dse.cost.tensors.memory import held
+from dse.cost.tensors.storage import input_matrix, output_matrix, second_matrix, storage_of, weight_matrix
 from dse.names import PASSES
 from dse.precision.formats import Matrix, parse_format, tensor_bits
 from dse.shipped import shipped_names
@@ -123,7 +123,7 @@ def test_a_scale_per_channel_weighs_most_where_a_channel_is_small(narrow):
 
 
 def test_the_largest_memory_is_priced_by_limits_as_by_evaluate(narrow):
-    from dse.cost.choices import uniform_plans
+    from dse.cost.steps.choices import uniform_plans
     from dse.search.bits.limits import limit_tables
 
     tables = limit_tables(narrow, uniform_plans(narrow, [(8, 8)], [8]), [(0,), (1,), (2,), (3,)], "inference")

@@ -77,7 +77,7 @@ def test_few_lanes_take_the_time_and_change_nothing_else(net):
 
 def test_a_16_bit_float_operation_with_its_operands():
     """0.4 pJ for an addition and 1.1 pJ for a multiplication in FP16 (Horowitz, ISSCC 2014) bound its mean from both sides."""
-    from dse.hardware.side_costs import vector_op_pj
+    from dse.hardware.prices.side_costs import vector_op_pj
 
     assert 0.4 < float(vector_op_pj(16)) < 0.4 + 1.1
     assert float(vector_op_pj(8)) < float(vector_op_pj(16)) < float(vector_op_pj(32))

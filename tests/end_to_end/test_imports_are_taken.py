@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import dse
-from dse.report.network import network_tables
+from dse.report.tables.network import network_tables
 from dse.workload.load import network_from_document
 from dse.workload.model import Network, network_text
-from dse.workload.statistics import network_statistics
+from dse.workload.work.statistics import network_statistics
 from dse.yaml_input import parse_yaml
 
 onnx = pytest.importorskip("onnx")

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 import dse
 from dse.cli import app
-from dse.cost.batch_sweep import batch_sweep
+from dse.cost.totals.batch_sweep import batch_sweep
 from dse.errors import InputError
 from dse.workload import Layer, Network
 

@@ -10,7 +10,7 @@ import dse
 from dse.errors import InputError
 from dse.export import export_design, load_design
 from dse.export.targets import TARGETS, write_export
-from dse.report.run_data import read_run
+from dse.report.run.data import read_run
 
 LAYERS = ["first", "second", "last"]
 

@@ -9,7 +9,7 @@ import dse
 from dse.errors import InputError
 from dse.export import export_design, load_design, write_export
 from dse.report.design_text import PLACEHOLDER, design_text, design_texts, hardware_part, with_defaults
-from dse.report.run_data import read_run
+from dse.report.run.data import read_run
 
 
 def last_digit(value):

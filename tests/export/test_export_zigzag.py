@@ -9,7 +9,7 @@ import yaml
 
 from dse.errors import InputError
 from dse.export import load_design
-from dse.export.crosscheck import counted_its_way_pj, crosscheck, crosscheck_summary
+from dse.export.crosscheck.compare import counted_its_way_pj, crosscheck, crosscheck_summary
 from dse.export.mappings import best_mappings
 from dse.export.zigzag import exact, expressible, zigzag_files
 

@@ -7,7 +7,7 @@ import pytest
 from dse.errors import InputError
 from dse.hardware import grid_size, hardware_arrays, load_hardware
 from dse.hardware.elements import FAMILIES
-from dse.hardware.load import hardware_from_document
+from dse.hardware.from_file.load import hardware_from_document
 from dse.shipped import shipped_names
 from dse.yaml_input import parse_yaml
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from dse.errors import InputError
 from dse.hardware import grid_size, hardware_arrays, load_hardware, sample_table, with_values
-from dse.hardware.load import hardware_from_document
+from dse.hardware.from_file.load import hardware_from_document
 from dse.yaml_input import parse_yaml
 
 FLEX = hardware_from_document(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import dse
-from dse.cost.job_formats import takes_format
+from dse.cost.jobs.formats import takes_format
 from dse.hardware import load_hardware
 from dse.hardware.elements import FAMILIES
 from dse.hardware.model import ARITHMETIC, ProcessingElement

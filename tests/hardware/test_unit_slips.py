@@ -7,8 +7,8 @@ import pytest
 import dse
 from dse.errors import InputError
 from dse.hardware import load_hardware
+from dse.hardware.from_file.plausible import PLAUSIBLE, bounds_of
 from dse.hardware.model import MEMORY_NUMBERS, TOP_NUMBERS
-from dse.hardware.plausible import PLAUSIBLE, bounds_of
 from dse.shipped import shipped_folder
 
 FILE = """

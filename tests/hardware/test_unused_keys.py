@@ -3,7 +3,7 @@
 import pytest
 
 from dse.errors import InputError
-from dse.hardware.load import hardware_from_document
+from dse.hardware.from_file.load import hardware_from_document
 from dse.yaml_input import parse_yaml
 
 

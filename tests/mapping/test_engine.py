@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
-from dse.mapping.best import cache
-from dse.mapping.best.cache import build_table
 from dse.mapping.best.records import CLASSES, OBJECTIVES, POINT
-from dse.mapping.best.score import look_up
-from dse.mapping.best.score_kernel import Designs, Formats
-from dse.mapping.best.search import floors, search
+from dse.mapping.best.search.search import floors, search
 from dse.mapping.best.space import Options, slots_of
-from dse.mapping.best.table import Table, _counted, build
+from dse.mapping.best.tables import cache
+from dse.mapping.best.tables.cache import build_table
+from dse.mapping.best.tables.score import look_up
+from dse.mapping.best.tables.score_kernel import Designs, Formats
+from dse.mapping.best.tables.table import Table, _counted, build
 from dse.mapping.best.unrolling import unrollings
 from dse.mapping.explicit.mapping import check_mapping
 from dse.mapping.nest import ROLES, ArrayShape, Axis, Nest, Storage
@@ -151,7 +151,7 @@ def test_a_pair_costs_the_same_alone_and_for_any_number_of_threads(monkeypatch: 
     one, two = made(Nest((2, 1, 16, 16, 8, 8, 3, 3)), SMALL), made(Nest((2, 1, 12, 20, 6, 6, 1, 1), "backward_data"), SMALL)
     formats, designs = questions(one, 3, jobs=40, designs=30)
     both = look_up([one, two], formats._replace(table=np.arange(40) % 2), designs)
-    monkeypatch.setattr("dse.mapping.best.score.PAIRS_PER_THREAD", 10)
+    monkeypatch.setattr("dse.mapping.best.tables.score.PAIRS_PER_THREAD", 10)
     again = look_up([one, two], formats._replace(table=np.arange(40) % 2), designs)
     alone = look_up([two], formats, designs._replace(**{n: getattr(designs, n)[4:5] for n in designs._fields}))
     for name in ("row", "left", "energy", "cycles", "bound"):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dse.mapping.best.records import MAC_WEIGHT, OBJECTIVES, PARTIAL, POINT, RESULT
-from dse.mapping.best.search import search
+from dse.mapping.best.search.search import search
 from dse.mapping.best.space import Options, slots_of
 from dse.mapping.nest import RELEVANT, ROLES, ArrayShape, Axis, Nest, Storage
 

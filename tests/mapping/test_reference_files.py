@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
-from dse.cost.explicit import energy_of_counts, price_array
+from dse.cost.mapped.explicit import energy_of_counts, price_array
 from dse.mapping.explicit.counts import ACCELFORGE, TIMELOOP, Conventions, counts_of
 from dse.mapping.explicit.mapping import check_mapping
 from dse.mapping.explicit.systolic import gemm_of_convolution, systolic_cycles

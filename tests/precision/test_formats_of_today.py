@@ -22,7 +22,7 @@ from dse.precision.formats import (
     stored_bits,
     tensor_bits,
 )
-from dse.precision.formats.blocks import NORMAL_FLOAT_4
+from dse.precision.formats.families.blocks import NORMAL_FLOAT_4
 from dse.precision.formats.properties import arithmetic
 from dse.precision.formats.quantize import quantize
 from dse.workload.model import Layer, Network

@@ -77,7 +77,7 @@ def test_everything_reads_the_record(registered):
 
 def test_torch_rounds_by_the_reference_where_it_has_no_faster_way(registered):
     torch = pytest.importorskip("torch")
-    from dse.training.torch_quantize import quantize as on_torch
+    from dse.training.rounded.quantize import quantize as on_torch
 
     x = torch.randn(5, 7, dtype=torch.float64)
     assert on_torch(x, "zz4").numpy() == pytest.approx(quantize(x.numpy(), "zz4"))

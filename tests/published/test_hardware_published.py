@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from dse.hardware import load_hardware, sram_45nm
-from dse.hardware.arithmetic import float_add_pj, float_multiply_pj
+from dse.hardware import load_hardware
 from dse.hardware.model import ProcessingElement
 from dse.hardware.pe import mac_energy_pj, pe_area_mm2, pe_leakage_w, pe_mode
-from dse.hardware.prices import sram_area_mm2, sram_read_pj_per_bit, sram_write_pj_per_bit
-from dse.hardware.units_45nm import SYNTHESIS_HZ, synthesis_rows
+from dse.hardware.prices.arithmetic import float_add_pj, float_multiply_pj
+from dse.hardware.prices.memories import sram_45nm, sram_area_mm2, sram_read_pj_per_bit, sram_write_pj_per_bit
+from dse.hardware.prices.units_45nm import SYNTHESIS_HZ, synthesis_rows
 
 
 @pytest.mark.parametrize("row", synthesis_rows(), ids=lambda row: f"{row.name} {row.quantity}")

@@ -14,7 +14,7 @@ import pytest
 from dse.accuracy import compare_links, load_profile
 from dse.accuracy.hold_out import HAWQ_FIT, hold_out, partial_rank_correlation, rank_correlation, validation
 from dse.accuracy.predictor import LINKS
-from dse.studies.predictor import equal_mean_plans, hawq_rows
+from dse.studies.comparisons.predictor import equal_mean_plans, hawq_rows
 from dse.yaml_input import load_yaml
 
 DATA = Path(__file__).parents[1] / "data"

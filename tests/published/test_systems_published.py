@@ -5,9 +5,9 @@ import pytest
 
 from dse.hardware import load_hardware
 from dse.hardware.pe import pe_mode
-from dse.studies import mls
 from dse.studies.devices import every_width, fixed_8, widths_4_and_8
-from dse.studies.fractrain import LAW
+from dse.studies.systems import mls
+from dse.studies.systems.fractrain import LAW
 from dse.validation.hardware import cycles_of
 from dse.validation.systems import MLS_COUNTS, cost_per_mac, cyclic_saving, fractrain_rows, headline_rows
 from dse.validation.table import COLUMNS, validation_table

@@ -286,7 +286,7 @@ def test_a_shipped_name_is_found_beside_odd_things_of_that_name(places, monkeypa
 
 
 def test_a_tampered_table_in_the_cache_is_made_anew(tmp_path, monkeypatch):
-    from dse.mapping.best import cache
+    from dse.mapping.best.tables import cache
 
     monkeypatch.setenv("DSE_CACHE_DIR", str(tmp_path / "cache"))
     text = "source: x\nbatch: 2\nsamples: 2\nepochs: 1\noptimizer: sgd\nnests:\n  - {name: a, kind: fc, K: 4, C: 6}\n"
@@ -313,8 +313,8 @@ def test_a_tampered_table_in_the_cache_is_made_anew(tmp_path, monkeypatch):
 
 
 def test_a_word_that_is_unknown_is_refused_wherever_it_is_given(tmp_path):
-    from dse.cost.batch_sweep import batch_sweep
-    from dse.cost.explicit import best_mappings, evaluate_mapping_file, evaluate_mappings, save_best_mappings
+    from dse.cost.mapped.explicit import best_mappings, evaluate_mapping_file, evaluate_mappings, save_best_mappings
+    from dse.cost.totals.batch_sweep import batch_sweep
 
     network, hardware = dse.load_workload("fashion_cnn"), dse.load_hardware("tpu_like")
     plan = dse.Plan.parse("w8a8e8", network)
@@ -348,8 +348,8 @@ def test_what_cannot_be_removed_is_one_sentence(tmp_path):
 
 #: Who opens files past the doors, and which: their own (templates, tables of the package), a lock, a journal that grows.
 PAST_THE_DOORS = {
-    "dse/files.py", "dse/array_files.py", "dse/terminal.py", "dse/search/loop/state.py", "dse/accuracy/measuring/journal.py", "dse/report/page.py",
-    "dse/report/figures.py", "dse/export/zigzag_runner.py", "dse/mapping/best/cache.py",
+    "dse/files.py", "dse/array_files.py", "dse/cli/terminal.py", "dse/search/loop/state.py", "dse/accuracy/measuring/journal.py", "dse/report/page/page.py",
+    "dse/report/figures.py", "dse/export/crosscheck/zigzag_runner.py", "dse/mapping/best/tables/cache.py",
 }  # fmt: skip
 OPENERS = {"open", "read_text", "read_bytes", "write_text", "write_bytes", "read_csv", "to_csv", "unlink", "mkdir", "makedirs", "loadtxt", "savetxt"}
 

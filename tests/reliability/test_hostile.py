@@ -14,7 +14,7 @@ import pytest
 
 import dse
 import dse.report.compare
-import dse.report.run_data
+import dse.report.run.data
 from dse import report
 from dse.accuracy import load_profile
 from dse.accuracy.calibrate import read_points
@@ -182,7 +182,7 @@ def test_blocks_that_nobody_could_build_are_refused_before_they_are_built(tmp_pa
 
 
 def test_names_that_are_markup_or_formulas_come_back_from_tables(tmp_path):
-    from dse.report.run_data import read_run
+    from dse.report.run.data import read_run
     from dse.search.outcome.run_folder import write_table
 
     folder = tmp_path / "run"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.table import Table
 
-from dse.terminal import fitted
+from dse.cli.terminal import fitted
 
 DSE = [sys.executable, "-m", "dse"]
 NESTS = """source: made up

@@ -15,7 +15,7 @@ from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
 
 from dse.report import compare_runs, write_report  # noqa: E402
 from dse.report.design_text import design_text  # noqa: E402
-from dse.report.run_data import read_run  # noqa: E402
+from dse.report.run.data import read_run  # noqa: E402
 
 CHROMIUM, DRIVER = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no Chromium with chromedriver")

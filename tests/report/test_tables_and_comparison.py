@@ -22,8 +22,8 @@ from dse.report import (
 from dse.report.compare import hypervolumes
 from dse.report.figures import bit_map_figure, run_figures
 from dse.report.quantities import format_share
-from dse.report.run_data import read_run
-from dse.report.tables import latex_escape, pass_table
+from dse.report.run.data import read_run
+from dse.report.tables.runs import latex_escape, pass_table
 from dse.units import format_value
 
 

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dse
-from dse.cost.choices import uniform_plans
-from dse.cost.memory import footprint
+from dse.cost.steps.choices import uniform_plans
+from dse.cost.tensors.memory import footprint
 from dse.errors import NothingFeasible
-from dse.hardware.load import hardware_from_document
+from dse.hardware.from_file.load import hardware_from_document
 from dse.precision import Plan
 from dse.search.allocation.allocate import solve
 from dse.search.bits.held import held_tables, solve_within

@@ -5,7 +5,7 @@ import pytest
 
 from dse.hardware import hardware_arrays, load_hardware
 from dse.hardware.pe import mac_energy_pj, pe_mode
-from dse.studies.ablation import DEVICES, WIDTHS, ablation_table, constant_mac, figures
+from dse.studies.comparisons.ablation import DEVICES, WIDTHS, ablation_table, constant_mac, figures
 from dse.workload import load_workload
 
 

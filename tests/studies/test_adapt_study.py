@@ -6,7 +6,7 @@ import pytest
 
 from dse.errors import InputError
 from dse.precision import Schedule
-from dse.studies import adapt, adapt_model
+from dse.studies.systems import adapt, adapt_model
 from dse.workload import load_workload
 
 RUNS = adapt_model.runs()

@@ -5,8 +5,9 @@ import pytest
 from dse.names import MAC_OPERANDS
 from dse.precision import Histogram
 from dse.precision.formats.properties import parse_format
-from dse.studies import dynasty, side_by_side
+from dse.studies.comparisons import side_by_side
 from dse.studies.devices import fixed_8
+from dse.studies.systems import dynasty
 from dse.workload import load_workload
 
 NET = load_workload("cifar_resnet20")

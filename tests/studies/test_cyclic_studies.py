@@ -6,8 +6,8 @@ from dse.errors import InputError
 from dse.hardware import load_hardware
 from dse.precision import Schedule
 from dse.precision.schedules.profiles import BETTER_SCHEDULES
-from dse.studies import better_schedules, cpt
 from dse.studies.devices import every_width, fixed_8, roomy
+from dse.studies.systems import better_schedules, cpt
 from dse.workload import load_workload
 
 

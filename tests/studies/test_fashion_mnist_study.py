@@ -5,7 +5,7 @@ import pytest
 from dse.accuracy import load_profile
 from dse.accuracy.hold_out import rank_correlation
 from dse.precision import Schedule
-from dse.studies import fashion_mnist
+from dse.studies.comparisons import fashion_mnist
 from dse.workload import load_workload
 
 SYSTEMS = [

@@ -2,8 +2,8 @@
 
 import pytest
 
-from dse.cost.memory import footprint, kept_bits
-from dse.studies import accuracy_booster, actnn, fractrain, mls
+from dse.cost.tensors.memory import footprint, kept_bits
+from dse.studies.systems import accuracy_booster, actnn, fractrain, mls
 from dse.workload import load_workload
 
 #: Network: forward and training GMAC of the convolutions per sample, floating additions between groups per training MAC

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dse.accuracy.loading import read_profile
 from dse.accuracy.measuring.onnx_model import open_onnx
 from dse.accuracy.measuring.profile_model import calibrate_points
+from dse.accuracy.profiles.loading import read_profile
 from dse.errors import InputError
 from dse.export.design import Design, load_design
 from dse.precision import Plan

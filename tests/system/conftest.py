@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dse.precision import Plan
-from dse.system.rows import rows_of
+from dse.system.network.rows import rows_of
 from dse.workload.load import network_from_document
 from dse.yaml_input import parse_yaml
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import dse
-from dse.system.collectives import Group, all_to_all_s, members, ring_s, send_s
 from dse.system.model import Link
+from dse.system.plans.collectives import Group, all_to_all_s, members, ring_s, send_s
 
 SYSTEM = replace(
     dse.load_system("dgx_a100"),

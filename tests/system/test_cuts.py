@@ -3,8 +3,8 @@
 import pytest
 
 import dse
-from dse.system.blocks import blocks_of
-from dse.system.cuts import cuts_of, token_wise
+from dse.system.network.blocks import blocks_of
+from dse.system.network.cuts import cuts_of, token_wise
 
 
 def by_name(net):

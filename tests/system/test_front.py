@@ -3,7 +3,7 @@
 import inspect
 
 import dse
-from dse.cost.evaluate import evaluate
+from dse.cost.totals.evaluate import evaluate
 
 
 def test_arguments_of_one_accelerator_are_those_of_its_evaluation():

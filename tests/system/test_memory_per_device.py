@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dse.system.memory import footprint, kept_bytes, parameter_bytes
 from dse.system.model import Execution, Parallel
-from dse.system.plans import plans_of
+from dse.system.plans.arrays import plans_of
+from dse.system.plans.memory import footprint, kept_bytes, parameter_bytes
 
 POLICIES = {"attn_only": "selective", "none": "none", "full": "full"}
 MEGATRON = Execution(attention="unfused", dropout=True)

@@ -5,7 +5,7 @@ import pytest
 import dse
 from dse.errors import InputError
 from dse.shipped import shipped_names
-from dse.system.load import system_from_document
+from dse.system.from_file.load import system_from_document
 from dse.system.model import Parallel
 from dse.yaml_input import parse_yaml
 

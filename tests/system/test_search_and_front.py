@@ -10,7 +10,7 @@ import dse
 from dse.cli import app
 from dse.errors import InputError, NothingFeasible
 from dse.system.evaluate import best_of_system
-from dse.system.search import best_plan, enumerate_plans, fitting_steps
+from dse.system.plans.search import best_plan, enumerate_plans, fitting_steps
 
 H100 = dse.load_system("dgx_h100")
 

@@ -8,9 +8,9 @@ import pytest
 import dse
 from dse.precision import Plan
 from dse.system.model import Device, Parallel
-from dse.system.plans import plans_of
-from dse.system.rows import rows_of
-from dse.system.times import Communication, Times, product_s, step_times
+from dse.system.network.rows import rows_of
+from dse.system.plans.arrays import plans_of
+from dse.system.plans.times import Communication, Times, product_s, step_times
 
 A100 = dse.load_system("dgx_a100")
 MEGATRON = A100.with_execution(attention="unfused", dropout=True, causal_skip=False)
@@ -128,7 +128,7 @@ def test_formats_decide_rates_and_conversions(transformer):
 
 def test_conversions_pass_the_bits_that_transformer_engine_passes():
     from dse.precision.formats.names import parse_format
-    from dse.system.rows import _converted_bits
+    from dse.system.network.rows import _converted_bits
 
     assert _converted_bits(parse_format("mxfp8_e4m3")) == 16 + 2 * 8.25
     assert _converted_bits(parse_format("nvfp4")) == 16 + 16 + 2 * 4.5

@@ -8,13 +8,13 @@ torch = pytest.importorskip("torch", reason="needs lowprec-dse[torch]")
 from dse.errors import InputError  # noqa: E402
 from dse.precision import Histogram, Plan, Schedule  # noqa: E402
 from dse.precision.policies.rules import loss_plateaus  # noqa: E402
-from dse.training.choosers import Adapt, Dynasty, FracTrain, Scheduled, plan_cells  # noqa: E402
-from dse.training.data import Dataset  # noqa: E402
-from dse.training.layers import BlockMap, mac_layers  # noqa: E402
-from dse.training.networks import make_module, workload_of  # noqa: E402
+from dse.training.loops.choosers import Adapt, Dynasty, FracTrain, Scheduled, plan_cells  # noqa: E402
+from dse.training.loops.data import Dataset  # noqa: E402
+from dse.training.loops.networks import make_module, workload_of  # noqa: E402
+from dse.training.loops.torch_model import TorchModel, error_scores  # noqa: E402
+from dse.training.loops.train import Recipe, train  # noqa: E402
 from dse.training.records import mean_bits, measured_schedule  # noqa: E402
-from dse.training.torch_model import TorchModel, error_scores  # noqa: E402
-from dse.training.train import Recipe, train  # noqa: E402
+from dse.training.rounded.layers import BlockMap, mac_layers  # noqa: E402
 
 SHAPE = (1, 8, 8)
 

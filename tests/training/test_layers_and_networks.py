@@ -8,9 +8,9 @@ torch = pytest.importorskip("torch", reason="needs lowprec-dse[torch]")
 from torch.nn import functional  # noqa: E402
 
 from dse.precision.formats.properties import parse_format  # noqa: E402
-from dse.training.layers import BlockMap, Control, Conv, Linear, MatMul, mac_layers, store  # noqa: E402
-from dse.training.networks import NETWORKS, make_module, workload_of  # noqa: E402
-from dse.training.torch_quantize import quantize  # noqa: E402
+from dse.training.loops.networks import NETWORKS, make_module, workload_of  # noqa: E402
+from dse.training.rounded.layers import BlockMap, Control, Conv, Linear, MatMul, mac_layers, store  # noqa: E402
+from dse.training.rounded.quantize import quantize  # noqa: E402
 from dse.workload.load import load_workload  # noqa: E402
 from dse.workload.model import network_text  # noqa: E402
 

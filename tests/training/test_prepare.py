@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint  # noqa: E402
 import dse  # noqa: E402
 from dse.errors import InputError  # noqa: E402
 from dse.precision.formats.properties import parse_format  # noqa: E402
-from dse.training.layers import Linear, store  # noqa: E402
+from dse.training.rounded.layers import Linear, store  # noqa: E402
 
 INT4 = parse_format("int4")
 

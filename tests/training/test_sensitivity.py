@@ -12,12 +12,12 @@ from torch.nn import functional  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
 import dse  # noqa: E402
-from dse.accuracy.schema import profile_text  # noqa: E402
+from dse.accuracy.profiles.schema import profile_text  # noqa: E402
 from dse.cli import app  # noqa: E402
 from dse.errors import InputError  # noqa: E402
 from dse.precision.formats.properties import parse_format  # noqa: E402
-from dse.training.layers import store  # noqa: E402
-from dse.training.script import made_by  # noqa: E402
+from dse.training.loops.script import made_by  # noqa: E402
+from dse.training.rounded.layers import store  # noqa: E402
 
 FORMATS = ("int3", "int5", "int8")
 

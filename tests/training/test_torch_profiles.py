@@ -7,14 +7,14 @@ torch = pytest.importorskip("torch", reason="needs lowprec-dse[torch]")
 
 from torch import nn  # noqa: E402
 
-from dse.accuracy.loading import load_profile  # noqa: E402
 from dse.accuracy.measuring.measure import measure  # noqa: E402
 from dse.accuracy.measuring.settings import Settings  # noqa: E402
+from dse.accuracy.profiles.loading import load_profile  # noqa: E402
 from dse.errors import InputError  # noqa: E402
 from dse.precision.formats.quantize import quantize  # noqa: E402
 from dse.training.hessian import hessian_scores, hessian_traces  # noqa: E402
+from dse.training.loops.torch_model import TorchModel  # noqa: E402
 from dse.training.profile_torch import profile_torch  # noqa: E402
-from dse.training.torch_model import TorchModel  # noqa: E402
 
 
 def plain(seed=0):

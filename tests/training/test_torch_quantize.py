@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch", reason="needs lowprec-dse[torch]")
 
 from dse.errors import InputError  # noqa: E402
 from dse.precision.formats.quantize import quantize as reference  # noqa: E402
-from dse.training.torch_quantize import power_of_two, quantize, quantize_blocks  # noqa: E402
+from dse.training.rounded.quantize import power_of_two, quantize, quantize_blocks  # noqa: E402
 
 FORMATS = [
     "int2", "int3", "int8", "int8:channel", "int4:vector16", "int8a", "uint8", "fixed8_4", "fixed16_8", "bfp2", "bfp4",

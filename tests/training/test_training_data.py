@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dse.errors import InputError
-from dse.training.data import load_dataset
+from dse.training.loops.data import load_dataset
 
 
 def write_idx(path, array):

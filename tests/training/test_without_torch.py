@@ -21,7 +21,7 @@ def test_the_extra_is_named(monkeypatch):
 
 
 def test_tables_need_no_torch():
-    code = "import sys, dse.training.records, dse.training.data; print('torch' in sys.modules)"
+    code = "import sys, dse.training.records, dse.training.loops.data; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 

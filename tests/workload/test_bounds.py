@@ -6,16 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dse
-from dse.cost.network_jobs import network_jobs
-from dse.cost.storage import storage_of
+from dse.cost.jobs.network import network_jobs
+from dse.cost.tensors.storage import storage_of
 from dse.errors import InputError
 from dse.precision import Plan
-from dse.report.network import network_tables
-from dse.report.terminal import MOST_ROWS, longest_rows
-from dse.workload.bounds import MAX_BOUND, MAX_LAYERS, MAX_MACS
+from dse.report.tables.network import network_tables
+from dse.report.tables.terminal import MOST_ROWS, longest_rows
 from dse.workload.load import network_from_document
 from dse.workload.model import Layer, Network
-from dse.workload.statistics import network_statistics
+from dse.workload.nests.bounds import MAX_BOUND, MAX_LAYERS, MAX_MACS
+from dse.workload.work.statistics import network_statistics
 from dse.yaml_input import parse_yaml
 
 HEAD = "source: made up\nbatch: {batch}\nsamples: 1\nepochs: 1\noptimizer: sgd\n"

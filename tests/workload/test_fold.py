@@ -5,9 +5,9 @@ from math import prod
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dse.workload.fold import WindowAxis, with_axes
 from dse.workload.load import network_from_document
 from dse.workload.model import Folded, Layer, Network, network_text
+from dse.workload.nests.fold import WindowAxis, with_axes
 from dse.yaml_input import parse_yaml
 
 

@@ -5,7 +5,7 @@ import pytest
 from dse.errors import InputError
 from dse.workload import load_workload
 from dse.workload.load import evaluate_expression, network_from_document
-from dse.workload.vector import optimizer_work, stash_elements, vector_work
+from dse.workload.work.vector import optimizer_work, stash_elements, vector_work
 from dse.yaml_input import parse_yaml
 
 HEAD = """source: test

@@ -5,7 +5,7 @@ import pytest
 from dse.errors import InputError
 from dse.workload.load import network_from_document
 from dse.workload.model import network_text
-from dse.workload.vector import stash_elements, vector_work
+from dse.workload.work.vector import stash_elements, vector_work
 from dse.yaml_input import parse_yaml
 
 HEAD = """source: test

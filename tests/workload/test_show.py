@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from dse.cli import app
 from dse.errors import InputError
 from dse.workload import load_workload
-from dse.workload.statistics import network_statistics
+from dse.workload.work.statistics import network_statistics
 
 runner = CliRunner()
 

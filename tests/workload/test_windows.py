@@ -151,7 +151,7 @@ def test_volumes_flow_through_everything():
 
 def test_sums_of_rows_of_a_table():
     """DLRM (Naumov et al., arXiv 1906.00091): each result is the sum of some rows; here 3 results of 4 rows each."""
-    from dse.workload.vector import vector_work
+    from dse.workload.work.vector import vector_work
 
     bag = layers("{tokens: 12}", "[{op: embedding, name: e, rows: 100, K: 8, bag: 4}, {op: linear, name: l, K: 1}]")["e"]
     assert (bag.parameters, bag.output_elements) == (800, 24)

@@ -11,7 +11,7 @@ from dse.workload import load_workload
 PUBLISHED = {
     "imagenet_mobilenet_v3": (5_483_032, 0.22, 0.02, "torchvision, MobileNet_V3_Large_Weights: num_params, GFLOPS 0.22"),
     "imagenet_mobilenet_v3_small": (2_542_856, 0.0565, 0.001, "torchvision, MobileNet_V3_Small_Weights: num_params; 56 M in Howard et al., table 3"),
-    "imagenet_googlenet": (7_005_832, 1.5816, 0.001, "MLS counts 1.5816 G in its convolutions (see dse.studies.mls); 6,998,552 parameters of Caffe's bvlc_googlenet, see below"),
+    "imagenet_googlenet": (7_005_832, 1.5816, 0.001, "MLS counts 1.5816 G in its convolutions (see dse.studies.systems.mls); 6,998,552 parameters of Caffe's bvlc_googlenet, see below"),
     "imagenet_efficientnet_lite0": (4_652_008, 0.407, 0.06, "4.7 M, 407 M (tensorflow/tpu, efficientnet/lite, which counts more than products: ours is 5.4 % below)"),
     "unet": (31_037_698, None, 0, "milesial/Pytorch-UNet: 31,037,633 with one class; a second one has 65 more"),
     "imagenet_densenet121": (7_978_856, 2.83, 0.002, "torchvision, DenseNet121_Weights: num_params, GFLOPS 2.83"),

@@ -17,12 +17,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from dse.accuracy.calibrate import Calibration, calibrate_file, plans_to_measure
-from dse.accuracy.loading import profile_from_file
 from dse.accuracy.measuring.journal import Notebook, Progress
 from dse.accuracy.measuring.pairs import Interaction, Tensor, choose_pairs, pairs_note
 from dse.accuracy.measuring.settings import SCORES, Images, Labels, Settings, check_settings
-from dse.accuracy.profile import Profile, some_names
-from dse.accuracy.schema import Operand, PointFile, PredictionFile, ProfileFile, operands_of
+from dse.accuracy.profiles.loading import profile_from_file
+from dse.accuracy.profiles.profile import Profile, some_names
+from dse.accuracy.profiles.schema import Operand, PointFile, PredictionFile, ProfileFile, operands_of
 from dse.errors import InputError
 from dse.types import Floats
 from dse.yaml_input import Document

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dse.accuracy.profile import some_names
+from dse.accuracy.profiles.profile import some_names
 from dse.errors import InputError
 from dse.files import read_bytes
 from dse.precision.formats.quantize import quantize

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import cast, get_args
 
 from dse.accuracy.calibrate import Calibration, Kind, calibrate_file, read_points
-from dse.accuracy.loading import read_profile
 from dse.accuracy.measuring.data import load_data
 from dse.accuracy.measuring.journal import Progress
 from dse.accuracy.measuring.measure import measure, measure_points
 from dse.accuracy.measuring.onnx_model import OnnxModel, check_images, open_onnx
 from dse.accuracy.measuring.settings import Images, Labels, Settings
-from dse.accuracy.schema import ProfileFile, profile_text
+from dse.accuracy.profiles.loading import read_profile
+from dse.accuracy.profiles.schema import ProfileFile, profile_text
 from dse.errors import InputError
 from dse.files import is_folder, remove_file, why_not_written, write_text
 from dse.numbers import BASELINE, IMAGES, MEASURED_PLANS, SEED

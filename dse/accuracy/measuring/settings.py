@@ -8,7 +8,7 @@ from typing import Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from dse.accuracy.schema import MIN_POINTS
+from dse.accuracy.profiles.schema import MIN_POINTS
 from dse.errors import InputError
 from dse.numbers import MEASURED_PLANS, PAIRS, SEED, problems_of
 from dse.types import Ints

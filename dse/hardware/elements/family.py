@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dse.hardware.model import ProcessingElement
-from dse.hardware.units_45nm import Law
+from dse.hardware.prices.units_45nm import Law
 from dse.types import Bools, Floats, Ints
 
 

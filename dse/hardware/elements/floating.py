@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from dse.hardware.arithmetic import (
+from dse.hardware.elements.family import ElementFamily, Extrapolated, Mode, never
+from dse.hardware.elements.parallel import one_mac_per_cycle, per_um2
+from dse.hardware.model import ProcessingElement
+from dse.hardware.prices.arithmetic import (
     extrapolated,
     float_add_pj,
     float_add_um2,
@@ -14,10 +17,7 @@ from dse.hardware.arithmetic import (
     shift_pj,
     shift_um2,
 )
-from dse.hardware.elements.family import ElementFamily, Extrapolated, Mode, never
-from dse.hardware.elements.parallel import one_mac_per_cycle, per_um2
-from dse.hardware.model import ProcessingElement
-from dse.hardware.units_45nm import Law
+from dse.hardware.prices.units_45nm import Law
 from dse.types import Floats, Ints
 
 

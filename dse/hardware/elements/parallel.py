@@ -1,6 +1,6 @@
 """Elements that take both operands at once: fixed, composable, block floating point, and multi-mode.
 
-Energies and areas rest on the synthesis rows of Bit Fusion (:mod:`dse.hardware.units_45nm`).
+Energies and areas rest on the synthesis rows of Bit Fusion (:mod:`dse.hardware.prices.units_45nm`).
 """
 
 from __future__ import annotations
@@ -9,14 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dse.hardware.arithmetic import (
-    float_add_pj,
-    float_add_um2,
-    int_add_pj,
-    int_multiply_pj,
-    shift_pj,
-    shift_um2,
-)
 from dse.hardware.elements.family import (
     ElementFamily,
     Extrapolated,
@@ -29,7 +21,15 @@ from dse.hardware.elements.family import (
     synthesized,
 )
 from dse.hardware.model import ProcessingElement
-from dse.hardware.units_45nm import AREA_UM2, ENERGY_PJ, Law
+from dse.hardware.prices.arithmetic import (
+    float_add_pj,
+    float_add_um2,
+    int_add_pj,
+    int_multiply_pj,
+    shift_pj,
+    shift_um2,
+)
+from dse.hardware.prices.units_45nm import AREA_UM2, ENERGY_PJ, Law
 from dse.types import Floats, Ints
 
 
@@ -138,7 +138,7 @@ def multi_mode_energy(pe: ProcessingElement, w: Ints, a: Ints, mode: Mode, accum
     of the multipliers and their adders. Where sums are floats, each lane and each step of the chosen mode adds to that. A lane with
     an exponent adds two of them, shifts its product of two significands by their difference and adds it to the other lanes'; a step
     adds the lanes' sum to the accumulator as a float and the scales' exponents to that of it, and every ``block`` MACs multiply
-    scales that have a significand. Operations of Horowitz and Aladdin (:mod:`dse.hardware.arithmetic`).
+    scales that have a significand. Operations of Horowitz and Aladdin (:mod:`dse.hardware.prices.arithmetic`).
     """
     base, chosen = busiest_mode(pe), chosen_mode(pe, w, a)
     products = np.array([*(mode_w * mode_a for mode_w, mode_a, _ in pe.modes), 0])[chosen]

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dse.hardware.arithmetic import extrapolated, int_add_pj, int_multiply_pj
 from dse.hardware.elements.family import ElementFamily, Extrapolated, Mode, fits, never, parts
 from dse.hardware.elements.parallel import product_pj, wide_sum_pj
 from dse.hardware.model import ProcessingElement
-from dse.hardware.prices import register_pj_per_bit
-from dse.hardware.units_45nm import ENERGY_PJ, Law
+from dse.hardware.prices.arithmetic import extrapolated, int_add_pj, int_multiply_pj
+from dse.hardware.prices.memories import register_pj_per_bit
+from dse.hardware.prices.units_45nm import ENERGY_PJ, Law
 from dse.types import Floats, Ints
 
 

@@ -1,7 +1,7 @@
 """What a mapping moves, takes and costs, compiled: tiles at the cuts, elements over every link, and the value that is minimized.
 
 The figures are those of :func:`dse.mapping.explicit.counts.counts_of` for the same loops, to the integer, but where rows or columns
-are unrolled above a private tile of X that they do not divide (see :mod:`dse.mapping.best.table`).
+are unrolled above a private tile of X that they do not divide (see :mod:`dse.mapping.best.tables.table`).
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 A family is one :class:`Family`: how its formats are written, what their elements are to a multiplier and an accumulator, how they
 are rounded, and which converter writes them. Nothing else in the program asks which family a format belongs to. The families that
-come with the program are in :mod:`~dse.precision.formats.integers`, :mod:`~dse.precision.formats.floats` and
-:mod:`~dse.precision.formats.blocks`; :func:`dse.precision.formats.names.register` adds one from outside.
+come with the program are in :mod:`~dse.precision.formats.families.integers`, :mod:`~dse.precision.formats.families.floats` and
+:mod:`~dse.precision.formats.families.blocks`; :func:`dse.precision.formats.names.register` adds one from outside.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ class Family:
     misnamed
         What else one may call formats of the family without being understood, and what is meant: ``int1`` for ``binary``.
     quantizer
-        The reference quantizer, on float64; the torch one is in :mod:`dse.training.torch_quantize` where there is a faster one.
+        The reference quantizer, on float64; the torch one is in :mod:`dse.training.rounded.quantize` where there is a faster one.
     values
         Largest, smallest normal and smallest positive element.
     multiplier_bits
@@ -168,7 +168,7 @@ class Family:
     arithmetic
         What multiplies the elements: a word of :data:`ARITHMETIC`.
     converter
-        What writes a tensor in the format: a key of :data:`dse.cost.side.CONVERTERS`, where it has its price.
+        What writes a tensor in the format: a key of :data:`dse.cost.steps.side.CONVERTERS`, where it has its price.
     ranges
         Reductions over a tensor (largest magnitude, smallest value) that its scales need before it is converted.
     unpacked

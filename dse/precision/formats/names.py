@@ -44,9 +44,9 @@ import re
 from functools import lru_cache
 
 from dse.errors import InputError
-from dse.precision.formats.blocks import BFP, MLS, MXFP, MXINT, NORMAL_FLOAT, NVFP
-from dse.precision.formats.floats import FLOAT, S2FP8
-from dse.precision.formats.integers import ACTNN, BINARY, FIXED, INT, TERNARY, VSQ
+from dse.precision.formats.families.blocks import BFP, MLS, MXFP, MXINT, NORMAL_FLOAT, NVFP
+from dse.precision.formats.families.floats import FLOAT, S2FP8
+from dse.precision.formats.families.integers import ACTNN, BINARY, FIXED, INT, TERNARY, VSQ
 from dse.precision.formats.model import FAMILIES, Family, Format
 
 _ALIASES = {

@@ -2,8 +2,8 @@
 
 Values come back as floats on the grid of the format ("fake quantization"). Everything saturates; nothing becomes infinite
 or NaN. Floats keep their subnormals. Groups that reach over the edge of the array are shorter there. The rule of each family and
-its source stand with its record (:mod:`dse.precision.formats.integers`, :mod:`~dse.precision.formats.floats`,
-:mod:`~dse.precision.formats.blocks`).
+its source stand with its record (:mod:`dse.precision.formats.families.integers`, :mod:`~dse.precision.formats.families.floats`,
+:mod:`~dse.precision.formats.families.blocks`).
 """
 
 from __future__ import annotations

@@ -300,7 +300,7 @@ class Plan:
         ----------
         matrices
             The tensor of every layer as the pass that reads it sees it: scales and maps as its shape cuts them, but for a scale of
-            the whole tensor. The cost model has them from :mod:`dse.cost.storage`; without them groups are whole.
+            the whole tensor. The cost model has them from :mod:`dse.cost.tensors.storage`; without them groups are whole.
         group_elements
             Elements per scale where that follows the tensor's shape; see :func:`dse.precision.formats.properties.stored_bits`.
         """

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dse.errors import InputError
-from dse.precision.formats.groups import floor_log2, in_groups, largest_of_group
+from dse.precision.formats.families.groups import floor_log2, in_groups, largest_of_group
 from dse.precision.formats.properties import parse_format
 from dse.precision.plans.cells import Histogram
 from dse.precision.policies.rules import Overhead

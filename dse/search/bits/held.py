@@ -1,7 +1,7 @@
 """The memory limit: what every choice holds at every moment of a step, and the best map whose peak keeps the limit.
 
-The peak of a step is the largest of the sums of what is held at its moments (:mod:`dse.cost.memory`), and what is held follows the
-formats of one layer each. A limit on the peak is therefore a limit on a sum for every moment. Few of them bind: the
+The peak of a step is the largest of the sums of what is held at its moments (:mod:`dse.cost.tensors.memory`), and what is held
+follows the formats of one layer each. A limit on the peak is therefore a limit on a sum for every moment. Few of them bind: the
 best map is found without them first, then with the moment at which it holds most as a limit, and so on until it keeps
 the limit at every moment. Each of these problems has fewer limits than the whole, so that its bound holds for the
 whole, and a map that keeps all limits is the best.
@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from dse.cost.choices import group_of_layers
-from dse.cost.memory import held, held_bits
+from dse.cost.steps.choices import group_of_layers
+from dse.cost.tensors.memory import held, held_bits
 from dse.precision import Plan
 from dse.search.allocation.allocate import Allocation, Limit
 from dse.search.allocation.lagrange import allowed_score

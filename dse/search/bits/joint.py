@@ -1,7 +1,7 @@
 """Bit maps whose cost is no plain sum over layers: what is resident on the chip is chosen together with the formats.
 
 What a map costs is what :func:`dse.evaluate` says of it, with the best set of resident tensors for it
-(:mod:`dse.cost.fusion_resident`). Two tables of plain sums enclose it for every map: the costs with nothing resident, which
+(:mod:`dse.cost.fusion.resident`). Two tables of plain sums enclose it for every map: the costs with nothing resident, which
 residency never exceeds, and the least that each choice can come to whatever the others are (:mod:`dse.cost.fusion_bounds`). The
 exact allocation over the lower one is a bound on all maps and all sets of resident tensors. Maps are proposed by the exact
 allocation over
@@ -22,9 +22,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from dse.cost.choices import group_of_layers
-from dse.cost.options import StepOptions
-from dse.cost.steps import step_costs
+from dse.cost.steps.choices import group_of_layers
+from dse.cost.steps.options import StepOptions
+from dse.cost.steps.step import step_costs
 from dse.goals import ENERGY, LATENCY
 from dse.hardware.arrays import HardwareArrays
 from dse.search.allocation.allocate import Allocation

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dse.cost.choices import group_of_layers
-from dse.cost.network_jobs import network_jobs
-from dse.cost.storage import storage_of
+from dse.cost.jobs.network import network_jobs
+from dse.cost.steps.choices import group_of_layers
+from dse.cost.tensors.storage import storage_of
 from dse.errors import InputError, Problem
 from dse.goals import LIMITS
 from dse.numbers import hard_limit

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from dse.cost.choices import ChoiceCosts
+from dse.cost.steps.choices import ChoiceCosts
 from dse.goals import ENERGY, LATENCY, LIMITS
 from dse.search.allocation.allocate import Allocation, Limit, solve
 from dse.search.allocation.lagrange import allowed_score
@@ -35,7 +35,7 @@ class MapCosts:
         What is held at the moments of a step, by error width, and the most that may be: the limit on memory or, where that is less,
         what the design's DRAM holds. Empty where no map can hold so much.
     least
-        Where costs are no plain sum (:attr:`dse.cost.choices.ChoiceCosts.least_energy_j`): the same with sums that no map
+        Where costs are no plain sum (:attr:`dse.cost.steps.choices.ChoiceCosts.least_energy_j`): the same with sums that no map
         undercuts.
     whole
         Then: energy (J) and latency (s) of the maps that were priced, by error width and map; see :mod:`dse.search.bits.joint`.

@@ -15,9 +15,9 @@ import numpy.typing as npt
 
 from dse.accuracy import Profile
 from dse.content import content
-from dse.cost.choices import uniform_plans
-from dse.cost.memory import footprint
-from dse.cost.network_jobs import MODES
+from dse.cost.jobs.network import MODES
+from dse.cost.steps.choices import uniform_plans
+from dse.cost.tensors.memory import footprint
 from dse.errors import InputError
 from dse.goals import Objective, objective_columns
 from dse.hardware.model import Hardware
@@ -31,7 +31,7 @@ from dse.search.bits.limits import ACCURACY, MEMORY, HardLimits, hard_limits, li
 from dse.search.bits.schedule_space import DIMENSIONS, ScheduleSpace, lowered
 from dse.types import Bools, Floats, Ints
 from dse.workload.model import Network
-from dse.workload.tensors import tensors_of
+from dse.workload.work.tensors import tensors_of
 
 
 @dataclass(frozen=True)

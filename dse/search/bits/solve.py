@@ -17,10 +17,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from dse.cost.choices import ChoiceCosts, choice_costs
-from dse.cost.memory import shortfall
-from dse.cost.options import StepOptions
-from dse.cost.steps import step_costs
+from dse.cost.steps.choices import ChoiceCosts, choice_costs
+from dse.cost.steps.options import StepOptions
+from dse.cost.steps.step import step_costs
+from dse.cost.tensors.memory import shortfall
 from dse.errors import NothingFeasible
 from dse.goals import ACCURACY_DROP, ENERGY, LATENCY, OBJECTIVES, Figures
 from dse.hardware.arrays import HardwareArrays, hardware_arrays

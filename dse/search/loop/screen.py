@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from dse.cost.fusion_bounds import without_residents
-from dse.cost.network_jobs import nest_of
-from dse.cost.options import StepOptions
-from dse.cost.steps import step_costs
+from dse.cost.jobs.network import nest_of
+from dse.cost.steps.options import StepOptions
+from dse.cost.steps.step import step_costs
 from dse.goals import ENERGY, LATENCY, OBJECTIVES, Figures, Objective, minimized
 from dse.mapping.nest import Nest
 from dse.precision import Plan

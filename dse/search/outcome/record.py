@@ -12,10 +12,10 @@ from typing import Any
 import pandas as pd
 
 from dse.accuracy import Profile
-from dse.cost.accumulators import accumulator_notes
-from dse.cost.copies import copies_notes
-from dse.cost.evaluate import evaluate
+from dse.cost.jobs.accumulators import accumulator_notes
 from dse.cost.model import LEFT_OUT, MODEL_VERSION
+from dse.cost.tensors.copies import copies_notes
+from dse.cost.totals.evaluate import evaluate
 from dse.goals import ENERGY, LATENCY, LIMITS, OBJECTIVES, Figures
 from dse.precision import Plan
 from dse.precision.plans.labels import plan_label

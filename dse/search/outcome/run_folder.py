@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from dse.cost.evaluate import evaluate
+from dse.cost.totals.evaluate import evaluate
 from dse.errors import InputError, NothingFeasible
 from dse.files import (
     csv_text,

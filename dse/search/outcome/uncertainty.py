@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dse.cost.evaluate import Cost, evaluate
-from dse.cost.intervals import HIGH, LOW
+from dse.cost.totals.evaluate import Cost, evaluate
+from dse.cost.totals.intervals import HIGH, LOW
 from dse.errors import InputError
 from dse.goals import ACCURACY_DROP, OBJECTIVES, Figures, minimized
-from dse.hardware.ranges import RANGES
+from dse.hardware.prices.ranges import RANGES
 from dse.search.outcome.results import Run
 from dse.search.pareto import knee, pareto_mask
 from dse.types import Floats

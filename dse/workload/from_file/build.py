@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 
 from dse.errors import InputError, Problem
 from dse.names import PASSES
-from dse.workload.bounds import MAX_BOUND, MAX_LAYERS, size_fault, total_fault
 from dse.workload.from_file.blocks import circles, unrolled
 from dse.workload.from_file.expressions import evaluate_expression
 from dse.workload.from_file.keys import unused
 from dse.workload.from_file.nests import NestEntry, layer_of_entry
 from dse.workload.from_file.schema import ACTIVATIONS, SAMPLE_NORMS, Operation, WorkloadFile
 from dse.workload.model import Layer
+from dse.workload.nests.bounds import MAX_BOUND, MAX_LAYERS, size_fault, total_fault
 from dse.yaml_input import Document, Key, suggest
 
 #: Most blocks inside of each other.

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import prod
 
-from dse.workload.fold import WindowAxis, with_axes
 from dse.workload.from_file.build import Builder, Maker, Tensor, vector_passes
 from dse.workload.from_file.schema import Operation
 from dse.workload.model import Layer
+from dse.workload.nests.fold import WindowAxis, with_axes
 from dse.yaml_input import Key
 
 Scope = Mapping[str, int]

@@ -1,7 +1,7 @@
 """Networks as explicit loop bounds: the ``nests`` of a workload file, which importers write and a person may edit.
 
 One entry per layer. Bounds that are 1, empty flags and the usual passes may be left out, so that a file reads like a table;
-:meth:`dse.workload.Network.save` writes it (:mod:`dse.workload.text`).
+:meth:`dse.workload.Network.save` writes it (:mod:`dse.workload.nests.text`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dse.names import PASSES
 from dse.workload.model import FUNCTIONS, MAC_KINDS, Folded, Layer, Mask
-from dse.workload.text import RENAMED, usual_passes
+from dse.workload.nests.text import RENAMED, usual_passes
 from dse.yaml_input import suggest
 
 Bound = Annotated[int, Field(ge=1, le=2**31)]

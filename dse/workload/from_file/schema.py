@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
-from dse.workload.bounds import batch_problem
 from dse.workload.from_file.nests import NestEntry
+from dse.workload.nests.bounds import batch_problem
 from dse.yaml_input import Key
 
 Text = Annotated[str, Field(min_length=1)]

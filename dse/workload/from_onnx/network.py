@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from dse.errors import InputError, Problem
-from dse.workload.bounds import batch_problem
-from dse.workload.from_onnx.flow import Flow, Made, Unknown, Unsupported
+from dse.workload.from_onnx.flow.flow import Flow, Made, Unknown, Unsupported
+from dse.workload.from_onnx.flow.repeats import follow
+from dse.workload.from_onnx.flow.samples import find_samples
 from dse.workload.from_onnx.formats import quantizers
 from dse.workload.from_onnx.formats.operands import formats_of_layers, is_same
 from dse.workload.from_onnx.graph.bodies import JOINT
@@ -24,10 +25,9 @@ from dse.workload.from_onnx.names import layer_names
 from dse.workload.from_onnx.operators.contrib import CONTRIBUTED, is_contributed, stand_in
 from dse.workload.from_onnx.operators.learned import initializer_shapes, learned_tables, softmax_inputs, with_bias
 from dse.workload.from_onnx.operators.table import FREE, HANDLERS, LEARNED, MOVING
-from dse.workload.from_onnx.repeats import follow
-from dse.workload.from_onnx.samples import find_samples
 from dse.workload.layer import Layer, tied_inputs
 from dse.workload.model import Network
+from dse.workload.nests.bounds import batch_problem
 
 #: Data types of indices and shapes (int32, int64, bool), and how many of them a shape has at most.
 _INTEGERS = (6, 7, 9)
@@ -54,7 +54,7 @@ def import_onnx(
         Of the network; default: the file's without suffix.
     batch_dim
         The axis of the first input that is the batch, by number or name, or ``none`` for a model of one sample; default: see
-        :func:`dse.workload.from_onnx.samples.find_samples`.
+        :func:`dse.workload.from_onnx.flow.samples.find_samples`.
 
     Raises
     ------

@@ -9,10 +9,10 @@ from typing import Any
 
 from dse.errors import InputError
 from dse.names import PASSES
-from dse.workload.fold import WindowAxis, with_axes
 from dse.workload.from_torch.repeats import follow
 from dse.workload.from_torch.tape import Record, Tape, leaves, storage
 from dse.workload.layer import FUNCTIONS, Layer
+from dse.workload.nests.fold import WindowAxis, with_axes
 
 #: Matrix products, and at which argument their operands begin.
 _PRODUCTS = {

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from math import prod
 from typing import Any
 
-from dse.workload.factors import Factor, Place, aligned, locate, placed, turned
 from dse.workload.from_torch.tape import View, view
+from dse.workload.nests.factors import Factor, Place, aligned, locate, placed, turned
 
 #: Operators that leave the order of elements as it is.
 _ORDERED = frozenset((

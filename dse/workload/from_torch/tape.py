@@ -13,9 +13,9 @@ from math import prod
 from typing import Any, NamedTuple
 
 from dse.names import PASSES
-from dse.workload.factors import Factor, Place, locate
 from dse.workload.from_torch.names import layer_of_parameter
 from dse.workload.model import Layer
+from dse.workload.nests.factors import Factor, Place, locate
 
 
 class View(NamedTuple):

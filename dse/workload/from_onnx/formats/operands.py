@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dse.errors import InputError, Problem
-from dse.workload.from_onnx.flow import Made
+from dse.workload.from_onnx.flow.flow import Made
 from dse.workload.from_onnx.formats.elements import ELEMENTS, PLAIN, Stored, format_name, name_says_all, narrowed
 from dse.workload.from_onnx.formats.quantizers import (
     PACKED,

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dse.workload.factors import Factor, Place, locate, placed
 from dse.workload.from_onnx.graph.nodes import attributes, has_input
 from dse.workload.from_onnx.graph.shapes import OnnxGraph, Shape
+from dse.workload.nests.factors import Factor, Place, locate, placed
 
 
 class ReadAcross(Exception):

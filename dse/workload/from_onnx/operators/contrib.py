@@ -11,7 +11,7 @@ from dataclasses import replace
 from math import prod
 from typing import Any
 
-from dse.workload.from_onnx.flow import Flow, Made, Unknown, Unsupported
+from dse.workload.from_onnx.flow.flow import Flow, Made, Unknown, Unsupported
 from dse.workload.from_onnx.formats.quantizers import PACKED
 from dse.workload.from_onnx.graph.nodes import attributes, has_input, input_name
 from dse.workload.from_onnx.graph.shapes import Shape

@@ -5,11 +5,11 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-from dse.workload.fold import with_axes
-from dse.workload.from_onnx.flow import Flow, Made, Unknown, Unsupported, windows
+from dse.workload.from_onnx.flow.flow import Flow, Made, Unknown, Unsupported, windows
 from dse.workload.from_onnx.graph.nodes import attributes, has_input
 from dse.workload.from_onnx.graph.shapes import Shape
 from dse.workload.layer import Layer
+from dse.workload.nests.fold import with_axes
 
 #: Which input is the bias of a convolution; 99 where it has none.
 _BIAS_INPUT = {"ConvInteger": 99, "DeformConv": 3}

@@ -11,7 +11,7 @@ from dataclasses import replace
 from math import prod
 from typing import Any
 
-from dse.workload.from_onnx.flow import Flow, Made
+from dse.workload.from_onnx.flow.flow import Flow, Made
 from dse.workload.from_onnx.graph.shapes import STRIPPED, Shape
 from dse.workload.from_onnx.operators.matrices import is_bias
 from dse.workload.layer import Layer

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
-from dse.workload.from_onnx.flow import Flow, Made, Unknown, Unsupported
+from dse.workload.from_onnx.flow.flow import Flow, Made, Unknown, Unsupported
 from dse.workload.from_onnx.graph.nodes import attributes, has_input
 from dse.workload.from_onnx.graph.shapes import Shape
 from dse.workload.layer import Layer

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
-from dse.workload.from_onnx.flow import Flow, Made, Unknown
+from dse.workload.from_onnx.flow.flow import Flow, Made, Unknown
 from dse.workload.from_onnx.graph.nodes import attributes, has_input, input_name
 from dse.workload.layer import Layer, Mask
 

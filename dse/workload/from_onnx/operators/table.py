@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dse.workload.from_onnx.flow import Flow, Made
+from dse.workload.from_onnx.flow.flow import Flow, Made
 from dse.workload.from_onnx.operators.convolutions import convolution, transposed_convolution
 from dse.workload.from_onnx.operators.matrices import einsum, gemm, matmul
 from dse.workload.from_onnx.operators.sequences import attention, recurrent

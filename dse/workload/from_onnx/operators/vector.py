@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-from dse.workload.from_onnx.flow import Flow, Made, Unsupported, windows
+from dse.workload.from_onnx.flow.flow import Flow, Made, Unsupported, windows
 from dse.workload.from_onnx.graph.nodes import attributes, has_input
 from dse.workload.from_onnx.graph.shapes import Shape
 from dse.workload.layer import Layer

@@ -1,0 +1,1 @@
+"""The loss of pre-training by size, tokens and formats."""

@@ -1,0 +1,1 @@
+"""Sensitivity profiles: the file, the record, and their summary."""

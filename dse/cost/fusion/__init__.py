@@ -1,0 +1,1 @@
+"""Layers that meet on the chip: layers without MACs, epilogues, and tensors that stay until they are read."""

@@ -1,0 +1,332 @@
+"""Whole tensors that wait on the chip, in the shared memory, until the last layer that reads them; in inference.
+
+A tensor between layers is *resident* from the run of the layer that writes it to that of its last reader. It takes its bits in the
+format that its readers want, and the tiles of every layer that runs meanwhile fit beside it. Neither its write nor its reads see
+DRAM. A tensor with several readers, as of a residual branch, stays alive over all layers between them.
+
+What is resident is a shortest path: layers run in order, a state is the set of resident tensors that are alive, and a layer's
+cost in a state is that of its best mapping with the capacity that is left, its resident operands and result free of DRAM. All
+states are looked at (up to :data:`dse.cost.fusion.states.MOST_STATES` per layer), so that the choice is the best one for
+
+``energy / energy without + latency / latency without``
+
+among those in which no layer costs more energy or time than without: fused is never worse, layer by layer. For a given plan this is
+exact where the states are not cut; formats are not chosen with it.
+
+Inside the memory nothing is saved: tiles of a resident operand are charged as if they were filled, results as one more write.
+Training keeps what its backward passes read, and has no resident tensors here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dse.cost.fusion.states import Chooser, Item, State, Variant
+from dse.cost.fusion.vector import VectorCosts, shared_buffer
+from dse.cost.jobs.formats import Jobs
+from dse.cost.jobs.network import NetworkJobs
+from dse.cost.mapped.table_jobs import JobCosts, cost_jobs, is_deep
+from dse.cost.tensors.copies import Stored
+from dse.hardware.arrays import HardwareArrays
+from dse.hardware.model import Hardware
+from dse.precision.plans.plan import Plan
+from dse.types import Floats
+from dse.workload.model import Network
+from dse.workload.work.tensors import tensors_of
+
+#: A cost within this of another one is no worse.
+_EQUAL = 1.0 + 1e-9
+
+
+@dataclass(frozen=True)
+class RowCost:
+    """What a layer costs in a state: picojoules, cycles, bits of DRAM.
+
+    Of a layer with MACs also the places of its variant and of the capacity left; of another one the bits that it does not move.
+    """
+
+    energy_pj: float
+    cycles: float
+    dram_bits: float
+    variant: int = -1
+    capacity: int = -1
+    not_read: float = 0.0
+    not_written: float = 0.0
+
+
+@dataclass(frozen=True)
+class Resident:
+    """The choice on one design under one plan.
+
+    Attributes
+    ----------
+    tensors
+        Places of the resident tensors among :func:`dse.workload.work.tensors.tensors_of`.
+    rows
+        By layer what it costs; only of layers whose cost changes.
+    costs
+        Of the variants that layers with MACs run as: designs are capacities.
+    written_pj
+        By layer, the write of a resident result into the shared memory.
+    born
+        Layers whose run writes a resident tensor.
+    """
+
+    tensors: tuple[int, ...]
+    rows: dict[int, RowCost]
+    costs: JobCosts
+    written_pj: dict[int, float]
+    born: frozenset[int]
+
+
+def residents(
+    network: Network,
+    hardware: Hardware,
+    arrays: HardwareArrays,
+    plans: Sequence[Plan],
+    stored: Sequence[Stored],
+    work: NetworkJobs,
+    jobs: JobCosts,
+    vector: VectorCosts,
+    not_written: Floats,
+    objective: str,
+) -> dict[tuple[int, int], Resident]:
+    """What is resident, by design and plan; nothing where a role passes by the shared memory or the hierarchy is deep.
+
+    Parameters
+    ----------
+    not_written
+        (plans, layers, passes) bits that fused layers save of other layers' results (:func:`dse.cost.fusion.epilogues.saved_bits`).
+    """
+    found: dict[tuple[int, int], Resident] = {}
+    if is_deep(hardware):
+        return found
+    buffers = shared_buffer(hardware, arrays)
+    for i, (plan, copies) in enumerate(zip(plans, stored, strict=True)):
+        choosers = {
+            m: Chooser(network, hardware, plan, copies, work, i, hardware.memories[m].roles)
+            for m in set(buffers.tolist())
+            if m >= 0
+        }
+        for d in range(len(arrays)):
+            m = int(buffers[d])
+            if m < 0 or not choosers[m].items:
+                continue
+            chooser = choosers[m]
+            if (jobs.limit[d][work.job[i][work.job[i] >= 0]] != "").any():
+                continue
+            base = base_costs(chooser, arrays, d, i, jobs, vector, not_written[i])
+            found[d, i] = _choose(StateCosts(chooser, arrays.rows(d, d + 1), m, base, vector, objective))
+    return found
+
+
+def base_costs(
+    chooser: Chooser, arrays: HardwareArrays, d: int, i: int, jobs: JobCosts, vector: VectorCosts, not_written: Floats
+) -> list[RowCost]:
+    """What every layer costs with nothing resident."""
+    result, v = [], 0
+    for row in range(len(chooser.layers)):
+        if row in chooser.macs:
+            u = chooser.work.job[i, chooser.macs[row], 0]
+            times = chooser.work.times[chooser.macs[row], 0]
+            runs = u >= 0
+            less = float(not_written[row, 0])
+            result.append(
+                RowCost(
+                    float((jobs.energy_pj[d, u[runs]] * times[runs]).sum())
+                    - less * float(arrays.write_pj_per_bit[d, -1]),
+                    float((jobs.cycles[d, u[runs]] * times[runs]).sum()),
+                    float((jobs.traffic_bits[d, u[runs], -1] * times[runs]).sum()) - less,
+                )
+            )
+        else:
+            bits = float(vector.dram_bits[i, v, 0])
+            result.append(RowCost(float(vector.energy_pj[d, i, v, 0]), float(vector.cycles[d, i, v, 0]), bits))
+            v += 1
+    return result
+
+
+class StateCosts:
+    """What layers cost on one design in every state that fits.
+
+    Attributes
+    ----------
+    states
+        By layer what may be alive while it runs.
+    base
+        What layers cost with nothing resident.
+    bits
+        By tensor.
+    costs
+        Of the variants that layers with MACs run as: designs are capacities.
+    """
+
+    def __init__(
+        self,
+        chooser: Chooser,
+        one: HardwareArrays,
+        m: int,
+        base: list[RowCost],
+        vector: VectorCosts,
+        objective: str,
+    ) -> None:
+        self.chooser, self.one, self.m, self.base, self.vector = chooser, one, m, base, vector
+        self.states = chooser.states(float(one.size_bits[0, m]))
+        self.bits = {item.tensor: item.bits for item in chooser.items}
+        self.wanted: dict[tuple[int, State], tuple[Variant, float]] = {}
+        for row, here in enumerate(self.states):
+            if row in chooser.macs and chooser.simple(row):
+                for state in here:
+                    self.wanted[row, state] = chooser.variant(row, state), sum(self.bits[t] for t in state)
+        variants = sorted({variant for variant, _ in self.wanted.values()})
+        held = sorted({taken for _, taken in self.wanted.values()})
+        self.costs = variant_costs(chooser, one, m, variants, held, objective)
+        self.place, self.at = {x: n for n, x in enumerate(variants)}, {x: n for n, x in enumerate(held)}
+
+    def written_pj(self, row: int, state: State) -> float:
+        """What the write of a resident result takes."""
+        made = self.chooser.made(row)
+        return self.bits[made] * float(self.one.write_pj_per_bit[0, self.m]) if made in state else 0.0
+
+    def cost(self, row: int, state: State) -> RowCost:
+        """What a layer costs in a state."""
+        chooser = self.chooser
+        if row not in chooser.macs:
+            operations = float(self.vector.operations[_nth(chooser, row), 0])
+            return vector_cost(chooser, self.one, self.m, row, state, self.base[row], operations)
+        if (row, state) not in self.wanted:
+            return self.base[row]
+        variant, taken = self.wanted[row, state]
+        v, c = self.place[variant], self.at[taken]
+        energy = float(self.costs.energy_pj[c, v]) + self.written_pj(row, state)
+        return RowCost(energy, float(self.costs.cycles[c, v]), float(self.costs.traffic_bits[c, v, -1]), v, c)
+
+
+def _choose(priced: StateCosts) -> Resident:
+    """The shortest path on one design."""
+    chooser, base = priced.chooser, priced.base
+    path = shortest_path(priced.states, base, priced.cost, chooser.items)
+    rows = {row: no_worse(priced.cost(row, state), base[row]) for row, state in enumerate(path)}
+    written = {
+        row: priced.written_pj(row, state)
+        for row, state in enumerate(path)
+        if row in chooser.macs and chooser.made(row) in state
+    }
+    changed = {row: item for row, item in rows.items() if item != base[row]}
+    kept = set().union(*path)
+    born = frozenset(item.born for item in chooser.items if item.tensor in kept)
+    return Resident(tuple(sorted(kept)), changed, priced.costs, written, born)
+
+
+def no_worse(found: RowCost, own: RowCost) -> RowCost:
+    """A cost, or that with nothing resident where it has less energy or takes less time."""
+    worse = found.energy_pj > own.energy_pj * _EQUAL or found.cycles > own.cycles * _EQUAL
+    return own if worse else found
+
+
+def _nth(chooser: Chooser, row: int) -> int:
+    """Place of a layer without MACs among those."""
+    return sum(not layer.has_macs for layer in chooser.layers[:row])
+
+
+def vector_cost(
+    chooser: Chooser, one: HardwareArrays, m: int, row: int, state: State, base: RowCost, operations: float
+) -> RowCost:
+    read, written = chooser.vector_bits(row, state)
+    dram_read, dram_write = float(one.read_pj_per_bit[0, -1]), float(one.write_pj_per_bit[0, -1])
+    on_read, on_write = float(one.read_pj_per_bit[0, m]), float(one.write_pj_per_bit[0, m])
+    left = base.dram_bits - read - written
+    cycles = min(
+        max(operations / float(one.vector_lanes[0]), left / float(one.bandwidth_bits_per_cycle[0, -1])), base.cycles
+    )
+    leak = float(one.leakage_w[0] / one.clock_hz[0] * 1e12)
+    saved = read * (dram_read + on_write) + written * (dram_write + on_read) + leak * (base.cycles - cycles)
+    return RowCost(base.energy_pj - saved, cycles, left, not_read=read, not_written=written)
+
+
+def variant_costs(
+    chooser: Chooser, one: HardwareArrays, m: int, variants: list[Variant], held: list[float], objective: str
+) -> JobCosts:
+    """Costs of variants (columns) beside what the shared memory holds (rows)."""
+    jobs: Jobs = chooser.work.jobs
+    rows = np.array([variant.job for variant in variants], np.int64)
+    per_job = {
+        name: value[rows] for name, value in vars(jobs).items() if name != "nests" and isinstance(value, np.ndarray)
+    }
+    part = np.array([[variant.first, variant.second] for variant in variants]).reshape(-1, 2)
+    stored = per_job["stored_bits"].copy()
+    stored[:, 2] *= [variant.written for variant in variants]
+    asked = replace(jobs, **{**per_job, "stored_bits": stored, "dram_bits": per_job["dram_bits"] * part})
+    repeated: dict[str, Any] = {
+        name: np.repeat(value, len(held), axis=0) if isinstance(value, np.ndarray) else value
+        for name, value in vars(one).items()
+    }
+    size = repeated["size_bits"].copy()
+    size[:, m] -= np.array(held)
+    return cost_jobs(chooser.hardware, HardwareArrays(**{**repeated, "size_bits": size}), asked, objective)
+
+
+def shortest_path(
+    states: Sequence[set[State]],
+    base: Sequence[RowCost],
+    cost: Callable[[int, State], RowCost],
+    items: Sequence[Item],
+) -> list[State]:
+    """By layer the resident tensors of the best path; a layer may not cost more energy or cycles than with nothing resident.
+
+    Parameters
+    ----------
+    states
+        By layer what may be alive while it runs.
+    base
+        What layers cost with nothing resident.
+    cost
+        What a layer costs in a state.
+    """
+    energy = max(sum(row.energy_pj for row in base), 1e-300)
+    cycles = max(sum(row.cycles for row in base), 1e-300)
+    last = {item.tensor: item.last for item in items}
+    born = {item.tensor: item.born for item in items}
+    best: dict[State, tuple[float, list[State]]] = {frozenset(): (0.0, [])}
+    for row, here in enumerate(states):
+        reached: dict[State, tuple[float, list[State]]] = {}
+        for state in sorted(here, key=sorted):
+            before = frozenset(t for t in state if born[t] < row)
+            if before not in best:
+                continue
+            found = no_worse(cost(row, state), base[row])
+            if found is base[row] and state:
+                continue
+            so_far, path = best[before]
+            value = so_far + found.energy_pj / energy + found.cycles / cycles
+            after = frozenset(t for t in state if last[t] > row)
+            if after not in reached or value < reached[after][0]:
+                reached[after] = (value, [*path, state])
+        best = reached
+    return min(best.values(), key=lambda item: item[0])[1]
+
+
+def resident_notes(hardware: Hardware, mode: str) -> tuple[str, ...]:
+    """Why nothing waits on the chip although it was asked for, as a sentence."""
+    if hardware.fusion != "resident" or (mode == "inference" and not is_deep(hardware)):
+        return ()
+    why = "in training" if mode != "inference" else "where an operand lies in several private or shared memories"
+    return (f"{hardware.name}: no tensor waits on the chip {why}; fused as 'vector'",)
+
+
+def joined(network: Network, groups: npt.NDArray[np.object_], tensors: Sequence[int]) -> npt.NDArray[np.object_]:
+    """Groups with those joined that meet in a resident tensor; the name is that of the layer that comes first."""
+    result = groups.copy()
+    found = tensors_of(network, False).tensors
+    for place in tensors:
+        rows = [found[place].born, *(use.layer for use in found[place].readers)]
+        names = {str(result[row, 0]) or network.layers[row].name for row in rows}
+        first = min(names, key=lambda name: next(i for i, x in enumerate(network.layers) if x.name == name))
+        result[rows, 0] = first
+        result[np.isin(result[:, 0], sorted(names)), 0] = first
+    return result

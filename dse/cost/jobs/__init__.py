@@ -1,0 +1,1 @@
+"""Jobs: the distinct products of a network under its plans, with the formats of their operands."""

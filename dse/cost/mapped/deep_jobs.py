@@ -1,0 +1,160 @@
+"""Cost of jobs on hardware where an operand lies in several private or several shared memories.
+
+There the best mapping is searched for each (design, job) at its own prices (:mod:`dse.mapping.best.deep.search`), and the mappings
+found are counted and priced loop by loop like those of a user (:mod:`dse.cost.mapped.mapping_costs`): what is reported is the exact
+cost of a mapping that exists.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dse.content import content
+from dse.cost.jobs.formats import Jobs, inserted_zeros, kept_bits, mac_pj, partial_bits, unusable, waiting
+from dse.cost.mapped.mapping_checks import shortfalls
+from dse.cost.mapped.mapping_costs import cost_of_mapping
+from dse.cost.mapped.table_jobs import LEAK_COMPONENT, MAC_COMPONENT, JobCosts, array_shape
+from dse.hardware.arrays import HardwareArrays
+from dse.hardware.model import Hardware
+from dse.hardware.pe import Mode, pe_mode
+from dse.mapping.best.deep.search import DeepPoint, best_deep
+from dse.mapping.explicit.counts import ENGINE
+from dse.mapping.explicit.mapping import Mapping
+from dse.mapping.nest import ROLES, ArrayShape, Nest
+
+Floats = npt.NDArray[np.float64]
+
+#: Searches whose result is kept in memory.
+MOST_KEPT = 20_000
+
+_KNOWN: OrderedDict[bytes, list[Mapping]] = OrderedDict()
+_LOCK = threading.Lock()
+
+
+def deep_cost_jobs(hardware: Hardware, arrays: HardwareArrays, jobs: Jobs, objective: str = "edp") -> JobCosts:
+    """Cost of every job on every design under its best mapping; as :func:`dse.cost.mapped.table_jobs.cost_jobs`."""
+    designs, count, memories = len(arrays), len(jobs.nest), len(hardware.memories)
+    names = tuple(memory.name for memory in hardware.memories)
+    components = (MAC_COMPONENT, *names, LEAK_COMPONENT)
+    costs = JobCosts(
+        energy_pj=np.full((designs, count), np.inf),
+        cycles=np.full((designs, count), np.inf),
+        components=components,
+        components_pj=np.zeros((designs, count, len(components))),
+        bound=np.full((designs, count), -1, np.int64),
+        limit=np.full((designs, count), "", dtype=object),
+        traffic_bits=np.zeros((designs, count, memories)),
+        candidate=np.full((designs, count), -1, np.int64),
+        left=np.ones((designs, count), np.int64),
+    )
+    mode = pe_mode(hardware.pe, jobs.multiplier_bits[..., 0], jobs.multiplier_bits[..., 1])
+    for u in range(count):
+        costs.limit[:, u] = unusable(hardware, jobs, np.array([u]))
+    pairs = [(d, u) for d in range(designs) for u in range(count) if not costs.limit[d, u]]
+
+    def priced(pair: tuple[int, int]) -> dict[str, Any] | str:
+        return _best(hardware, arrays.rows(pair[0], pair[0] + 1), jobs, pair[1], mode, objective)
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        results = list(pool.map(priced, pairs))
+    for (d, u), row in zip(pairs, results, strict=True):
+        if isinstance(row, str):
+            costs.limit[d, u] = row
+            continue
+        costs.energy_pj[d, u], costs.cycles[d, u] = row["energy_pj"], row["cycles"]
+        costs.components_pj[d, u] = [row[f"{name}_pj"] for name in components]
+        costs.bound[d, u] = ("compute", *names).index(row["bound"])
+        costs.traffic_bits[d, u] = row["traffic_bits"]
+        costs.mappings[d, u] = row["placed"]
+    return costs
+
+
+def _best(
+    hardware: Hardware, arrays: HardwareArrays, jobs: Jobs, job: int, mode: Mode, objective: str
+) -> dict[str, Any] | str:
+    """Row of costs of a job's best mapping on one design, or what no mapping fits into."""
+    nest = jobs.nests[int(jobs.nest[job])]
+    shape = array_shape(hardware, arrays.axis_size[0], nest.pass_)
+    point = deep_point(hardware, arrays, jobs, job, mode)
+    best: dict[str, Any] | None = None
+    least = np.inf
+    for mapping in _mappings(nest, shape, point, objective, hardware):
+        dram = replace(mapping.levels[-1], name=hardware.memories[-1].name)
+        placed = replace(mapping, levels=(*mapping.levels[:-1], dram))
+        if shortfalls(placed, nest, hardware, arrays, jobs, job):
+            continue
+        row, entries = cost_of_mapping(placed, job, hardware, arrays, jobs, ENGINE)
+        value = {"energy": row["energy_pj"], "latency": row["cycles"], "edp": row["energy_pj"] * row["cycles"]}[
+            objective
+        ]
+        if value < least:
+            traffic = dict.fromkeys((memory.name for memory in hardware.memories), 0.0)
+            for entry in entries:
+                traffic[entry["memory"]] += entry["moved_bits"]
+            best, least = row | {"placed": placed, "traffic_bits": list(traffic.values())}, value
+    return best if best is not None else f"no mapping of a {nest.pass_} pass fits into the memories of {hardware.name}"
+
+
+def _mappings(nest: Nest, shape: ArrayShape, point: DeepPoint, objective: str, hardware: Hardware) -> list[Mapping]:
+    """:func:`best_deep`, from memory where it was asked before."""
+    parts = [np.asarray(getattr(point, f.name)).tobytes() for f in fields(point)]
+    rules = (objective, hardware.overlap, hardware.stationary, hardware.tiles)
+    key = content((nest, shape, rules)).encode() + b"".join(parts)
+    with _LOCK:
+        if key in _KNOWN:
+            _KNOWN.move_to_end(key)
+            return _KNOWN[key]
+    found = best_deep(nest, shape, point, *rules)
+    with _LOCK:
+        _KNOWN[key] = found
+        while len(_KNOWN) > MOST_KEPT:
+            _KNOWN.popitem(last=False)
+    return found
+
+
+def deep_point(hardware: Hardware, arrays: HardwareArrays, jobs: Jobs, job: int, mode: Mode) -> DeepPoint:
+    """Prices of a job on the first design of some arrays."""
+    nest = jobs.nests[int(jobs.nest[job])]
+    one = np.array([job])
+    stored = jobs.stored_bits[job]
+    partial = float(partial_bits(hardware, jobs)[job])
+    moved = np.tile([stored[0], stored[1], partial], (len(hardware.memories), 1))
+    moved[-1, :2] = jobs.dram_bits[job]
+    read, write = arrays.read_pj_per_bit[0], arrays.write_pj_per_bit[0]
+    width = arrays.bandwidth_bits_per_cycle[0] * arrays.instances[0]
+    axes = {axis.name for axis in hardware.axes}
+    converts = [axes <= set(memory.shared_along) for memory in hardware.memories[:-1]]
+    sums = [m for m, memory in enumerate(hardware.memories[:-1]) if "accumulator" in memory.roles]
+    outside = [m in sums and any(converts[n] for n in sums if n < m) for m in range(len(converts))]
+    lanes = mode.lanes[job].astype(np.float64)
+    kept = float(jobs.kept[job])
+    run = inserted_zeros(hardware, nest) * kept
+    macs = float(np.prod(np.array(nest.dims, np.float64)))
+    return DeepPoint(
+        read_pj=read[:, None] * moved,
+        write_pj=write[:, None] * moved,
+        element_cycles=moved / width[:, None],
+        final_read_pj=read * stored[2],
+        final_write_pj=write * stored[2],
+        final_cycles=stored[2] / width,
+        converts=np.array(converts, np.int64),
+        kept_bits=np.array(
+            [[float(kept_bits(hardware, m, role, jobs, one)[0]) for role in ROLES] for m in range(len(converts))]
+        ).reshape(len(converts), 3),
+        finished=np.where(outside, min(stored[2] / partial, 1.0), 1.0),
+        capacity_bits=arrays.size_bits[0, :-1].copy(),
+        step_cycles=waiting(hardware.pe, jobs, one, mode)[0] * mode.step_cycles[job] * run,
+        lanes=lanes,
+        required=np.full((len(converts), 3), 0 if hardware.bypass else 1),
+        mac_share=np.array([kept, kept, float((jobs.shares[job] / lanes).sum()) * kept]),
+        base_pj=float(mac_pj(hardware, arrays.node_nm[:1], jobs, one)[0, 0] * arrays.element_scale[0]) * macs * run,
+        leak_pj_per_cycle=float(arrays.leakage_w[0] / arrays.clock_hz[0] * 1e12),
+    )

@@ -1,0 +1,323 @@
+"""Costs of one step by layer and pass: jobs of the loop nests, vector work, the optimizer, and what precision itself costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dse.cost.fusion.epilogues import groups_of, saved_bits
+from dse.cost.fusion.resident import Resident, joined, resident_notes, residents
+from dse.cost.fusion.vector import COMPONENTS, VectorCosts, optimizer_costs, vector_costs
+from dse.cost.fusion_bounds import MostSaved, most_saved, without_residents
+from dse.cost.jobs.network import check_mode, network_jobs
+from dse.cost.mapped.best_jobs import best_jobs
+from dse.cost.steps.options import STEP, StepOptions
+from dse.cost.steps.side import SIDE_COMPONENTS, STEP_PASSES, SideCosts, side_costs
+from dse.cost.tensors.copies import stored_tensors
+from dse.cost.tensors.memory import recomputed
+from dse.hardware.arrays import HardwareArrays
+from dse.hardware.model import ARITHMETIC, Hardware
+from dse.hardware.pe import pe_mode
+from dse.names import PASSES
+from dse.precision.plans.plan import Plan
+from dse.types import Floats, Ints
+from dse.workload.model import Network
+
+
+@dataclass(frozen=True)
+class StepCosts:
+    """Costs of one step: D designs, I plans, one row per layer in the network's order, P passes (:data:`STEP_PASSES`).
+
+    Attributes
+    ----------
+    energy_j, latency_s
+        (D, I, rows, P); infinite where infeasible.
+    components_j
+        (D, I, rows, P, components), names in ``components``: parts of the energy but for side costs.
+    side
+        What precision itself costs: see :class:`dse.cost.steps.side.SideCosts`.
+    bound
+        (D, I, rows, P) index into ``bounds``, -1 where nothing runs.
+    dram_bits
+        (D, I, rows, P)
+    bitops, macs
+        (I, rows, P) and (rows, P).
+    limit
+        (D, I) why a design cannot run a plan, "" if it can.
+    groups
+        (rows, P) first layer of the group that runs fused, "" where a layer's pass runs alone.
+    own_groups
+        The same of a design under a plan, where what is resident joins groups.
+    notes
+        Sentences for the user: widths that the processing element rounds up.
+    most_saved
+        What residency saves at most, where that was asked for.
+    """
+
+    rows: tuple[str, ...]
+    energy_j: Floats
+    latency_s: Floats
+    components: tuple[str, ...]
+    components_j: Floats
+    bounds: tuple[str, ...]
+    bound: Ints
+    dram_bits: Floats
+    bitops: Floats
+    macs: Floats
+    limit: npt.NDArray[np.object_]
+    side: SideCosts
+    groups: npt.NDArray[np.object_]
+    own_groups: dict[tuple[int, int], npt.NDArray[np.object_]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    most_saved: MostSaved | None = None
+
+    def groups_of(self, design: int, plan: int) -> npt.NDArray[np.object_]:
+        """(rows, P) groups of a design under a plan."""
+        return self.own_groups.get((design, plan), self.groups)
+
+    def at(self, places: Ints) -> StepCosts:
+        """Costs of the designs at these places."""
+        by_design = ("energy_j", "latency_s", "components_j", "bound", "dram_bits", "limit")
+        chosen: dict[str, Any] = {name: getattr(self, name)[places] for name in by_design}
+        own = self.own_groups
+        chosen["own_groups"] = {(n, i): own[d, i] for n, at in enumerate(places) for d, i in own if d == at}
+        return replace(self, side=replace(self.side, factor=self.side.factor[:, places]), **chosen)
+
+
+def step_costs(
+    network: Network,
+    hardware: Hardware,
+    arrays: HardwareArrays,
+    plans: Sequence[Plan],
+    options: StepOptions = STEP,
+    as_read: bool = True,
+    at_most: bool = False,
+) -> StepCosts:
+    """Costs of one step by layer and pass, on D designs under I plans.
+
+    In training the passes run as often as the network accumulates gradients, the optimizer once. What runs fused is the hardware's
+    ``fusion`` (:mod:`dse.cost.fusion.epilogues`).
+
+    Parameters
+    ----------
+    as_read
+        Charge the DRAM energy and bits of results in the formats that their readers want; False: in those of the layers that write
+        them, for whoever adds :func:`as_read_j` layer by layer.
+    at_most
+        Nothing is resident, so that the costs of layers add up; instead say what residency saves at most (``most_saved``).
+    """
+    mode, asked = options.mode, hardware
+    hardware = without_residents(hardware) if at_most else hardware
+    check_mode(hardware, mode)
+    stored = [stored_tensors(network, plan, mode == "training") for plan in plans]
+    work = network_jobs(network, plans, mode, hardware.causal_skip, stored)
+    jobs = best_jobs(hardware, arrays, work.jobs, options.mapping_objective)
+    runs = work.job >= 0
+    picked = np.where(runs, work.job, 0)
+    names = (*jobs.components, "vector")
+    memories = tuple(memory.name for memory in hardware.memories)
+    macs = [index for index, layer in enumerate(network.layers) if layer.has_macs]
+    others = [index for index, layer in enumerate(network.layers) if not layer.has_macs]
+    shape = (len(arrays), len(plans), len(network.layers), len(STEP_PASSES))
+    sums = _Sums(names, ("compute", *memories, "vector"), shape)
+    bitops, counted = np.zeros(shape[1:]), np.zeros(shape[2:])
+    seconds = 1.0 / arrays.clock_hz[:, None, None, None]
+    most = len(PASSES)
+
+    def of_pass(values: Floats) -> Floats:
+        """(D, I, layers, passes) sums over the nests of a pass of (D, U) values of jobs."""
+        return np.asarray((np.where(runs, values[:, picked], 0.0) * work.times).sum(axis=-1))
+
+    sums.energy_j[:, :, macs, :most] = of_pass(jobs.energy_pj) * 1e-12
+    sums.latency_s[:, :, macs, :most] = of_pass(jobs.cycles) * seconds
+    for c in range(len(jobs.components)):
+        sums.components_j[..., c][:, :, macs, :most] = of_pass(jobs.components_pj[..., c]) * 1e-12
+    # What bounds the longest of a pass's nests.
+    longest = (np.where(runs, jobs.cycles[:, picked], -1.0) * np.where(runs, work.times, 1.0)).argmax(axis=-1)[
+        ..., None
+    ]
+    bounds = np.take_along_axis(np.where(runs, jobs.bound[:, picked], -1), longest, axis=-1)[..., 0]
+    sums.bound[:, :, macs, :most] = bounds
+    sums.dram_bits[:, :, macs, :most] = of_pass(jobs.traffic_bits[..., -1])
+    bitops[:, macs, :most] = work.bitops
+    counted[macs, :most] = work.macs
+    saved = saved_bits(network, plans, mode, stored) if hardware.fusion != "none" else None
+    vector = vector_costs(network, hardware, arrays, plans, mode, stored, saved)
+    _add(sums, vector, others, slice(0, most), seconds)
+    groups, own_groups = _groups(network, hardware.fusion, mode), {}
+    if saved is not None:
+        _not_written(sums, arrays, saved.written[:, macs], macs)
+    if saved is not None and hardware.fusion == "resident" and mode == "inference":
+        less, objective = saved.written, options.mapping_objective
+        found = residents(network, hardware, arrays, plans, stored, work, jobs, vector, less, objective)
+        for (d, i), kept in found.items():
+            _keep(sums, arrays, d, i, kept, int(vector.buffer[d]), stored[i].as_read_bits * as_read)
+            own_groups[d, i] = joined(network, groups, kept.tensors)
+    saved_at_most = None
+    if saved is not None and at_most and asked.fusion == "resident" and mode == "inference":
+        saved_at_most = most_saved(network, hardware, arrays, plans, stored, work, jobs, vector, saved.written)
+    if mode == "training":
+        every = list(range(len(network.layers)))
+        _add(sums, optimizer_costs(network, hardware, arrays, plans), every, slice(most, most + 1), seconds)
+    side = side_costs(network, hardware, arrays, plans, mode, stored, options.stochastic, options.map_updates)
+    _add_side(sums, side, arrays, len(memories) - 1)
+    if as_read:
+        bits = np.stack([item.as_read_bits for item in stored])
+        sums.dram_bits[..., 0] += bits
+        more = sums.components_j[..., 0, names.index(memories[-1])]
+        for target in (sums.energy_j[..., 0], more):
+            target += arrays.write_pj_per_bit[:, -1][:, None, None] * bits * 1e-12
+    times = _times(network, options)
+    whole = (work.jobs.arithmetic != ARITHMETIC.index("float")).all(axis=-1)
+    return StepCosts(
+        rows=tuple(layer.name for layer in network.layers),
+        energy_j=sums.energy_j * times,
+        latency_s=sums.latency_s * times,
+        components=names,
+        components_j=sums.components_j * times[..., None],
+        bounds=sums.bounds,
+        bound=sums.bound,
+        dram_bits=sums.dram_bits * times,
+        bitops=bitops * times,
+        macs=counted * times,
+        limit=np.stack([jobs.failed(job[job >= 0]) for job in work.job], axis=1),
+        side=replace(side, amount_j=side.amount_j * times),
+        groups=groups,
+        own_groups=own_groups,
+        notes=resident_notes(hardware, mode)
+        + _rounded(hardware, work.jobs.multiplier_bits[whole & (work.jobs.shares > 0)]),
+        most_saved=saved_at_most,
+    )
+
+
+class _Sums:
+    """What a step is added up in: arrays as :class:`StepCosts` has them, written here and in the functions below only."""
+
+    def __init__(self, components: tuple[str, ...], bounds: tuple[str, ...], shape: tuple[int, ...]) -> None:
+        self.components, self.bounds = components, bounds
+        self.energy_j, self.latency_s, self.dram_bits = (np.zeros(shape) for _ in range(3))
+        self.components_j = np.zeros((*shape, len(components)))
+        self.bound = np.full(shape, -1, np.int64)
+
+
+def _times(network: Network, options: StepOptions) -> Floats:
+    """(rows, P) how often each pass of each layer runs in a step: for every accumulated batch, and again where it is recomputed."""
+    times = np.ones((len(network.layers), len(STEP_PASSES)))
+    if options.mode == "training":
+        times[:, : len(PASSES)] = network.accumulate
+        if options.recompute:
+            times[recomputed(network.layers), 0] *= 2
+    return times
+
+
+def _groups(network: Network, fusion: str, mode: str) -> npt.NDArray[np.object_]:
+    """(rows, P) names of fused groups."""
+    groups = np.full((len(network.layers), len(STEP_PASSES)), "", dtype=object)
+    groups[:, : len(PASSES)] = groups_of(network, fusion, mode == "training")
+    return groups
+
+
+def _not_written(sums: _Sums, arrays: HardwareArrays, bits: Floats, rows: list[int]) -> None:
+    """Results of layers with MACs that fused layers take as they are made: (plans, rows, passes) bits that DRAM does not see."""
+    passes = slice(0, len(PASSES))
+    energy = arrays.write_pj_per_bit[:, -1][:, None, None, None] * bits * 1e-12
+    sums.energy_j[:, :, rows, passes] -= energy
+    sums.components_j[..., sums.components.index(sums.bounds[-2])][:, :, rows, passes] -= energy
+    sums.dram_bits[:, :, rows, passes] -= bits
+
+
+def _keep(
+    sums: _Sums, arrays: HardwareArrays, d: int, i: int, kept: Resident, buffer: int, as_read_bits: Floats
+) -> None:
+    """What layers cost on one design under one plan where tensors wait on the chip, in place of what they cost without.
+
+    ``as_read_bits`` are charged later of all results, and so taken from those that are not written.
+    """
+    names, dram = sums.components, len(sums.bounds) - 2
+    read, write = arrays.read_pj_per_bit[d], arrays.write_pj_per_bit[d]
+    for row, cost in kept.rows.items():
+        at, before_s = (d, i, row, 0), float(sums.latency_s[d, i, row, 0])
+        sums.latency_s[at] = cost.cycles / arrays.clock_hz[d]
+        sums.dram_bits[at] = cost.dram_bits
+        sums.energy_j[at] = cost.energy_pj * 1e-12
+        if cost.variant >= 0:
+            sums.components_j[at][: len(names) - 1] = kept.costs.components_pj[cost.capacity, cost.variant] * 1e-12
+            sums.components_j[at][1 + buffer] += kept.written_pj.get(row, 0.0) * 1e-12
+            sums.bound[at] = kept.costs.bound[cost.capacity, cost.variant]
+        else:
+            part = sums.components_j[at]
+            part[dram] -= (cost.not_read * read[-1] + cost.not_written * write[-1]) * 1e-12
+            part[1 + buffer] -= (cost.not_read * write[buffer] + cost.not_written * read[buffer]) * 1e-12
+            by_dram = cost.dram_bits / float(arrays.bandwidth_bits_per_cycle[d, -1])
+            sums.bound[at] = dram if cost.dram_bits and by_dram >= cost.cycles else dram + 1
+            part[names.index("leakage")] -= (before_s - float(sums.latency_s[at])) * float(arrays.leakage_w[d])
+        if row in kept.born:
+            sums.dram_bits[at] -= as_read_bits[row]
+            energy = float(as_read_bits[row] * write[-1]) * 1e-12
+            sums.energy_j[at] -= energy
+            sums.components_j[at][dram] -= energy
+
+
+def as_read_j(network: Network, arrays: HardwareArrays, plans: Sequence[Plan], mode: str) -> Floats:
+    """(D, I, rows) joules of DRAM that results cost beyond the formats of the layers that write them, where readers want others.
+
+    Each layer has what its own format decides, as a reader and as a writer, so that the sum over layers is right whatever formats
+    the others have.
+    """
+    stored = [stored_tensors(network, plan, mode == "training") for plan in plans]
+    times = network.accumulate if mode == "training" else 1
+    bits = np.stack([item.wanted - item.assumed for item in stored]) * times
+    return np.asarray(arrays.write_pj_per_bit[:, -1][:, None, None] * bits[None] * 1e-12)
+
+
+def _add_side(sums: _Sums, side: SideCosts, arrays: HardwareArrays, dram: int) -> None:
+    """Add the side costs to energy, and their traffic to the DRAM's energy, time and bits."""
+    for component in range(len(SIDE_COMPONENTS)):
+        if side.amount_j[component].any():
+            sums.energy_j += side.joules(component)
+    bits = side.read_bits + side.written_bits
+    if bits.any():
+        shape = (len(arrays), 1, 1, 1)
+        energy = arrays.read_pj_per_bit[:, dram].reshape(shape) * side.read_bits * 1e-12
+        energy = energy + arrays.write_pj_per_bit[:, dram].reshape(shape) * side.written_bits * 1e-12
+        sums.energy_j += energy
+        sums.components_j[..., sums.components.index(sums.bounds[1 + dram])] += energy
+        sums.latency_s += bits / (arrays.bandwidth_bits_per_cycle[:, dram] * arrays.clock_hz).reshape(shape)
+        sums.dram_bits += bits
+
+
+def _rounded(hardware: Hardware, pairs: Ints) -> tuple[str, ...]:
+    """What to tell of integer widths at which the processing element is as slow as at wider ones."""
+    pe = hardware.pe
+    widths = np.unique(pairs)
+    every = np.arange(1, 2 * max(pe.max_weight_bits, pe.max_activation_bits) + 1)  # twice the maximum in several steps
+    mode = pe_mode(pe, every, every)
+    widths = widths[widths <= len(every)]
+    widths = widths[mode.supported[widths - 1]]
+    rate = np.where(mode.supported, mode.lanes / mode.step_cycles, np.nan)
+    same = {int(w): int(every[np.isclose(rate, rate[w - 1], rtol=1e-12, atol=0.0)].max(initial=w)) for w in widths}
+    steps = [f"{width} bits run as {wide}" for width, wide in same.items() if wide > width]
+    return (f"{hardware.name}: {', '.join(steps)} (time and MAC energy; storage keeps its own width)",) if steps else ()
+
+
+def _add(sums: _Sums, costs: VectorCosts, rows: list[int], passes: slice, seconds: Floats) -> None:
+    """Add vector work to the rows of a step."""
+    memories = len(sums.bounds) - 2
+    sums.energy_j[:, :, rows, passes] += costs.energy_pj * 1e-12
+    sums.latency_s[:, :, rows, passes] += costs.cycles * seconds
+    column = {name: np.array([sums.components.index(name)]) for name in ("vector", "leakage")}
+    column["dram"] = np.array([sums.components.index(sums.bounds[memories])])
+    # Each design's own buffer; what passes through no memory belongs to the vector unit.
+    column["buffer"] = np.where(costs.buffer >= 0, 1 + costs.buffer, column["vector"])
+    for k, component in enumerate(COMPONENTS):
+        for place in np.unique(column[component]):
+            here = (column[component] == place)[:, None, None, None]
+            target = sums.components_j[..., place]
+            target[:, :, rows, passes] += np.where(here, costs.components_pj[..., k], 0.0) * 1e-12
+    bound = np.where(costs.bound == 1, memories, memories + 1)
+    sums.bound[:, :, rows, passes] = np.where(costs.cycles > 0, bound, sums.bound[:, :, rows, passes])
+    sums.dram_bits[:, :, rows, passes] += costs.dram_bits[None]

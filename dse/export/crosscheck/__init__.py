@@ -1,0 +1,1 @@
+"""ZigZag on an exported design, its figures beside ours."""

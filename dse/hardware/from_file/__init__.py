@@ -1,0 +1,1 @@
+"""Hardware files: their keys, what is plausible, and reading them."""

@@ -1,0 +1,1 @@
+"""The best mapping where an operand passes several private or several shared memories."""

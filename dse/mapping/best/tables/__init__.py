@@ -1,0 +1,1 @@
+"""Tables of best mappings: built, kept on disk, and looked up."""

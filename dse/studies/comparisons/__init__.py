@@ -1,0 +1,1 @@
+"""Studies of several systems, or of assumptions, side by side."""

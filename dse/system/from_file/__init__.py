@@ -1,0 +1,1 @@
+"""System files: their keys, and reading them."""

@@ -1,0 +1,1 @@
+"""Parallel plans: what they cost, what they hold, and which is best."""

@@ -1,0 +1,1 @@
+"""Products of torch modules with rounded operands."""

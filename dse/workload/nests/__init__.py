@@ -1,0 +1,1 @@
+"""Loop nests: how large they may be, axes and factors, and their text."""

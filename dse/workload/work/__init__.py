@@ -1,0 +1,1 @@
+"""What a step works on: tensors, work without MACs, statistics."""
