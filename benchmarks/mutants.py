@@ -4,11 +4,12 @@
     python benchmarks/mutants.py --sample 20 --rooms cost --file dse/cost/tensors/memory.py
 
 A mutant is one changed operator, constant or function name in one place (Papadakis et al., "Mutation testing
-advances", 2019), never in a docstring, message, annotation or import. Each runs in a copy of the repository, in the tests that
-name its module and then, without ``--nearest``, in those of its room, until the first failure. It is *killed* if a test fails;
-*equivalent* if none does and no figure of mutants_figures.py moves by more than 1e-9; a *survivor* otherwise. The rate is
-killed / (killed + survivors). Ends with one JSON line: ``sampled, killed, equivalent,
-survivors`` (each with file, line and change), ``rate``, ``seconds``.
+advances", 2019), never in a docstring, message, annotation or import. Each runs in a copy of the repository: first the tests that
+name its module; then the figures of mutants_figures.py; where one of those moves by more than 1e-9, and without ``--nearest``, the
+tests of its room too. It is *killed* if a test fails, *equivalent* if none of the nearest does and no figure moves, a *survivor*
+otherwise. The rate is killed / (killed + survivors). ``--log FILE`` keeps a line per mutant, which a later call with the same
+sample goes on from. Ends with one JSON line: ``sampled, killed, equivalent, survivors`` (each with file, line and change),
+``rate``, ``cpu_seconds``.
 """
 
 from __future__ import annotations
@@ -18,14 +19,15 @@ import ast
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from queue import Queue
@@ -41,7 +43,8 @@ TESTS = {
     "search": ("tests/search", "tests/end_to_end/test_cli.py"),
     "accuracy": ("tests/accuracy", "tests/published"),
 }
-LIMIT_S = 900
+#: Processor seconds of one command, and seconds that it may wait; whatever takes longer never ends, and has failed.
+LIMIT_CPU_S, LIMIT_S = 400, 7200
 TOLERANCE = 1e-9
 
 OPERATORS = {
@@ -62,6 +65,9 @@ class Mutant:
     column: int
     old: str
     new: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column} {self.old!r} -> {self.new!r}"
 
 
 def mutants_of(path: Path) -> Iterator[Mutant]:
@@ -183,13 +189,18 @@ def judged(mutant: Mutant, place: Slot, base: dict[str, list[float]], near: bool
     path.write_text("\n".join(lines), encoding="utf-8")
     try:
         environment = place.environment(mutant)
-        stages = [nearest(mutant.file), *([] if near else ([tests] for tests in TESTS[Path(mutant.file).parts[1]]))]
-        for tests in filter(None, stages):
+
+        def seen_by(tests: list[str]) -> bool:
             command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
-            if run(command, place.folder / "repo", environment) != 0:
-                return "killed"
+            return bool(tests) and run(command, place.folder / "repo", environment) != 0
+
+        if seen_by(nearest(mutant.file)):
+            return "killed"
         figures = figures_of(place, environment)
-        return "survivor" if figures is None or moved(base, figures) else "equivalent"
+        if figures is not None and not moved(base, figures):
+            return "equivalent"
+        room = [] if near else TESTS[Path(mutant.file).parts[1]]
+        return "killed" if any(seen_by([tests]) for tests in room) else "survivor"
     finally:
         shutil.copy2(original, path)
 
@@ -219,9 +230,11 @@ def moved(base: dict[str, list[float]], figures: dict[str, list[float]]) -> bool
 
 
 def run(command: list[str], folder: Path, environment: dict[str, str]) -> int:
-    """Exit code; a command that takes longer than :data:`LIMIT_S` is killed with its children and has failed."""
+    """Exit code; a command beyond its limits is killed with its children and has failed."""
     quiet = subprocess.DEVNULL
     process = subprocess.Popen(command, cwd=folder, env=environment, stdout=quiet, stderr=quiet, start_new_session=True)
+    with suppress(ProcessLookupError):
+        resource.prlimit(process.pid, resource.RLIMIT_CPU, (LIMIT_CPU_S, LIMIT_CPU_S))
     try:
         return process.wait(LIMIT_S)
     except subprocess.TimeoutExpired:
@@ -236,6 +249,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--rooms", default=",".join(ROOMS))
     parser.add_argument("--nearest", action="store_true", help="only the tests that name the module: quicker, and stricter")
+    parser.add_argument("--log", type=Path, help="a line per mutant; those that it holds are not run again")
     parser.add_argument("--file", action="append", help="only mutants of this file (may be repeated)")
     arguments = parser.parse_args()
     files = [path for room in arguments.rooms.split(",") for path in sorted((ROOT / "dse" / room).rglob("*.py"))]
@@ -243,7 +257,9 @@ def main() -> None:
         files = [path for path in files if str(path.relative_to(ROOT)) in arguments.file]
     every = [mutant for path in files for mutant in mutants_of(path)]
     chosen = random.Random(arguments.seed).sample(every, min(arguments.sample, len(every)))
-    start = time.monotonic()
+    log: dict[str, str] = {}
+    if arguments.log is not None and arguments.log.exists():
+        log = dict(line.split(" ", 1)[::-1] for line in arguments.log.read_text(encoding="utf-8").splitlines())
     counts: dict[str, list[Mutant]] = {"killed": [], "equivalent": [], "survivor": []}
     with tempfile.TemporaryDirectory(prefix="dse-mutants-") as folder, ThreadPoolExecutor(arguments.jobs) as pool:
         free: Queue[Slot] = Queue()
@@ -256,17 +272,22 @@ def main() -> None:
             raise SystemExit("the unchanged program does not compute its figures")
 
         def verdict(mutant: Mutant) -> str:
+            if str(mutant) in log:
+                return log[str(mutant)]
             place = free.get()
             try:
-                return judged(mutant, place, base, arguments.nearest)
+                found = judged(mutant, place, base, arguments.nearest)
             finally:
                 free.put(place)
+            print(f"{found} {mutant}", file=sys.stderr, flush=True)
+            if arguments.log is not None:
+                with arguments.log.open("a", encoding="utf-8") as stream:
+                    stream.write(f"{found} {mutant}\n")
+            return found
 
         for mutant, found in zip(chosen, pool.map(verdict, chosen), strict=True):
             counts[found].append(mutant)
-            print(
-                f"{found:<10} {mutant.file}:{mutant.line} {mutant.old!r} -> {mutant.new!r}", file=sys.stderr, flush=True
-            )
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
     killed, survived = len(counts["killed"]), len(counts["survivor"])
     print(json.dumps({
         "possible": len(every),
@@ -275,7 +296,7 @@ def main() -> None:
         "equivalent": len(counts["equivalent"]),
         "survivors": [asdict(mutant) for mutant in counts["survivor"]],
         "rate": killed / max(killed + survived, 1),
-        "seconds": round(time.monotonic() - start, 1),
+        "cpu_seconds": round(used.ru_utime + used.ru_stime),
     }))  # fmt: skip
 
 

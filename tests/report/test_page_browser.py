@@ -3,7 +3,6 @@
 import base64
 import json
 import shutil
-import time
 
 import pytest
 
@@ -128,10 +127,10 @@ def test_a_brush_drawn_with_the_mouse_marks_the_scatter(page):
 def test_a_window_that_gets_narrow_and_wide_again_keeps_its_plot(page):
     room = "return document.getElementById('scatter')._fullLayout._size.w"
     before = page.execute_script(room)
-    for width in (420, 1400):
-        page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False})
-        time.sleep(0.5)
     try:
+        for width, is_drawn in ((420, lambda b: b.execute_script(room) < 0.9 * before), (1400, lambda b: b.execute_script(room) > 0.9 * before)):
+            page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False})
+            WebDriverWait(page, 30).until(is_drawn)
         assert page.execute_script(room) == pytest.approx(before, rel=0.02)
         assert len(page.find_elements(By.CSS_SELECTOR, "#scatter .colorbar")) == 1
     finally:
@@ -143,9 +142,10 @@ def test_a_click_changes_the_bit_map(page):
     knee = page.find_element(By.ID, "chosen").get_attribute("value")
     point = page.find_elements(By.CSS_SELECTOR, "#scatter .scatterlayer .trace:first-child .points path")[0]
     page.execute_script("arguments[0].scrollIntoView({block: 'center'})", point)
-    time.sleep(0.3)
-    ActionChains(page).move_to_element(point).pause(0.3).click().perform()
-    WebDriverWait(page, 10).until(lambda b: b.find_element(By.ID, "chosen").get_attribute("value") != knee)
+    ActionChains(page).move_to_element(point).perform()
+    WebDriverWait(page, 30).until(lambda b: b.find_elements(By.CSS_SELECTOR, "#scatter .hoverlayer .hovertext"))
+    ActionChains(page).click().perform()
+    WebDriverWait(page, 30).until(lambda b: b.find_element(By.ID, "chosen").get_attribute("value") != knee)
     assert page.find_element(By.ID, "heat-text").text != before
 
 
