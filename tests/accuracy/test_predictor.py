@@ -57,6 +57,19 @@ def test_leave_one_out_of_a_line_is_the_known_residual():
     assert leave_one_out("linear", x, y) == pytest.approx(by_hand)
 
 
+def test_errors_of_a_comparison_are_those_of_its_link():
+    x, y = np.array([1.0, 2.0, 4.0, 3.0]), np.array([1.0, 3.0, 3.0, 2.0])
+    table = compare_links(x, y)
+    for name in table.index:
+        left_out, row = np.abs(leave_one_out(name, x, y)), table.loc[name]
+        assert row["loo_error"] == pytest.approx(left_out.sum() / 4)
+        assert row["loo_rms"] == pytest.approx(np.linalg.norm(left_out) / 2)
+        assert row["loo_worst"] == sorted(left_out)[-1]
+        assert row["loo_error_in_range"] == pytest.approx(left_out[[0, 1, 3]].sum() / 3)  # the third has the largest score
+        assert row["fit_error"] == pytest.approx(np.abs(predict(name, row["parameters"], x) - y).sum() / 4)
+    assert list(table["loo_rms"]) == sorted(table["loo_rms"])
+
+
 def test_leave_one_out_without_enough_points_is_unknown():
     assert np.isnan(leave_one_out("saturating", [1.0, 2.0], [1.0, 2.0])).all()
 

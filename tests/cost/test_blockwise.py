@@ -1,8 +1,10 @@
 """Block-wise plans: a histogram of formats is priced as a histogram, never as its mean."""
 
+from functools import cache
+
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import dse
@@ -22,7 +24,7 @@ layers:
   - {op: fc, name: last, K: 10}
 """
 NET = network_from_document(parse_yaml(SMALL, "small.yaml"), "small")
-#: Hardware with a format family that its elements multiply, by the name of the file.
+#: Hardware with a format family that its elements multiply, by the name of the file; the last one's mappings are searched per design.
 FAMILIES = {"dynasty_like": "bfp", "bit_fusion": "int", "stripes_like": "int", "flexblock_like": "bfp", "simba_like": "int"}
 
 
@@ -45,15 +47,18 @@ def test_a_histogram_concentrated_on_one_width_is_the_plan_at_that_width(hardwar
     assert energy_and_time(hardware, concentrated).tolist() == energy_and_time(hardware, plain).tolist()
 
 
-@pytest.mark.parametrize("hardware", FAMILIES)
-@settings(max_examples=8, deadline=None)
-@given(share=st.floats(0.05, 0.95))
+@cache
+def at_one_width(hardware, bits):
+    return energy_and_time(hardware, plan_of(FAMILIES[hardware], {bits: 1.0}))
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.sampled_from(sorted(FAMILIES.keys() - {"simba_like"})), st.floats(0.05, 0.95))
+@example("simba_like", 0.3)
 def test_a_mixed_histogram_costs_between_its_members(hardware, share):
-    family = FAMILIES[hardware]
-    best, worst = (energy_and_time(hardware, plan_of(family, {bits: 1.0})) for bits in (4, 8))
-    mixed = energy_and_time(hardware, plan_of(family, {4: share, 8: 1 - share}))
-    assert (mixed >= best * (1 - 1e-12)).all()
-    assert (mixed <= worst * (1 + 1e-12)).all()
+    mixed = energy_and_time(hardware, plan_of(FAMILIES[hardware], {4: share, 8: 1 - share}))
+    assert (mixed >= at_one_width(hardware, 4) * (1 - 1e-12)).all()
+    assert (mixed <= at_one_width(hardware, 8) * (1 + 1e-12)).all()
 
 
 def test_cycles_of_a_compute_bound_layer_are_the_mean_over_the_pairs():

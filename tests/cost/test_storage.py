@@ -10,7 +10,7 @@ from dse.cost.tensors.storage import input_matrix, output_matrix, second_matrix,
 from dse.names import PASSES
 from dse.precision.formats import Matrix, parse_format, tensor_bits
 from dse.shipped import shipped_names
-from dse.workload.model import Layer
+from dse.workload.model import Layer, Network
 
 NARROW = """
 source: depthwise and narrow layers, whose reductions are no multiples of 32
@@ -76,6 +76,17 @@ def test_matrices_hold_every_element_in_every_pass(name):
             assert second == layer.second_elements * network.batch or layer.kind != "matmul"
             bias = layer.G * (layer.C if layer.transposed else layer.K) * layer.bias
             assert weight == layer.parameters - bias or layer.kind == "matmul" or layer.shared
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_layer_without_macs_at_the_end_writes_every_element(channels):
+    """One channel is written as planes, several along their channels."""
+    conv = Layer("a", "conv", K=channels, C=4, P=6, Q=5, R=3, S=3, input_hw=(6, 5))
+    last = Layer("b", "activation", K=channels, P=6, Q=5, function="relu")
+    network = Network("ends", "made up", (conv, last), batch=3, samples=3, epochs=1)
+    written = storage_of(network).matrices["result", "forward"][1]
+    assert written.elements == 3 * channels * 6 * 5
+    assert written == (Matrix(3, 1, 30, 1, 30) if channels == 1 else Matrix(1, 90, 3, 3, 30))
 
 
 def test_stored_bits_of_every_role_and_pass(narrow):

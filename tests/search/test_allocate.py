@@ -56,7 +56,7 @@ def integer_programme(cost, limits):
     ).fun
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(instances())
 def test_one_limit_is_the_best_of_all(instance):
     (cost, score, _), mask, (bound, _) = instance
@@ -76,7 +76,7 @@ def test_one_limit_is_the_best_of_all(instance):
     assert (answer.gap, answer.status) == (0.0, "optimal")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(instances())
 def test_several_limits_are_all_kept_at_the_best_of_all(instance):
     (cost, score, size), mask, (bound, most) = instance

@@ -33,7 +33,7 @@ def front_by_definition(tables, mask, score_max):
     )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(instances())
 def test_two_objectives_are_the_front_of_all(instance):
     (score, cost, _), mask, score_max = instance
@@ -47,7 +47,7 @@ def test_two_objectives_are_the_front_of_all(instance):
         assert (score[rows, choice].sum(), cost[rows, choice].sum()) == (s, c)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(instances())
 def test_three_objectives_are_the_front_of_all(instance):
     (score, energy, latency), mask, score_max = instance

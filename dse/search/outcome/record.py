@@ -148,12 +148,22 @@ def baselines(problem: SearchProblem, found: Found, front: pd.DataFrame) -> list
                 [plan == s.plans[0][0] for _, plan, _ in its] for s, its in zip(problem.subjects, listed, strict=True)
             ]
             listed = [[item for k, item in enumerate(its) if not all(row[k] for row in same)] for its in listed]
-        for number, (name, _, note) in enumerate(listed[0][: len(UNIFORM)] if several else listed[0]):
+        shown = listed[0][: len(UNIFORM)] if several else listed[0]
+        if not shown:
+            continue
+        together = [
+            evaluate(
+                subject.network,
+                hardware,
+                [plan for _, plan, _ in its[: len(shown)]],
+                mode=problem.mode,
+                labels=[str(number) for number in range(len(shown))],
+            ).total
+            for subject, its in zip(problem.subjects, listed, strict=True)
+        ]
+        for number, (name, _, note) in enumerate(shown):
             plans = [its[number][1] for its in listed]
-            costs = [
-                evaluate(subject.network, hardware, plan, mode=problem.mode).total.iloc[0]
-                for subject, plan in zip(problem.subjects, plans, strict=True)
-            ]
+            costs = [totals.iloc[number] for totals in together]
             limit = next((str(cost["limit"]) for cost in costs if cost["limit"]), "")
             rows.append(
                 {
