@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -116,6 +117,20 @@ def whole(runs):
     return runs[0]["whole"]
 
 
+@pytest.fixture(scope="module")
+def short(tiny, tmp_path_factory):
+    """A short run that is through, and its options but for the folder."""
+    out, options = tmp_path_factory.mktemp("short") / "run", {"profile": tiny[1], "trials": 8}
+    dse.explore(tiny[0], tiny[2], out=out, **options)
+    return out, options
+
+
+@pytest.fixture
+def again(short, tmp_path):
+    """The options of the short run with a copy of its folder."""
+    return {**short[1], "out": shutil.copytree(short[0], tmp_path / "run")}
+
+
 def same(out, other):
     for name in ("front.csv", "designs.csv", "bits.csv", "sensitivity.csv"):
         assert (out / name).read_bytes() == (other / name).read_bytes(), name
@@ -154,9 +169,7 @@ def test_other_inputs_are_not_resumed(wide, whole):
     assert (whole / "front.csv").read_bytes() == before
 
 
-def test_a_damaged_state_is_one_sentence(tiny, tmp_path):
-    options = {"profile": tiny[1], "trials": 16, "out": tmp_path / "run"}
-    dse.explore(tiny[0], tiny[2], **options)
+def test_a_damaged_state_is_one_sentence(tiny, again, tmp_path):
     state = tmp_path / "run" / "state"
     (found,) = state.glob("found-*.npz")
     front = (tmp_path / "run" / "front.csv").read_bytes()
@@ -187,18 +200,16 @@ def test_a_damaged_state_is_one_sentence(tiny, tmp_path):
         for content in contents:
             path.write_bytes(content)
             with pytest.raises(InputError) as raised:
-                dse.explore(tiny[0], tiny[2], resume=True, **options)
+                dse.explore(tiny[0], tiny[2], resume=True, **again)
             assert len(raised.value.problems) == 1
         path.write_bytes(whole)
     assert (tmp_path / "run" / "front.csv").read_bytes() == front
-    dse.explore(tiny[0], tiny[2], resume=True, **options)
+    dse.explore(tiny[0], tiny[2], resume=True, **again)
     assert (tmp_path / "run" / "front.csv").read_bytes() == front
 
 
 @pytest.mark.parametrize("name", ["objectives", "choice", "parameters"])
-def test_found_designs_that_no_run_has_are_refused(tiny, tmp_path, name):
-    options = {"profile": tiny[1], "trials": 8, "out": tmp_path / "run"}
-    dse.explore(tiny[0], tiny[2], **options)
+def test_found_designs_that_no_run_has_are_refused(tiny, again, tmp_path, name):
     state = tmp_path / "run" / "state"
     (path,) = state.glob("found-*.npz")
     with np.load(path) as stored:
@@ -211,25 +222,23 @@ def test_found_designs_that_no_run_has_are_refused(tiny, tmp_path, name):
     plain["sha256"] = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
     (state / "state.json").write_text(json.dumps(plain))
     with pytest.raises(InputError, match="cannot be read"):
-        dse.explore(tiny[0], tiny[2], resume=True, **options)
+        dse.explore(tiny[0], tiny[2], resume=True, **again)
 
 
-def test_a_run_of_another_version_is_not_resumed(tiny, tmp_path, monkeypatch):
-    options = {"profile": tiny[1], "trials": 8, "out": tmp_path / "run"}
-    dse.explore(tiny[0], tiny[2], **options)
+def test_a_run_of_another_version_is_not_resumed(tiny, again, monkeypatch):
     monkeypatch.setattr("dse.search.loop.state.MODEL_VERSION", 0)
     with pytest.raises(InputError, match=r"was computed by .*'model': '\d+'.* this is .*'model': '0'"):
-        dse.explore(tiny[0], tiny[2], resume=True, **options)
+        dse.explore(tiny[0], tiny[2], resume=True, **again)
 
 
 def test_two_processes_do_not_work_on_one_run(tiny, tmp_path):
-    options = {"profile": tiny[1], "trials": 24, "out": tmp_path / "run"}
+    options = {"profile": tiny[1], "trials": 8, "out": tmp_path / "run"}
 
-    def again(*_):
+    def meanwhile(*_):
         with pytest.raises(InputError, match="another process is at work"):
             dse.explore(tiny[0], tiny[2], resume=True, **options)
 
-    dse.explore(tiny[0], tiny[2], progress=again, **options)
+    dse.explore(tiny[0], tiny[2], progress=meanwhile, **options)
 
 
 def test_what_fails_before_it_has_a_result_leaves_no_folder(tiny, tmp_path):
@@ -238,34 +247,31 @@ def test_what_fails_before_it_has_a_result_leaves_no_folder(tiny, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_time_budget_ends_a_run_that_goes_on_later(wide, tmp_path):
-    options = {"profile": wide[1], "seed": 1, "out": tmp_path / "run"}
-    first = dse.explore(wide[0], wide[2], seconds=1e-3, trials=40, **options)
-    done = first.info["counts"]["trials"]
-    assert 0 < done < 40
-    rest = dse.explore(wide[0], wide[2], trials=40, resume=True, **options)
-    assert rest.info["counts"]["trials"] == 40
-    once = dse.explore(wide[0], wide[2], profile=wide[1], seed=1, trials=40)
-    assert rest.front.equals(once.front)
+def test_a_time_budget_ends_a_run_that_goes_on_later(wide, whole, tmp_path):
+    options = {"profile": wide[1], "seed": 5, "out": tmp_path / "run"}
+    first = dse.explore(wide[0], wide[2], seconds=1e-3, trials=TRIALS, **options)
+    assert 0 < first.info["counts"]["trials"] < TRIALS
     # With both, the first that is used up.
-    assert dse.explore(wide[0], wide[2], profile=wide[1], seconds=600, trials=8).info["counts"]["trials"] == 8
+    rest = dse.explore(wide[0], wide[2], seconds=6000, trials=TRIALS, resume=True, **options)
+    assert rest.info["counts"]["trials"] == TRIALS
+    same(tmp_path / "run", whole)
 
 
-def test_ctrl_c_leaves_a_state(wide, tmp_path):
+def test_ctrl_c_leaves_a_state(wide, whole, tmp_path):
     seen = []
 
     def stop(done, front, covered, gap):
         seen.append((done, front, covered, gap))
         raise KeyboardInterrupt
 
-    options = {"profile": wide[1], "seed": 2, "trials": 32, "out": tmp_path / "run"}
+    options = {"profile": wide[1], "seed": 5, "trials": TRIALS, "out": tmp_path / "run"}
     with pytest.raises(KeyboardInterrupt):
         dse.explore(wide[0], wide[2], progress=stop, **options)
     assert seen[0][0] == json.loads((tmp_path / "run" / "state" / "state.json").read_text())["done"] > 0
     assert seen[0][2] > 0
     assert seen[0][3] == 0
-    rest = dse.explore(wide[0], wide[2], resume=True, **options)
-    assert rest.front.equals(dse.explore(wide[0], wide[2], profile=wide[1], seed=2, trials=32).front)
+    dse.explore(wide[0], wide[2], resume=True, **options)
+    same(tmp_path / "run", whole)
 
 
 @pytest.mark.parametrize("strategy", ["nested", "joint"])
