@@ -5,10 +5,10 @@ With n trips left outside of the elastic cut, everything that a mapping moves is
 inner tiles its tiles are ``tiles + k * widths``; so the largest k that fits, and with it the fewest trips n, follow without a
 search.
 
-Rows are visited in a fixed order and a later one wins only if it is strictly better (of equal latency, if it takes less energy),
-so ties go
-to the lowest row, and a pair is always computed by one thread: results are bit-identical for any number of threads and whatever
-stands beside a pair. More room, fewer bits and lower prices never cost more, as n never rises and slopes are >= 0.
+Rows are worked on several at a time, each in the same order of columns, and a later one wins only if it is strictly better (of
+equal latency, if it takes less energy), so ties go to the lowest row. A pair is always computed by one thread: results are
+bit-identical for any number of threads and whatever stands beside a pair. More room, fewer bits and lower prices never cost more,
+as n never rises and slopes are >= 0.
 """
 
 from __future__ import annotations
@@ -24,15 +24,14 @@ from dse.types import Floats, Ints
 
 
 class Rows(NamedTuple):
-    """Tables, one after the other.
+    """Tables, one after the other; what a table has by row lies row beside row, so that rows are worked on several at a time.
 
     first, rows: by table, its first row and how many there are. smallest: how many of them, the first ones, have the smallest
-    tiles of the
-    fullest array: where none of these fits, the memories are too small. start: by table, its first count. columns, column: by
-    table how many columns, and its first one. memory, kind, writes: of each column. counts, slopes: (row, column) flat. tiles,
-    widths, finished: (row, slot). trips, least: by row, trips of the elastic dim outside of its inner tiles, and the fewest that
-    may be left of them; 1 without an elastic growth. steps: (row, 2).
-    slot_memory: by slot.
+    tiles of the fullest array: where none of these fits, the memories are too small. start: by table, its first count. columns,
+    column: by table how many columns, and its first one. memory, kind, writes: of each column. counts, slopes: (table, column, row)
+    flat. tiles, widths, finished: (table, slot, row) flat. trips, least: by row, trips of the elastic dim outside of its inner
+    tiles, and the fewest that may be left of them; 1 without an elastic growth. other, reduced: by row, steps over the dims of the
+    accumulated tensor and over the reduced ones. slot_memory: by slot.
     """
 
     first: Ints
@@ -51,7 +50,8 @@ class Rows(NamedTuple):
     finished: npt.NDArray[np.bool_]
     trips: Floats
     least: Floats
-    steps: Floats
+    other: Floats
+    reduced: Floats
     slot_memory: Ints
 
 
@@ -99,156 +99,207 @@ class Best(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Of one thread. energy, time: by column. busy, need, grow: by memory. result: value, energy, cycles, trips left; bits
-    missing."""
+    """Of one thread. price, time: by column, energy and cycles of an element. By row: left, trips left outside of the elastic
+    growth, 0 where the smallest tiles do not fit; energy, cycles, value; need, grow: bits of a memory that the inner tiles take,
+    and that each more of them takes. busy: (memory, row) cycles."""
 
-    energy: Floats
+    price: Floats
     time: Floats
-    busy: Floats
+    left: Floats
+    energy: Floats
+    cycles: Floats
+    value: Floats
     need: Floats
     grow: Floats
-    result: Floats
-    bound: Ints
+    busy: Floats
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def fewest_trips(rows: Rows, row: int, kept: Floats, word: Floats, capacity: Floats, scratch: Scratch) -> float:
-    """Trips left outside of a row's elastic growth if it takes all the room there is; 0 if not even its smallest tiles fit, with
-    the bits that are missing in ``scratch.result[4]`` and the memory in ``scratch.bound[1]``."""
-    memories = len(capacity) - 1
-    for m in range(memories):
-        scratch.need[m] = 0.0
-        scratch.grow[m] = 0.0
-    for s in range(len(rows.slot_memory)):
-        bits = word[s] if rows.finished[row, s] else kept[s]
-        m = rows.slot_memory[s]
-        scratch.need[m] += rows.tiles[row, s] * bits
-        scratch.grow[m] += rows.widths[row, s] * bits
-    trips = rows.trips[row]
-    size = trips
-    lacking = 0.0
-    for m in range(memories):
-        # the smallest size of the elastic growth is one inner tile
-        short = scratch.need[m] + scratch.grow[m] - capacity[m]
-        if short > lacking:
-            lacking = short
-            scratch.bound[1] = m
-        if scratch.grow[m] > 0.0:
-            size = min(size, np.floor((capacity[m] - scratch.need[m]) / scratch.grow[m]))
-    scratch.result[4] = lacking
-    if lacking > 0.0:
-        return 0.0
-    return float(max(np.ceil(trips / max(size, 1.0)), rows.least[row]))
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def value_of(
-    rows: Rows, t: int, i: int, left: float, base: float, leak: float, step: Floats, lanes: Floats, objective: int, overlap: bool,
-    scratch: Scratch,
-) -> None:  # fmt: skip
-    """Value, energy and cycles of a row with so many trips left, in ``scratch.result``; what its time follows in
-    ``scratch.bound[0]``."""
-    row = rows.first[t] + i
-    k = rows.columns[t]
-    for m in range(len(scratch.busy)):
-        scratch.busy[m] = 0.0
-    energy = base
-    at = rows.start[t] + i * k
-    for j in range(k):
-        n = rows.counts[at + j] + left * rows.slopes[at + j]
-        energy += n * scratch.energy[j]
-        scratch.busy[rows.memory[rows.column[t] + j]] += n * scratch.time[j]
-    cycles = 0.0
-    for q in range(len(step)):
-        cycles += step[q] * (rows.steps[row, 0] * np.ceil(rows.steps[row, 1] / lanes[q]))
-    slowest = 0
-    longest = cycles
-    for m in range(len(scratch.busy)):
-        if scratch.busy[m] > longest:
-            longest = scratch.busy[m]
-            slowest = 1 + m
-        if overlap:
-            cycles = max(cycles, scratch.busy[m])
-        else:
-            cycles += scratch.busy[m]
-    energy += leak * cycles
-    scratch.result[0] = energy if objective == 0 else (cycles if objective == 1 else energy * cycles)
-    scratch.result[1] = energy
-    scratch.result[2] = cycles
-    scratch.bound[0] = slowest
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def scratch_of(columns: int, memories: int) -> Scratch:
-    """Scratch of a thread."""
+def scratch_of(rows: Rows, memories: int) -> Scratch:
+    """Scratch for the largest table."""
+    columns = 0
+    n = 0
+    for t in range(len(rows.rows)):
+        columns = max(columns, rows.columns[t])
+        n = max(n, rows.rows[t])
     return Scratch(
-        np.zeros(columns), np.zeros(columns), np.zeros(memories), np.zeros(memories), np.zeros(memories), np.zeros(5),
-        np.zeros(2, np.int64),
+        np.empty(columns), np.empty(columns), np.empty(n), np.empty(n), np.empty(n), np.empty(n), np.empty(n), np.empty(n),
+        np.empty((memories, n)),
     )  # fmt: skip
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def fewest_trips(rows: Rows, t: int, kept: Floats, word: Floats, capacity: Floats, scratch: Scratch) -> None:
+    """Trips left outside of each row's elastic growth if it takes all the room there is, in ``scratch.left``; 0 if not even its
+    smallest tiles fit."""
+    n = rows.rows[t]
+    trips = rows.trips[rows.first[t] : rows.first[t] + n]
+    least = rows.least[rows.first[t] : rows.first[t] + n]
+    left, need, grow = scratch.left, scratch.need, scratch.grow
+    for i in range(n):
+        left[i] = trips[i]  # the size that fits, until the end
+    for m in range(len(capacity) - 1):
+        room = capacity[m]
+        for i in range(n):
+            need[i] = 0.0
+            grow[i] = 0.0
+        for s in range(len(rows.slot_memory)):
+            if rows.slot_memory[s] != m:
+                continue
+            at = rows.first[t] * len(rows.slot_memory) + s * n
+            tiles, widths, finished = rows.tiles[at : at + n], rows.widths[at : at + n], rows.finished[at : at + n]
+            for i in range(n):
+                bits = word[s] if finished[i] else kept[s]
+                need[i] += tiles[i] * bits
+                grow[i] += widths[i] * bits
+        for i in range(n):
+            # the smallest size of the elastic growth is one inner tile
+            if need[i] + grow[i] - room > 0.0:
+                left[i] = 0.0
+            elif grow[i] > 0.0:
+                left[i] = min(left[i], max(np.floor((room - need[i]) / grow[i]), 1.0))
+    for i in range(n):
+        if left[i] > 0.0:
+            left[i] = max(np.ceil(trips[i] / left[i]), least[i])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def values_of(
+    rows: Rows, t: int, base: float, leak: float, step: Floats, lanes: Floats, objective: int, overlap: bool, scratch: Scratch
+) -> None:  # fmt: skip
+    """Energy, cycles and value of all rows of a table with the trips of ``scratch.left``; each row's sums run in the order of the
+    columns."""
+    n = rows.rows[t]
+    other = rows.other[rows.first[t] : rows.first[t] + n]
+    reduced = rows.reduced[rows.first[t] : rows.first[t] + n]
+    left, energy, cycles, value = scratch.left, scratch.energy, scratch.cycles, scratch.value
+    memories = len(scratch.busy)
+    for i in range(n):
+        energy[i] = base
+        cycles[i] = 0.0
+    for m in range(memories):
+        busy = scratch.busy[m]
+        for i in range(n):
+            busy[i] = 0.0
+    for j in range(rows.columns[t]):
+        at = rows.start[t] + j * n
+        counts, slopes = rows.counts[at : at + n], rows.slopes[at : at + n]
+        busy = scratch.busy[rows.memory[rows.column[t] + j]]
+        price = scratch.price[j]
+        time = scratch.time[j]
+        for i in range(n):
+            moved = counts[i] + left[i] * slopes[i]
+            energy[i] += moved * price
+            busy[i] += moved * time
+    for q in range(len(step)):
+        for i in range(n):
+            cycles[i] += step[q] * (other[i] * np.ceil(reduced[i] / lanes[q]))
+    for m in range(memories):
+        busy = scratch.busy[m]
+        for i in range(n):
+            cycles[i] = max(cycles[i], busy[i]) if overlap else cycles[i] + busy[i]
+    for i in range(n):
+        energy[i] += leak * cycles[i]
+        value[i] = energy[i] if objective == 0 else (cycles[i] if objective == 1 else energy[i] * cycles[i])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def lacking(rows: Rows, t: int, kept: Floats, word: Floats, capacity: Floats) -> tuple[int, float]:
+    """The memory that lacks most, and the bits that it lacks, for that of a table's smallest mappings which lacks least."""
+    n = rows.rows[t]
+    short = -1
+    missing = np.inf
+    for i in range(rows.smallest[t]):
+        most = 0.0
+        where = -1
+        for m in range(len(capacity) - 1):
+            need = 0.0
+            grow = 0.0
+            for s in range(len(rows.slot_memory)):
+                if rows.slot_memory[s] == m:
+                    at = rows.first[t] * len(rows.slot_memory) + s * n + i
+                    bits = word[s] if rows.finished[at] else kept[s]
+                    need += rows.tiles[at] * bits
+                    grow += rows.widths[at] * bits
+            if need + grow - capacity[m] > most:
+                most = need + grow - capacity[m]
+                where = m
+        if most < missing:
+            missing = most
+            short = where
+    return short, missing
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def best_of(
     rows: Rows, formats: Formats, designs: Designs, objective: int, overlap: bool, start: int, stop: int, out: Best
 ) -> None:
-    """Fill the results of pairs ``start`` to ``stop``; pair = design * jobs + job."""
-    jobs = len(formats.table)
+    """Fill the results of pairs ``start`` to ``stop``; pair = job * designs + design, so that a table is read while it is near."""
+    count = len(designs.leak)
     memories = designs.read.shape[1]
-    most = 0
-    for t in range(len(rows.columns)):
-        most = max(most, rows.columns[t])
-    scratch = scratch_of(most, memories)
+    scratch = scratch_of(rows, memories)
     for pair in range(start, stop):
-        d = pair // jobs
-        u = pair % jobs
+        d = pair % count
+        u = pair // count
         t = formats.table[u]
+        n = rows.rows[t]
         k = rows.columns[t]
         for j in range(k):
             c = rows.column[t] + j
             m = rows.memory[c]
             bits = formats.dram_bits[u, rows.kind[c]] if m == memories - 1 else formats.bits[u, rows.kind[c]]
-            scratch.energy[j] = bits * (designs.write[d, m] if rows.writes[c] == 1 else designs.read[d, m])
+            scratch.price[j] = bits * (designs.write[d, m] if rows.writes[c] == 1 else designs.read[d, m])
             scratch.time[j] = bits / designs.width[d, m]
-        best = np.inf
-        second = np.inf
-        least = np.inf
+        fewest_trips(rows, t, formats.kept[u], formats.word[u], designs.capacity[d], scratch)
         fits = False
-        for i in range(rows.rows[t]):
-            if i == rows.smallest[t] and not fits:
-                break
-            left = fewest_trips(rows, rows.first[t] + i, formats.kept[u], formats.word[u], designs.capacity[d], scratch)
-            if left == 0.0:
-                if i < rows.smallest[t] and scratch.result[4] < least:
-                    least = scratch.result[4]
-                    out.short[d, u] = scratch.bound[1]
-                    out.missing[d, u] = least
-                continue
-            fits = True
-            value_of(
-                rows, t, i, left, designs.base[d, u], designs.leak[d], formats.step[u], formats.lanes[u], objective,
-                overlap, scratch,
-            )  # fmt: skip
-            v = scratch.result[0]
-            other = scratch.result[1] if objective == 1 else 0.0
-            if v < best or (v == best and other < second):
-                best = v
-                second = other
-                out.row[d, u] = i
-                out.left[d, u] = np.int64(left)
-                out.energy[d, u] = scratch.result[1]
-                out.cycles[d, u] = scratch.result[2]
-                out.bound[d, u] = scratch.bound[0]
-        if out.row[d, u] < 0:
+        for i in range(rows.smallest[t]):
+            fits = fits or scratch.left[i] > 0.0
+        if not fits:
+            out.short[d, u], out.missing[d, u] = lacking(rows, t, formats.kept[u], formats.word[u], designs.capacity[d])
             continue
-        at = rows.start[t] + out.row[d, u] * k
+        values_of(
+            rows, t, designs.base[d, u], designs.leak[d], formats.step[u], formats.lanes[u], objective, overlap, scratch
+        )
+        row = -1
+        best = np.inf
+        for i in range(n):
+            v = scratch.value[i]
+            if scratch.left[i] == 0.0 or not v <= best:
+                continue
+            if v < best or (objective == 1 and row >= 0 and scratch.energy[i] < scratch.energy[row]):
+                row = i
+                best = v
+        if row < 0:
+            continue
+        left = scratch.left[row]
+        out.row[d, u] = row
+        out.left[d, u] = np.int64(left)
+        out.energy[d, u] = scratch.energy[row]
+        out.cycles[d, u] = scratch.cycles[row]
+        out.bound[d, u] = bound_of(rows, t, row, formats.step[u], formats.lanes[u], scratch)
         for j in range(k):
             c = rows.column[t] + j
             m = rows.memory[c]
-            n = rows.counts[at + j] + out.left[d, u] * rows.slopes[at + j]
-            out.parts[d, u, m] += n * scratch.energy[j]
-            out.traffic[d, u, m] += n * (
+            moved = rows.counts[rows.start[t] + j * n + row] + left * rows.slopes[rows.start[t] + j * n + row]
+            out.parts[d, u, m] += moved * scratch.price[j]
+            out.traffic[d, u, m] += moved * (
                 formats.dram_bits[u, rows.kind[c]] if m == memories - 1 else formats.bits[u, rows.kind[c]]
             )
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def bound_of(rows: Rows, t: int, row: int, step: Floats, lanes: Floats, scratch: Scratch) -> int:
+    """What a row's time follows: 0 compute, 1 + m memory m."""
+    longest = 0.0
+    for q in range(len(step)):
+        at = rows.first[t] + row
+        longest += step[q] * (rows.other[at] * np.ceil(rows.reduced[at] / lanes[q]))
+    slowest = 0
+    for m in range(len(scratch.busy)):
+        if scratch.busy[m, row] > longest:
+            longest = scratch.busy[m, row]
+            slowest = 1 + m
+    return slowest
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -259,31 +310,26 @@ def winners(
     """By point the best rows, ascending in value, of the only table, and the trips that they leave: (points, places). The
     arrays are those of the points."""
     places = best.shape[1]
-    k = rows.columns[0]
-    scratch = scratch_of(k, capacity.shape[1])
+    scratch = scratch_of(rows, capacity.shape[1])
     step = np.empty(1)
     lanes = np.empty(1)
     for p in range(len(points)):
         point: Record = points[p]
-        for j in range(k):
+        for j in range(rows.columns[0]):
             m = rows.memory[j]
             c = rows.kind[j]
-            scratch.energy[j] = point.write[m, c] if rows.writes[j] == 1 else point.read[m, c]
+            scratch.price[j] = point.write[m, c] if rows.writes[j] == 1 else point.read[m, c]
             scratch.time[j] = point.time[m, c]
         step[0] = point.step
         lanes[0] = point.lanes
         for x in range(places):
             best[p, x] = -1
             value[p, x] = np.inf
+        fewest_trips(rows, 0, kept[p], word[p], capacity[p], scratch)
+        values_of(rows, 0, point.base, point.leak, step, lanes, point.objective, point.overlap == 1, scratch)
         for i in range(rows.rows[0]):
-            left = fewest_trips(rows, i, kept[p], word[p], capacity[p], scratch)
-            if left == 0.0:
-                continue
-            value_of(
-                rows, 0, i, left, point.base, point.leak, step, lanes, point.objective, point.overlap == 1, scratch
-            )
-            v = scratch.result[0]
-            if not v < value[p, places - 1]:
+            v = scratch.value[i]
+            if scratch.left[i] == 0.0 or not v < value[p, places - 1]:
                 continue
             x = places - 1
             while x > 0 and value[p, x - 1] > v:
@@ -293,4 +339,4 @@ def winners(
                 x -= 1
             value[p, x] = v
             best[p, x] = i
-            lefts[p, x] = np.int64(left)
+            lefts[p, x] = np.int64(scratch.left[i])

@@ -131,9 +131,10 @@ class Table:
             columns=np.array([len(self.columns)], np.int64), column=one,
             memory=np.array([column.memory for column in self.columns], np.int64),
             kind=np.array([CLASSES.index(column.kind) for column in self.columns], np.int64),
-            writes=np.array([column.writes for column in self.columns], np.int64), counts=self.counts.reshape(-1),
-            slopes=self.slopes.reshape(-1), tiles=self.tiles, widths=self.widths, finished=self.finished, trips=self.trips,
-            least=self.least, steps=self.steps, slot_memory=np.array([slot.storage for slot in self.slots], np.int64),
+            writes=np.array([column.writes for column in self.columns], np.int64), counts=self.counts.T.reshape(-1),
+            slopes=self.slopes.T.reshape(-1), tiles=self.tiles.T.reshape(-1), widths=self.widths.T.reshape(-1),
+            finished=self.finished.T.reshape(-1), trips=self.trips, least=self.least, other=self.steps[:, 0].copy(),
+            reduced=self.steps[:, 1].copy(), slot_memory=np.array([slot.storage for slot in self.slots], np.int64),
         )  # fmt: skip
 
     def settled(self, rows: Ints, left: Ints) -> npt.NDArray[np.void]:
@@ -179,7 +180,7 @@ def build(
     """
     asked = effort >= 0
     found = search(nest, array, points[asked], effort[asked], options)
-    some = points[:: max(1, len(points) // FEW_POINTS)]
+    some = np.ascontiguousarray(points[:: max(1, len(points) // FEW_POINTS)])
     plain = families(nest, array, found, found.states, ladders=False)
     near = _one_each(plain.settled(*winning(plain, points, 1)), len(found.slots))
     more = families(nest, array, found, near, ladders=True)
