@@ -6,11 +6,9 @@ are unrolled above a private tile of X that they do not divide (see :mod:`dse.ma
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numba import njit
 
+from dse.mapping.best.compiled import Record, inner
 from dse.mapping.best.records import (
     ACTIVATION,
     CLASSES,
@@ -19,18 +17,17 @@ from dse.mapping.best.records import (
     MAC_ACTIVATION,
     MAC_SUM,
     MAC_WEIGHT,
+    NONE,
     PARTIAL,
     RESULT,
     SIZES,
     WEIGHT,
 )
 
-#: A record of :mod:`dse.mapping.best.records`; numba knows its fields.
-Record = Any
 KINDS = len(CLASSES)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def grow(case: Record, state: Record, work: Record, s: int) -> None:
     """Grow ``work.extents`` at a slot: to whole inner tiles that leave at most so many trips."""
     for d in range(7):
@@ -42,7 +39,7 @@ def grow(case: Record, state: Record, work: Record, s: int) -> None:
                 work.extents[d] = min(case.trips[d], x * np.ceil(rest / left))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def place(case: Record, point: Record, state: Record, work: Record) -> float:
     """Extents at the cuts, tiles, and the bits that are missing in all memories together; infinite for what is not allowed."""
     for d in range(7):
@@ -83,7 +80,7 @@ def place(case: Record, point: Record, state: Record, work: Record) -> float:
         work.position[s] = i
         work.tile[s] = tile * (rows + 1.0) * (columns + 1.0)
         work.finished[s] = 0
-    below = -1
+    below = NONE
     for s in range(case.slots):
         if state.held[s] == 1:
             if case.role[s] == 2:
@@ -98,7 +95,7 @@ def place(case: Record, point: Record, state: Record, work: Record) -> float:
     return missing
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def finished(case: Record, state: Record, work: Record, child: int, parent: int) -> int:
     """1 if no partial sum crosses a link above the array: its outer memory holds finished results only."""
     t = case.tensor[2]
@@ -107,7 +104,7 @@ def finished(case: Record, state: Record, work: Record, child: int, parent: int)
     return 1 if work.above <= first_touch(case, work, t, child, child, parent) else 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def pieces(bound: float, extent: float, spatial: float, inside: float) -> float:
     """(tile, instance) pairs over a dim cut into tiles of ``extent`` trips at ``spatial / inside`` instances.
 
@@ -122,7 +119,7 @@ def pieces(bound: float, extent: float, spatial: float, inside: float) -> float:
     return float(full * apart + min(np.ceil((bound - full * whole) / inside), apart))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def lines(case: Record, p: int, outputs: float, filters: float) -> float:
     """Rows (p = 3) or columns (p = 4) that windows cover, summed over so many pieces of output and filter."""
     stride = case.window[p - 3]
@@ -134,7 +131,7 @@ def lines(case: Record, p: int, outputs: float, filters: float) -> float:
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def crossing(case: Record, work: Record, t: int, child: int, parent: int) -> None:
     """Elements of a tensor over a link for tiles of ``work.run``: merged below the parent, and in every instance of the child.
 
@@ -172,7 +169,7 @@ def crossing(case: Record, work: Record, t: int, child: int, parent: int) -> Non
     work.below = below
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def first_touch(case: Record, work: Record, t: int, cut: int, child: int, apart: int) -> float:
     """Elements of the accumulated tensor that tiles touch a first time, counted in instances as far apart as those of ``apart``.
 
@@ -195,7 +192,7 @@ def first_touch(case: Record, work: Record, t: int, cut: int, child: int, apart:
     return float(total)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def with_run(case: Record, state: Record, work: Record, child: int, t: int) -> None:
     """``work.run``: the extents of a cut together with its run. Of the MAC: the innermost run."""
     start = 0
@@ -206,11 +203,11 @@ def with_run(case: Record, state: Record, work: Record, child: int, t: int) -> N
     for i in range(start, case.slots + 1):
         for part in range(2):
             if part == 0:
-                s = MAC if i == state.inner else -1
+                s = MAC if i == state.inner else NONE
             elif i == case.slots:
                 s = DRAM
             else:
-                s = state.order[i] if state.held[state.order[i]] == 1 else -1
+                s = state.order[i] if state.held[state.order[i]] == 1 else NONE
             if s < 0:
                 continue
             for d in range(7):
@@ -220,7 +217,7 @@ def with_run(case: Record, state: Record, work: Record, child: int, t: int) -> N
                     work.run[d] = work.cuts[s, d]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def count(case: Record, state: Record, work: Record) -> None:
     """Elements read and written, by memory and class, of a placed state."""
     for m in range(case.memories + 1):
@@ -244,7 +241,7 @@ def count(case: Record, state: Record, work: Record) -> None:
             child = parent
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def _book(case: Record, work: Record, r: int, t: int, child: int, parent: int) -> None:
     """Book what crosses a link at the memories of both ends. The first read of a partial sum is elided."""
     up = case.memory[parent]
@@ -273,7 +270,7 @@ def _book(case: Record, work: Record, r: int, t: int, child: int, parent: int) -
     work.reads[down, RESULT if case.top[child] == 1 else PARTIAL] += first
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def value(case: Record, point: Record, state: Record, work: Record) -> float:
     """What is minimized; infinite where the state does not fit."""
     if place(case, point, state, work) > 0.0:
@@ -281,7 +278,7 @@ def value(case: Record, point: Record, state: Record, work: Record) -> float:
     return price(case, point, state, work)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def price(case: Record, point: Record, state: Record, work: Record) -> float:
     """The value of a placed state as if it fitted. Of equal latency the lower energy is better by a millionth."""
     count(case, state, work)

@@ -37,14 +37,20 @@ Every dim but G is irrelevant to exactly one tensor (N P Q to W, K to X, C R S t
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 
 #: Most slots (three roles in eight memories) and memories (DRAM is one) of the records.
 SLOTS, MEMORIES = 24, 9
 #: Most tile sizes that a file may allow a dim.
 SIZES = 16
-#: Rows of ``inside``, ``memory`` and ``cuts`` beyond the slots: the MAC, and DRAM with the whole array.
-MAC, DRAM = SLOTS, SLOTS + 1
+#: Rows of ``inside``, ``memory`` and ``cuts`` beyond the slots: the MAC, and DRAM with the whole array. Like the next ones they
+#: have a type of their own, since compiled functions that are given plain constants are compiled once more for each of them.
+MAC, DRAM = cast(int, np.int64(SLOTS)), cast(int, np.int64(SLOTS + 1))
+#: No slot or dim, the first of something, and how thorough a walk is.
+NONE, FIRST = cast(int, np.int64(-1)), cast(int, np.int64(0))
+THOROUGH, QUICK = cast(bool, np.bool_(True)), cast(bool, np.bool_(False))
 #: Temporal dims in the order of every array of seven; G has none.
 LOOPS = "NKCPQRS"
 #: Classes of elements that have a width of their own. The last three are accesses of the MACs themselves: lanes of one element add

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
-from dse.mapping.best.count_kernel import KINDS, Record, count, place
+from dse.mapping.best.compiled import Record, inner, outer
+from dse.mapping.best.count_kernel import KINDS, count, place
 from dse.mapping.best.records import MAC
 from dse.mapping.best.search.kernel import copy, remaining
 from dse.types import Floats, Ints
@@ -15,7 +15,7 @@ from dse.types import Floats, Ints
 OCTAVES = 4
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def elastic(case: Record, state: Record, work: Record, s: int, d: int) -> bool:
     """Whether growth at a slot of a placed state may take any size: no later slot grows the dim further, but to all of it."""
     if case.free[s, d] == 0 or (s != MAC and state.held[s] == 0):
@@ -38,7 +38,7 @@ def elastic(case: Record, state: Record, work: Record, s: int, d: int) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@outer
 def variants(
     cases: npt.NDArray[np.void], states: npt.NDArray[np.void], ladders: bool, point: Record, work: Record,
     scratch: npt.NDArray[np.void], out: npt.NDArray[np.void], slot: Ints, dim: Ints,
@@ -66,7 +66,8 @@ def variants(
             last = -1.0
             for octave in range(-OCTAVES if other >= 0 else 0, OCTAVES + 1 if other >= 0 else 1):
                 v = min(rest, max(1.0, np.ceil(now * 2.0**octave)))
-                if other >= 0 and v in (now, last):
+                again = v == last
+                if other >= 0 and (again or v == now):
                     continue
                 last = v
                 copy(k, states[i], scratch[0])
@@ -85,7 +86,7 @@ def variants(
     return n
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@outer
 def follow(
     cases: npt.NDArray[np.void], states: npt.NDArray[np.void], slot: Ints, dim: Ints, checks: int, point: Record, work: Record,
     counts: Floats, slopes: Floats, tiles: Floats, widths: Floats, finished: npt.NDArray[np.bool_], trips: Floats,
@@ -105,8 +106,6 @@ def follow(
         trips[i] = 1.0
         least[i] = 1.0
         good[i] = True
-        slopes[i] = 0.0
-        widths[i] = 0.0
         if s >= 0:
             place(case, point, states[i], work)
             remaining(case, states[i], work, s, d)
@@ -118,11 +117,14 @@ def follow(
             for c in range(KINDS):
                 base[m, c, 0] = work.reads[m, c]
                 base[m, c, 1] = work.writes[m, c]
+                for w in range(2):
+                    counts[i, m, c, w] = base[m, c, w]
+                    slopes[i, m, c, w] = 0.0
         for q in range(case.slots):
             held[q] = work.tile[q] if states[i].held[q] == 1 else 0.0
             finished[i, q] = states[i].held[q] == 1 and work.finished[q] == 1
-        counts[i] = base
-        tiles[i] = held
+            tiles[i, q] = held[q]
+            widths[i, q] = 0.0
         if s < 0:
             continue
         left = np.ceil(trips[i] / 2.0)
@@ -167,7 +169,7 @@ def follow(
             least[i] = 1.0 if whole else 2.0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def follows(
     case: Record, state: Record, work: Record, counts: Floats, slopes: Floats, tiles: Floats, widths: Floats,
     finished: npt.NDArray[np.bool_], left: float, trips: float,

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
-from dse.mapping.best.count_kernel import Record, place, price, value
-from dse.mapping.best.records import MAC, SIZES, SLOTS
+from dse.mapping.best.compiled import Record, inner, outer
+from dse.mapping.best.count_kernel import place, price, value
+from dse.mapping.best.records import FIRST, MAC, NONE, QUICK, SIZES, SLOTS, THOROUGH
 
 #: Ways to change the growth of one coordinate.
 STEPS = 8
@@ -20,7 +20,7 @@ STEPS = 8
 MOST_STARTED = 6
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def remaining(case: Record, state: Record, work: Record, s: int, d: int) -> None:
     """Trips of a placed state that are left before and after the growth at a slot."""
     x = 1.0
@@ -37,7 +37,7 @@ def remaining(case: Record, state: Record, work: Record, s: int, d: int) -> None
     work.after = np.ceil(case.trips[d] / work.cuts[s, d])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def step(case: Record, work: Record, d: int, j: int) -> float:
     """Trips to leave for step j of a coordinate, from ``work.before`` and ``work.after``; 0 for no change."""
     rest = work.before
@@ -69,7 +69,7 @@ def step(case: Record, work: Record, d: int, j: int) -> float:
     return 0.0 if v == now else v
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def fill(case: Record, point: Record, state: Record, best: float, work: Record) -> float:
     """Grow where it gains most per room until nothing gains. Lazily: the coordinate that gained most when last asked is asked
     first."""
@@ -84,8 +84,8 @@ def fill(case: Record, point: Record, state: Record, best: float, work: Record) 
                     work.gain[s, d] = np.inf if able else 0.0
             fresh = False
             grown = False
-        s = -1
-        d = -1
+        s = NONE
+        d = NONE
         top = 0.0
         second = 0.0
         for i in range(case.slots + 1):
@@ -134,7 +134,7 @@ def fill(case: Record, point: Record, state: Record, best: float, work: Record) 
             grown = True
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def taken(case: Record, point: Record, work: Record) -> float:
     """Room in use, in memories."""
     total = 0.0
@@ -144,7 +144,7 @@ def taken(case: Record, point: Record, work: Record) -> float:
     return total
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def shrunk(case: Record, point: Record, state: Record, work: Record, s: int, d: int) -> bool:
     """Take growth back as little as makes the state fit; False, and no change, if that does not help."""
     if place(case, point, state, work) == 0.0:
@@ -171,19 +171,19 @@ def shrunk(case: Record, point: Record, state: Record, work: Record, s: int, d: 
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def repaired(case: Record, point: Record, state: Record, work: Record) -> float:
     """Make a state fit by the growth that costs least; its value, infinite if nothing helps."""
     for _ in range(6):
         if place(case, point, state, work) == 0.0:
             return value(case, point, state, work)
         best = np.inf
-        bs = -1
-        bd = -1
+        bs = NONE
+        bd = NONE
         left = 0.0
         least = np.inf
-        gs = -1
-        gd = -1
+        gs = NONE
+        gd = NONE
         for i in range(case.slots + 1):
             s = MAC if i == case.slots else i
             if s != MAC and state.held[s] == 0:
@@ -216,7 +216,7 @@ def repaired(case: Record, point: Record, state: Record, work: Record) -> float:
     return np.inf
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def copy(n: int, source: Record, target: Record) -> None:
     """Copy a state of n slots."""
     target.case = source.case
@@ -230,7 +230,7 @@ def copy(n: int, source: Record, target: Record) -> None:
         target.left[MAC, d] = source.left[MAC, d]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def changed(case: Record, state: Record, work: Record, move: int) -> bool:
     """Apply one move to a placed state; False if it changes nothing or is not allowed."""
     n = case.slots
@@ -280,7 +280,7 @@ def changed(case: Record, state: Record, work: Record, move: int) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def _moved(case: Record, state: Record, i: int, j: int) -> bool:
     """Put the slot at place i at place j, without its growth; the memories of a role stay in their order."""
     s = state.order[i]
@@ -298,7 +298,7 @@ def _moved(case: Record, state: Record, i: int, j: int) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def improve(
     case: Record, point: Record, state: Record, best: float, trial: Record, work: Record, thorough: bool
 ) -> float:
@@ -306,7 +306,7 @@ def improve(
     n = case.slots
     ways = (n + 1) * 7 * STEPS
     total = ways + n + n * n + 2 + n + (n + 1) * (n + 2) // 2 if thorough else ways
-    move = 0
+    move = FIRST
     since = 0
     while since < total:
         copy(n, state, trial)
@@ -330,7 +330,7 @@ def improve(
     return best
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def kicked(
     case: Record, point: Record, state: Record, best: float, kicks: int, trial: Record, spare: Record, work: Record
 ) -> float:
@@ -357,7 +357,7 @@ def kicked(
             continue
         v = fill(case, point, trial, v, work)
         if v < best * 2.0:
-            v = improve(case, point, trial, v, spare, work, True)
+            v = improve(case, point, trial, v, spare, work, THOROUGH)
         if v < best * (1.0 - 1e-9):
             best = v
             copy(n, trial, state)
@@ -365,7 +365,7 @@ def kicked(
     return best
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def start(
     case: Record, point: Record, order: npt.NDArray[np.int64], held: npt.NDArray[np.int64], state: Record, work: Record
 ) -> float:
@@ -381,12 +381,11 @@ def start(
     return fill(case, point, state, v, work) if v < np.inf else v
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def keep(
-    slots: int, value_: float, state: Record, values: npt.NDArray[np.float64], states: npt.NDArray[np.void]
+    slots: int, value_: float, state: Record, values: npt.NDArray[np.float64], n: int, states: npt.NDArray[np.void]
 ) -> None:
-    """Put a state among the best, ascending, without repeating a value."""
-    n = len(values)
+    """Put a state among the n best, ascending, without repeating a value; the states behind two of scratch."""
     if not value_ < values[n - 1]:
         return
     i = n - 1
@@ -396,12 +395,12 @@ def keep(
         return
     for j in range(n - 1, i, -1):
         values[j] = values[j - 1]
-        copy(slots, states[j - 1], states[j])
+        copy(slots, states[j + 1], states[j + 2])
     values[i] = value_
-    copy(slots, state, states[i])
+    copy(slots, state, states[i + 2])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@outer
 def solve(
     cases: npt.NDArray[np.void], points: npt.NDArray[np.void], effort: npt.NDArray[np.int64], floor: npt.NDArray[np.float64],
     ranked: npt.NDArray[np.int64], orders: npt.NDArray[np.int64], helds: npt.NDArray[np.int64], pool: npt.NDArray[np.void],
@@ -431,14 +430,15 @@ def solve(
     for round_ in range(2):
         for a in range(len(points)):
             point = points[a]
-            values[:] = np.inf
+            for i in range(most):
+                values[i] = np.inf
             width = most if effort[a] == 2 else (2 if effort[a] == 1 else 1)
             for k in range(used):
                 c = pool[k].case
                 if floor[c, a] < values[width - 1]:
                     copy(n, pool[k], spare[0])
                     v = repaired(cases[c], point, spare[0], work)
-                    keep(n, v, spare[0], values[:width], spare[2 : 2 + width])
+                    keep(n, v, spare[0], values, width, spare)
             if round_ == 1 and not values[0] < best[a] * (1.0 - 1e-7):
                 continue
             known = values[0]
@@ -450,7 +450,7 @@ def solve(
                     for o in range(len(orders)):
                         v = start(cases[c], point, orders[o], helds[o], spare[0], work)
                         spare[0].case = c
-                        keep(n, v, spare[0], values[:width], spare[2 : 2 + width])
+                        keep(n, v, spare[0], values, width, spare)
             thorough = effort[a] > 0
             top = np.inf
             where = -1
@@ -459,15 +459,18 @@ def solve(
                     break
                 copy(n, spare[2 + i], spare[0])
                 c = spare[0].case
-                v = improve(cases[c], point, spare[0], values[i], spare[1], work, False)
+                v = improve(cases[c], point, spare[0], values[i], spare[1], work, QUICK)
                 values[i] = v
                 copy(n, spare[0], spare[2 + i])
+            lowest = np.inf
+            for i in range(most):
+                lowest = min(lowest, values[i])
             for i in range(width):
-                if values[i] == np.inf or (thorough and values[i] > 2.0 * values.min()):
+                if values[i] == np.inf or (thorough and values[i] > 2.0 * lowest):
                     continue
                 copy(n, spare[2 + i], spare[0])
                 c = spare[0].case
-                v = improve(cases[c], point, spare[0], values[i], spare[1], work, True) if thorough else values[i]
+                v = improve(cases[c], point, spare[0], values[i], spare[1], work, THOROUGH) if thorough else values[i]
                 if v < top:
                     top = v
                     where = i
@@ -501,7 +504,7 @@ def solve(
     return used
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def _elsewhere(
     cases: npt.NDArray[np.void], point: Record, floor: npt.NDArray[np.float64], ranked: npt.NDArray[np.int64], state: Record,
     best: float, spare: npt.NDArray[np.void], work: Record,
@@ -527,7 +530,7 @@ def _elsewhere(
             v = fill(cases[c], point, spare[1], v, work)
         if v < best * (1.0 - 1e-9):
             copy(n, spare[1], state)
-            v = improve(cases[c], point, state, v, spare[1], work, True)
+            v = improve(cases[c], point, state, v, spare[1], work, THOROUGH)
             best = v
             copy(n, state, spare[0])
     return best

@@ -17,9 +17,9 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
-from dse.mapping.best.count_kernel import Record
+from dse.mapping.best.compiled import Record, inner, outer
+from dse.mapping.best.records import FIRST
 from dse.types import Floats, Ints
 
 
@@ -114,7 +114,7 @@ class Scratch(NamedTuple):
     busy: Floats
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def scratch_of(rows: Rows, memories: int) -> Scratch:
     """Scratch for the largest table."""
     columns = 0
@@ -128,7 +128,7 @@ def scratch_of(rows: Rows, memories: int) -> Scratch:
     )  # fmt: skip
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def fewest_trips(rows: Rows, t: int, kept: Floats, word: Floats, capacity: Floats, scratch: Scratch) -> None:
     """Trips left outside of each row's elastic growth if it takes all the room there is, in ``scratch.left``; 0 if not even its
     smallest tiles fit."""
@@ -163,7 +163,7 @@ def fewest_trips(rows: Rows, t: int, kept: Floats, word: Floats, capacity: Float
             left[i] = max(np.ceil(trips[i] / left[i]), least[i])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def values_of(
     rows: Rows, t: int, base: float, leak: float, step: Floats, lanes: Floats, objective: int, overlap: bool, scratch: Scratch
 ) -> None:  # fmt: skip
@@ -203,7 +203,7 @@ def values_of(
         value[i] = energy[i] if objective == 0 else (cycles[i] if objective == 1 else energy[i] * cycles[i])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def lacking(rows: Rows, t: int, kept: Floats, word: Floats, capacity: Floats) -> tuple[int, float]:
     """The memory that lacks most, and the bits that it lacks, for that of a table's smallest mappings which lacks least."""
     n = rows.rows[t]
@@ -230,7 +230,7 @@ def lacking(rows: Rows, t: int, kept: Floats, word: Floats, capacity: Floats) ->
     return short, missing
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@outer
 def best_of(
     rows: Rows, formats: Formats, designs: Designs, objective: int, overlap: bool, start: int, stop: int, out: Best
 ) -> None:
@@ -287,7 +287,7 @@ def best_of(
             )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def bound_of(rows: Rows, t: int, row: int, step: Floats, lanes: Floats, scratch: Scratch) -> int:
     """What a row's time follows: 0 compute, 1 + m memory m."""
     longest = 0.0
@@ -302,7 +302,7 @@ def bound_of(rows: Rows, t: int, row: int, step: Floats, lanes: Floats, scratch:
     return slowest
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@outer
 def winners(
     rows: Rows, points: npt.NDArray[np.void], capacity: Floats, kept: Floats, word: Floats, best: Ints, lefts: Ints,
     value: Floats,
@@ -325,8 +325,8 @@ def winners(
         for x in range(places):
             best[p, x] = -1
             value[p, x] = np.inf
-        fewest_trips(rows, 0, kept[p], word[p], capacity[p], scratch)
-        values_of(rows, 0, point.base, point.leak, step, lanes, point.objective, point.overlap == 1, scratch)
+        fewest_trips(rows, FIRST, kept[p], word[p], capacity[p], scratch)
+        values_of(rows, FIRST, point.base, point.leak, step, lanes, point.objective, point.overlap == 1, scratch)
         for i in range(rows.rows[0]):
             v = scratch.value[i]
             if scratch.left[i] == 0.0 or not v < value[p, places - 1]:
