@@ -22,13 +22,14 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from dse.mapping.best.records import CLASSES, MAC_SUM, OBJECTIVES, PARTIAL, POINT, RESULT
+from dse.mapping.best.records import CLASSES, MAC_SUM, PARTIAL, POINT, RESULT
 from dse.mapping.best.space import Options, slots_of
 from dse.mapping.best.tables.table import build, winning
 from dse.mapping.explicit.mapping import DIMS, Mapping, capacity_problems, mapping_problems
 from dse.mapping.explicit.text import format_mapping
 from dse.mapping.explicit.timing import Port, PortedMemory, ported_cycles, transfers, word_counts
 from dse.mapping.nest import ArrayShape, Axis, Nest, Storage
+from dse.names import MAPPING_OBJECTIVES
 
 REFERENCE = Path(__file__).parents[1] / "tests" / "data" / "reference_tpu_like.yaml"
 ARRAY = ArrayShape(
@@ -149,7 +150,7 @@ def points(layer: Layer) -> NDArray[np.void]:
     result["kept"][:, : len(slots)] = [float(width[slot.role]) for slot in slots]
     result["finished"] = result["kept"]
     result["base"], result["step"], result["lanes"] = math.prod(layer.nest.dims) * reference()["mac_pj"], 1.0, 1.0
-    result["objective"], result["overlap"] = [OBJECTIVES.index(name) for name, _, _ in QUESTIONS], 1
+    result["objective"], result["overlap"] = [MAPPING_OBJECTIVES.index(name) for name, _, _ in QUESTIONS], 1
     return result
 
 

@@ -1,4 +1,4 @@
-"""Words that several rooms share, each defined once: loop dims, passes, operands, roles, and the sides of a memory.
+"""Words that several rooms share, each defined once: loop dims, passes, operands, roles, mapping objectives, sides of a memory.
 
 Tuples are in the order in which arrays and reports list them. What a word means stands in ``docs/design.md``, section 3.
 """
@@ -16,6 +16,8 @@ MAC_OPERANDS = ("weight", "activation", "error")
 OPERANDS = (*MAC_OPERANDS, "gradient", "master", "optimizer", "stash", "accumulator", "result")
 #: What hardware holds an operand as; which tensor takes which role depends on the pass (:mod:`dse.mapping.nest`).
 ROLES = ("weight", "activation", "accumulator")
+#: What the mapping of a layer may be chosen by; ``edp`` is energy times delay. Compiled kernels know each by its place.
+MAPPING_OBJECTIVES = ("energy", "latency", "edp")
 #: Sides of a memory: what it is read for and written from. Fields of counts, columns of traffic, and axes of prices by side.
 SIDES = ("reads_to_child", "writes_from_child", "writes_from_parent", "reads_to_parent")
 #: The sides that read it; the others write.

@@ -17,8 +17,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dse.names import ROLES as ROLES
-
 TENSORS = ("W", "X", "Y")
 #: Loop dims (positions in DIMS = N G K C P Q R S) that index each tensor; P,R and Q,S index X through the sliding window.
 RELEVANT = {"W": "GKCRS", "X": "NGCPQRS", "Y": "NGKPQ"}

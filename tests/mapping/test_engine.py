@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
-from dse.mapping.best.records import CLASSES, OBJECTIVES, POINT
+from dse.mapping.best.records import CLASSES, POINT
 from dse.mapping.best.search.search import floors, search
 from dse.mapping.best.space import Options, slots_of
 from dse.mapping.best.tables import cache
@@ -20,8 +20,8 @@ from dse.mapping.best.tables.score_kernel import Designs, Formats
 from dse.mapping.best.tables.table import Table, _counted, build
 from dse.mapping.best.unrolling import unrollings
 from dse.mapping.explicit.mapping import check_mapping
-from dse.mapping.nest import ROLES, ArrayShape, Axis, Nest, Storage
-from dse.names import DIMS
+from dse.mapping.nest import ArrayShape, Axis, Nest, Storage
+from dse.names import DIMS, MAPPING_OBJECTIVES, ROLES
 
 SMALL = ArrayShape(
     (Axis("rows", 4, ("C", "R", "S")), Axis("cols", 4, ("K",))),
@@ -134,7 +134,7 @@ def test_more_never_costs_more(nest: Nest, array: ArrayShape, number: int) -> No
     table = made(nest, array)
     rng = np.random.default_rng(number)
     formats, designs = questions(table, number)
-    for objective in OBJECTIVES:
+    for objective in MAPPING_OBJECTIVES:
         base = cost(table, formats, designs, objective)
         better = (
             (formats, designs._replace(capacity=designs.capacity * rng.uniform(1, 4, designs.capacity.shape))),
@@ -199,11 +199,11 @@ def test_an_axis_that_may_unroll_more_has_all_unrollings_of_one_that_may_unroll_
         assert {u.factors for u in unrollings(nest, shaped(fewer))} <= every
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("objective", MAPPING_OBJECTIVES)
 def test_more_dims_on_an_axis_are_never_worse(objective: str) -> None:
     nest = Nest((1, 1, 64, 6, 28, 28, 3, 3))
     points = asked(shaped(("C",)), 1, 1)
-    points["objective"] = OBJECTIVES.index(objective)
+    points["objective"] = MAPPING_OBJECTIVES.index(objective)
     value = {rows: search(nest, shaped(rows), points, np.array([2])).value[0] for rows in (("C",), ("C", "Q"), ("Q", "C"))}
     assert value["C", "Q"] == value["Q", "C"] <= value["C",]
 

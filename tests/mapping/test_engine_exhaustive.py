@@ -9,10 +9,11 @@ from math import ceil, prod
 import numpy as np
 import pytest
 
-from dse.mapping.best.records import MAC_WEIGHT, OBJECTIVES, PARTIAL, POINT, RESULT
+from dse.mapping.best.records import MAC_WEIGHT, PARTIAL, POINT, RESULT
 from dse.mapping.best.search.search import search
 from dse.mapping.best.space import Options, slots_of
-from dse.mapping.nest import RELEVANT, ROLES, ArrayShape, Axis, Nest, Storage
+from dse.mapping.nest import RELEVANT, ArrayShape, Axis, Nest, Storage
+from dse.names import MAPPING_OBJECTIVES, ROLES
 
 LOOPS = "NKCPQRS"
 DIMS = "NGKCPQRS"
@@ -198,7 +199,7 @@ def test_optimum_equals_full_enumeration(nest: Nest, array: ArrayShape) -> None:
         points["read"][:, inner, MAC_WEIGHT + r] = mac_price[:, r]
     points["kept"][:, : len(slots)] = points["finished"][:, : len(slots)] = bits
     points["capacity"][:, : len(biggest)] = capacity
-    points["base"], points["lanes"], points["objective"], points["overlap"] = base, 1.0, OBJECTIVES.index("energy"), 1
+    points["base"], points["lanes"], points["objective"], points["overlap"] = base, 1.0, MAPPING_OBJECTIVES.index("energy"), 1
     held = tuple((storage.name, role) for storage in array.storages for role in storage.roles)
     found = search(nest, array, points, np.full(n, 2), Options(held=held))
     energy = base[:, None] + mac_price @ counts[:, :2].T + moved_price @ counts[:, 2:].T

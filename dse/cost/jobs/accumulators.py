@@ -20,9 +20,9 @@ from typing import NamedTuple
 from dse.cost.jobs.network import nests_of, passes_of, roles_of, seen_operand
 from dse.hardware.model import Hardware
 from dse.mapping.best.unrolling import REDUCED
-from dse.names import DIMS
+from dse.names import DIMS, OPERANDS
 from dse.precision.formats.properties import Format, accumulator_bits, arithmetic, multiplier_bits
-from dse.precision.plans.cells import OPERANDS, formats_of
+from dse.precision.plans.cells import formats_of
 from dse.precision.plans.plan import Plan
 from dse.workload.model import Network
 

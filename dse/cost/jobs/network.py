@@ -25,7 +25,6 @@ from math import prod
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from dse.cost.jobs.formats import Jobs
 from dse.cost.tensors.copies import (
@@ -43,14 +42,13 @@ from dse.cost.tensors.storage import storage_of
 from dse.errors import InputError
 from dse.hardware.model import ARITHMETIC, Hardware
 from dse.mapping.nest import Nest
+from dse.names import OPERANDS
 from dse.precision.formats.properties import Format, arithmetic, element_exponent_bits, multiplier_bits
-from dse.precision.plans.cells import OPERANDS, Cell, Histogram, formats_of
+from dse.precision.plans.cells import Cell, Histogram, formats_of
 from dse.precision.plans.plan import Plan
+from dse.types import Floats, Ints
 from dse.workload.model import PASSES, Layer, Network
 from dse.yaml_input import suggest
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
 
 MODES = ("training", "inference")
 

@@ -15,7 +15,6 @@ from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from dse.content import content
 from dse.cost.jobs.formats import Jobs, inserted_zeros, kept_bits, mac_pj, partial_bits, unusable, waiting
@@ -28,9 +27,8 @@ from dse.hardware.pe import Mode, pe_mode
 from dse.mapping.best.deep.search import DeepPoint, best_deep
 from dse.mapping.explicit.counts import ENGINE
 from dse.mapping.explicit.mapping import Mapping
-from dse.mapping.nest import ROLES, ArrayShape, Nest
-
-Floats = npt.NDArray[np.float64]
+from dse.mapping.nest import ArrayShape, Nest
+from dse.names import ROLES
 
 #: Searches whose result is kept in memory.
 MOST_KEPT = 20_000

@@ -22,9 +22,10 @@ from dse.cost.jobs.formats import Jobs, inserted_zeros, kept_bits, mac_pj, parti
 from dse.hardware.arrays import HardwareArrays, hardware_arrays
 from dse.hardware.model import ARITHMETIC, Hardware, Parameter, ProcessingElement
 from dse.hardware.pe import pe_mode
-from dse.mapping.best.records import OBJECTIVES, POINT
+from dse.mapping.best.records import POINT
 from dse.mapping.best.space import Slot
 from dse.mapping.nest import Nest
+from dse.names import MAPPING_OBJECTIVES
 from dse.precision.formats.properties import (
     Format,
     arithmetic,
@@ -118,7 +119,7 @@ def points_of(
     weight = waiting(hardware.pe, jobs, wanted, mode)
     points["step"] = (weight * mode.step_cycles).sum(axis=1) * run
     points["lanes"] = 1.0 / (jobs.shares[wanted] / mode.lanes).sum(axis=1)
-    points["objective"] = [OBJECTIVES.index(name) for name in objective]
+    points["objective"] = [MAPPING_OBJECTIVES.index(name) for name in objective]
     points["overlap"] = int(hardware.overlap)
     return points
 

@@ -23,7 +23,8 @@ from dse.cost.mapped.mapping_checks import above_array, shortfalls
 from dse.hardware.arrays import HardwareArrays
 from dse.hardware.model import Hardware
 from dse.mapping.explicit.mapping import Mapping
-from dse.mapping.nest import RELEVANT, ROLES, Nest
+from dse.mapping.nest import RELEVANT, Nest
+from dse.names import ROLES
 
 WEIGHT = ROLES.index("weight")
 

@@ -7,12 +7,9 @@ from dataclasses import dataclass
 from dse.cost.jobs.network import MODES
 from dse.cost.steps.side import STOCHASTIC
 from dse.errors import InputError
-from dse.names import OPERANDS
+from dse.names import MAPPING_OBJECTIVES, OPERANDS
 from dse.numbers import MAP_UPDATES
 from dse.yaml_input import suggest
-
-#: What the mapping of each layer may be chosen by.
-MAPPING_OBJECTIVES = ("edp", "energy", "latency")
 
 
 @dataclass(frozen=True)
@@ -24,7 +21,7 @@ class StepOptions:
     mode
         ``training`` or ``inference``.
     mapping_objective
-        One of :data:`MAPPING_OBJECTIVES`.
+        One of :data:`dse.names.MAPPING_OBJECTIVES`.
     stochastic
         Operands that training rounds stochastically.
     recompute

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dse.cost.fusion.bounds import MostSaved, most_saved, without_residents
 from dse.cost.fusion.epilogues import groups_of, saved_bits
 from dse.cost.fusion.resident import Resident, joined, resident_notes, residents
 from dse.cost.fusion.vector import COMPONENTS, VectorCosts, optimizer_costs, vector_costs
-from dse.cost.fusion_bounds import MostSaved, most_saved, without_residents
 from dse.cost.jobs.network import check_mode, network_jobs
 from dse.cost.mapped.best_jobs import best_jobs
 from dse.cost.steps.options import STEP, StepOptions

@@ -57,7 +57,6 @@ LOOPS = "NKCPQRS"
 #: their products before the memory sees them, and what a causal mask leaves out is not fetched.
 CLASSES = ("weight", "activation", "partial", "result", "mac_weight", "mac_activation", "mac_sum")
 WEIGHT, ACTIVATION, PARTIAL, RESULT, MAC_WEIGHT, MAC_ACTIVATION, MAC_SUM = range(len(CLASSES))
-OBJECTIVES = ("energy", "latency", "edp")
 
 #: One nest on one array under one unrolling.
 #:
@@ -88,7 +87,7 @@ CASE = np.dtype(
 #: where the slot holds finished results only. capacity: bits of one instance. base: energy that no mapping changes. leak: energy
 #: per cycle.
 #: step, lanes: cycles of a step of the array, operand pairs of the reduced dims that a PE takes per step.
-#: objective: place in OBJECTIVES. overlap: 1 the slowest part decides, 0 parts add up.
+#: objective: place in ``dse.names.MAPPING_OBJECTIVES``. overlap: 1 the slowest part decides, 0 parts add up.
 POINT = np.dtype(
     [
         ("read", "f8", (MEMORIES, len(CLASSES))), ("write", "f8", (MEMORIES, len(CLASSES))),

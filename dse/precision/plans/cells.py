@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from dse.errors import InputError
-from dse.names import OPERANDS as OPERANDS
 from dse.precision.formats.properties import Format, parse_format
 
 #: Operands that need no format: the stash follows the activation, the hardware chooses the accumulator, a result is written as it

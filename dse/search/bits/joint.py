@@ -2,7 +2,7 @@
 
 What a map costs is what :func:`dse.evaluate` says of it, with the best set of resident tensors for it
 (:mod:`dse.cost.fusion.resident`). Two tables of plain sums enclose it for every map: the costs with nothing resident, which
-residency never exceeds, and the least that each choice can come to whatever the others are (:mod:`dse.cost.fusion_bounds`). The
+residency never exceeds, and the least that each choice can come to whatever the others are (:mod:`dse.cost.fusion.bounds`). The
 exact allocation over the lower one is a bound on all maps and all sets of resident tensors. Maps are proposed by the exact
 allocation over
 

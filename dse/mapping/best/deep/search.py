@@ -23,7 +23,7 @@ from dse.mapping.best.space import NEST_POSITION
 from dse.mapping.best.unrolling import Unrolling, shared_extent
 from dse.mapping.explicit.mapping import Level, Loop, Mapping
 from dse.mapping.nest import TENSORS, ArrayShape, Nest
-from dse.names import ROLES
+from dse.names import MAPPING_OBJECTIVES, ROLES
 from dse.types import Floats, Ints
 
 #: Places of the lattices that unrollings are compared on, from the coarsest, and how many of the best go on to each.
@@ -34,7 +34,6 @@ KEEP, KEEP_LAST = 3, 12
 #: Refinement ends when a round gains less than this share.
 LEAST_GAIN = 1e-4
 MOST_ROUNDS = 6
-OBJECTIVES = ("energy", "latency", "edp")
 
 
 @dataclass(frozen=True)
@@ -184,7 +183,7 @@ def _problem(
         holders[r, 1 : 1 + len(chain)] = chain
     bounds = np.array([*(nest.dims[i] for i in NEST_POSITION), nest.dims[1]], np.int64)
     return _Problem(
-        nest, array, point, OBJECTIVES.index(objective), overlap,
+        nest, array, point, MAPPING_OBJECTIVES.index(objective), overlap,
         ROLES.index(stationary) if stationary else -1, sizes, holders,
         np.array([TENSORS.index(t) for t in nest.tensors], np.int64), bounds,
         np.array([*nest.stride, *nest.dilation], np.int64), windowed(nest),

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from dse.mapping.best.records import OBJECTIVES
 from dse.mapping.best.tables.score_kernel import Best, Designs, Formats, Rows, best_of
 from dse.mapping.best.tables.table import Table
+from dse.names import MAPPING_OBJECTIVES
 from dse.types import Ints
 
 #: Pairs of a job and a design that are worth a thread of their own.
@@ -59,7 +59,7 @@ def look_up(
     spans = list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
 
     def walk(span: tuple[int, int]) -> None:
-        best_of(rows, formats, designs, OBJECTIVES.index(objective), overlap, *span, out)
+        best_of(rows, formats, designs, MAPPING_OBJECTIVES.index(objective), overlap, *span, out)
 
     if threads == 1:
         walk(spans[0])
