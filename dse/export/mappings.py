@@ -74,7 +74,8 @@ def best_mappings(design: Design) -> tuple[HardwareArrays, list[MappedNest]]:
         The design is infeasible.
     """
     arrays = hardware_arrays(design.hardware, None)
-    work = network_jobs(design.network, [design.plan], design.mode, design.hardware.causal_skip)
+    hardware = design.hardware
+    work = network_jobs(design.network, [design.plan], design.mode, hardware.causal_skip, unfold=hardware.unfold_input)
     costs = best_jobs(design.hardware, arrays, work.jobs)
     failed = costs.failed()[0]
     if failed:

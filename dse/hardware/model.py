@@ -201,6 +201,11 @@ class Hardware:
         Double-buffered: a pass takes its slowest part; if false the parts add up.
     area_overhead
         Area beside PEs and memories (control, network) as a share of their sum.
+    lanes_on_axes
+        Precision lanes of an element take pairs along the dims that an axis may unroll (channels) only; if false along all dims
+        that a pass reduces (channels and filter positions).
+    unfold_input
+        Convolutions that read the network's input come unfolded from the host (im2col): every place with its window as channels.
     die_mm2
         Measured area of the whole chip with its interfaces, mm2; what the model's parts do not explain of it is overhead.
         0: the parts are the chip.
@@ -236,6 +241,8 @@ class Hardware:
     fusion: str = "none"
     overlap: bool = True
     area_overhead: float = 0.0
+    lanes_on_axes: bool = False
+    unfold_input: bool = False
     die_mm2: float = 0.0
     idle_w: float = 0.0
     clock_pj_per_cycle: float | None = None

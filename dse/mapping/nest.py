@@ -92,3 +92,5 @@ class ArrayShape:
 
     axes: tuple[Axis, ...]
     storages: tuple[Storage, ...]
+    lanes_on_axes: bool = False
+    """Precision lanes take pairs along the dims that an axis may unroll only; else along all dims that are reduced."""

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass, replace
+
+from dse.cost import evaluate
 from dse.cost.mapped.table_jobs import array_shape
 from dse.hardware import load_hardware
 from dse.hardware.pe import pe_mode
 from dse.hardware.prices.units_45nm import synthesis_rows
 from dse.mapping.best.unrolling import unrollings
 from dse.mapping.nest import Nest
+from dse.precision.plans.plan import Plan
 from dse.validation.eyeriss_chip import built_in_prices, chip_table
 from dse.validation.row import Kind, Row, row
+from dse.workload import load_workload
 
 #: Bit Fusion's own cycle counts: layer as (N, G, K, C, P, Q, R, S), width of both operands, cycles.
 BIT_FUSION_ROWS = (
@@ -17,6 +23,44 @@ BIT_FUSION_ROWS = (
     ("fully connected, 4 bit", (16, 1, 8192, 8192, 1, 1, 1, 1), 4, 524_288),
     ("convolution, 4 bit", (16, 1, 384, 384, 14, 14, 3, 3), 4, 2_032_128),
 )
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """A network in Bit Fusion's simulator at 192 bits per cycle, batch 16, and on Eyeriss at equal area and clock.
+
+    Attributes
+    ----------
+    bits
+        Widths of weights and activations, and those of layers that keep another one: weights, activations.
+    cycles, wait_cycles
+        Of all layers with MACs, and those of them that wait for DRAM (recorded runs, results/bitfusion-eyeriss-sim-sweep.csv).
+    eyeriss_cycles
+        The same network, at 16 bits, some with half the channels (results/eyeriss_results.csv).
+    """
+
+    bits: str
+    kept: dict[str, tuple[str, str]]
+    cycles: int
+    wait_cycles: int
+    eyeriss_cycles: int
+
+
+_WIDE = ("int8", "int8")
+SIMULATED = {
+    "bit_fusion_alexnet": Simulated(
+        "int4", {"conv1_a": _WIDE, "conv1_b": _WIDE, "fc3": _WIDE}, 37_666_491, 6_793_243, 70_286_336
+    ),
+    "bit_fusion_svhn": Simulated("binary", {"conv0": ("binary", "int8")}, 1_317_523, 537_171, 11_296_768),
+    "bit_fusion_cifar10": Simulated("int2", {"conv0": _WIDE}, 3_293_704, 1_522_120, 44_153_856),
+    "bit_fusion_lenet5": Simulated("int2", {}, 410_352, 185_040, 1_117_696),
+    "bit_fusion_vgg7": Simulated("int2", {}, 2_822_491, 1_790_299, 21_625_856),
+    "bit_fusion_resnet18": Simulated("int4", {"conv1": _WIDE}, 49_079_982, 9_541_294, 95_485_952),
+    "bit_fusion_rnn": Simulated("int4", {}, 394_583, 263_511, 1_048_576),
+    "bit_fusion_lstm": Simulated("int4", {}, 337_175, 231_383, 820_800),
+}
+#: Geometric mean of the speed over Eyeriss (ISCA 2018, abstract).
+SPEED_OVER_EYERISS = 3.9
 #: nn_dataflow's signed errors on the same chip, percent, energy and time, conv1 to conv5 (its test of the chip).
 NN_DATAFLOW = {"energy_j": (-44, -42, -26, -15, -9), "time_s": (-16, -15, -12, -10, -4)}
 #: Shares of the chip's power after place and route, figure 16 (second hand): layer, part, share.
@@ -27,6 +71,7 @@ EYERISS_SHARES = (
     ("conv5", "scratchpad_w", "scratchpads", 0.33),
 )
 _EYERISS = "Eyeriss, JSSC 2017"
+_SIMULATOR = "simulator of its authors with DRAM, batch 16"
 _CHIP = "chip without DRAM, supply taken as nominal, zeros gated as measured"
 #: What a figure of a unit or of the chip is of, by the first word of its name.
 _KINDS: dict[str, Kind] = {
@@ -41,7 +86,7 @@ _KINDS: dict[str, Kind] = {
 
 def hardware_rows() -> list[Row]:
     """All rows on units and chips."""
-    return [*bit_fusion_cycles(), *_synthesis(), *eyeriss_rows()]
+    return [*bit_fusion_cycles(), *bit_fusion_networks(), *_synthesis(), *eyeriss_rows()]
 
 
 def bit_fusion_cycles() -> list[Row]:
@@ -51,6 +96,40 @@ def bit_fusion_cycles() -> list[Row]:
         row("time", source, f"cycles, {quantity}", "cycles", cycles, cycles_of(dims, bits, bits), 0.0)
         for quantity, dims, bits, cycles in BIT_FUSION_ROWS
     ]
+
+
+def network_cycles(name: str) -> tuple[float, float]:
+    """Cycles of one of Bit Fusion's networks on ``bit_fusion``, outputs as words of 32 bits, and those that wait for DRAM."""
+    run, network, hardware = SIMULATED[name], load_workload(name), load_hardware("bit_fusion")
+    plan = Plan.parse(f"{run.bits},result=int32", network)
+    for place, operand in enumerate(("weight", "activation")):
+        plan = plan.keep({layer: formats[place] for layer, formats in run.kept.items()}, [operand])
+    dram = replace(hardware.memories[-1], bandwidth_bits_per_cycle=math.inf)
+    free = replace(hardware, memories=(*hardware.memories[:-1], dram))
+    found = [
+        float(evaluate(network, item, plan, mode="inference").layers["latency_s"].sum()) * hardware.clock_hz
+        for item in (hardware, free)
+    ]
+    return found[0], found[0] - found[1]
+
+
+def bit_fusion_networks() -> list[Row]:
+    """Cycles of its eight networks, waiting for memory among them, and the mean speed over Eyeriss."""
+    source, rows, speeds = "Bit Fusion, ISCA 2018", [], []
+    why = "tiles are the best of ours, its own tiles read and write sums more often; results of one layer are read at 32 bits"
+    for name, run in SIMULATED.items():
+        cycles, waits = network_cycles(name)
+        speeds.append(run.eyeriss_cycles / cycles)
+        busy = (run.cycles - run.wait_cycles, cycles - waits)
+        rows.append(row("time", source, f"cycles of elements, {name}", "cycles", *busy, 0.03, includes=_SIMULATOR))
+        for label, published, ours in (("cycles", run.cycles, cycles), ("waiting for DRAM", run.wait_cycles, waits)):
+            rows.append(
+                row("time", source, f"{label}, {name}", "cycles", published, ours, note=why, includes=_SIMULATOR)
+            )
+    mean = math.exp(sum(map(math.log, speeds)) / len(speeds))
+    note = "its own cycles of Eyeriss, some networks with half the channels there, as published"
+    label = "speed over eyeriss, geometric mean of its eight networks"
+    return [*rows, row("time", source, label, "x", SPEED_OVER_EYERISS, mean, note=note, includes=_SIMULATOR)]
 
 
 def cycles_of(dims: tuple[int, int, int, int, int, int, int, int], weight_bits: int, activation_bits: int) -> float:

@@ -19,7 +19,7 @@ Multiply-accumulates and BitOps are the sums over these nests, so that what is s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from math import prod
 from typing import NamedTuple
@@ -142,6 +142,14 @@ def nests_of(layer: Layer, pass_: str, batch: int) -> list[tuple[Nest, float]]:
     return [(Nest(dims, nest_pass, layer.stride, layer.dilation), times) for dims, times in layer.nests(pass_, batch)]
 
 
+def unfolded(layer: Layer) -> Layer:
+    """A convolution as the product of its windows, unfolded as channels (im2col), with its filters; other layers as they are."""
+    if layer.kind != "conv" or layer.transposed or layer.folded is not None:
+        return layer
+    taps = layer.C * layer.R * layer.S
+    return replace(layer, C=taps, R=1, S=1, stride=(1, 1), dilation=(1, 1), input_hw=(layer.P, layer.Q))
+
+
 def nest_of(layer: Layer, pass_: str, batch: int) -> Nest:
     """The first nest of a layer in a pass for a whole batch: its only one, but for experts and attention windows."""
     return nests_of(layer, pass_, batch)[0][0]
@@ -224,7 +232,7 @@ class _Shapes(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def _shapes(network: Network, mode: str, causal_skip: bool) -> _Shapes:
+def _shapes(network: Network, mode: str, causal_skip: bool, unfold: bool) -> _Shapes:
     """Nests and operands; layers that are equal but for their names are looked at once."""
     network.check_sizes()
     layers = network.mac_layers
@@ -235,7 +243,9 @@ def _shapes(network: Network, mode: str, causal_skip: bool) -> _Shapes:
     distinct = [(l, layers[l]) for l in sorted(set(alike.tolist()))]
     nests: dict[Nest, int] = {}
     runs_of = {
-        (l, PASSES.index(pass_)): nests_of(layer, pass_, network.batch)
+        (l, PASSES.index(pass_)): nests_of(
+            unfolded(layer) if unfold and (l == 0 or layer.reads == ("",)) else layer, pass_, network.batch
+        )
         for l, layer in distinct
         for pass_ in passes_of(layer, mode)
     }
@@ -267,6 +277,7 @@ def network_jobs(
     mode: str = "training",
     causal_skip: bool = False,
     copies: Sequence[Stored] = (),
+    unfold: bool = False,
 ) -> NetworkJobs:
     """Distinct jobs of a network's MAC layers under plans (at least one).
 
@@ -276,13 +287,15 @@ def network_jobs(
         Whether the hardware leaves out products that a causal mask makes zero; see :attr:`dse.hardware.model.Hardware.causal_skip`.
     copies
         :func:`dse.cost.tensors.copies.stored_tensors` of each plan, where they are known already.
+    unfold
+        Whether convolutions that read the network's input are matrix products (:attr:`dse.hardware.model.Hardware.unfold_input`).
 
     Raises
     ------
     InputError
         A layer that is too large for the integers of mapping tables at this batch (:mod:`dse.workload.nests.bounds`).
     """
-    shapes = _shapes(network, mode, causal_skip)
+    shapes = _shapes(network, mode, causal_skip, unfold)
     layers, at, nests, nest = network.mac_layers, shapes.at, shapes.nests, shapes.nest
     times, macs, kept, roles = shapes.times, shapes.macs, shapes.kept, shapes.roles
     kinds, tensors = shapes.kinds, shapes.tensors

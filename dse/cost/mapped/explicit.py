@@ -96,7 +96,9 @@ def evaluate_mapping_file(
 ) -> MappingCosts:
     """:func:`evaluate_mappings` of a file (:mod:`dse.mapping.explicit.text`)."""
     check_mode(hardware, mode)
-    names = mapping_names(network, network_jobs(network, [plan], mode, hardware.causal_skip))
+    names = mapping_names(
+        network, network_jobs(network, [plan], mode, hardware.causal_skip, unfold=hardware.unfold_input)
+    )
     return evaluate_mappings(network, hardware, plan, load_mapping(path, names), mode)
 
 
@@ -141,7 +143,7 @@ def evaluate_mappings(
     source = next((mapping.source for mapping in mappings.values()), "mappings")
     if plan.layers != tuple(layer.name for layer in network.layers):
         raise InputError("plan", [f"is of network {plan.network}; {network.name} has other layers"])
-    work = network_jobs(network, [plan], mode, hardware.causal_skip)
+    work = network_jobs(network, [plan], mode, hardware.causal_skip, unfold=hardware.unfold_input)
     known = mapping_names(network, work)
     problems: list[Problem] = []
     found: dict[LayerRun, Mapping] = {}
@@ -180,7 +182,7 @@ def best_mappings(
     """
     check_mode(hardware, mode)
     arrays = hardware_arrays(hardware, None)
-    work = network_jobs(network, [plan], mode, hardware.causal_skip)
+    work = network_jobs(network, [plan], mode, hardware.causal_skip, unfold=hardware.unfold_input)
     costs = best_jobs(hardware, arrays, work.jobs, objective)
     failed = costs.failed()[0]
     if failed:

@@ -17,7 +17,7 @@ from dse.cost.mapped.table_jobs import array_shape
 from dse.hardware.arrays import HardwareArrays
 from dse.hardware.model import Hardware
 from dse.hardware.pe import pe_mode
-from dse.mapping.best.unrolling import REDUCED, same_unrolling
+from dse.mapping.best.unrolling import lane_dims, same_unrolling
 from dse.mapping.explicit.counts import Conventions, Counts, batch_of, counts_of_batch, temporal_steps
 from dse.mapping.explicit.mapping import Mapping
 from dse.mapping.explicit.text import format_mapping
@@ -123,14 +123,14 @@ def _steps(
     On a flattened axis that is unrolled as the mapper does, dims are packed across the borders of tiles (im2col), which loops
     cannot say: the mapper's own steps are taken.
     """
-    reduced = [d in REDUCED[nest.tensors[2]] for d in DIMS]
+    shape = array_shape(hardware, arrays.axis_size[0], nest.pass_)
+    lanes = np.array([d in lane_dims(nest, shape) for d in DIMS])
     if any(axis.flatten for axis in hardware.axes):
-        shape = array_shape(hardware, arrays.axis_size[0], nest.pass_)
         used = [[(x.dim, x.extent) for x in mapping.loops if x.axis == axis.name] for axis in shape.axes]
         unrolling = same_unrolling(nest, shape, used)
         if unrolling is not None:
             return float(unrolling.steps_other), float(unrolling.steps_reduction), unrolling.packed
-    return float(steps[~np.array(reduced)].prod()), float(steps[reduced].prod()), 1.0
+    return float(steps[~lanes].prod()), float(steps[lanes].prod()), 1.0
 
 
 def _traffic(

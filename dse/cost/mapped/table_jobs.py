@@ -105,7 +105,7 @@ def array_shape(hardware: Hardware, axis_size: Sequence[int] | Ints, pass_: str)
         for axis, size in zip(hardware.axes, axis_size, strict=True)
     )
     storages = tuple(Storage(memory.name, memory.roles, memory.shared_along) for memory in hardware.memories[:-1])
-    return ArrayShape(axes, storages)
+    return ArrayShape(axes, storages, hardware.lanes_on_axes)
 
 
 def cost_jobs(hardware: Hardware, arrays: HardwareArrays, jobs: Jobs, objective: str = "edp") -> JobCosts:

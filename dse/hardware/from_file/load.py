@@ -67,6 +67,8 @@ def hardware_from_document(document: Document) -> Hardware:
         causal_skip=file.causal_skip,
         fusion=file.fusion,
         overlap=file.overlap,
+        lanes_on_axes=file.lanes_on_axes,
+        unfold_input=file.unfold_input,
         die_mm2=file.die_mm2,
         modelled_leakage=file.modelled_leakage,
         stationary=file.mapping.stationary or "",

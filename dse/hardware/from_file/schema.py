@@ -323,6 +323,10 @@ class HardwareFile(Strict):
     """Double-buffered: a pass takes its slowest part; if false the parts add up."""
     area_overhead: Amount = 0.0
     """Area beside elements and memories as a share of their sum."""
+    lanes_on_axes: bool = False
+    """Precision lanes take pairs along the dims that an axis lists only, not over filter positions it does not list."""
+    unfold_input: bool = False
+    """Convolutions that read the network's input are given as matrix products, their windows unfolded as channels (im2col)."""
     die_mm2: Annotated[float, Field(ge=0, le=2000)] = 0.0
     """Measured area of the whole chip, mm2, for a file that lets nothing vary; what the parts do not explain is overhead."""
     idle_w: Amount = 0.0

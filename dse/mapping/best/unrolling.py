@@ -35,7 +35,8 @@ class Unrolling:
     spatial
         Product over axes per dim, in the order of ``Nest.dims``.
     steps_other, steps_reduction
-        Temporal steps over the dims that index the accumulated tensor, and over those that are reduced.
+        Temporal steps over the dims along which lanes take nothing, and over those along which they take pairs
+        (:func:`lane_dims`): the dims that index the accumulated tensor, and those that are reduced.
     packed
         Steps over the reduced dims divided by the product of their trips (less than 1 on a flattened axis).
     """
@@ -55,6 +56,18 @@ class _Choice:
     packs: tuple[float, float] = (1.0, 1.0)
 
 
+def lane_dims(nest: Nest, array: ArrayShape) -> str:
+    """Dims along which the precision lanes of an element take pairs: all that are reduced, or those of them that an axis lists.
+
+    >>> rows = Axis("rows", 16, ("C",))
+    >>> lane_dims(Nest((1,) * 8), ArrayShape((rows,), ())), lane_dims(Nest((1,) * 8), ArrayShape((rows,), (), True))
+    ('CRS', 'C')
+    """
+    reduced = REDUCED[nest.tensors[2]]
+    listed = {d for axis in array.axes for d in axis.dims}
+    return "".join(d for d in reduced if d in listed) if array.lanes_on_axes else reduced
+
+
 def unrollings(
     nest: Nest, array: ArrayShape, allowed: tuple[tuple[str, tuple[str, ...]], ...] = ()
 ) -> tuple[Unrolling, ...]:
@@ -65,7 +78,7 @@ def unrollings(
     allowed
         (axis, dims) that restrict what an axis takes further than the array does.
     """
-    reduced = REDUCED[nest.tensors[2]]
+    reduced, lanes = REDUCED[nest.tensors[2]], lane_dims(nest, array)
     limits = dict(allowed)
     partial: list[tuple[tuple[_Choice, ...], dict[str, int]]] = [((), dict(zip(DIMS, nest.dims, strict=True)))]
     for axis in array.axes:
@@ -79,8 +92,8 @@ def unrollings(
         partial = _fewest(grown, MOST)
     found = {}
     for chosen, left in partial:
-        other = round(prod(left[d] for d in DIMS if d not in reduced) * prod(c.packs[0] for c in chosen))
-        reduction = round(prod(left[d] for d in reduced) * prod(c.packs[1] for c in chosen))
+        other = round(prod(left[d] for d in DIMS if d not in lanes) * prod(c.packs[0] for c in chosen))
+        reduction = round(prod(left[d] for d in lanes) * prod(c.packs[1] for c in chosen))
         spatial = tuple(prod(n for c in chosen for e, n in c.sizes if e == d) for d in DIMS)
         packed = prod(c.packs[1] for c in chosen) if nest.tensors[2] != "X" else 1.0
         factors = tuple(c.sizes for c in chosen)
@@ -93,7 +106,7 @@ def same_unrolling(nest: Nest, array: ArrayShape, used: list[list[tuple[str, int
 
     On a flattened axis dims are packed across the borders of tiles (im2col), which loops cannot say.
     """
-    reduced = REDUCED[nest.tensors[2]]
+    reduced, lanes = REDUCED[nest.tensors[2]], lane_dims(nest, array)
     trips = dict(zip(DIMS, nest.dims, strict=True))
     chosen: list[_Choice] = []
     for axis, pairs in zip(array.axes, used, strict=True):
@@ -106,8 +119,8 @@ def same_unrolling(nest: Nest, array: ArrayShape, used: list[list[tuple[str, int
             trips[d] = -(-trips[d] // size)
     if all(c.packs == (1.0, 1.0) for c in chosen):
         return None
-    other = round(prod(trips[d] for d in DIMS if d not in reduced) * prod(c.packs[0] for c in chosen))
-    reduction = round(prod(trips[d] for d in reduced) * prod(c.packs[1] for c in chosen))
+    other = round(prod(trips[d] for d in DIMS if d not in lanes) * prod(c.packs[0] for c in chosen))
+    reduction = round(prod(trips[d] for d in lanes) * prod(c.packs[1] for c in chosen))
     spatial = tuple(prod(n for c in chosen for e, n in c.sizes if e == d) for d in DIMS)
     packed = prod(c.packs[1] for c in chosen) if nest.tensors[2] != "X" else 1.0
     return Unrolling(tuple(c.sizes for c in chosen), spatial, other, reduction, packed)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from numba import njit
 
 from dse.mapping.best.records import LOOPS
-from dse.mapping.best.unrolling import REDUCED, Unrolling
+from dse.mapping.best.unrolling import REDUCED, Unrolling, lane_dims
 from dse.mapping.nest import ArrayShape, Nest
 from dse.types import Ints
 
@@ -242,7 +242,7 @@ def deep_unrollings(nest: Nest, array: ArrayShape, most: int) -> tuple[Unrolling
     axes only: unrollings that leave the same trips are kept apart.
     """
     order = "NGKCPQRS"
-    reduced = REDUCED[nest.tensors[2]]
+    reduced, lanes = REDUCED[nest.tensors[2]], lane_dims(nest, array)
     partial: list[tuple[tuple[int, ...], tuple[tuple[tuple[str, int], ...], ...], float, float]] = [
         (nest.dims, (), 1.0, 1.0)
     ]
@@ -262,8 +262,8 @@ def deep_unrollings(nest: Nest, array: ArrayShape, most: int) -> tuple[Unrolling
         by_dim = dict(zip(order, trips, strict=True))
         spatial = tuple(prod(n for axis in chosen for e, n in axis if e == d) for d in order)
         steps = (
-            round(prod(by_dim[d] for d in order if d not in reduced) * other),
-            round(prod(by_dim[d] for d in reduced) * red),
+            round(prod(by_dim[d] for d in order if d not in lanes) * other),
+            round(prod(by_dim[d] for d in lanes) * red),
         )
         found.append(Unrolling(chosen, spatial, *steps, red if nest.tensors[2] != "X" else 1.0))
     return tuple(found)

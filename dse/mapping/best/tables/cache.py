@@ -58,7 +58,10 @@ def cache_dir() -> Path:
 
 def table_key(nest: Nest, array: ArrayShape, points: npt.NDArray[np.void], effort: Ints, options: Options) -> str:
     """Digest of everything that determines a table."""
-    parts = {"version": SEARCH_VERSION, "nest": asdict(nest), "array": asdict(array), "options": asdict(options)}
+    shape = asdict(array)
+    if not array.lanes_on_axes:  # tables of other arrays are those that were made before there was such a rule
+        del shape["lanes_on_axes"]
+    parts = {"version": SEARCH_VERSION, "nest": asdict(nest), "array": shape, "options": asdict(options)}
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
     digest.update(np.ascontiguousarray(points).tobytes() + np.ascontiguousarray(effort).tobytes())
     return digest.hexdigest()[:32]
