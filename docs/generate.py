@@ -24,6 +24,7 @@ FILES = (
     ("Hardware", "dse.hardware.from_file.schema", "HardwareFile"),
     ("Sensitivity profile", "dse.accuracy.profiles.schema", "ProfileFile"),
     ("System of accelerators", "dse.system.from_file.schema", "SystemFile"),
+    ("Data sheet of a GPU", "dse.system.gpu", "GpuFile"),
 )
 #: Files that are read without a schema class: title and the module whose docstring is the reference.
 TEXTS = (
@@ -72,18 +73,32 @@ def yaml_reference() -> str:
             parts.append(SETS + "\n")
         for key, entry in {name: schema, **schema.get("$defs", {})}.items():
             if entry.get("properties") and not key.startswith(_VARYING):
-                parts.append(_table(key, entry))
+                parts.append(_table(title, key, name, entry))
     for title, module in TEXTS:
         parts.append(f"## {title}\n\n{_indented(importlib.import_module(module).__doc__)}\n")
     return "\n".join(parts)
 
 
-def _table(name: str, entry: dict[str, Any]) -> str:
+def _heading(title: str, name: str) -> str:
+    """What the keys of a schema's class stand under: ``InputFile`` of a workload is "Workload: input"."""
+    words = re.findall("[A-Z][a-z]*", name.removesuffix("File"))
+    return f"{title}: {' '.join(words).lower()}"
+
+
+def _linked(title: str, name: str) -> str:
+    """A link to the keys of a schema's class."""
+    heading = _heading(title, name)
+    anchor = re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-")
+    return f"[{heading.partition(': ')[2]}](#{anchor})"
+
+
+def _table(title: str, name: str, whole: str, entry: dict[str, Any]) -> str:
     required = set(entry.get("required", []))
-    rows = [f"### {name}\n", _text(entry.get("description")), "", "| key | meaning | value | default |", "|---|---|---|---|"]
+    heading = f"{title}: keys of the file" if name == whole else _heading(title, name)
+    rows = [f"### {heading}\n", _text(entry.get("description")), "", "| key | meaning | value | default |", "|---|---|---|---|"]
     for key, field in entry["properties"].items():
         default = "required" if key in required else f"`{json.dumps(field.get('default'))}`"
-        rows.append(f"| `{key}` | {_text(field.get('description'))} | {_type(field)} | {default} |")
+        rows.append(f"| `{key}` | {_text(field.get('description'))} | {_type(title, field)} | {default} |")
     return "\n".join(rows) + "\n"
 
 
@@ -91,22 +106,22 @@ def _table(name: str, entry: dict[str, Any]) -> str:
 _VARYING = ("Values", "Range")
 
 
-def _type(field: dict[str, Any]) -> str:
+def _type(title: str, field: dict[str, Any]) -> str:
     if "$ref" in field:
         name = str(field["$ref"].rsplit("/", 1)[-1])
-        return {"Values": "a set", "Range": "a range"}.get(name.split("_")[0], name)
+        return {"Values": "a set", "Range": "a range"}.get(name.split("_")[0]) or _linked(title, name)
     for key in ("anyOf", "oneOf"):
         if key in field:
-            return " or ".join(dict.fromkeys(_type(item) for item in field[key]))
+            return " or ".join(dict.fromkeys(_type(title, item) for item in field[key]))
     if "enum" in field:
         return ", ".join(f"`{value}`" for value in field["enum"])
     if "const" in field:
         return f"`{field['const']}`"
     kind = str(field.get("type", "anything"))
     if kind == "array":
-        kind = f"list of {_type(field.get('items', {}))}"
+        kind = f"list of {_type(title, field.get('items', {}))}"
     elif kind == "object":
-        kind = f"mapping to {_type(field.get('additionalProperties') or {})}"
+        kind = f"mapping to {_type(title, field.get('additionalProperties') or {})}"
     words = {"minimum": ">=", "maximum": "<=", "exclusiveMinimum": ">", "exclusiveMaximum": "<"}
     return " ".join([kind, *(f"{sign} {field[key]:g}" for key, sign in words.items() if key in field)])
 

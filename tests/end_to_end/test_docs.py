@@ -64,3 +64,13 @@ def test_every_key_of_every_file_has_a_meaning():
     assert len(rows) > 150
     assert [row for row in rows if not row.split("|")[2].strip()] == []
     assert "FieldInfo" not in page
+
+
+def test_the_reference_of_files_names_no_class_and_its_links_lead_to_headings():
+    page = (DOCS / "reference-yaml.md").read_text(encoding="utf-8")
+    anchors = {re.sub(r"[^a-z0-9 -]", "", line.lstrip("# ").lower()).replace(" ", "-") for line in page.splitlines() if line.startswith("#")}
+    links = re.findall(r"\]\(#([^)]+)\)", page)
+    assert len(links) > 20
+    assert [link for link in links if link not in anchors] == []
+    columns = [line.split("|") for line in page.splitlines() if line.startswith("| `")]
+    assert [row for row in columns if re.search(r"\b[A-Z][a-z]+[A-Z_]\w*", row[3])] == []

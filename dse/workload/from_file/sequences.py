@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import NamedTuple
 
 from dse.names import PASSES
 from dse.workload.from_file.build import Builder, Maker, Mixture, Tensor, vector_passes
@@ -92,6 +93,28 @@ def embedding(builder: Builder, operation: Operation, tensor: Tensor, prefix: st
     return Tensor(layer.name, width, tokens, 1, not frozen)
 
 
+class Heads(NamedTuple):
+    """Sizes of an attention layer: heads of queries, and of keys and values; features of a query and of a value; cached tokens.
+
+    ``window`` is how many keys a query meets at most, 0 for all.
+    """
+
+    queries: int
+    pairs: int
+    width: int
+    values: int
+    past: int
+    window: int
+
+
+class Projected(NamedTuple):
+    """What the two products of attention read."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+
+
 def attention(builder: Builder, operation: Operation, tensor: Tensor, prefix: str, scope: Scope, path: Key) -> Tensor:
     """Projections, scores, softmax, context and output projection; ``kv_heads`` below ``heads`` is grouped-query attention.
 
@@ -104,67 +127,103 @@ def attention(builder: Builder, operation: Operation, tensor: Tensor, prefix: st
     With ``of`` keys and values are made of the output of an earlier layer (cross attention). ``project`` names the linear layers
     of query, key and value, or the one that makes all three.
     """
-    heads = builder.number(operation, "heads", scope, path, 1)
-    pairs = heads if operation.kv_heads is None else builder.number(operation, "kv_heads", scope, path, 1)
-    width = (
-        max(tensor.C // heads, 1)
-        if operation.head_dim is None
-        else builder.number(operation, "head_dim", scope, path, 1)
-    )
-    values = width if operation.value_dim is None else builder.number(operation, "value_dim", scope, path, 1)
-    past = builder.number(operation, "past", scope, path, 0)
-    window = 0 if operation.window is None else builder.number(operation, "window", scope, path, 1)
+    heads = _heads(builder, operation, tensor, scope, path)
     name = builder.name(operation, prefix, path)
-    if heads % pairs:
-        builder.problem((*path, "kv_heads"), f"{pairs} does not divide {heads} heads")
+    if heads.queries % heads.pairs:
+        builder.problem((*path, "kv_heads"), f"{heads.pairs} does not divide {heads.queries} heads")
         return tensor
-    if operation.head_dim is None and tensor.C % heads:
-        builder.problem((*path, "heads"), f"{heads} does not divide {tensor.C} features; give head_dim")
+    if operation.head_dim is None and tensor.C % heads.queries:
+        builder.problem((*path, "heads"), f"{heads.queries} does not divide {tensor.C} features; give head_dim")
         return tensor
     other = tensor
     if operation.of is not None:
         other = builder.makers["from"](builder, operation, tensor, prefix, scope, path)
-    names = operation.project or ["q_proj", "k_proj", "v_proj"]
     asked = tensor
     if operation.query_rank is not None:
         asked = latent(builder, operation, f"{name}.q_a_proj", tensor, "query_rank", scope, path)
     if operation.key_rank is not None:
         other = latent(builder, operation, f"{name}.kv_a_proj", other, "key_rank", scope, path)
-    if len(names) == 1 and (values != width or asked is not tensor or operation.key_rank is not None):
-        builder.problem(
-            (*path, "project"), "one projection of all three goes without value_dim, query_rank and key_rank"
-        )
+    made = _projected(builder, operation, name, heads, tensor, asked, other, path)
+    if made is None:
         return tensor
-    if len(names) == 1:
-        fused = projection(builder, operation, f"{name}.{names[0]}", tensor, (heads + 2 * pairs) * width, path)
-        query = key = value = fused
-    elif len(names) == 3:
-        query = projection(builder, operation, f"{name}.{names[0]}", asked, heads * width, path)
-        key = projection(builder, operation, f"{name}.{names[1]}", other, pairs * width, path)
-        value = projection(builder, operation, f"{name}.{names[2]}", other, pairs * values, path)
-    else:
-        builder.problem((*path, "project"), f"expected 1 or 3 names, got {len(names)}")
-        return tensor
-    if operation.rope:
-        turned = replace(query, C=(heads + pairs) * width, learns=query.learns or key.learns)
-        rope = builder.vector(f"{name}.rope", "activation", turned, path, second=key, function="rope")
-        query, key = replace(query, producer=rope.name), replace(key, producer=rope.name)
     if operation.causal and operation.of is not None:
         builder.problem((*path, "causal"), "a causal mask is over the tokens themselves; it goes without 'of'")
+    context = _products(builder, operation, name, heads, made, tensor, other, path)
+    return projection(builder, operation, f"{name}.{operation.out or 'o_proj'}", context, tensor.C, path)
+
+
+def _heads(builder: Builder, operation: Operation, tensor: Tensor, scope: Scope, path: Key) -> Heads:
+    queries = builder.number(operation, "heads", scope, path, 1)
+    pairs = queries if operation.kv_heads is None else builder.number(operation, "kv_heads", scope, path, 1)
+    shared = max(tensor.C // queries, 1)
+    width = shared if operation.head_dim is None else builder.number(operation, "head_dim", scope, path, 1)
+    values = width if operation.value_dim is None else builder.number(operation, "value_dim", scope, path, 1)
+    past = builder.number(operation, "past", scope, path, 0)
+    window = 0 if operation.window is None else builder.number(operation, "window", scope, path, 1)
+    return Heads(queries, pairs, width, values, past, window)
+
+
+def _projected(
+    builder: Builder,
+    operation: Operation,
+    name: str,
+    heads: Heads,
+    tensor: Tensor,
+    asked: Tensor,
+    other: Tensor,
+    path: Key,
+) -> Projected | None:
+    """Queries of ``asked``, keys and values of ``other``, turned by their positions if the file says so; None after a problem."""
+    names = operation.project or ["q_proj", "k_proj", "v_proj"]
+    if len(names) == 1:
+        if heads.values != heads.width or asked is not tensor or operation.key_rank is not None:
+            builder.problem(
+                (*path, "project"), "one projection of all three goes without value_dim, query_rank and key_rank"
+            )
+            return None
+        features = (heads.queries + 2 * heads.pairs) * heads.width
+        query = key = value = projection(builder, operation, f"{name}.{names[0]}", tensor, features, path)
+    elif len(names) == 3:
+        query = projection(builder, operation, f"{name}.{names[0]}", asked, heads.queries * heads.width, path)
+        key = projection(builder, operation, f"{name}.{names[1]}", other, heads.pairs * heads.width, path)
+        value = projection(builder, operation, f"{name}.{names[2]}", other, heads.pairs * heads.values, path)
+    else:
+        builder.problem((*path, "project"), f"expected 1 or 3 names, got {len(names)}")
+        return None
+    if operation.rope:
+        turned = replace(query, C=(heads.queries + heads.pairs) * heads.width, learns=query.learns or key.learns)
+        rope = builder.vector(f"{name}.rope", "activation", turned, path, second=key, function="rope")
+        query, key = replace(query, producer=rope.name), replace(key, producer=rope.name)
+    return Projected(query, key, value)
+
+
+def _products(
+    builder: Builder,
+    operation: Operation,
+    name: str,
+    heads: Heads,
+    made: Projected,
+    tensor: Tensor,
+    other: Tensor,
+    path: Key,
+) -> Tensor:
+    """Scores, softmax and context of the heads: their results joined."""
+    query, key, value = made
     # Keys that leave the window before the first query are not read; those kept of the cache are the others.
-    rows, columns = tensor.pixels, (min(past, window - 1) if window else past) + other.pixels
-    narrow = window if window < columns else 0
+    kept = min(heads.past, heads.window - 1) if heads.window else heads.past
+    rows, columns = tensor.pixels, kept + other.pixels
+    narrow = heads.window if heads.window < columns else 0
     mask = Mask("K", rows, narrow, operation.causal) if narrow or operation.causal else None
     met = narrow or columns
     data, second = ("backward_data",), ("backward_weight",)
     scores = Layer(
         name=f"{name}.scores",
         kind="matmul",
-        N=rows * heads // pairs,
-        G=pairs,
+        N=rows * heads.queries // heads.pairs,
+        G=heads.pairs,
         K=columns,
-        C=width,
-        cached=past > 0 or operation.cached,
+        C=heads.width,
+        cached=heads.past > 0 or operation.cached,
         mask=mask,
         passes=("forward", *data * query.learns, *second * key.learns),
     )
@@ -173,27 +232,23 @@ def attention(builder: Builder, operation: Operation, tensor: Tensor, prefix: st
     soft = Layer(
         name=f"{name}.softmax",
         kind="softmax",
-        G=heads,
+        G=heads.queries,
         P=rows,
         Q=met,
         input_hw=(rows, met),
         passes=("forward", *data * learns),
     )
-    builder.add(soft, Tensor(scores.name, heads, rows, met), path)
-    context = Layer(
+    builder.add(soft, Tensor(scores.name, heads.queries, rows, met), path)
+    context = replace(
+        scores,
         name=f"{name}.context",
-        kind="matmul",
-        N=rows * heads // pairs,
-        G=pairs,
-        K=values,
+        K=heads.values,
         C=columns,
-        cached=past > 0 or operation.cached,
         mask=None if mask is None else replace(mask, dim="C"),
         passes=("forward", *data * learns, *second * value.learns),
     )
-    builder.add(context, Tensor(soft.name, heads, rows, met), path, value)
-    joined = replace(tensor, producer=context.name, C=heads * values, learns=learns or value.learns)
-    return projection(builder, operation, f"{name}.{operation.out or 'o_proj'}", joined, tensor.C, path)
+    builder.add(context, Tensor(soft.name, heads.queries, rows, met), path, value)
+    return replace(tensor, producer=context.name, C=heads.queries * heads.values, learns=learns or value.learns)
 
 
 def latent(
