@@ -36,6 +36,7 @@ from dse.cost.steps.choices import choice_costs, uniform_plans
 from dse.files import write_text
 from dse.goals import objective_columns
 from dse.hardware import load_hardware, sample_table
+from dse.precision.formats import parse_format
 from dse.search.allocation.fronts import exact_front_2d
 from dse.search.allocation.lagrange import lagrangian
 from dse.search.bits.problem import SearchProblem, make_problem
@@ -87,7 +88,13 @@ def exhaustive(problem: SearchProblem) -> tuple[float, float]:
     started = time.perf_counter()
     count = int(np.prod([len(values) for _, values in problem.parameters]))
     state = search(
-        Search(problem, GOALS, STRATEGIES["exhaustive"], "tpe", 0, False), Budget(count, None), 1, None, None, False, None
+        Search(problem, GOALS, STRATEGIES["exhaustive"], "tpe", 0, False),
+        Budget(count, None),
+        1,
+        None,
+        None,
+        False,
+        None,
     )
     covered = hypervolume(state.found.objectives[:, COLUMNS] / problem.reference[COLUMNS], np.ones(3))
     return covered, time.perf_counter() - started
@@ -226,22 +233,24 @@ def exact(hardware: str) -> dict:
         "latency": (latency[0], subject.score, subject.allowed),
     }
     result["choices"] = int(subject.allowed.sum(axis=1).max())
-    widths = sorted({weight for weight, _ in subject.choices})
+    widths = sorted({item.weight.element_bits for item in subject.choices})
     pairs = [(weight, activation) for weight in widths for activation in widths]
     alone = [(index,) for index in range(result["layers"])]
     free = choice_costs(
         subject.network,
         problem.hardware,
         design_arrays(problem, table[:1]),
-        uniform_plans(subject.network, pairs, subject.error_widths[:1]),
+        uniform_plans(
+            subject.network, [(parse_format(f"int{w}"), parse_format(f"int{a}"), subject.errors[:1]) for w, a in pairs]
+        ),
         alone,
         "training",
     )
     score, allowed = np.zeros((len(alone), len(pairs))), np.ones((len(alone), len(pairs)), dtype=bool)
     for members, scores, floor in zip(subject.groups, subject.score, subject.kept, strict=True):
-        of = dict(zip(subject.choices, scores, strict=True))
+        of = {item.weight.element_bits: value for item, value in zip(subject.choices, scores, strict=True)}
         for index in members:
-            score[index] = [(of[w, w] + of[a, a]) / 2 / len(members) for w, a in pairs]
+            score[index] = [(of[w] + of[a]) / 2 / len(members) for w, a in pairs]
             allowed[index] = [min(pair) >= floor for pair in pairs]
     result["choices_of_free_layers"] = len(pairs)
     fronts["energy_free_layers"] = (free.energy_j[0, 0], score, allowed)

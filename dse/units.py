@@ -53,7 +53,7 @@ QUANTITIES = (
         "",
         0.0,
         INFINITY,
-        "No bit map of this hardware and error width within the limits has a smaller weighted sum.",
+        "No bit map of this hardware and error format within the limits has a smaller weighted sum.",
     ),
     Quantity(
         "error_bits",
@@ -62,6 +62,14 @@ QUANTITIES = (
         0.0,
         64.0,
         "Width of the loss gradients in the backward passes.",
+    ),
+    Quantity(
+        "layers_by_law",
+        "Layers scored by a law",
+        "",
+        0.0,
+        INFINITY,
+        "Layers with a format that the profile did not measure: their part of the predicted drop follows the noise of the format.",
     ),
     Quantity("macs", "MACs", "MAC", 0.0, INFINITY, "Multiply-accumulates of all passes for the whole batch."),
     Quantity(

@@ -13,7 +13,8 @@ import numpy as np
 
 from dse.accuracy import predictor
 from dse.accuracy.profiles.loading import profile_from_file, read_profile
-from dse.accuracy.profiles.profile import Profile, forward_width, some_names
+from dse.accuracy.profiles.noise import integer_width
+from dse.accuracy.profiles.profile import Profile, some_names
 from dse.accuracy.profiles.schema import MIN_POINTS, PointFile, PointsFile, ProfileFile, check_points, operands_of
 from dse.errors import InputError, Problem
 from dse.files import is_file, read_text
@@ -267,6 +268,9 @@ def _plan(text: str, folder: Path, network: Network | None) -> Plan:
 def plan_widths(plan: Plan, file: ProfileFile) -> dict[str, list[int]]:
     """Widths of a plan's scored layers, by operand as the profile has them; of a tied pair, the narrower.
 
+    A format that is no integer counts as the nearest integer of its noise power
+    (:mod:`dse.accuracy.profiles.noise`), as it is scored.
+
     Raises
     ------
     InputError
@@ -279,12 +283,10 @@ def plan_widths(plan: Plan, file: ProfileFile) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {}
     for operand in ("weight", "activation"):
         cells = plan.cells(operand)
-        widths = {
-            name: forward_width(cell) for name, cell in zip(plan.layers, cells, strict=True) if isinstance(cell, Format)
-        }
-        if narrow := [name for name, width in file.kept.items() if widths[name] < width]:
+        formats = {name: cell for name, cell in zip(plan.layers, cells, strict=True) if isinstance(cell, Format)}
+        if narrow := [name for name, width in file.kept.items() if formats[name].element_bits < width]:
             raise InputError("plan", [f"gives {some_names(narrow)} less than the width that the profile keeps"])
-        found[operand] = [widths[name] for name in file.layers]
+        found[operand] = [round(integer_width(formats[name])) for name in file.layers]
     if operands_of(file) == ("both",):
         return {"both": [min(pair) for pair in zip(found["weight"], found["activation"], strict=True)]}
     return found

@@ -120,6 +120,20 @@ def explore(
     schedules: Annotated[
         str | None, typer.Option(help="Search schedules over training too: cyclic, or a file of their space.")
     ] = None,
+    formats: Annotated[
+        str | None,
+        typer.Option(
+            help="Formats to choose from, such as int4,int8,mxfp8_e4m3,nvfp4,bf16, and pairs such as w4a8; default: what the "
+            "hardware is made for."
+        ),
+    ] = None,
+    widths: Annotated[str | None, typer.Option(help="Widths of integers to choose from, such as 4,8.")] = None,
+    error_formats: Annotated[
+        str | None, typer.Option(help="Formats of error tensors to choose from, such as fp8_e5m2,bf16.")
+    ] = None,
+    errors_per_layer: Annotated[
+        bool, typer.Option("--errors-per-layer", help="Choose the errors' format layer by layer.")
+    ] = False,
     mode: Annotated[str, typer.Option(help="training or inference.")] = "training",
     robust: Annotated[
         bool, typer.Option("--robust", help="Hold the limit for the predicted drop plus the predictor's error.")
@@ -199,6 +213,10 @@ def explore(
                 limits={name: bound for name, bound in bounds.items() if bound is not None},
                 schedules=schedules,
                 uncertainty=uncertainty,
+                widths=_whole("--widths", widths),
+                formats=_names(formats),
+                error_formats=_names(error_formats),
+                errors_per_layer=errors_per_layer,
                 mode=mode,
                 robust=robust,
                 out=out,
@@ -225,6 +243,24 @@ def _numbers(option: str, text: str | None) -> list[float] | None:
         return None if text is None else [float(number) for number in text.split(",")]
     except ValueError:
         raise InputError(option, [f"expected numbers separated by commas, got '{text}'"]) from None
+
+
+def _whole(option: str, text: str | None) -> list[int] | None:
+    try:
+        return None if text is None else [int(number) for number in text.split(",")]
+    except ValueError:
+        raise InputError(option, [f"expected integers separated by commas, got '{text}'"]) from None
+
+
+def _names(text: str | None) -> list[str] | None:
+    """Names between commas; a pair that names its operands, as ``weight=nvfp4,activation=mxfp8``, has a comma of its own."""
+    if text is None:
+        return None
+    found: list[str] = []
+    for part in (part.strip() for part in text.split(",") if part.strip()):
+        joins = found and part.startswith("activation=") and found[-1].startswith("weight=")
+        found = [*found[:-1], f"{found[-1]},{part}"] if joins else [*found, part]
+    return found
 
 
 def _print_run(found: Run, table: Any, page: Path) -> None:

@@ -218,6 +218,8 @@ class Hardware:
         Whether the model's leakage of elements and memories is added to ``idle_w``; false where that is measured.
     inference_only
         The file gives no dims of the backward passes, so that it does not train.
+    formats
+        Names of the formats that its elements are made for; empty: what they multiply.
     stationary, bypass, tiles
         What the mapper may not choose: the role whose operand is held innermost ("": any), whether an operand may pass a memory by
         that holds it, and (dim, sizes) that a dim may have inside a memory.
@@ -249,6 +251,7 @@ class Hardware:
     supply_v: float | None = None
     modelled_leakage: bool = True
     inference_only: bool = False
+    formats: tuple[str, ...] = ()
     stationary: str = ""
     bypass: bool = True
     tiles: tuple[tuple[str, tuple[int, ...]], ...] = ()

@@ -24,10 +24,10 @@ class Found:
         (n,) the trial that found it.
     parameters
         (n, parameters) values of the hardware's and the schedule's parameters, in the order of the problem's.
-    error_bits
-        (n, networks) width of the error tensors.
+    error
+        (n, networks) place of the error tensors' format among the network's.
     choice
-        (n, groups of all networks) index of the width chosen for each group of tied layers.
+        (n, groups of all networks) index of the formats chosen for each group of tied layers.
     objectives
         (n, objectives) figures, in the order of :func:`dse.goals.objective_columns`; NaN where nothing predicts accuracy.
     gap
@@ -41,7 +41,7 @@ class Found:
 
     trial: Ints
     parameters: Floats
-    error_bits: Ints
+    error: Ints
     choice: npt.NDArray[np.uint8]
     objectives: Floats
     gap: Floats

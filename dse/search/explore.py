@@ -1,4 +1,4 @@
-"""``explore``: hardware by Optuna, bit widths exactly, everything found in one archive, one run folder.
+"""``explore``: hardware by Optuna, formats exactly, everything found in one archive, one run folder.
 
 How it goes through the space is the strategy's: :data:`dse.search.loop.strategies.STRATEGIES`.
 """
@@ -66,7 +66,10 @@ def explore(
     scheduler: str | None = None,
     mode: str = "training",
     robust: bool = False,
-    widths: Sequence[int] = (2, 3, 4, 5, 6, 7, 8),
+    widths: Sequence[int] | None = None,
+    formats: Sequence[str] | None = None,
+    error_formats: Sequence[str] | None = None,
+    errors_per_layer: bool = False,
     weights: Sequence[float] | None = None,
     worst_case: bool = False,
     limits: Mapping[str, float] | None = None,
@@ -81,7 +84,7 @@ def explore(
     validation: Sequence[Mapping[str, Any]] = (),
     fusion: str | None = None,
 ) -> Run:
-    """Search bit-width maps and hardware under an accuracy limit.
+    """Search formats of every layer and hardware under an accuracy limit.
 
     Parameters
     ----------
@@ -109,7 +112,18 @@ def explore(
     robust
         Hold the limit for the predicted drop plus the predictor's leave-one-out error.
     widths
-        Widths that the weights and activations of a layer may take, bits.
+        Widths that the weights and activations of a layer may take as integers, bits.
+    formats
+        Formats that they may take, by name, in all pairs (or alike, where the profile measured both together), and pairs such as
+        ``w4a8`` or ``weight=nvfp4,activation=mxfp8``. Default, without ``widths``: what the hardware's file says that its elements
+        are made for, else integers of 2 to 8 bits, or floats on elements that multiply no integers. A format that the profile did
+        not measure scores by a law (:mod:`dse.accuracy.profiles.noise`), which notes and tables say.
+    error_formats
+        Formats that error tensors may take; the profile has to know their drop. Default: integers of the widths that it knows, and
+        those of ``formats`` that are none.
+    errors_per_layer
+        Choose the format of the error for every layer by itself, none narrower than the network's; the drop counted is that of the
+        narrowest.
     weights, worst_case
         Several workloads: how often a step of each is run, for the sums of latency and energy; or take the largest instead.
     limits
@@ -156,7 +170,15 @@ def explore(
     if plan is None:
         given = _profiles(profile, networks)
     else:
-        taken = {"--profile": profile, "--max-accuracy-drop": max_accuracy_drop, "--schedules": schedules}
+        taken = {
+            "--profile": profile,
+            "--max-accuracy-drop": max_accuracy_drop,
+            "--schedules": schedules,
+            "--widths": widths,
+            "--formats": formats,
+            "--error-formats": error_formats,
+            "--errors-per-layer": errors_per_layer or None,
+        }
         _check_plan_alone({**taken, "--robust": robust or None}, chosen)
         given = _plans(plan, networks)
     problem = with_reference(
@@ -168,6 +190,9 @@ def explore(
             math.inf if plan is not None else DEFAULT_DROP if max_accuracy_drop is None else max_accuracy_drop,
             robust,
             mode,
+            formats=formats,
+            error_formats=error_formats,
+            errors_per_layer=errors_per_layer,
             weights=weights,
             worst_case=worst_case,
             limits=limits,

@@ -5,12 +5,17 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dse.accuracy import forward_width, load_profile
 from dse.accuracy.profiles.loading import profile_from_document
+from dse.accuracy.profiles.noise import between, integer_width
 from dse.accuracy.profiles.profile import extrapolate
+from dse.accuracy.profiles.schema import ProfileFile, profile_text
 from dse.errors import InputError
 from dse.precision.formats.properties import parse_format
+from dse.precision.formats.quantize import quantize
 from dse.precision.plans.plan import Plan
 from dse.workload import load_workload
 from dse.workload.model import Layer, Network
@@ -48,6 +53,21 @@ points:
   - {name: w4a8, value: 6.0, weight: 4, activation: 8}
   - {name: w4a4, value: 7.5, weight: [4, 4], activation: [4, 4]}
 """
+
+
+FORMATS = (
+    "int4",
+    "int6",
+    "int8",
+    "mxfp4_e2m1",
+    "nvfp4",
+    "bfp5",
+    "fp8_e4m3",
+    "fp8_e5m2",
+    "mxfp6_e2m3",
+    "bf16",
+    "mls_e2m4",
+)
 
 
 def profile(text: str, network=None):
@@ -202,7 +222,52 @@ def test_blocks_score_by_their_share():
     apart, net = profile(APART), names("a", "b")
     mixed = Histogram.of({"bfp4": 0.25, "bfp8": 0.75})
     given = Plan.from_formats(net, {"weight": mixed, "activation": "bfp8", "error": "bfp8"})
-    assert apart.scores(given) == pytest.approx(0.25 * 3.0 + 0.75 * 0.75)
+    # Blocks of 4 bits add the noise of integers between 4 and 5 bits, blocks of 8 count as integers of 8.
+    share = between(parse_format("bfp4")).share
+    narrow = share * 3.0 + (1 - share) * 3.0 * (7 / 15) ** 2
+    assert 0 < share < 1
+    assert apart.scores(given) == pytest.approx(0.25 * narrow + 0.75 * 0.75)
+
+
+def test_a_format_scores_between_the_integers_of_its_noise():
+    """The squared error of a real quantizer on other values than the law's own lies where the law puts it."""
+    values = np.random.default_rng(7).standard_normal((128, 512))
+
+    def error(name: str) -> float:
+        return float(np.square(quantize(values, name) - values).sum())
+
+    for name in ("mxfp4_e2m1", "nvfp4", "fp8_e4m3", "mxfp8_e5m2", "int4_g128"):
+        place = between(parse_format(name))
+        low, high = (error(f"int{bits}:channel") for bits in (place.narrower, place.wider))
+        assert error(name) == pytest.approx(place.share * low + (1 - place.share) * high, rel=0.35), name
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.sampled_from(FORMATS), st.sampled_from(FORMATS))
+def test_more_noise_never_scores_less(one, other):
+    small = profile(
+        APART.replace("8: 0.25}", f"8: {(7 / 127) ** 2}}}").replace("8: 0.5}", f"8: {2 * (7 / 127) ** 2}}}")
+    )
+    forms = sorted((parse_format(one), parse_format(other)), key=integer_width)
+    scores, by_law = small.format_table(forms, "weight")
+    assert (scores[:, 0] >= scores[:, 1]).all()
+    assert by_law.tolist() == [form.name not in ("int4", "int8") for form in forms]
+
+
+def test_a_measured_format_has_its_own_score():
+    text = APART.replace("points:", "formats:\n  a: {weight: {nvfp4: 0.7}}\n  b: {weight: {nvfp4: 0.9}}\npoints:")
+    measured, net = profile(text), names("a", "b")
+    scores, by_law = measured.format_table([parse_format("nvfp4"), parse_format("mxfp4")], "weight")
+    assert scores[:, 0].tolist() == [0.7, 0.9]
+    assert by_law.tolist() == [False, True]
+    assert measured.scores(Plan.uniform(net, "nvfp4", "int8", "int8")) == 1.6
+    assert any("nvfp4" in said and "law" in said for said in measured.assumptions)
+    again = profile(profile_text(ProfileFile.model_validate(parse_yaml(text, "x.yaml").value)))
+    assert again.format_scores["weight"].tolist() == measured.format_scores["weight"].tolist()
+    with pytest.raises(InputError, match="lacks 1 of the layers"):
+        profile(text.replace("\n  b: {weight: {nvfp4: 0.9}}", ""))
+    with pytest.raises(InputError, match="stands under 'layers'"):
+        profile(text.replace("nvfp4", "int3"))
 
 
 def test_binding_takes_the_order_of_the_network():

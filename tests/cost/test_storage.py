@@ -135,9 +135,11 @@ def test_a_scale_per_channel_weighs_most_where_a_channel_is_small(narrow):
 
 def test_the_largest_memory_is_priced_by_limits_as_by_evaluate(narrow):
     from dse.cost.steps.choices import uniform_plans
+
+    int8 = parse_format("int8")
     from dse.search.bits.limits import limit_tables
 
-    tables = limit_tables(narrow, uniform_plans(narrow, [(8, 8)], [8]), [(0,), (1,), (2,), (3,)], "inference")
+    tables = limit_tables(narrow, uniform_plans(narrow, [(int8, int8, [int8])]), [(0,), (1,), (2,), (3,)], "inference")
     row = dse.evaluate(
         narrow, dse.load_hardware("bit_fusion"), dse.Plan.parse("w8a8", narrow), mode="inference"
     ).total.iloc[0]

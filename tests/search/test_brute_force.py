@@ -26,7 +26,9 @@ def every(tiny):
     workload, profile, hardware = tiny
     network = dse.load_workload(workload)
     sensitivity = dse.load_profile(profile, network)
-    space = pd.DataFrame(list(product(*(p.values for p in hardware.space))), columns=[p.name for p in hardware.space]).astype(int)
+    space = pd.DataFrame(
+        list(product(*(p.values for p in hardware.space))), columns=[p.name for p in hardware.space]
+    ).astype(int)
     assert list(space) == SPACE
     plans = [
         dse.Plan.from_bits(network, weight=w, activation=w, error=error)
@@ -180,7 +182,9 @@ def test_limits_that_exclude_each_other_are_all_named(tiny, every):
     slow = kept(every).loc[kept(every)["area_mm2"] == least["area_mm2"], "latency_s"].min()
     assert slow > least["latency_s"]
     with pytest.raises(NothingFeasible) as error:
-        explored(tiny, strategy="exhaustive", limits={"latency": (slow + least["latency_s"]) / 2, "area": least["area_mm2"]})
+        explored(
+            tiny, strategy="exhaustive", limits={"latency": (slow + least["latency_s"]) / 2, "area": least["area_mm2"]}
+        )
     assert {problem.where for problem in error.value.problems} == {"--max-latency", "--max-area"}
 
 

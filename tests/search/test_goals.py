@@ -13,7 +13,9 @@ from dse.search.archive import joined
 
 @pytest.fixture
 def rate():
-    record = replace(LATENCY, name="rate", column="steps_per_s", of=lambda figures: 1.0 / figures.latency_s, direction="max")
+    record = replace(
+        LATENCY, name="rate", column="steps_per_s", of=lambda figures: 1.0 / figures.latency_s, direction="max"
+    )
     register(record)
     yield record
     del OBJECTIVES["rate"]
@@ -22,7 +24,9 @@ def rate():
 def test_a_figure_to_maximize_gives_the_front_of_its_reciprocal(rate, tiny, wide_values):
     network, hardware = tiny[0], dse.load_hardware("flex_trainer").with_values(wide_values)
     by_name = {
-        name: dse.explore(network, hardware, plan="w8a8e8", objectives=(name, "area"), trials=12, seed=3, screening=False)
+        name: dse.explore(
+            network, hardware, plan="w8a8e8", objectives=(name, "area"), trials=12, seed=3, screening=False
+        )
         for name in ("latency", "rate")
     }
     fronts = [run.front[["latency_s", "energy_j", "area_mm2", "steps_per_s"]] for run in by_name.values()]
@@ -56,10 +60,19 @@ def test_a_name_or_a_column_is_taken_once(rate):
 @pytest.mark.parametrize(
     ("limits", "message"),
     [
-        ({"area": 5e-6}, r"--max-area: no design keeps 5e-06 mm2; the nearest feasible value is [\d.]+ \(5e-06 m2 are 5 mm2\)"),
+        (
+            {"area": 5e-6},
+            r"--max-area: no design keeps 5e-06 mm2; the nearest feasible value is [\d.]+ \(5e-06 m2 are 5 mm2\)",
+        ),
         ({"model_size": 0.002}, r"--max-model-size: .* \(0\.002 MB are 16777\.2 bits\)"),
-        ({"area": 5e6}, r"--max-area: 5e\+06 mm2 limits nothing.* \(5e\+06 um2 are 5 mm2\); without the option there is no limit"),
-        ({"latency": 2e9, "energy": 3e12}, r"(?s)--max-latency: .*\(2e\+09 ns are 2 s\).*--max-energy: .*\(3e\+12 pJ are 3 J\)"),
+        (
+            {"area": 5e6},
+            r"--max-area: 5e\+06 mm2 limits nothing.* \(5e\+06 um2 are 5 mm2\); without the option there is no limit",
+        ),
+        (
+            {"latency": 2e9, "energy": 3e12},
+            r"(?s)--max-latency: .*\(2e\+09 ns are 2 s\).*--max-energy: .*\(3e\+12 pJ are 3 J\)",
+        ),
     ],
 )
 def test_limits_in_another_unit_get_a_hint(tiny, limits, message):

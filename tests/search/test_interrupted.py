@@ -182,7 +182,9 @@ def test_a_damaged_state_is_one_sentence(tiny, again, tmp_path):
     def signed(plain):
         """As somebody writes it who knows how the checksum is made."""
         del plain["sha256"]
-        return json.dumps({**plain, "sha256": hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()}).encode()
+        return json.dumps(
+            {**plain, "sha256": hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()}
+        ).encode()
 
     text = json.loads((state / "state.json").read_text())
     damaged = {
@@ -284,7 +286,11 @@ def test_journal_holds_the_study_and_no_warning_is_shown(wide, tmp_path, strateg
     assert study.metric_names == ["latency_s", "energy_j", "area_mm2"]
     # A point that the sampler asked for again is in the study, but no trial of its own.
     names = [name for name in study.trials[0].params if name not in ("latency_weight", "limit_share")]
-    assert len({tuple(trial.params[name] for name in names) for trial in study.trials}) == 24 == run.info["counts"]["trials"]
+    assert (
+        len({tuple(trial.params[name] for name in names) for trial in study.trials})
+        == 24
+        == run.info["counts"]["trials"]
+    )
     found = {tuple(row) for row in run.designs[["latency_s", "energy_j", "area_mm2"]].to_numpy()}
     feasible = [trial for trial in study.trials if trial.values[0] < 1e3]
     assert feasible
@@ -306,5 +312,5 @@ def test_a_killed_worker_costs_no_result(tiny):
         rest = workers.run(values[4:], 4)
     for one, other in zip(alone, [*first, *rest], strict=True):
         assert one.limit == other.limit
-        for name in ("trial", "parameters", "error_bits", "choice", "objectives", "gap", "binds"):
+        for name in ("trial", "parameters", "error", "choice", "objectives", "gap", "binds"):
             np.testing.assert_array_equal(getattr(one.found, name), getattr(other.found, name), err_msg=name)

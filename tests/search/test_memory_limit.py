@@ -14,6 +14,7 @@ from dse.cost.tensors.memory import footprint
 from dse.errors import NothingFeasible
 from dse.hardware.from_file.load import hardware_from_document
 from dse.precision import Plan
+from dse.precision.formats import parse_format
 from dse.search.allocation.allocate import solve
 from dse.search.bits.held import held_tables, solve_within
 from dse.search.bits.limits import limit_tables
@@ -23,6 +24,10 @@ from dse.yaml_input import parse_yaml
 HEAD = "source: test\nbatch: 2\nsamples: 2\nepochs: 1\noptimizer: {optimizer}\ninput: {{C: 4, H: 4, W: 4}}\nlayers:\n"
 CHOICES = tuple(product((2, 4, 8), (2, 8)))
 ERRORS = (6, 8)
+FORMATS = [
+    (*(parse_format(f"int{bits}") for bits in pair), [parse_format(f"int{bits}") for bits in ERRORS])
+    for pair in CHOICES
+]
 
 
 def network(kinds, frozen, optimizer):
@@ -78,8 +83,8 @@ def test_what_a_search_limits_is_what_evaluating_says(kinds, frozen, optimizer, 
         kinds = [kind if kind != "attention" else "conv" for kind in kinds]
     net = network(kinds, frozen, optimizer)
     groups = groups_of(net)
-    held = held_tables(net, uniform_plans(net, CHOICES, ERRORS), groups, mode)
-    tables = limit_tables(net, uniform_plans(net, CHOICES, ERRORS), groups, mode)
+    held = held_tables(net, uniform_plans(net, FORMATS), groups, mode)
+    tables = limit_tables(net, uniform_plans(net, FORMATS), groups, mode)
     choice = np.array(data.draw(st.lists(st.integers(0, len(CHOICES) - 1), min_size=len(groups), max_size=len(groups))))
     for e, error in enumerate(ERRORS):
         plan = plan_of(net, groups, choice, error)
@@ -96,7 +101,7 @@ def test_what_a_search_limits_is_what_evaluating_says(kinds, frozen, optimizer, 
 def test_the_best_map_within_a_memory_is_that_of_trying_them_all(kinds, seed):
     net = network(kinds, 1, "adamw")
     groups = groups_of(net)
-    held = held_tables(net, uniform_plans(net, CHOICES, ERRORS), groups, "training")[0]
+    held = held_tables(net, uniform_plans(net, FORMATS), groups, "training")[0]
     random = np.random.default_rng(seed)
     cost, score = random.random((len(groups), len(CHOICES))), np.zeros((len(groups), len(CHOICES)))
     maps = list(product(range(len(CHOICES)), repeat=len(groups)))
@@ -202,7 +207,9 @@ def test_a_search_keeps_what_the_dram_holds(tiny):
         total = dse.evaluate(dse.load_workload(tiny[0]), run.hardware(design), run.plan(design)).total
         assert total["feasible"][0]
         assert total["peak_memory_bits"][0] <= between
-    with pytest.raises(NothingFeasible, match=r"dram: a step of training holds at least \d+ bits; \d+ bits are missing"):
+    with pytest.raises(
+        NothingFeasible, match=r"dram: a step of training holds at least \d+ bits; \d+ bits are missing"
+    ):
         explored(tiny, _with_dram(hardware, below))
 
 

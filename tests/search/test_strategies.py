@@ -27,7 +27,9 @@ def test_every_sampler_by_name_is_seeded(tiny, sampler):
     # Gaussian processes are fitted from the eleventh trial on, a second each.
     options["trials"] = 13 if sampler == "gp" else 20
     if sampler in NEEDS and find_spec(NEEDS[sampler]) is None:
-        with pytest.raises(InputError, match=rf"'{sampler}' needs {NEEDS[sampler]}: pip install 'lowprec-dse\[samplers\]'"):
+        with pytest.raises(
+            InputError, match=rf"'{sampler}' needs {NEEDS[sampler]}: pip install 'lowprec-dse\[samplers\]'"
+        ):
             explored(tiny, **options)
         return
     with warnings.catch_warnings():
@@ -124,7 +126,9 @@ def test_several_networks_share_one_hardware_each_with_its_own_map(tiny, second,
 def test_schedules_are_searched_with_the_maps(tiny):
     run = explored(tiny, schedules="cyclic", trials=32, seed=2)
     row = run.front.iloc[0]
-    cost = dse.evaluate(dse.load_workload(tiny[0]), run.hardware(row["design"]), run.schedule(row["design"])).total.iloc[0]
+    cost = dse.evaluate(
+        dse.load_workload(tiny[0]), run.hardware(row["design"]), run.schedule(row["design"])
+    ).total.iloc[0]
     # The whole run pays for the changes of widths too, which the mean step leaves out.
     for name in ("latency_s", "energy_j"):
         assert row[name] * (1 - 1e-9) <= cost[name] / 64_000 <= row[name] * (1 + 1e-5)
@@ -134,7 +138,9 @@ def test_sensitivity_says_what_moves_what(tiny, tmp_path):
     run = explored(tiny, out=tmp_path / "run")
     total = run.sensitivity.set_index(["objective", "parameter"])["total_order"]
     # The buffer and the interface to DRAM add up to what varies of the area, so their estimated shares add up to about one; both move the time.
-    size, bandwidth = (total["area_mm2", f"memories.{key}"] for key in ("buffer.size_bits", "dram.bandwidth_bits_per_cycle"))
+    size, bandwidth = (
+        total["area_mm2", f"memories.{key}"] for key in ("buffer.size_bits", "dram.bandwidth_bits_per_cycle")
+    )
     assert size + bandwidth == pytest.approx(1.0, abs=0.15)
     assert min(size, bandwidth) > 0.1
     assert total["latency_s", "memories.dram.bandwidth_bits_per_cycle"] > 0.5

@@ -55,6 +55,8 @@ def profile_from_file(file: ProfileFile, document: Document, network: Network | 
     unit, larger_is_better = QUANTITIES[file.prediction.quantity]
     sign = 1.0 if larger_is_better else -1.0
     drops = np.array([round(sign * (file.prediction.baseline - point.value), 9) for point in file.points])
+    first = next(iter(file.formats.values()), {})
+    formats = {name: tuple(sorted(scores)) for name, scores in first.items()}
     unfitted = Profile(
         network=file.network,
         source=file.source,
@@ -86,6 +88,11 @@ def profile_from_file(file: ProfileFile, document: Document, network: Network | 
         point_drops=drops,
         error_drops={} if file.error_tensor is None else _error_drops(file, sign),
         assumptions=_assumptions(file, unit),
+        measured_formats={str(name): forms for name, forms in formats.items()},
+        format_scores={
+            str(name): np.array([[file.formats[layer][name][form] for form in formats[name]] for layer in file.layers])
+            for name in formats
+        },
     )
     profile = unfitted
     if file.prediction.link is not None:
@@ -152,6 +159,7 @@ def bind(profile: Profile, network: Network, document: Document, weights: int | 
         profile,
         layer_names=tuple(profile.layer_names[index] for index in order),
         measured_scores={name: scores[order] for name, scores in profile.measured_scores.items()},
+        format_scores={name: scores[order] for name, scores in profile.format_scores.items()},
         point_layer_scores=profile.point_layer_scores[:, order],
         factors=profile.factors[order],
     )
@@ -171,7 +179,7 @@ def _assumptions(file: ProfileFile, unit: str) -> tuple[str, ...]:
         f"Accuracy: scores of {file.network} from {file.source} ({file.method}).",
         f"The drop is counted from {prediction.baseline_name} ({prediction.baseline:g}) in {unit}, "
         f"for {prediction.calibration} quantization.",
-        "Widths without a measurement follow the 4^-bits law from the nearest measured one.",
+        "Widths without a measurement follow the 4^-bits law from the nearest measured one. " + _held_for(file),
     ]
     if operands_of(file) == ("both",):
         sentences.append(
@@ -193,6 +201,21 @@ def _assumptions(file: ProfileFile, unit: str) -> tuple[str, ...]:
     else:
         sentences.append("Nothing is known about the error tensor: below 32 bits its drop is unknown.")
     return (*sentences, *file.notes)
+
+
+def _held_for(file: ProfileFile) -> str:
+    """For which formats the scores hold."""
+    said = {
+        operand: ", ".join([*map(str, sorted(next(iter(file.layers.values()))[operand])), "bits"])
+        for operand in operands_of(file)
+    }
+    for operand, scores in next(iter(file.formats.values()), {}).items():
+        said[operand] += f" and {', '.join(sorted(scores))}"
+    shown = "; ".join(f"{'weight and activation' if name == 'both' else name} {text}" for name, text in said.items())
+    return (
+        f"Measured: integers of {shown}; any other format scores like the integers whose noise it adds to a normally distributed "
+        "tensor (a law, not a measurement)."
+    )
 
 
 def _checked(document: Document) -> ProfileFile:

@@ -1,7 +1,8 @@
 """Sensitivity profiles: additive scores per layer, and the loss of accuracy that a plan's sum of scores predicts.
 
 The score of a plan is the sum over its layers of what was measured for one layer alone. A width that was not measured
-follows the 4^-bits law from the nearest one that was; see :func:`extrapolate`.
+follows the 4^-bits law from the nearest one that was; see :func:`extrapolate`. A format that was not measured scores like the
+integers of its noise power; see :mod:`dse.accuracy.profiles.noise`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dse.accuracy import predictor
+from dse.accuracy.profiles.noise import between, integer_width
 from dse.errors import InputError
 from dse.precision.formats.properties import Format, significant_bits
 from dse.precision.plans.plan import Plan
@@ -80,6 +82,8 @@ class Profile:
         Drop by width of the error tensor: a network-level assumption; empty if there is none.
     assumptions
         Sentences for the report.
+    measured_formats, format_scores
+        Per operand, other formats than integers that were measured, by name, and (L, F) their scores; empty where none was.
     """
 
     network: str
@@ -109,6 +113,8 @@ class Profile:
     factors: Floats
     error_drops: Mapping[int, float] = field(default_factory=dict)
     assumptions: tuple[str, ...] = ()
+    measured_formats: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    format_scores: Mapping[str, Floats] = field(default_factory=dict)
 
     @property
     def tied(self) -> bool:
@@ -171,6 +177,72 @@ class Profile:
         extrapolated = ~np.isin(bits, self.measured_widths[chosen])
         return table, np.broadcast_to(extrapolated, table.shape)
 
+    def format_table(self, formats: Sequence[Format], operand: str | None = None) -> tuple[Floats, Bools]:
+        """Scores of every layer in the given formats.
+
+        A format that was measured has its own score, an integer its width's; any other scores between the integers whose noise
+        power it has (:mod:`dse.accuracy.profiles.noise`).
+
+        Parameters
+        ----------
+        formats
+            (F,)
+        operand
+            One of :attr:`operands`; may be left out if there is only one.
+
+        Returns
+        -------
+        (L, F) scores and (F,) mask of formats that were not measured but follow a law.
+        """
+        chosen = self._operand(operand)
+        places = [between(form) for form in formats]
+        widths = sorted({width for place in places for width in (place.narrower, place.wider)})
+        table, law = self.score_table(widths, chosen)
+        column = {width: index for index, width in enumerate(widths)}
+        scores, by_law = np.empty((len(self.layer_names), len(formats))), np.empty(len(formats), bool)
+        measured = self.measured_formats.get(chosen, ())
+        for f, (form, place) in enumerate(zip(formats, places, strict=True)):
+            if form.name in measured:
+                scores[:, f] = self.factors * self.format_scores[chosen][:, measured.index(form.name)]
+                by_law[f] = False
+                continue
+            low, high = column[place.narrower], column[place.wider]
+            # Where an integer stands for itself the sum of two shares of it would differ in the last digit.
+            scores[:, f] = (
+                table[:, low] if low == high else place.share * table[:, low] + (1 - place.share) * table[:, high]
+            )
+            by_law[f] = not stands_for_itself(form) or bool(law[0, low] if len(law) else False)
+        return scores, by_law
+
+    def pair_table(self, pairs: Sequence[tuple[Format, Format]]) -> tuple[Floats, Bools]:
+        """Scores of every layer in pairs of a weight's and an activation's format.
+
+        A tied profile scores the one with more noise: that pair was measured, and a partner with less does no more damage.
+
+        Returns
+        -------
+        (L, M) scores and (M,) mask of pairs with a format that was not measured but follows a law.
+        """
+        if self.tied:
+            return self.format_table([min(pair, key=integer_width) for pair in pairs])
+        total, by_law = np.zeros((len(self.layer_names), len(pairs))), np.zeros(len(pairs), bool)
+        for position, operand in enumerate(("weight", "activation")):
+            if operand in self.operands:
+                scores, marked = self.format_table([pair[position] for pair in pairs], operand)
+                total, by_law = total + scores, by_law | marked
+        return total, by_law
+
+    def least_width(self, operand: str) -> int:
+        """Narrowest measured width of weight or activation; 0 for an operand that is not scored."""
+        measured = self.measured_widths.get("both" if self.tied else operand)
+        return 0 if measured is None else int(measured.min())
+
+    def reaches(self, form: Format, operand: str) -> bool:
+        """Whether a format was measured, or has no more noise than the narrowest integers that were: below those a collapse is as
+        likely as any law."""
+        measured = self.measured_formats.get("both" if self.tied else operand, ())
+        return form.name in measured or integer_width(form) >= self.least_width(operand)
+
     def score_widths(self, widths: Mapping[str, ArrayLike] | Mapping[str, Ints]) -> Floats:
         """Summed score of width maps; see :meth:`layer_scores`."""
         return np.asarray(self.layer_scores(widths).sum(axis=-1))
@@ -202,7 +274,8 @@ class Profile:
     def scores(self, plan: Plan) -> float:
         """Summed score of a plan; NaN if it gives a kept layer less than the width it was measured at.
 
-        Formats count by :func:`forward_width`; of a tensor with blocks of several formats, each scores by its share.
+        Formats that were not measured score by :meth:`format_table`; of a tensor with blocks of several formats, each by its
+        share. A kept layer may have any format of at least so many bits per element.
 
         Raises
         ------
@@ -216,19 +289,18 @@ class Profile:
         order = [where[name] for name in self.layer_names]
         for operand in ("weight", "activation"):
             formats, shares = plan.choices(operand)
-            widths = np.array([forward_width(form) for form in formats])
+            widths = np.array([form.element_bits for form in formats])
             for name, width in self.kept.items():
                 if (widths[shares[where[name]] > 0.0] < width).any():
                     return float("nan")
         if self.tied:
             first, second, together = plan.pairs("weight", "activation")
-            narrower = [min(forward_width(a), forward_width(b)) for a in first for b in second]
-            table, _ = self.score_table(narrower)
+            table, _ = self.pair_table([(a, b) for a in first for b in second])
             return float((table * together[order].reshape(table.shape)).sum())
         total = 0.0
         for operand in self.operands:
             formats, shares = plan.choices(operand)
-            table, _ = self.score_table([forward_width(form) for form in formats], operand)
+            table, _ = self.format_table(formats, operand)
             total += float((table * shares[order]).sum())
         return total
 
@@ -351,6 +423,11 @@ def forward_width(form: Format) -> int:
     [8, 4, 8, 4, 5, 24]
     """
     return significant_bits(form)
+
+
+def stands_for_itself(form: Format) -> bool:
+    """Whether a profile of integers is one of this format: an integer under one scale per tensor or channel."""
+    return form.family == "int" and form.granularity in ("tensor", "channel")
 
 
 def extrapolate(measured_widths: Ints, scores: Floats, widths: Ints) -> Floats:

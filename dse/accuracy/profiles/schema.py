@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
+from dse.precision.formats.names import format_problem, parse_format
 from dse.yaml_input import Key, yaml_number, yaml_word
 
 Text = Annotated[str, Field(min_length=1)]
@@ -19,6 +21,18 @@ Width = Annotated[int, Field(ge=1, le=32)]
 Score = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Operand = Literal["both", "weight", "activation"]
+
+
+def _format_name(name: str) -> str:
+    if message := format_problem(name):
+        raise PydanticCustomError("format", "{message}", {"message": message})
+    form = parse_format(name)
+    if form.family == "int" and form.granularity in ("tensor", "channel"):
+        raise PydanticCustomError("format", "an integer's width stands under 'layers'")
+    return form.name
+
+
+FormatName = Annotated[str, AfterValidator(_format_name)]
 #: A width for all scored layers, or one per scored layer in the order of the file.
 Widths = Annotated[list[Width], Field(min_length=1)] | Width
 
@@ -120,6 +134,9 @@ class ProfileFile(_Strict):
         dict[Text, dict[Operand, Annotated[dict[Width, Score], Field(min_length=1)]]], Field(min_length=1)
     ]
     """Score by layer, operand and width."""
+    formats: dict[Text, dict[Operand, Annotated[dict[FormatName, Score], Field(min_length=1)]]] = {}
+    """Score by layer, operand and format of formats that are no integers under one scale, where they were measured; others follow
+    the noise of integers."""
     error_scores: dict[Text, Annotated[dict[Width, Score], Field(min_length=1)]] = {}
     """By layer and width, squared change of all gradients over their square when its error alone is rounded. For the eye: the
     predictor counts ``error_tensor``."""
@@ -155,6 +172,7 @@ def check_profile(file: ProfileFile, links: tuple[str, ...]) -> list[tuple[Key, 
         if name not in file.layers and name not in file.kept:
             problems.append((("error_scores", name), "is no layer of the profile"))
     problems += _check_widths(file, operands)
+    problems += _check_formats(file, operands)
     problems += check_points(file.points, operands, len(file.layers))
     seen: set[str] = set()
     for index, tied in enumerate(file.ties):
@@ -199,6 +217,24 @@ def _check_widths(file: ProfileFile, operands: tuple[Operand, ...]) -> list[tupl
     return problems
 
 
+def _check_formats(file: ProfileFile, operands: tuple[Operand, ...]) -> list[tuple[Key, str]]:
+    """Formats are measured in every layer that has scores, the same of an operand in each."""
+    if not file.formats:
+        return []
+    problems: list[tuple[Key, str]] = []
+    if unknown := [name for name in file.formats if name not in file.layers]:
+        problems += [(("formats", name), "is no layer with scores") for name in unknown]
+    if missing := [name for name in file.layers if name not in file.formats]:
+        problems.append((("formats",), f"lacks {len(missing)} of the layers with scores, such as '{missing[0]}'"))
+    reference = next(iter(file.formats.values()))
+    for name, given in file.formats.items():
+        if extra := sorted(set(given) - set(operands)):
+            problems.append((("formats", name), f"expected scores of {' or '.join(operands)}, got {', '.join(extra)}"))
+        if {key: set(scores) for key, scores in given.items()} != {key: set(s) for key, s in reference.items()}:
+            problems.append((("formats", name), "expected the operands and formats of the first layer"))
+    return problems
+
+
 def check_points(points: Sequence[PointFile], operands: Sequence[str], layers: int) -> list[tuple[Key, str]]:
     """Points have widths of the profile's operands, for all its layers, and a name each: (path, message) of those that do not."""
     problems: list[tuple[Key, str]] = []
@@ -234,6 +270,11 @@ def profile_text(file: ProfileFile) -> str:
     for name, given in file.layers.items():
         lines.append(f"  {yaml_word(name)}:")
         lines += [f"    {operand}: {_scores(scores)}" for operand, scores in given.items()]
+    if file.formats:
+        lines += ["", "# Per operand and format that is no integer: score.", "formats:"]
+    for name, measured in file.formats.items():
+        lines.append(f"  {yaml_word(name)}:")
+        lines += [f"    {operand}: {_scores(scores)}" for operand, scores in measured.items()]
     if file.error_scores:
         lines += ["", "# Noise in all gradients from one layer's error, per width in bits.", "error_scores:"]
         lines += [f"  {yaml_word(name)}: {_scores(scores)}" for name, scores in file.error_scores.items()]
@@ -254,8 +295,10 @@ def profile_text(file: ProfileFile) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _scores(scores: Mapping[int, float]) -> str:
-    return "{" + ", ".join(f"{width}: {yaml_number(score)}" for width, score in sorted(scores.items())) + "}"
+def _scores(scores: Mapping[int, float] | Mapping[str, float]) -> str:
+    items: list[tuple[int | str, float]] = sorted(scores.items())
+    words = ((yaml_word(name) if isinstance(name, str) else name, score) for name, score in items)
+    return "{" + ", ".join(f"{name}: {yaml_number(score)}" for name, score in words) + "}"
 
 
 def _words(widths: set[int]) -> str:

@@ -1,4 +1,4 @@
-"""Cost of every width that a group of layers may take, on every design: what the exact allocation chooses from.
+"""Cost of every choice of formats that a group of layers may take, on every design: what the exact allocation chooses from.
 
 Cost is a sum over layers and a layer's cost depends on its own formats alone, so the cost of choice m for a layer is its cost
 under the plan that gives choice m to every layer. A layer without MACs belongs to the layer with MACs whose input it prepares. What
@@ -22,6 +22,7 @@ from dse.cost.steps.options import StepOptions
 from dse.cost.steps.step import as_read_j, step_costs
 from dse.hardware.arrays import HardwareArrays
 from dse.hardware.model import Hardware
+from dse.precision.formats.properties import Format
 from dse.precision.plans.plan import Plan
 from dse.types import Bools, Floats
 from dse.workload.model import Network
@@ -29,7 +30,7 @@ from dse.workload.model import Network
 
 @dataclass(frozen=True)
 class ChoiceCosts:
-    """D designs, E widths of the error tensors, G groups of layers, M choices.
+    """D designs, E formats of the error tensors, G groups of layers, M choices.
 
     Attributes
     ----------
@@ -64,7 +65,7 @@ def choice_costs(
     Parameters
     ----------
     plans
-        (E, M) the plan that gives choice m to every layer, at error width e.
+        (E, M) the plan that gives choice m to every layer, at error format e.
     """
     every = [plan for row in plans for plan in row]
     bounds = hardware.fusion == "resident"
@@ -89,20 +90,25 @@ def choice_costs(
         least = (summed(by_row[0] - saved[0]), summed(by_row[1] - saved[1]))
     has_choice: Bools = np.asarray(np.isfinite(energy).any(axis=3))
     infeasible = ~has_choice.reshape(len(arrays), -1).all(axis=1)
-    reason = [next((text for text in row if text), "no width fits") for row in steps.limit]
+    reason = [next((text for text in row if text), "no format fits") for row in steps.limit]
     limit = np.where(infeasible, np.array(reason, dtype=object), "")
     return ChoiceCosts(energy, latency, arrays.area_mm2, limit, *least)
 
 
 def uniform_plans(
-    network: Network, choices: Sequence[tuple[int, int]], error_widths: Sequence[int]
+    network: Network, choices: Sequence[tuple[Format, Format, Sequence[Format]]]
 ) -> tuple[tuple[Plan, ...], ...]:
-    """(E, M) plans of one (weight, activation) pair of integer widths everywhere, at each width of the error tensors."""
+    """(E, M) plans that give every layer one choice.
+
+    Parameters
+    ----------
+    choices
+        (M,) formats of weight, activation, and (E,) of the error tensors.
+    """
+    many = len(choices[0][-1])
     return tuple(
-        tuple(
-            Plan.from_bits(network, weight=weight, activation=activation, error=error) for weight, activation in choices
-        )
-        for error in error_widths
+        tuple(Plan.uniform(network, weight, activation, errors[e]) for weight, activation, errors in choices)
+        for e in range(many)
     )
 
 

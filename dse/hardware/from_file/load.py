@@ -70,6 +70,7 @@ def hardware_from_document(document: Document) -> Hardware:
         lanes_on_axes=file.lanes_on_axes,
         unfold_input=file.unfold_input,
         die_mm2=file.die_mm2,
+        formats=tuple(file.formats),
         modelled_leakage=file.modelled_leakage,
         stationary=file.mapping.stationary or "",
         bypass=file.bypass,

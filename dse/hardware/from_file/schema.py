@@ -329,6 +329,8 @@ class HardwareFile(Strict):
     """Convolutions that read the network's input are given as matrix products, their windows unfolded as channels (im2col)."""
     die_mm2: Annotated[float, Field(ge=0, le=2000)] = 0.0
     """Measured area of the whole chip, mm2, for a file that lets nothing vary; what the parts do not explain is overhead."""
+    formats: list[Text] = []
+    """Formats that its elements are made for: what a search of formats offers where nobody asks for others."""
     idle_w: Amount = 0.0
     """Power for as long as a step takes, beside leakage, W."""
     clock_pj_per_cycle: Amount | None = None

@@ -28,7 +28,7 @@ from dse.workload.model import Network
 
 @dataclass(frozen=True)
 class HeldTable:
-    """What the choices of a network's groups hold at an error width: one row for everything that some choice holds at some moment.
+    """What the choices of a network's groups hold at an error format: one row for everything that some choice holds at some moment.
 
     Attributes
     ----------
@@ -71,12 +71,12 @@ def held_tables(
     groups: Sequence[Sequence[int]],
     mode: str,
 ) -> tuple[HeldTable, ...]:
-    """One table per width of the error tensors.
+    """One table per format of the error tensors.
 
     Parameters
     ----------
     plans
-        (E, M) the plan that gives choice m to every layer, at error width e.
+        (E, M) the plan that gives choice m to every layer, at error format e.
     """
     member = np.array(group_of_layers(network, groups))
     tables = []

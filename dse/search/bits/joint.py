@@ -42,7 +42,7 @@ Map = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Asked:
-    """What a map is wanted for: place of the error width, weight of latency, share of the score limit that may be used."""
+    """What a map is wanted for: place of the error format, weight of latency, share of the score limit that may be used."""
 
     e: int
     weight: float
@@ -89,7 +89,7 @@ def with_maps(
 def with_given(
     problem: SearchProblem, subject: BitProblem, table: MapCosts, one: HardwareArrays, maps: Iterable[tuple[int, Map]]
 ) -> MapCosts:
-    """The costs of a network on one design with given maps (and their error widths) priced as a whole."""
+    """The costs of a network on one design with given maps (and their error formats) priced as a whole."""
     known: dict[tuple[int, bytes], _Priced] = {}
     _price(problem, subject, one, known, maps)
     return _whole(table, known)
@@ -132,7 +132,7 @@ def _price(
     new = {(e, map_key(choice)): choice for e, choice in proposed if (e, map_key(choice)) not in known}
     if not new:
         return
-    plans = [plan_of(subject, subject.error_widths[e], choice) for (e, _), choice in new.items()]
+    plans = [plan_of(subject, e, choice) for (e, _), choice in new.items()]
     steps = step_costs(subject.network, problem.hardware, one, plans, StepOptions(problem.mode))
     member = np.array(group_of_layers(subject.network, subject.groups))
     for i, (key, choice) in enumerate(new.items()):

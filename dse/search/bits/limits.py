@@ -83,7 +83,7 @@ def limit_tables(
     Parameters
     ----------
     plans
-        (E, M) the plan that gives choice m to every layer, at error width e.
+        (E, M) the plan that gives choice m to every layer, at error format e.
 
     Returns
     -------

@@ -21,7 +21,7 @@ from dse.types import Bools, Floats
 
 @dataclass(frozen=True)
 class MapCosts:
-    """What the choices of a network's groups cost on one design: E error widths, G groups, M choices.
+    """What the choices of a network's groups cost on one design: E error formats, G groups, M choices.
 
     Attributes
     ----------
@@ -32,13 +32,13 @@ class MapCosts:
     area_mm2
         Of the design.
     held, memory_bits
-        What is held at the moments of a step, by error width, and the most that may be: the limit on memory or, where that is less,
-        what the design's DRAM holds. Empty where no map can hold so much.
+        What is held at the moments of a step, by error format, and the most that may be: the limit on memory or, where that is
+        less, what the design's DRAM holds. Empty where no map can hold so much.
     least
         Where costs are no plain sum (:attr:`dse.cost.steps.choices.ChoiceCosts.least_energy_j`): the same with sums that no map
         undercuts.
     whole
-        Then: energy (J) and latency (s) of the maps that were priced, by error width and map; see :mod:`dse.search.bits.joint`.
+        Then: energy (J) and latency (s) of the maps that were priced, by error format and map; see :mod:`dse.search.bits.joint`.
     """
 
     score: Floats
@@ -122,7 +122,7 @@ def _mean_over_schedule(problem: SearchProblem, subject: BitProblem, values: Flo
 def best_map(
     problem: SearchProblem, subject: BitProblem, table: MapCosts, e: int, weight: float, share: float
 ) -> tuple[Allocation, int]:
-    """The best map for an error width, and a bit per limit (accuracy first) that binds it.
+    """The best map for an error format, and a bit per limit (accuracy first) that binds it.
 
     A limit binds if the best map without it does not keep it.
 
@@ -155,9 +155,11 @@ def best_map(
 
 
 def weighted(problem: SearchProblem, table: MapCosts, e: int, weight: float) -> Floats:
-    """(G, M) weighted sums of latency and energy at an error width, each in units of the problem's reference."""
+    """(G, M) weighted sums of latency and energy at an error format, each in units of the problem's reference."""
     energy, latency = table.energy_j[e] / problem.unit(ENERGY), table.latency_s[e] / problem.unit(LATENCY)
-    return np.asarray((1 - weight) * energy + weight * latency)
+    runs = np.isfinite(energy) & np.isfinite(latency)
+    sums = (1 - weight) * np.where(runs, energy, 0.0) + weight * np.where(runs, latency, 0.0)
+    return np.where(runs, sums, np.inf)
 
 
 def limit_bounds(problem: SearchProblem, subject: BitProblem, table: MapCosts, e: int) -> dict[str, float]:

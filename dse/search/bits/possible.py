@@ -96,7 +96,7 @@ def _least(problem: SearchProblem, name: str, bound: float) -> float:
 
 
 def _least_of(subject: BitProblem, name: str, bound: float) -> float:
-    free = np.zeros((len(subject.error_widths), *subject.score.shape))
+    free = np.zeros((len(subject.errors), *subject.score.shape))
     table = MapCosts(subject.score, dict(subject.tables), 0.0, subject.held, math.inf)
     if name == MEMORY and not subject.held:
         return 0.0

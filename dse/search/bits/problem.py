@@ -7,8 +7,9 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise, product
+from itertools import pairwise
 from math import isfinite
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,14 +25,24 @@ from dse.hardware.model import Hardware
 from dse.names import MAC_OPERANDS
 from dse.numbers import WEIGHT
 from dse.precision import Plan
+from dse.precision.formats.properties import Format, parse_format, stored_bits
 from dse.search.allocation.allocate import tie_members
 from dse.search.archive import places
 from dse.search.bits.held import HeldTable, held_tables
 from dse.search.bits.limits import ACCURACY, MEMORY, HardLimits, hard_limits, limit_tables
 from dse.search.bits.schedule_space import DIMENSIONS, ScheduleSpace, lowered
+from dse.search.candidates import Candidate, asked_formats, candidates, error_candidates
 from dse.types import Bools, Floats, Ints
 from dse.workload.model import Network
 from dse.workload.work.tensors import tensors_of
+
+
+class AccuracyLimit(NamedTuple):
+    """Limit on the predicted drop, whether it counts the predictor's error, and the mode, which says whether errors count."""
+
+    drop_pp: float
+    robust: bool
+    mode: str
 
 
 @dataclass(frozen=True)
@@ -43,31 +54,33 @@ class BitProblem:
     profile
         What the widths are chosen by; None where the plan is given: then there is one choice for one group of all layers.
     choices
-        The M pairs of (weight, activation) widths, bits; the widest of a given plan.
-    error_widths
-        The E widths of the error tensors that some plan can keep the limit with; the widest of a given plan.
+        The M candidates that a layer may be given; the widest formats of a given plan.
+    errors
+        The E formats of the error tensors that some plan can keep the limit with, the narrowest first; the widest of a given plan.
     plans
-        (E, M) the plan that gives choice m to every layer, at error width e.
+        (E, M) the plan that gives choice m to every layer, at error format e.
     group_names, groups
         The G groups of tied layers: name of the first layer, indices among the layers with MACs.
     allowed
         (G, M) which choices a group may take.
     kept
-        (G,) width below which no layer of the group may go; 0 where the profile keeps none.
+        (G,) bits per element below which no layer of the group may go; 0 where the profile keeps none.
     score
         (G, M) summed score of the group's layers.
+    by_law
+        (M,) choices with a format that the profile did not measure, whose score follows a law.
     score_limit
         (E,) largest summed score that keeps the limit.
     tables
         By name of an additive hard limit, (E, G, M) what it sums; latency and energy depend on the hardware and are not here.
     held
-        By error width, what the choices hold at the moments of a step; empty where no limit on memory can bind.
+        By error format, what the choices hold at the moments of a step; empty where no limit on memory can bind.
     """
 
     network: Network
     profile: Profile | None
-    choices: tuple[tuple[int, int], ...]
-    error_widths: tuple[int, ...]
+    choices: tuple[Candidate, ...]
+    errors: tuple[Format, ...]
     plans: tuple[tuple[Plan, ...], ...]
     group_names: tuple[str, ...]
     groups: tuple[tuple[int, ...], ...]
@@ -75,12 +88,14 @@ class BitProblem:
     kept: tuple[int, ...]
     score: Floats
     score_limit: Floats
+    by_law: Bools
     tables: Mapping[str, Floats]
     held: tuple[HeldTable, ...] = ()
 
     def lowered(self, depth: int) -> Ints:
         """(depth + 1, G, M) which choice stands for each one when the map is lowered by 0 to ``depth`` bits."""
-        return lowered(self.choices, self.allowed, self.kept, depth)
+        pairs = [(item.weight.element_bits, item.activation.element_bits) for item in self.choices]
+        return lowered(pairs, self.allowed, self.kept, depth)
 
 
 @dataclass(frozen=True)
@@ -96,6 +111,8 @@ class SearchProblem:
         network's latency and energy before the largest is taken.
     worst_case
         Objectives are the largest over the networks instead of the weighted sum.
+    formats
+        Names of the formats and pairs that were asked for, or that the hardware is made for; empty where plans are given.
     limit_pp, robust
         Limit on the predicted drop, of every network, infinity where plans are given; ``robust`` counts the predictor's error in.
     limits
@@ -114,7 +131,7 @@ class SearchProblem:
     limit_pp: float
     robust: bool
     mode: str
-    widths: tuple[int, ...]
+    formats: tuple[str, ...]
     limits: HardLimits
     schedules: ScheduleSpace | None
     reference: Floats
@@ -173,11 +190,14 @@ def make_problem(
     networks: Sequence[Network],
     hardware: Hardware,
     given: Sequence[Profile | Plan],
-    widths: Sequence[int],
+    widths: Sequence[int] | None,
     limit_pp: float,
     robust: bool,
     mode: str,
     *,
+    formats: Sequence[str] | None = None,
+    error_formats: Sequence[str] | None = None,
+    errors_per_layer: bool = False,
     weights: Sequence[float] | None = None,
     worst_case: bool = False,
     limits: Mapping[str, float] | None = None,
@@ -188,16 +208,16 @@ def make_problem(
     Parameters
     ----------
     given
-        Of each network the profile by which its widths are chosen, or its plan, which then is not searched.
+        Of each network the profile by which its formats are chosen, or its plan, which then is not searched.
+    widths, formats, error_formats, errors_per_layer
+        What a layer may be given; see :func:`dse.explore`.
 
     Raises
     ------
     InputError
         No plan keeps the limit on accuracy; the message has the nearest limit that one keeps.
     """
-    wanted = sorted(set(widths))
-    if not wanted or wanted[0] < 2 or wanted[-1] > 16:
-        raise InputError("widths", [f"expected integers from 2 to 16, got {list(widths)}"])
+    wanted = asked_formats(widths, formats, hardware)
     names = [network.name for network in networks]
     if len(set(names)) != len(names):
         raise InputError("workload", [f"expected different networks, got {', '.join(names)}"])
@@ -212,9 +232,23 @@ def make_problem(
     subjects = tuple(
         _given_plan(network, item, mode, hardware.causal_skip, least)
         if isinstance(item, Plan)
-        else _bit_problem(network, item, wanted, limit_pp, robust, mode, hardware.causal_skip, least)
+        else _bit_problem(
+            network,
+            item,
+            wanted,
+            error_candidates(error_formats, wanted, item, hardware) if mode == "training" else (parse_format("int8"),),
+            errors_per_layer and mode == "training",
+            AccuracyLimit(limit_pp, robust, mode),
+            hardware.causal_skip,
+            least,
+        )
         for network, item in zip(networks, given, strict=True)
     )
+    if schedules is not None and not all(item.integers for subject in subjects for item in subject.choices):
+        raise InputError(
+            "--schedules",
+            ["lower and raise the widths of integers; other formats have none: give --widths, or no schedules"],
+        )
     return SearchProblem(
         subjects=subjects,
         weights=factors,
@@ -223,7 +257,7 @@ def make_problem(
         limit_pp=limit_pp,
         robust=robust,
         mode=mode,
-        widths=tuple(wanted),
+        formats=wanted if any(not isinstance(item, Plan) for item in given) else (),
         limits=hard,
         schedules=schedules,
         reference=np.ones(len(objective_columns())),
@@ -235,12 +269,14 @@ def _given_plan(network: Network, plan: Plan, mode: str, causal_skip: bool, memo
     """The problem of a network whose plan is given: one group of all its layers with MACs, and one choice."""
     names = [layer.name for layer in network.mac_layers]
     groups = (tuple(range(len(names))),)
-    weight, activation, error = (int(plan.widths(operand).max()) for operand in MAC_OPERANDS)
+    weight, activation, error = (
+        max(plan.choices(operand).formats, key=lambda form: form.element_bits) for operand in MAC_OPERANDS
+    )
     return BitProblem(
         network=network,
         profile=None,
-        choices=((weight, activation),),
-        error_widths=(error,),
+        choices=(Candidate(weight, activation),),
+        errors=(error,),
         plans=((plan,),),
         group_names=(names[0],),
         groups=groups,
@@ -248,6 +284,7 @@ def _given_plan(network: Network, plan: Plan, mode: str, causal_skip: bool, memo
         kept=(0,),
         score=np.zeros((1, 1)),
         score_limit=np.full(1, np.inf),
+        by_law=np.zeros(1, bool),
         tables=limit_tables(network, [[plan]], groups, mode, causal_skip),
         held=held_tables(network, [[plan]], groups, mode)
         if sum(footprint(network, plan, mode).values()) > memory_bits
@@ -258,40 +295,47 @@ def _given_plan(network: Network, plan: Plan, mode: str, causal_skip: bool, memo
 def _bit_problem(
     network: Network,
     profile: Profile,
-    widths: list[int],
-    limit_pp: float,
-    robust: bool,
-    mode: str,
+    wanted: tuple[str, ...],
+    error_forms: tuple[Format, ...],
+    errors_per_layer: bool,
+    limit: AccuracyLimit,
     causal_skip: bool,
     memory_bits: float,
 ) -> BitProblem:
     """The bit allocation of one network; ``memory_bits`` is the least that a step may be allowed to hold."""
-    choices = tuple((w, w) for w in widths) if profile.tied else tuple(product(widths, widths))
+    mode = limit.mode
     names = [layer.name for layer in network.mac_layers]
     groups = tie_groups(network, profile)
-    table = score_of_choices(profile, names, choices)
     kept = tuple(max(profile.kept.get(names[l], 0) for l in members) for members in groups)
-    allowed = np.array([[min(choice) >= floor for choice in choices] for floor in kept])
+    choices = candidates(wanted, profile.tied, error_forms if errors_per_layer else ())
+    table, by_law = score_of_choices(profile, names, choices)
+    allowed = np.array(
+        [[min(c.weight.element_bits, c.activation.element_bits) >= floor for c in choices] for floor in kept]
+    )
     # Below the narrowest width that was measured a collapse is as likely as the law: nothing is promised there.
-    narrowest = [least_width(profile, operand) for operand in ("weight", "activation")]
-    allowed &= [all(bits >= least for bits, least in zip(choice, narrowest, strict=True)) for choice in choices]
+    allowed &= [profile.reaches(c.weight, "weight") and profile.reaches(c.activation, "activation") for c in choices]
     if not allowed.any(axis=1).all():
         narrow = [names[groups[g][0]] for g in np.flatnonzero(~allowed.any(axis=1))]
         named = f"{', '.join(narrow[:8])}{f' and {len(narrow) - 8} more' if len(narrow) > 8 else ''}"
         raise InputError(
-            "widths", [f"the profile keeps {named} wider than every width of {widths}, or measured no less"]
+            "--formats",
+            [
+                f"the profile keeps {named} wider than every format of {', '.join(wanted)}, or measured nothing so narrow"
+            ],
         )
     score = np.stack([table[list(members)].sum(axis=0) for members in groups])
-    errors, limits = _score_limits(profile, limit_pp, robust, np.where(allowed, score, np.inf).min(axis=1).sum(), mode)
-    plans = uniform_plans(network, choices, errors)
-    most = [max(choice[position] for choice in choices) for position in (0, 1)]
-    widest = Plan.from_bits(network, weight=most[0], activation=most[1], error=max(errors))
+    least = float(np.where(allowed, score, np.inf).min(axis=1).sum())
+    errors, limits = _score_limits(profile, error_forms, limit, least)
+    plans = uniform_plans(network, [(c.weight, c.activation, [c.error_at(form) for form in errors]) for c in choices])
+    weights, activations = [c.weight for c in choices], [c.activation for c in choices]
+    weight, activation, error = (max(forms, key=stored_bits) for forms in (weights, activations, error_forms))
+    widest = Plan.uniform(network, weight, activation, error)
     binds = sum(footprint(network, widest, mode).values()) > memory_bits
     return BitProblem(
         network=network,
         profile=profile,
         choices=choices,
-        error_widths=errors,
+        errors=errors,
         plans=plans,
         group_names=tuple(names[members[0]] for members in groups),
         groups=groups,
@@ -299,15 +343,10 @@ def _bit_problem(
         kept=kept,
         score=score,
         score_limit=limits,
+        by_law=by_law,
         tables=limit_tables(network, plans, groups, mode, causal_skip),
         held=held_tables(network, plans, groups, mode) if binds else (),
     )
-
-
-def least_width(profile: Profile, operand: str) -> int:
-    """Narrowest measured width of weight or activation; 0 for an operand that the profile does not score."""
-    measured = profile.measured_widths.get("both" if profile.tied else operand)
-    return 0 if measured is None else int(measured.min())
 
 
 def tie_groups(network: Network, profile: Profile) -> tuple[tuple[int, ...], ...]:
@@ -327,55 +366,59 @@ def tie_groups(network: Network, profile: Profile) -> tuple[tuple[int, ...], ...
     return tie_members(len(names), [*sets, *by_tie.values()])
 
 
-def score_of_choices(profile: Profile, names: Sequence[str], choices: Sequence[tuple[int, int]]) -> Floats:
-    """(layers, M) scores; layers that the profile keeps have none and score 0."""
+def score_of_choices(profile: Profile, names: Sequence[str], choices: Sequence[Candidate]) -> tuple[Floats, Bools]:
+    """(layers, M) scores, and (M,) which of them follow a law; layers that the profile keeps have none and score 0."""
     scores = np.zeros((len(names), len(choices)))
-    rows = [names.index(name) for name in profile.layer_names]
-    if profile.tied:
-        table, _ = profile.score_table([min(choice) for choice in choices])
-        scores[rows] = table
-        return scores
-    for position, operand in enumerate(("weight", "activation")):
-        if operand in profile.operands:
-            table, _ = profile.score_table([choice[position] for choice in choices], operand)
-            scores[rows] += table
-    return scores
+    table, by_law = profile.pair_table([(item.weight, item.activation) for item in choices])
+    scores[[names.index(name) for name in profile.layer_names]] = table
+    return scores, by_law
 
 
-def plan_of(subject: BitProblem, error_bits: int, choice: npt.NDArray[np.uint8], part: Network | None = None) -> Plan:
-    """The plan of a network, or of a part of its layers, that gives each of its groups a choice."""
+def plan_of(subject: BitProblem, e: int, choice: npt.NDArray[np.uint8], part: Network | None = None) -> Plan:
+    """The plan of a network, or of a part of its layers, that gives each of its groups a choice.
+
+    Parameters
+    ----------
+    e
+        Place of the errors' format among :attr:`BitProblem.errors`.
+    """
     if subject.profile is None:
         given = subject.plans[0][0]
         return given if part is None else given.part([layer.name for layer in part.layers])
     layers = subject.network.mac_layers
-    pairs = {
-        layers[index].name: subject.choices[int(picked)]
-        for members, picked in zip(subject.groups, choice, strict=True)
+    picked = {
+        layers[index].name: subject.choices[int(place)]
+        for members, place in zip(subject.groups, choice, strict=True)
         for index in members
     }
     network = subject.network if part is None else part
-    return Plan.from_bits(
+    names = [layer.name for layer in network.mac_layers]
+    least = subject.errors[e]
+    alike = all(item.error is None for item in subject.choices)
+    return Plan.from_formats(
         network,
-        weight={layer.name: pairs[layer.name][0] for layer in network.mac_layers},
-        activation={layer.name: pairs[layer.name][1] for layer in network.mac_layers},
-        error=error_bits,
+        {
+            "weight": {name: picked[name].weight for name in names},
+            "activation": {name: picked[name].activation for name in names},
+            "error": least if alike else {name: picked[name].error_at(least) for name in names},
+        },
     )
 
 
 def _score_limits(
-    profile: Profile, limit_pp: float, robust: bool, least: float, mode: str
-) -> tuple[tuple[int, ...], Floats]:
-    candidates = [bits for bits in sorted(profile.error_drops) if 2 <= bits <= 16] if mode == "training" else [8]
-    kept: list[tuple[int, float]] = []
+    profile: Profile, errors: Sequence[Format], limit: AccuracyLimit, least: float
+) -> tuple[tuple[Format, ...], Floats]:
+    """Formats of the errors with which some map keeps the limit, and (E,) the score that it may have."""
+    kept: list[tuple[Format, float]] = []
     nearest = float("inf")
-    for bits in candidates:
-        counted = bits if mode == "training" else 32
-        limit = profile.score_limit(limit_pp, counted, robust=robust)
-        if isfinite(limit) and limit >= least:
-            kept.append((bits, limit))
-        margin = profile.error_pp if robust else 0.0
+    for form in errors:
+        counted = form.element_bits if limit.mode == "training" else 32
+        bound = profile.score_limit(limit.drop_pp, counted, robust=limit.robust)
+        if isfinite(bound) and bound >= least:
+            kept.append((form, bound))
+        margin = profile.error_pp if limit.robust else 0.0
         nearest = min(nearest, float(profile.drop_of_score(least, counted)) + margin)
-    if not candidates:
+    if not errors:
         raise InputError(
             profile.path, ["nothing is known about the error tensor, so training under a limit is unknown"]
         )
@@ -383,11 +426,11 @@ def _score_limits(
         raise InputError(
             "--max-accuracy-drop",
             [
-                f"no bit map of this profile loses at most {limit_pp:g} {profile.unit}; "
+                f"no bit map of this profile loses at most {limit.drop_pp:g} {profile.unit}; "
                 f"the nearest feasible value is {np.ceil(nearest * 1000) / 1000:g}"
             ],
         )
-    return tuple(bits for bits, _ in kept), np.array([limit for _, limit in kept])
+    return tuple(form for form, _ in kept), np.array([bound for _, bound in kept])
 
 
 def _dram_bits(hardware: Hardware, which: Callable[[Iterable[float]], float]) -> float:

@@ -1,7 +1,7 @@
-"""The inner problem: for given hardware, which width each layer gets.
+"""The inner problem: for given hardware, which formats each layer gets.
 
 Cost and score are sums over layers, so the bit map is the solution of a multiple-choice knapsack (DESIGN 4.8): choose one
-(weight, activation) pair of widths per group of tied layers, for each width of the error tensors, such that the summed score
+(weight, activation) pair of formats per group of tied layers, for each format of the error tensors, such that the summed score
 keeps the limit that the predictor gives, and the further limits are kept, at the least weighted sum of latency and energy.
 Several networks on one hardware are as many such problems: neither a weighted sum nor a largest value couples their bit maps.
 Where tensors may wait on the chip the cost is no plain sum: :mod:`dse.search.bits.joint`.
@@ -106,7 +106,7 @@ class Weighting(NamedTuple):
 
 @dataclass(frozen=True)
 class _Row:
-    """One design of a hardware point: per network the index of its error width and its map; certificate; limits that bind."""
+    """One design of a hardware point: per network the index of its error format and its map; certificate; limits that bind."""
 
     errors: tuple[int, ...]
     maps: tuple[Choice, ...]
@@ -144,7 +144,7 @@ def fixed_designs(
     Parameters
     ----------
     errors
-        For each design, the width of the error tensors of every network.
+        For each design, the place of the error tensors' format of every network.
     choices
         For each design, the choices of all networks' groups.
     """
@@ -163,7 +163,7 @@ def fixed_designs(
             outcomes.append(Outcome(_nothing(problem), designs[d], failed))
             continue
         maps = tuple(choices[d][part] for part in problem.columns)
-        places = _places(problem, errors[d])
+        places = tuple(errors[d])
         tables = [
             map_costs(problem, subject, cost, d, designs[d])
             for subject, cost in zip(problem.subjects, costs, strict=True)
@@ -213,15 +213,20 @@ def with_reference(problem: SearchProblem) -> SearchProblem:
         replace(map_costs(problem, subject, cost, 0, default[0]), least=None)
         for subject, cost in zip(problem.subjects, costs, strict=True)
     ]
-    maps = tuple(
-        np.array([int(np.flatnonzero(row)[-1]) for row in subject.allowed], dtype=np.uint8)
-        for subject in problem.subjects
-    )
-    last = tuple(len(subject.error_widths) - 1 for subject in problem.subjects)
-    row = _found(problem, tables, default[0], [_Row(last, maps, Certificate(), 0)], 0).objectives[0]
+    least = [_least_noise(subject, table) for subject, table in zip(problem.subjects, tables, strict=True)]
+    row = _Row(tuple(e for e, _ in least), tuple(map_ for _, map_ in least), Certificate(), 0)
+    row = _found(problem, tables, default[0], [row], 0).objectives[0]
     row[places([ACCURACY_DROP.column])] = max(problem.limit_pp, 1e-9) if problem.predicts else 1.0
     upward = np.array([item.direction == "max" for item in OBJECTIVES.values()])
     return replace(problem, reference=np.where(upward, row / 2.0, 2.0 * row))
+
+
+def _least_noise(subject: BitProblem, table: MapCosts) -> tuple[int, Choice]:
+    """The widest error format with which every group has a choice that runs, and the one of least noise of each."""
+    runs = subject.allowed & np.isfinite(table.energy_j)
+    e = max((e for e in range(len(runs)) if runs[e].any(axis=1).all()), default=len(runs) - 1)
+    usable = np.where(runs[e].any(axis=1, keepdims=True), runs[e], subject.allowed)
+    return e, np.array([int(np.flatnonzero(row)[-1]) for row in usable], dtype=np.uint8)
 
 
 def _solve_one(
@@ -251,8 +256,7 @@ def _solve_one(
         best: list[tuple[int, Allocation, int]] = []
         for subject, table in zip(problem.subjects, tables, strict=True):
             found = [
-                (e, *_best_map(problem, subject, table, Asked(e, weight, part)))
-                for e in range(len(subject.error_widths))
+                (e, *_best_map(problem, subject, table, Asked(e, weight, part))) for e in range(len(subject.errors))
             ]
             feasible = [item for item in found if item[1].feasible]
             if not feasible:
@@ -288,7 +292,7 @@ def _priced_together(
     """The costs, with maps that are good for the weightings priced where costs are no plain sum."""
     if table.least is None:
         return table
-    errors = range(len(subject.error_widths))
+    errors = range(len(subject.errors))
     wanted = [Asked(e, weight, part) for weight, part in weightings for e in errors]
     return with_maps(problem, subject, table, design_arrays(problem, values[None]), wanted)
 
@@ -307,7 +311,7 @@ def _certificate(
     maps: Sequence[Choice],
     answers: Sequence[Allocation],
 ) -> Certificate:
-    """How far all networks' maps together are from a bound, given each network's best map at its error width."""
+    """How far all networks' maps together are from a bound, given each network's best map at its error format."""
     factors = np.array(problem.weights)
     bounds = factors * [answer.bound for answer in answers]
     energy, latency = (
@@ -337,11 +341,11 @@ def certified(problem: SearchProblem, found: Found, rows: Bools) -> Found:
         numbers = np.flatnonzero(open_ & (place.reshape(-1) == number))
         for k, (subject, part) in enumerate(zip(problem.subjects, problem.columns, strict=True)):
             if tables[k].least is not None:
-                given = [(_places(problem, found.error_bits[row])[k], found.choice[row][part]) for row in numbers]
+                given = [(int(found.error[row, k]), found.choice[row][part]) for row in numbers]
                 tables[k] = with_given(problem, subject, tables[k], design_arrays(problem, values[None]), given)
         solved: dict[tuple[int, int, float], Allocation] = {}
         for row in numbers:
-            errors = _places(problem, found.error_bits[row])
+            errors = [int(e) for e in found.error[row]]
             maps = [found.choice[row][part] for part in problem.columns]
             best = Certificate(gap=np.inf)
             for weight in CERTIFIED_WEIGHTS:
@@ -363,17 +367,12 @@ def _missed_accuracy(
     problem: SearchProblem, values: Floats, errors: Sequence[int], choice: Choice
 ) -> tuple[str, float]:
     """The accuracy limit of the first network whose given map misses it, and by how much; "" where all keep it."""
-    for subject, e, part in zip(problem.subjects, _places(problem, errors), problem.columns, strict=True):
+    for subject, e, part in zip(problem.subjects, errors, problem.columns, strict=True):
         score = float(sums(scores_over_schedule(problem, subject, values), choice[part]))
         most = float(subject.score_limit[e])
         if score > most * (1 + 1e-12):
             return _accuracy(problem, subject), score / most - 1.0 if most > 0 else 1.0
     return "", 0.0
-
-
-def _places(problem: SearchProblem, errors: Sequence[int]) -> tuple[int, ...]:
-    """Index of each network's width of the error tensors."""
-    return tuple(subject.error_widths.index(bits) for subject, bits in zip(problem.subjects, errors, strict=True))
 
 
 def _violation(
@@ -397,7 +396,7 @@ def _violation(
 def _named(
     problem: SearchProblem, subject: BitProblem, table: MapCosts, answers: Sequence[Allocation]
 ) -> tuple[str, float]:
-    """Why a network has no map on a hardware point: the limit of the error width that comes nearest."""
+    """Why a network has no map on a hardware point: the limit of the error format that comes nearest."""
     known = []
     for answer in answers:
         name = answer.limit
@@ -411,7 +410,7 @@ def _named(
         elif answer.status == "unknown":
             known.append((f"{name}: no map was found that keeps them, and none excluded", 1.0))
         else:
-            known.append(("processing element: none of the widths that keep the accuracy limit", 1.0))
+            known.append(("processing element: none of the formats that keep the accuracy limit", 1.0))
     return min(known, key=lambda item: item[1])
 
 
@@ -448,9 +447,7 @@ def _found(
     return Found(
         np.full(len(rows), trial, np.int64),
         np.tile(values, (len(rows), 1)),
-        np.array(
-            [[s.error_widths[e] for s, e in zip(problem.subjects, row.errors, strict=True)] for row in rows], np.int64
-        ),
+        np.array([row.errors for row in rows], np.int64),
         np.stack([np.concatenate(row.maps) for row in rows]).astype(np.uint8),
         objectives,
         np.array([row.certificate.gap for row in rows], np.float64),
@@ -460,9 +457,9 @@ def _found(
 
 
 def _figures(problem: SearchProblem, subject: BitProblem, table: MapCosts, e: int, choice: Choice) -> Figures:
-    """What is known of a network's map at an error width."""
+    """What is known of a network's map at an error format."""
     score = min(float(sums(table.score, choice)), float(subject.score_limit[e]))
-    error = subject.error_widths[e] if problem.mode == "training" else 32
+    error = subject.errors[e].element_bits if problem.mode == "training" else 32
     drop = np.nan if subject.profile is None else float(subject.profile.drop_of_score(score, error))
     return Figures(table.value("latency", e, choice), table.value("energy", e, choice), table.area_mm2, drop)
 
@@ -484,7 +481,7 @@ def _price_maps(
     if problem.schedules is not None:
         return price_choices(problem, subject, designs)
     arrays = design_arrays(problem, designs)
-    shape = (len(designs), len(subject.error_widths), *subject.score.shape)
+    shape = (len(designs), len(subject.errors), *subject.score.shape)
     energy, latency = np.full(shape, np.inf), np.full(shape, np.inf)
     limit = np.full(len(designs), "", dtype=object)
     every = np.arange(shape[2])
@@ -498,13 +495,13 @@ def _price_maps(
         )
         for i, d in enumerate(rows):
             choice = choices[d][part]
-            at = (d, subject.error_widths.index(int(errors[d][k])), every, choice)
+            at = (d, int(errors[d][k]), every, choice)
             # Only sums count: the whole step stands at the first group.
             for target, values in ((energy, steps.energy_j), (latency, steps.latency_s)):
                 target[at] = 0.0
                 target[at[0], at[1], 0, choice[0]] = values[i, i].sum()
             if not np.isfinite(steps.energy_j[i, i]).all():
-                limit[d] = steps.limit[i, i] or "no width fits"
+                limit[d] = steps.limit[i, i] or "no format fits"
     return ChoiceCosts(energy, latency, arrays.area_mm2, limit)
 
 

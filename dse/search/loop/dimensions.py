@@ -34,7 +34,7 @@ def dimensions_of(problem: SearchProblem, solves: bool, objectives: Sequence[str
         accuracy = [Dimension(LIMIT_SHARE)] if ACCURACY_DROP.column in objectives else []
         return [*shared, Dimension(LATENCY_WEIGHT), *accuracy]
     errors = [
-        Dimension(name, tuple(float(bits) for bits in subject.error_widths))
+        Dimension(name, tuple(float(e) for e in range(len(subject.errors))))
         for name, subject in zip(error_names(problem), problem.subjects, strict=True)
     ]
     allowed = [row for subject in problem.subjects for row in subject.allowed]
@@ -64,8 +64,8 @@ def every(dimensions: Sequence[Dimension]) -> Iterator[dict[str, float]]:
 
 
 def error_names(problem: SearchProblem) -> list[str]:
-    """Dimensions that hold the width of the error tensors of each network."""
-    return [_of("error_bits", problem, k) for k in range(len(problem.subjects))]
+    """Dimensions that hold the place of the error tensors' format of each network."""
+    return [_of("error_format", problem, k) for k in range(len(problem.subjects))]
 
 
 def choice_names(problem: SearchProblem) -> list[str]:

@@ -177,17 +177,16 @@ def _default_plans(problem: SearchProblem, share: float) -> list[tuple[Network, 
     for subject in problem.subjects:
         costs = price_choices(problem, subject, default)
         table = map_costs(problem, subject, costs, 0, default[0])
-        answers = [
-            (best_map(problem, subject, table, e, 0.5, 1.0)[0], error) for e, error in enumerate(subject.error_widths)
-        ]
+        answers = [(best_map(problem, subject, table, e, 0.5, 1.0)[0], e) for e in range(len(subject.errors))]
         feasible = [item for item in answers if item[0].feasible]
         if feasible:
             answer, error = min(feasible, key=lambda item: item[0].cost)
             choice = answer.choice.astype(np.uint8)
         else:  # The hard limits exclude the default design: any map that the accuracy limit allows will do.
-            error = subject.error_widths[-1]
-            choice = np.where(subject.allowed, subject.score, np.inf).argmin(axis=1).astype(np.uint8)
-        kept = _costliest(problem, subject, table, subject.error_widths.index(error), choice, share)
+            error = len(subject.errors) - 1
+            runs = subject.allowed & np.isfinite(table.energy_j[error])
+            choice = np.where(runs, subject.score, np.inf).argmin(axis=1).astype(np.uint8)
+        kept = _costliest(problem, subject, table, error, choice, share)
         plans.append((kept, plan_of(subject, error, choice, kept)))
     return plans
 

@@ -106,7 +106,7 @@ def uniform_plans(problem: SearchProblem, _objectives: Sequence[str], seed: int)
     for _ in range(POPULATION):
         given = {name: float(generator.choice(these)) for name, these in problem.parameters}
         picked = [plans[generator.integers(len(plans))] for plans in each]
-        given |= dict(zip(error_names(problem), (float(bits) for bits, _ in picked), strict=True))
+        given |= dict(zip(error_names(problem), (float(e) for e, _ in picked), strict=True))
         choices = [float(choice) for _, row in picked for choice in row]
         given |= dict(zip(choice_names(problem), choices, strict=True))
         values.append(given)
@@ -114,24 +114,22 @@ def uniform_plans(problem: SearchProblem, _objectives: Sequence[str], seed: int)
 
 
 def _feasible_uniform(subject: BitProblem) -> list[tuple[int, list[int]]]:
-    """(error width, choices): the same width everywhere, wider only where a layer is kept wider."""
+    """(place of the error format, choices): the same format everywhere, wider only where a layer is kept wider."""
     found = []
-    for weight, activation in subject.choices:
-        if weight != activation:
+    for item in subject.choices:
+        if item.weight != item.activation:
             continue
-        row = [int(_narrowest(subject, allowed, weight)) for allowed in subject.allowed]
+        row = [int(_narrowest(subject, allowed, min(item.widths))) for allowed in subject.allowed]
         score = subject.score[np.arange(len(row)), row].sum()
-        found += [
-            (bits, row) for bits, most in zip(subject.error_widths, subject.score_limit, strict=True) if score <= most
-        ]
+        found += [(e, row) for e, most in enumerate(subject.score_limit) if score <= most]
     return found
 
 
-def _narrowest(subject: BitProblem, allowed: Bools, width: int) -> int:
+def _narrowest(subject: BitProblem, allowed: Bools, width: float) -> int:
     """The narrowest allowed choice of at least a width, or the widest there is."""
     places = [int(m) for m in np.flatnonzero(allowed)]
-    wide = [m for m in places if min(subject.choices[m]) >= width]
-    return min(wide, key=lambda m: subject.choices[m]) if wide else places[-1]
+    wide = [m for m in places if min(subject.choices[m].widths) >= width]
+    return min(wide, key=lambda m: subject.choices[m].widths) if wide else places[-1]
 
 
 #: Strategies by name.

@@ -146,8 +146,8 @@ def run_trials(
     if solves:
         return solve_designs(problem, designs, [_weightings(proposal) for proposal in values], first)
     # A given plan is the only choice of its network.
-    only = {name: float(s.error_widths[0]) for name, s in zip(error_names(problem), problem.subjects, strict=True)}
-    given = [{**only, **dict.fromkeys(choice_names(problem), 0.0), **proposal} for proposal in values]
+    only = dict.fromkeys((*error_names(problem), *choice_names(problem)), 0.0)
+    given = [{**only, **proposal} for proposal in values]
     errors = [[int(proposal[name]) for name in error_names(problem)] for proposal in given]
     choices = [np.array([int(proposal[name]) for name in choice_names(problem)], dtype=np.uint8) for proposal in given]
     return fixed_designs(problem, designs, errors, choices, first)

@@ -12,6 +12,8 @@ from typing import Any
 import pandas as pd
 
 from dse.accuracy import Profile
+from dse.accuracy.profiles.noise import integer_width
+from dse.accuracy.profiles.profile import stands_for_itself
 from dse.cost.jobs.accumulators import accumulator_notes
 from dse.cost.model import LEFT_OUT, MODEL_VERSION
 from dse.cost.tensors.copies import copies_notes
@@ -21,7 +23,7 @@ from dse.precision import Plan
 from dse.precision.plans.labels import plan_label
 from dse.search.archive import Found, joined
 from dse.search.bits.limits import ACCURACY
-from dse.search.bits.problem import SearchProblem, least_width
+from dse.search.bits.problem import BitProblem, SearchProblem
 from dse.search.bits.solve import Failed
 from dse.search.outcome.baseline_plans import UNIFORM, baseline_plans
 from dse.search.pareto import knee
@@ -59,7 +61,7 @@ def certificate(front: pd.DataFrame, whole: bool, predicts: bool = True) -> dict
         return {"worst_gap": worst, "text": f"The plan is given, so that no bit map is chosen. {hardware}"}
     return {
         "worst_gap": worst,
-        "text": f"For its hardware, error width and weighting of latency and energy, {text}. {hardware}",
+        "text": f"For its hardware, error format and weighting of latency and energy, {text}. {hardware}",
     }
 
 
@@ -98,18 +100,16 @@ def notes_of(problem: SearchProblem, front: pd.DataFrame) -> tuple[str, ...]:
             notes += [of + text for text in accumulator_notes(subject.network, problem.hardware, given, problem.mode)]
             continue
         if problem.mode == "training":
-            shown = ", ".join(str(bits) for bits in subject.error_widths)
             notes.append(
-                f"{of}Error tensors: {shown} bits can keep the limit of {problem.limit_pp:g} {subject.profile.unit}."
+                f"{of}Error tensors: {_errors_in_words(subject)} can keep the limit of {problem.limit_pp:g} "
+                f"{subject.profile.unit}."
             )
-        least = {operand: least_width(subject.profile, operand) for operand in ("weight", "activation")}
-        if any(least[operand] > min(problem.widths) for operand in least):
-            shown = ", ".join(f"{operand} {bits}" for operand, bits in least.items() if bits)
-            notes.append(f"{of}Widths below the narrowest measured one are not searched ({shown} bits).")
+        notes += [of + text for text in _searched(subject, subject.profile)]
         if subject.profile.kept:
             kept = ", ".join(f"{name} at {width} bits" for name, width in subject.profile.kept.items())
             notes.append(f"{of}Not in the sensitivity profile and kept at no less than its source: {kept}.")
-        widest = Plan.from_bits(subject.network, *subject.choices[-1], error=subject.error_widths[-1])
+        # Formats of most bits: the widest sums.
+        widest = subject.plans[-1][max(range(len(subject.choices)), key=lambda m: subject.choices[m].widths)]
         notes += [of + text for text in accumulator_notes(subject.network, problem.hardware, [widest], problem.mode)]
     if several:
         what = "the largest" if problem.worst_case else "the sum"
@@ -125,6 +125,44 @@ def notes_of(problem: SearchProblem, front: pd.DataFrame) -> tuple[str, ...]:
         notes.append(f"Latency and energy are of the mean step of a schedule; its score is {how}.")
         notes.append("Reconfiguration when a schedule changes widths is not in the figures.")
     return tuple(notes)
+
+
+def _errors_in_words(subject: BitProblem) -> str:
+    """Formats of the error tensors: widths where they are integers."""
+    if all(stands_for_itself(form) for form in subject.errors):
+        return ", ".join(str(form.element_bits) for form in subject.errors) + " bits"
+    layers = ", each layer for itself" if any(item.error is not None for item in subject.choices) else ""
+    return ", ".join(form.name for form in subject.errors) + layers
+
+
+def _searched(subject: BitProblem, profile: Profile) -> list[str]:
+    """What of the formats that were asked for is not searched, and what is known of those that are by a law only."""
+    notes = []
+    narrow = [
+        form.name
+        for form in dict.fromkeys(form for item in subject.choices for form in (item.weight, item.activation))
+        if not all(profile.reaches(form, operand) for operand in ("weight", "activation"))
+    ]
+    if narrow:
+        least = {operand: profile.least_width(operand) for operand in ("weight", "activation")}
+        shown = ", ".join(f"{operand} {bits}" for operand, bits in least.items() if bits)
+        notes.append(f"Widths below the narrowest measured one are not searched ({shown} bits): {', '.join(narrow)}.")
+    other = dict.fromkeys(
+        form
+        for item, law in zip(subject.choices, subject.by_law, strict=True)
+        for form in (item.weight, item.activation)
+        if law and not stands_for_itself(form)
+    )
+    unmeasured = [form for form in other if not any(form.name in names for names in profile.measured_formats.values())]
+    if unmeasured:
+        said = ", ".join(f"{form.name} as {integer_width(form):.1f} bits" for form in unmeasured)
+        notes.append(
+            f"Not measured in {profile.network}'s profile and scored by a law, as integers of the same noise in a normally "
+            f"distributed tensor: {said}. front.csv counts such layers (layers_by_law)."
+        )
+    if other and profile.kept:
+        notes.append("A layer that is kept at a width may have any format of so many bits per element: an assumption.")
+    return notes
 
 
 def baselines(problem: SearchProblem, found: Found, front: pd.DataFrame) -> list[dict[str, Any]]:

@@ -28,6 +28,7 @@ from dse.search.outcome.record import about, baselines, binding, certificate, no
 from dse.search.outcome.sensitivity import sensitivity
 from dse.search.pareto import pareto_mask
 from dse.showing import html_table, one_line
+from dse.types import Ints
 from dse.yaml_input import suggest
 
 #: Columns of :attr:`dse.search.archive.Found.certificate`.
@@ -42,8 +43,9 @@ class Run:
     ----------
     front, designs
         Non-dominated designs and everything kept: ``design, latency_s, energy_j, area_mm2, accuracy_drop_pp,
-        certificate_gap, feasible``, then the parameters of hardware and schedule, the width of the error tensors, what the gap
-        is of (``certificate_weight, certificate_best, certificate_bound``: see :class:`dse.search.bits.solve.Certificate`) and the
+        certificate_gap, feasible``, then the parameters of hardware and schedule, the width of the (narrowest) error tensors,
+        where formats were not measured the number of layers whose score follows a law (``layers_by_law``), what the gap is of
+        (``certificate_weight, certificate_best, certificate_bound``: see :class:`dse.search.bits.solve.Certificate`) and the
         limits that bind. Latency and energy are per training step of one batch (of the mean step, over a schedule).
     sensitivity
         Which hardware parameter moves which objective: see :func:`dse.search.outcome.sensitivity.sensitivity`.
@@ -80,7 +82,7 @@ class Run:
         """The bit maps of a design by workload."""
         row = self._row(design)
         return {
-            subject.network.name: plan_of(subject, int(self.found.error_bits[row, k]), self.found.choice[row, part])
+            subject.network.name: plan_of(subject, int(self.found.error[row, k]), self.found.choice[row, part])
             for k, (subject, part) in enumerate(zip(self.problem.subjects, self.problem.columns, strict=True))
         }
 
@@ -101,8 +103,7 @@ class Run:
         drops = space.drops(values[-len(DIMENSIONS) :])
         lower = subject.lowered(int(drops.max(initial=0)))
         plans = [
-            plan_of(subject, int(self.found.error_bits[row, k]), place[np.arange(len(choice)), choice])
-            for place in lower
+            plan_of(subject, int(self.found.error[row, k]), place[np.arange(len(choice)), choice]) for place in lower
         ]
         starts = np.flatnonzero(np.diff(drops, prepend=-1))
         lengths = np.diff(np.append(starts, len(drops)))
@@ -193,8 +194,10 @@ def _table(problem: SearchProblem, found: Found, names: list[str]) -> pd.DataFra
     columns["certificate_gap"] = found.gap
     columns["feasible"] = True
     columns |= _parameters(problem, found.parameters)
-    for k, name in enumerate(_error_columns(problem)):
-        columns[name] = found.error_bits[:, k]
+    for k, (subject, name) in enumerate(zip(problem.subjects, _error_columns(problem), strict=True)):
+        columns[name] = np.array([form.element_bits for form in subject.errors], np.int64)[found.error[:, k]]
+    if any(subject.by_law.any() for subject in problem.subjects):
+        columns["layers_by_law"] = _layers_by_law(problem, found)
     for k, name in enumerate(CERTIFICATE):
         columns[name] = found.certificate[:, k]
     limits = np.array(problem.limit_names, dtype=object)
@@ -217,6 +220,17 @@ def _parameters(problem: SearchProblem, values: np.ndarray[Any, np.dtype[np.floa
     return result
 
 
+def _layers_by_law(problem: SearchProblem, found: Found) -> Ints:
+    """(n,) scored layers of all networks with a format that was not measured, so that their score follows a law."""
+    count = np.zeros(len(found), np.int64)
+    for subject, part in zip(problem.subjects, problem.columns, strict=True):
+        scored = set() if subject.profile is None else set(subject.profile.layer_names)
+        names = [layer.name for layer in subject.network.mac_layers]
+        members = np.array([sum(names[index] in scored for index in group) for group in subject.groups], np.int64)
+        count += (subject.by_law[found.choice[:, part]] * members).sum(axis=1)
+    return count
+
+
 def _error_columns(problem: SearchProblem) -> list[str]:
     names = [subject.network.name for subject in problem.subjects]
     return ["error_bits"] if len(names) == 1 else [f"error_bits.{name}" for name in names]
@@ -231,6 +245,8 @@ def _infeasible(problem: SearchProblem, failed: Sequence[Failed], first: int) ->
     values = np.array([item.values for item in failed]).reshape(len(failed), len(problem.parameters))
     columns |= _parameters(problem, values)
     columns |= dict.fromkeys(_error_columns(problem), 0)
+    if any(subject.by_law.any() for subject in problem.subjects):
+        columns["layers_by_law"] = 0
     columns |= dict.fromkeys(CERTIFICATE, np.nan)
     columns["binds"] = ""
     columns["limit"] = [item.limit for item in failed]

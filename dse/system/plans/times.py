@@ -24,12 +24,11 @@ from dse.system.network.rows import Row, Rows
 from dse.system.plans.arrays import Plans
 from dse.system.plans.collectives import all_to_all_s, ring_s, send_s
 from dse.system.plans.memory import held_parameters, parameter_share
+from dse.system.products import CONVERSION_EFFICIENCY
 from dse.types import Floats
 
 #: Shortest sum that is worth splitting over idle cores.
 SPLIT_SUM = 512
-#: Share of the peak bandwidth that conversions between formats reach (TransformerEngine on B300, median of nine).
-CONVERSION_EFFICIENCY = 0.68
 #: Passes of a layer with MACs and what they read as widths of the operands.
 PRODUCTS = ("forward", "backward_data", "backward_weight")
 
