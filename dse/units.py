@@ -71,6 +71,14 @@ QUANTITIES = (
         INFINITY,
         "Layers with a format that the profile did not measure: their part of the predicted drop follows the noise of the format.",
     ),
+    Quantity(
+        "convert_s",
+        "Conversions",
+        "s",
+        0.0,
+        INFINITY,
+        "What of the latency conversions between formats take, where no converter hides them; the rest is the products' own.",
+    ),
     Quantity("macs", "MACs", "MAC", 0.0, INFINITY, "Multiply-accumulates of all passes for the whole batch."),
     Quantity(
         "bitops",

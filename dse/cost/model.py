@@ -26,8 +26,9 @@ LEFT_OUT = (
     "A convolution over three axes runs on a nest with two window axes: products and weights are exact, its input is read once per "
     "tap of the folded axis.",
     "One accelerator: no data-parallel communication between several.",
-    "Converters (quantizing, rounding, ranges) keep up with the memory port: energy but no cycles and no area; scales are those of "
-    "the step before, so that no tensor is read twice. Which operands round stochastically is an option (default: errors).",
+    "Converters at the memory port (`converter` of a hardware file) keep up with it where the file gives no lanes, and take the "
+    "area that it gives; without one the vector unit converts, beside the pass where parts overlap. Scales are those of the step "
+    "before, so that no tensor is read twice. Which operands round stochastically is an option (default: errors).",
     "Blocks of mixed widths are taken together by width, except in bit-serial elements, whose lanes wait for the widest block of "
     "theirs; a map of widths is given unless its online analytics are asked for (map_updates).",
     "The memory footprint is that of the moment that holds most, layers running forward in their order and back in reverse, "

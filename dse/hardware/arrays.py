@@ -162,6 +162,9 @@ def _arrays(hardware: Hardware, columns: Mapping[str, Floats], n: int) -> Hardwa
     parts = np.column_stack([cells, area * instances])
     wire = _wires_pj_per_bit(hardware, parts, private, axis_size, node) * logic[:, None]
     read, write = read + wire, write + wire
+    if hardware.converter is not None:
+        # At the port of the outermost memory: a part of its interface.
+        parts[:, -1] += hardware.converter.area_mm2
     overhead = parts[:, :-1].sum(axis=1) * value("area_overhead", hardware.area_overhead)
     if hardware.die_mm2:
         overhead = np.maximum(hardware.die_mm2 - parts.sum(axis=1), 0.0)

@@ -175,6 +175,22 @@ class Memory:
 
 
 @dataclass(frozen=True)
+class Converter:
+    """What converts tensors between formats at the memory port, as they stream by.
+
+    Attributes
+    ----------
+    lanes
+        Elements per cycle; infinite: it keeps up with the port.
+    area_mm2
+        Of all lanes.
+    """
+
+    lanes: float = float("inf")
+    area_mm2: float = 0.0
+
+
+@dataclass(frozen=True)
 class Hardware:
     """One accelerator and the space around it; see :func:`dse.load_hardware`.
 
@@ -220,6 +236,8 @@ class Hardware:
         The file gives no dims of the backward passes, so that it does not train.
     formats
         Names of the formats that its elements are made for; empty: what they multiply.
+    converter
+        Converters at the memory port; None: the vector unit converts, which takes time.
     stationary, bypass, tiles
         What the mapper may not choose: the role whose operand is held innermost ("": any), whether an operand may pass a memory by
         that holds it, and (dim, sizes) that a dim may have inside a memory.
@@ -252,6 +270,7 @@ class Hardware:
     modelled_leakage: bool = True
     inference_only: bool = False
     formats: tuple[str, ...] = ()
+    converter: Converter | None = None
     stationary: str = ""
     bypass: bool = True
     tiles: tuple[tuple[str, tuple[int, ...]], ...] = ()

@@ -8,9 +8,10 @@ its write
 * optimizer: the weight from its master copy to its format
 * layers without MACs: what they write
 
-Converters stand at the memory port and keep up with it: energy, no cycles. Scales are those of the step before ("delayed
-scaling", Micikevicius et al., FP8 Formats for Deep Learning, arXiv 2209.05433, and NVIDIA's Transformer Engine), so that a tensor
-is not read twice; its range is reduced while it streams by. Inference has fixed scales and weights that are quantized beforehand.
+Conversions cost energy here, and time where no converter at the memory port keeps up (:mod:`dse.cost.steps.convert`). Scales are
+those of the step before ("delayed scaling", Micikevicius et al., FP8 Formats for Deep Learning, arXiv 2209.05433, and NVIDIA's
+Transformer Engine), so that a tensor is not read twice; its range is reduced while it streams by. Inference has fixed scales and
+weights that are quantized beforehand.
 
 Block-wise precision pays for its map with every access. Where the map is made online (``map_updates`` per step), the analytics
 cost energy per element of every tensor that mixes formats, and the traffic of their moving averages. An element with several
@@ -78,12 +79,16 @@ class SideCosts:
         (components, I, layers, passes) joules at scale 1; components are :data:`SIDE_COMPONENTS`, passes :data:`STEP_PASSES`.
     read_bits, written_bits
         (I, layers, passes) DRAM traffic beside that of mappings and vector work.
+    elements, operations
+        (I, layers, passes) elements that are converted, and what a vector unit does for them, operations.
     """
 
     factor: Floats
     amount_j: Floats
     read_bits: Floats
     written_bits: Floats
+    elements: Floats
+    operations: Floats
 
     def joules(self, component: int) -> Floats:
         """(D, I, layers, passes) joules of one of :data:`SIDE_COMPONENTS`."""
@@ -171,7 +176,7 @@ def side_costs(
     layers = network.layers
     shape = (len(plans), len(layers), len(STEP_PASSES))
     amount = np.zeros((len(SIDE_COMPONENTS), *shape))
-    read, written = np.zeros(shape), np.zeros(shape)
+    read, written, converted, operations = (np.zeros(shape) for _ in range(4))
     for operand in OPERANDS_WRITTEN:
         items = _written_of(network, training)[operand]
         random = training and operand in stochastic
@@ -187,6 +192,9 @@ def side_costs(
             at, passes, elements = (np.array(column) for column in zip(*items, strict=True))
             price = np.array([_element_pj(cells[l], training, random, updates) for l in at])
             amount[:4, i, at, passes] += elements * 1e-12 * price.T
+            each = np.array([vector_operations(cells[l], training, random) for l in at])
+            operations[i, at, passes] += elements * each
+            converted[i, at, passes] += elements * (each > 0)
             if training and plan.is_blockwise and updates > 0:
                 averages = updates * np.array([_average_bits(cells[l], int(count)) for l, _, count in items])
                 read[i, at, passes] += averages
@@ -194,10 +202,14 @@ def side_costs(
     for i, copies in enumerate(stored):
         for place, cell, count in copies.converted:
             amount[:4, i, place, 0] += count * 1e-12 * _element_pj(cell, training, False)
+            operations[i, place, 0] += count * vector_operations(cell, training, False)
+            converted[i, place, 0] += count
         for turned in copies.turned:
             p = STEP_PASSES.index(turned.pass_)
             amount[0, i, turned.layer, p] += turned.elements * 1e-12 * convert_cell_pj(turned.cell)
             written[i, turned.layer, p] += turned.written_bits
+            operations[i, turned.layer, p] += turned.elements * vector_operations(turned.cell, False, False)
+            converted[i, turned.layer, p] += turned.elements
         # Layers without MACs count what they write beside their results among their own traffic.
         written[i, :, 0] += np.where([layer.has_macs for layer in layers], copies.written, 0.0)
     if element_family(hardware.pe.family).reconfigures:
@@ -208,7 +220,29 @@ def side_costs(
     scale = energy_scale(arrays.node_nm) * arrays.logic_scale
     elements = arrays.axis_size.prod(axis=1)
     setup = reconfiguration(elements, 1, arrays.node_nm).energy_pj * arrays.logic_scale * 1e-12
-    return SideCosts(np.array([scale, scale, scale, scale, setup]), amount, read, written)
+    return SideCosts(np.array([scale, scale, scale, scale, setup]), amount, read, written, converted, operations)
+
+
+@lru_cache(maxsize=4096)
+def vector_operations(cell: Cell, training: bool, stochastic: bool) -> float:
+    """Operations of a vector unit that converts one element: the steps that :func:`conversion_pj` prices, in the mean over a
+    histogram.
+
+    In training the reductions of its ranges, one comparison each, and for stochastic rounding a random number and its addition.
+    What undoes the scales of the operands in a sum is in the multiplication by the scale of the result.
+
+    >>> from dse.precision.formats.properties import parse_format
+    >>> [vector_operations(parse_format(name), False, False) for name in ("fp32", "bf16", "int8", "mxfp8", "fp8_e4m3:128")]
+    [0.0, 2.0, 4.0, 3.0, 3.0]
+    """
+    if cell is None:
+        return 0.0
+    if isinstance(cell, Histogram):
+        shares = zip(cell.shares, cell.formats, strict=False)
+        return sum(share * vector_operations(form, training, stochastic) for share, form in shares)
+    family = family_of(cell)
+    convert = OPERATIONS[family.converter](cell)
+    return convert + (family.ranges(cell) if training else 0) + (2 if stochastic and convert > 0 else 0)
 
 
 def _average_bits(cell: Cell, elements: int) -> float:
@@ -291,4 +325,13 @@ CONVERTERS: dict[str, Callable[[Format], float]] = {
     "block": _block,
     "float": _float,
     "table": _table,
+}
+#: Operations of a vector unit per element, by the same names: scale (a multiplication), shift, rounding, two comparisons of
+#: saturation.
+OPERATIONS: dict[str, Callable[[Format], float]] = {
+    "scale": lambda form: 4.0,
+    "fixed": lambda form: 3.0,
+    "block": lambda form: 3.0,
+    "float": lambda form: 0.0 if form.element_bits >= WIDE_BITS else 2.0 + (form.granularity != "none"),
+    "table": lambda form: 1.0 + form.element_bits,
 }

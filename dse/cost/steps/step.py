@@ -15,6 +15,7 @@ from dse.cost.fusion.resident import Resident, joined, resident_notes, residents
 from dse.cost.fusion.vector import COMPONENTS, VectorCosts, optimizer_costs, vector_costs
 from dse.cost.jobs.network import check_mode, network_jobs
 from dse.cost.mapped.best_jobs import best_jobs
+from dse.cost.steps.convert import conversion_s
 from dse.cost.steps.options import STEP, StepOptions
 from dse.cost.steps.side import SIDE_COMPONENTS, STEP_PASSES, SideCosts, side_costs
 from dse.cost.tensors.copies import stored_tensors
@@ -36,6 +37,8 @@ class StepCosts:
     ----------
     energy_j, latency_s
         (D, I, rows, P); infinite where infeasible.
+    convert_s
+        (D, I, rows, P) what of the latency conversions between formats take: :mod:`dse.cost.steps.convert`.
     components_j
         (D, I, rows, P, components), names in ``components``: parts of the energy but for side costs.
     side
@@ -61,6 +64,7 @@ class StepCosts:
     rows: tuple[str, ...]
     energy_j: Floats
     latency_s: Floats
+    convert_s: Floats
     components: tuple[str, ...]
     components_j: Floats
     bounds: tuple[str, ...]
@@ -81,7 +85,7 @@ class StepCosts:
 
     def at(self, places: Ints) -> StepCosts:
         """Costs of the designs at these places."""
-        by_design = ("energy_j", "latency_s", "components_j", "bound", "dram_bits", "limit")
+        by_design = ("energy_j", "latency_s", "convert_s", "components_j", "bound", "dram_bits", "limit")
         chosen: dict[str, Any] = {name: getattr(self, name)[places] for name in by_design}
         own = self.own_groups
         chosen["own_groups"] = {(n, i): own[d, i] for n, at in enumerate(places) for d, i in own if d == at}
@@ -160,11 +164,20 @@ def step_costs(
     saved_at_most = None
     if saved is not None and at_most and asked.fusion == "resident" and mode == "inference":
         saved_at_most = most_saved(network, hardware, arrays, plans, stored, work, jobs, vector, saved.written)
+    own_operations, computed = np.zeros(shape[2:]), np.zeros(shape[2:], bool)
+    own_operations[others, :most], computed[others, :most] = vector.operations, True
     if mode == "training":
         every = list(range(len(network.layers)))
-        _add(sums, optimizer_costs(network, hardware, arrays, plans), every, slice(most, most + 1), seconds)
+        update = optimizer_costs(network, hardware, arrays, plans)
+        _add(sums, update, every, slice(most, most + 1), seconds)
+        own_operations[:, most:], computed[:, most:] = update.operations, True
     side = side_costs(network, hardware, arrays, plans, mode, stored, options.stochastic, options.map_updates)
     _add_side(sums, side, arrays, len(memories) - 1)
+    convert_s = conversion_s(hardware, arrays, side, sums.latency_s, own_operations, computed)
+    sums.latency_s += convert_s
+    leaks = convert_s * arrays.leakage_w[:, None, None, None]
+    for target in (sums.energy_j, sums.components_j[..., names.index("leakage")]):
+        target += leaks
     if as_read:
         bits = np.stack([item.as_read_bits for item in stored])
         sums.dram_bits[..., 0] += bits
@@ -177,6 +190,7 @@ def step_costs(
         rows=tuple(layer.name for layer in network.layers),
         energy_j=sums.energy_j * times,
         latency_s=sums.latency_s * times,
+        convert_s=convert_s * times,
         components=names,
         components_j=sums.components_j * times[..., None],
         bounds=sums.bounds,

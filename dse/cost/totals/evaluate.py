@@ -58,10 +58,10 @@ class Cost:
     Attributes
     ----------
     total
-        One row per (design, plan): ``design, plan, latency_s, energy_j, area_mm2, power_w, macs, bitops, dram_bits, <component>_j
-        ..., peak_memory_bits, memory_<part>_bits ..., fused_groups, feasible, limit, price_extrapolated``. Latency and energy are
-        of one step of the batch, or of the whole run where a schedule was given; the memory is that of the step which needs most.
-        Infeasible rows have NaN figures and the name of the limit.
+        One row per (design, plan): ``design, plan, latency_s, energy_j, area_mm2, convert_s, power_w, macs, bitops, dram_bits,
+        <component>_j ..., peak_memory_bits, memory_<part>_bits ..., fused_groups, feasible, limit, price_extrapolated``. Latency
+        and energy are of one step of the batch, or of the whole run where a schedule was given; the memory is that of the step
+        which needs most. Infeasible rows have NaN figures and the name of the limit.
     area
         Area of the parts of the first design: ``part, area_mm2``.
     notes
@@ -284,6 +284,7 @@ def evaluate(
         *notes,
         *accumulator_notes(network, hardware, plans, mode),
         *copies_notes(network, plans, mode == "training"),
+        *_conversion_notes(hardware, total),
     )
     if place is not None:
         arrays = arrays.at(place)
@@ -420,6 +421,7 @@ def _totals(
         "energy_j": np.where(feasible, energy, np.nan),
         "area_mm2": np.repeat(arrays.area_mm2, rows),
     }
+    table["convert_s"] = np.where(feasible, weighted(steps.convert_s), np.nan)
     table["power_w"] = table["energy_j"] / table["latency_s"]
     table["macs"] = np.tile(steps.macs.sum() * weights.sum(axis=1), d)
     table["bitops"] = np.tile(weights @ steps.bitops.sum(axis=(1, 2)), d)
@@ -440,6 +442,21 @@ def _totals(
     table["limit"] = limits.reshape(-1)
     table["price_extrapolated"] = np.repeat(arrays.extrapolated, rows)
     return pd.DataFrame(table)
+
+
+def _conversion_notes(hardware: Hardware, total: pd.DataFrame) -> tuple[str, ...]:
+    """What conversions take, and the products alone, of the first row where they take time."""
+    rows = total[total["convert_s"] > 0]
+    if not len(rows):
+        return ()
+    row = rows.iloc[0]
+    taken, alone, whole = (
+        format_value(value, "s") for value in (row["convert_s"], row["latency_s"] - row["convert_s"], row["latency_s"])
+    )
+    unit = "the vector unit" if hardware.converter is None else "the converter"
+    return (
+        f"{row['plan']}: {taken} of {whole} are conversions between formats that {unit} does not hide, {alone} without them.",
+    )
 
 
 def _group_count(groups: npt.NDArray[np.object_]) -> int:
@@ -474,6 +491,7 @@ def _layers_table(steps: StepCosts, labels: tuple[str, ...], weights: Floats, ex
         "pass": np.array(STEP_PASSES, dtype=object)[p],
         "latency_s": latency[d, r, l, p],
         "energy_j": energy[d, r, l, p],
+        "convert_s": _weighted(steps.convert_s, weights)[d, r, l, p],
         "bound": names[bound[d, r, l, p]],
         "group": _groups_of_rows(steps, main, d, r, l, p),
         "macs": macs[r, l, p],

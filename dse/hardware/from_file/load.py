@@ -10,6 +10,7 @@ from dse.hardware.model import (
     MEMORY_NUMBERS,
     TOP_NUMBERS,
     ArrayAxis,
+    Converter,
     Hardware,
     Memory,
     ModeFormat,
@@ -71,6 +72,9 @@ def hardware_from_document(document: Document) -> Hardware:
         unfold_input=file.unfold_input,
         die_mm2=file.die_mm2,
         formats=tuple(file.formats),
+        converter=None
+        if file.converter is None
+        else Converter(float("inf") if file.converter.lanes is None else file.converter.lanes, file.converter.area_mm2),
         modelled_leakage=file.modelled_leakage,
         stationary=file.mapping.stationary or "",
         bypass=file.bypass,
@@ -123,5 +127,7 @@ def _element(file: HardwareFile) -> ProcessingElement:
 
 def _sources(file: HardwareFile) -> dict[str, str]:
     sections = {"": file.source, "array": file.array.source, "pe": file.pe.source}
+    if file.converter is not None:
+        sections["converter"] = file.converter.source
     sections |= {f"memories.{key}": memory.source for key, memory in file.memories.items()}
     return {path: " ".join(source.split()) for path, source in sections.items()}

@@ -285,6 +285,18 @@ class MappingFile(Strict):
     """Sizes that a loop dim may have inside a memory."""
 
 
+class ConverterFile(Strict):
+    """Converters at the memory port: tensors change their format as they stream by, and only what is beyond the lanes takes
+    time."""
+
+    source: Text
+    """Where they are described, or that they are assumed."""
+    lanes: Annotated[float, Field(gt=0, le=1e9)] | None = None
+    """Elements per cycle; if left out, they keep up with the port."""
+    area_mm2: Annotated[float, Field(ge=0, le=1e4)] = 0.0
+    """Their measured area, mm2; 0: in what the file or the model counts otherwise."""
+
+
 class HardwareFile(Strict):
     """Top level of a hardware file."""
 
@@ -329,6 +341,8 @@ class HardwareFile(Strict):
     """Convolutions that read the network's input are given as matrix products, their windows unfolded as channels (im2col)."""
     die_mm2: Annotated[float, Field(ge=0, le=2000)] = 0.0
     """Measured area of the whole chip, mm2, for a file that lets nothing vary; what the parts do not explain is overhead."""
+    converter: ConverterFile | None = None
+    """Converters at the memory port; if left out, the vector unit converts tensors between formats, in time of its own."""
     formats: list[Text] = []
     """Formats that its elements are made for: what a search of formats offers where nobody asks for others."""
     idle_w: Amount = 0.0

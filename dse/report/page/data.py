@@ -19,6 +19,8 @@ from dse.report.tables.runs import energy_components, keeps_limit, layers_with_m
 from dse.types import Floats
 from dse.units import PREFIXED
 
+#: What bounds the part of a layer's time that conversions between formats take.
+CONVERSIONS = "conversions"
 #: Numbers of the layers' costs that a page holds at most (4 bytes each, a third more as text): keeps a report under 8 MB.
 MAX_DETAIL_NUMBERS = 420_000
 
@@ -105,12 +107,17 @@ def _detail(run: RunData, position: dict[str, int]) -> dict[str, Any] | None:
     l = table["layer"].map({name: index for index, name in enumerate(layers)}).to_numpy(dtype=np.int64)
     p = table["pass"].map({name: index for index, name in enumerate(passes)}).to_numpy(dtype=np.int64)
     bounds = sorted(set(table["bound"]))
+    converting = table["convert_s"] if "convert_s" in table else pd.Series(0.0, index=table.index)
+    if (converting > 0).any():
+        bounds.append(CONVERSIONS)
     b = table["bound"].map({name: index for index, name in enumerate(bounds)}).to_numpy(dtype=np.int64)
     shape = (len(kept), len(layers), len(passes))
     cube = np.zeros((*shape, len(values)))
     np.add.at(cube, (d, l, p), np.nan_to_num(table[values].to_numpy(dtype=float)))
     time = np.zeros((*shape, len(bounds)))
-    np.add.at(time, (d, l, p, b), np.nan_to_num(table["latency_s"].to_numpy(dtype=float)))
+    np.add.at(time, (d, l, p, b), np.nan_to_num((table["latency_s"] - converting).to_numpy(dtype=float)))
+    if CONVERSIONS in bounds:
+        np.add.at(time[..., bounds.index(CONVERSIONS)], (d, l, p), np.nan_to_num(converting.to_numpy(dtype=float)))
     return {
         "designs": [position[name] for name in kept],
         "of": len(designs),
