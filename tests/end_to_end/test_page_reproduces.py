@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no Chromium w
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("page") / "run"
-    dse.explore("imagenet_resnet", "flex_trainer", trials=3, seed=0, out=folder)
+    dse.explore("imagenet_resnet", "flex_trainer", trials=2, seed=0, out=folder)
     return folder
 
 

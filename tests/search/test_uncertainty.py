@@ -16,9 +16,9 @@ from dse.search.outcome.uncertainty import DRAWN
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     asked = {"plan": "w8a8e8", "trials": 5, "screening": False}
-    kept = dse.explore("cifar_resnet20", "flex_trainer", **asked, uncertainty=30, out=folder / "a")
-    other = dse.explore("cifar_resnet20", "fp32_trainer", plan="fp32", trials=1, uncertainty=30, out=folder / "b")
-    plain = dse.explore("cifar_resnet20", "flex_trainer", **asked, out=folder / "c")
+    kept = dse.explore("fashion_cnn", "flex_trainer", **asked, uncertainty=30, out=folder / "a")
+    other = dse.explore("fashion_cnn", "fp32_trainer", plan="fp32", trials=1, uncertainty=30, out=folder / "b")
+    plain = dse.explore("fashion_cnn", "flex_trainer", **asked, out=folder / "c")
     return kept, other, plain
 
 
@@ -56,4 +56,4 @@ def test_runs_compare_draw_by_draw(runs, tmp_path):
 
 def test_too_few_draws():
     with pytest.raises(InputError, match="at least 2 draws"):
-        dse.explore("cifar_resnet20", plan="w8a8e8", trials=1, screening=False, uncertainty=1)
+        dse.explore("fashion_cnn", plan="w8a8e8", trials=1, screening=False, uncertainty=1)
