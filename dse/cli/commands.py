@@ -39,13 +39,13 @@ app = typer.Typer(
 )
 
 
-def _shipped(kind: str) -> Callable[[str], list[str]]:
+def _shipped(*kinds: str) -> Callable[[str], list[str]]:
     """Completion in the shell: names that begin so."""
 
     def names(incomplete: str) -> list[str]:
         from dse.shipped import shipped_names
 
-        return [name for name in shipped_names(kind) if name.startswith(incomplete)]
+        return [name for kind in kinds for name in shipped_names(kind) if name.startswith(incomplete)]
 
     return names
 
@@ -429,38 +429,16 @@ def _print_system(cost: SystemCost, as_json: bool) -> None:
 
 
 @app.command("list", epilog="Example: dse list")
-def list_shipped() -> None:
-    """Workloads, sensitivity profiles and hardware models that ship with the program."""
-    from rich.table import Table
+def list_shipped(
+    what: Annotated[
+        str | None,
+        typer.Argument(help="networks, hardware, systems, formats, elements or drams; default: the first three."),
+    ] = None,
+) -> None:
+    """Networks, hardware, systems and formats that ship."""
+    from dse.cli.catalogue import catalogues
 
-    from dse.hardware import load_hardware
-    from dse.shipped import shipped_names
-    from dse.workload import load_workload
-
-    networks = Table("workload", title="Workloads")
-    for title in ("GMAC", "M parameters", "layers with MACs"):
-        networks.add_column(title, justify="right")
-    networks.add_column("profile")
-    profiles = set(shipped_names("workloads/profiles"))
-    for name in shipped_names("workloads"):
-        net = load_workload(name)
-        networks.add_row(
-            name,
-            f"{net.macs / 1e9:.4g}",
-            f"{net.parameters / 1e6:.4g}",
-            str(len(net.mac_layers)),
-            "yes" * (name in profiles),
-        )
-    models = Table("hardware", title="Hardware models")
-    models.add_column("designs in its space", justify="right")
-    models.add_column("what it is")
-    for name in shipped_names("hwmodels"):
-        hw = load_hardware(name)
-        designs = 1
-        for parameter in hw.space:
-            designs *= len(parameter.values)
-        models.add_row(name, f"{designs:,}", hw.description)
-    for table in (networks, models):
+    for table in catalogues(what):
         console().print(table)
 
 
@@ -501,18 +479,35 @@ def import_model(
 
 @app.command(epilog="Example: dse show imagenet_vit_b16 --picture vit.html")
 def show(
-    workload: Workload,
+    workload: Annotated[
+        str,
+        typer.Argument(
+            help="A workload or a hardware file, or the name of a shipped one (see dse list).",
+            autocompletion=_shipped("workloads", "hwmodels"),
+            metavar="NAME",
+        ),
+    ],
     batch: Annotated[int | None, typer.Option(help="Samples per step; default: the workload's.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Also layers without MACs.")] = False,
     picture: Annotated[Path | None, typer.Option(help="Write a page with one bar per layer.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """What a network is made of: layers, MACs, parameters, stash, arithmetic intensity."""
+    """What a network or a hardware file is made of."""
+    from dse.cli.catalogue import hardware_tables, is_hardware
     from dse.files import write_text
+    from dse.hardware import load_hardware
     from dse.report.tables.network import network_picture, network_tables
     from dse.workload import load_workload
     from dse.workload.work.statistics import network_statistics
 
+    if is_hardware(workload):
+        if batch is not None or every or picture is not None or as_json:
+            raise InputError(
+                workload, ["is hardware: --batch, --all, --picture and --json are of networks; leave them out"]
+            )
+        for table in hardware_tables(load_hardware(workload)):
+            console().print(table)
+        return
     network = load_workload(workload)
     network = network if batch is None else network.with_batch(batch)
     layers = network_statistics(network)
