@@ -32,8 +32,7 @@ class View(NamedTuple):
 def views(study: Study) -> list[View]:
     """Tables of a study: claims against ours row by row, then everything else with one column for each measure.
 
-    A quantity ``time saved, cifar_resnet38 on bit_fusion`` is the measure ``time saved`` of a subject. Systems and subjects
-    with the same measures make one table.
+    Systems and subjects with the same quantities make one table.
     """
     claims = [row for row in study.rows if row.signed_error is not None]
     result = []
@@ -42,9 +41,8 @@ def views(study: Study) -> list[View]:
     lines: dict[tuple[str, str], dict[str, Claim]] = {}
     for row in study.rows:
         if row.signed_error is None:
-            measure, _, subject = row.quantity.partition(", ")
             unit = f" ({row.unit})" if row.unit and row.unit != "x" else ""
-            lines.setdefault((row.system, subject), {})[measure + unit] = row
+            lines.setdefault((row.system, row.subject), {})[row.quantity + unit] = row
     shapes: dict[frozenset[str], list[tuple[str, str]]] = {}
     for key, found in lines.items():
         wanted = frozenset(measure for measure, row in found.items() if row.ours is not None)
@@ -92,7 +90,7 @@ def _claim(row: Claim) -> tuple[str, ...]:
     published = format_value(row.published, digits=4)
     if row.published_to is not None and row.published_to != row.published:
         published += f" to {format_value(row.published_to, digits=4)}"
-    return (row.system, row.quantity, row.unit, published, _ours(row), f"{row.signed_error:+.1%}", row.assumed)
+    return (row.system, row.label, row.unit, published, _ours(row), f"{row.signed_error:+.1%}", row.assumed)
 
 
 def _ours(row: Claim) -> str:

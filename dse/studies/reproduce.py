@@ -81,7 +81,7 @@ def rows_table(studies: Sequence[Study]) -> pd.DataFrame:
         (
             study.name,
             row.system,
-            row.quantity,
+            row.label,
             row.unit,
             *(
                 math.nan if value is None else value
@@ -140,5 +140,5 @@ def as_json(studies: Sequence[Study]) -> list[dict[str, Any]]:
 
 def _plain(row: Claim) -> dict[str, Any]:
     keys = ("system", "quantity", "unit", "published", "published_to", "ours", "low", "high", "signed_error", "assumed")
-    values = {key: getattr(row, key) for key in keys}
+    values = {key: row.label if key == "quantity" else getattr(row, key) for key in keys}
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}

@@ -14,8 +14,8 @@ class Claim:
 
     Attributes
     ----------
-    system, quantity, unit
-        ``x`` as a unit is a ratio.
+    system, quantity, subject, unit
+        What of which network, device or plan (empty where there is but one); ``x`` as a unit is a ratio.
     ours
         None: the row only states a published figure, such as a measured accuracy.
     published
@@ -39,7 +39,13 @@ class Claim:
     low: float | None = None
     high: float | None = None
     assumed: str = ""
+    subject: str = ""
     key: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """Quantity and subject, as files and tables have them."""
+        return f"{self.quantity}, {self.subject}" if self.subject else self.quantity
 
     @property
     def signed_error(self) -> float | None:

@@ -191,7 +191,7 @@ def test_efficientnet_plans_that_are_shuffles_of_one_bag_of_widths():
 
 def test_no_link_foresees_the_eight_points_better_than_the_noise(resnet18):
     """Fitted to three points, whichever third one it is: the chosen link has the least mean error, 0.43 points."""
-    rows = {row.quantity: row.ours for row in hawq_rows()}
+    rows = {row.label: row.ours for row in hawq_rows()}
     given, any_third = (
         {name: rows[f"mean error of points left out, {name} link fitted to {points}"] for name in LINKS}
         for points in (" and ".join(HAWQ_FIT), "both ends and each other point in turn")

@@ -70,7 +70,7 @@ def test_gain_grows_as_blocks_narrow_and_arithmetic_gains_most():
 def test_side_by_side_holds_a_row_of_each_quantity_per_system():
     study = side_by_side.study([side_by_side.flexible()])
     ran = {
-        name: {row.system: row.ours for row in study.rows if row.quantity == f"{name}, flexible 2-16"}
+        name: {row.system: row.ours for row in study.rows if (row.quantity, row.subject) == (name, "flexible 2-16")}
         for name in QUANTITIES
     }
     systems = {entry.name for entry in side_by_side.entries(NET)} | {"float32 on FP32 elements"}

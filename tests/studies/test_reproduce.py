@@ -63,13 +63,13 @@ def test_rows_of_several_studies_make_one_table():
 
 def test_claims_are_rows_and_the_rest_a_column_for_each_measure():
     rows = (
-        Claim("a", "speed, net", "x", 2.0, 1.0),
-        Claim("a", "time saved, net on one", "%", 3.0, low=2.5, high=3.5, assumed="packed"),
-        Claim("a", "energy saved, net on one", "%", 4.0),
-        Claim("b", "time saved, net on one", "%", 5.0),
-        Claim("b", "energy saved, net on one", "%", 6.0),
-        Claim("b", "top-1, net on one", "%", published=70.0),
-        Claim("c", "time saved, net on one", "%", assumed="too wide"),
+        Claim("a", "speed", "x", 2.0, 1.0, subject="net"),
+        Claim("a", "time saved", "%", 3.0, low=2.5, high=3.5, assumed="packed", subject="net on one"),
+        Claim("a", "energy saved", "%", 4.0, subject="net on one"),
+        Claim("b", "time saved", "%", 5.0, subject="net on one"),
+        Claim("b", "energy saved", "%", 6.0, subject="net on one"),
+        Claim("b", "top-1", "%", published=70.0, subject="net on one"),
+        Claim("c", "time saved", "%", assumed="too wide", subject="net on one"),
         Claim("c", "area", "mm2", 7.0),
     )
     claims, wide, other = views(Study("n", "t", "s", (), rows, (), "", ""))

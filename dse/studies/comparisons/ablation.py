@@ -119,10 +119,11 @@ def study() -> Study:
             rows.append(
                 Claim(
                     f"constant MAC, {item['device']}",
-                    f"error in {label} of {item['mode']}, ResNet-18, {widths}",
+                    f"error in {label} of {item['mode']}",
                     "%",
                     100.0 * float(item[f"{quantity}_error"]),
                     assumed="energy and rate of every MAC are those of W8A8; array, memories, leakage the same; errors 8 bits",
+                    subject=f"ResNet-18, {widths}",
                 )
             )
     return Study(

@@ -125,17 +125,18 @@ def systems(hardware: Hardware | None = None) -> list[System]:
 def study() -> Study:
     """Accuracy against modelled time and energy, and predicted against measured loss of accuracy."""
     found = systems()
-    device = flexible().name
+    device, modelled = flexible().name, "modelled from measured formats"
     rows = []
     for item in found:
         spread = item.deviation if np.isfinite(item.deviation) else 0.0
         rows += [
             Claim(
-                item.name, "test accuracy, measured", "%", item.accuracy, low=item.accuracy - spread, high=item.accuracy + spread,
+                item.name, "test accuracy", "%", item.accuracy, low=item.accuracy - spread, high=item.accuracy + spread,
                 assumed=f"{item.seeds} seeds; mean widths {', '.join(f'{b:.3g}' for b in item.bits)} (weight, activation, error)",
+                subject="measured",
             ),
-            Claim(item.name, f"time against {BASELINE}, {device}", "x", item.latency, assumed="modelled from measured formats"),
-            Claim(item.name, f"energy against {BASELINE}, {device}", "x", item.energy, assumed="modelled from measured formats"),
+            Claim(item.name, f"time against {BASELINE}", "x", item.latency, assumed=modelled, subject=device),
+            Claim(item.name, f"energy against {BASELINE}", "x", item.energy, assumed=modelled, subject=device),
         ]  # fmt: skip
     table = designs()
     for promise, group in table.groupby("promise", sort=False):
@@ -156,8 +157,9 @@ def study() -> Study:
     early = rounds()
     rows += [
         Claim(
-            f"score {score}", "root mean square of predicted - measured drop, maps found by a search, not yet calibrated with",
+            f"score {score}", "root mean square of predicted - measured drop",
             "points", float(np.sqrt(((early[score] - early["measured_drop_pp"]) ** 2).mean())), assumed=f"{len(early)} maps",
+            subject="maps found by a search, not yet calibrated with",
         )
         for score in SCORES
     ]  # fmt: skip

@@ -63,47 +63,53 @@ def rank_rows() -> list[Claim]:
     equal = f"{len(plans.measured)} plans of equal mean width"
     return [
         _rank(
-            f"{len(drop)} random plans, predicted against measured",
+            f"{len(drop)} random plans",
+            "predicted against measured",
             rank_correlation(score, drop),
             plain,
             ("random", "predicted"),
         ),
         _rank(
-            f"{len(drop)} random plans, mean widths taken out",
+            f"{len(drop)} random plans",
+            "mean widths taken out",
             partial_rank_correlation(score, drop, means),
             "partial rank correlation; counting bits has 0 by construction",
         ),
         _rank(
-            f"{equal}, predicted against measured",
+            equal,
+            "predicted against measured",
             rank_correlation(layers.sum(axis=1), plans.measured),
             "the shipped profile, whose factors came from 67 other plans on other crops",
             ("equal width", "predicted"),
         ),
         _rank(
-            f"{equal}, sum of scores without factors",
+            equal,
+            "sum of scores without factors",
             rank_correlation((layers / profile.factors).sum(axis=1), plans.measured),
             plain,
         ),
         _rank(
-            f"{equal}, squared weight error",
+            equal,
+            "squared weight error",
             rank_correlation(plans.weight_error, plans.measured),
             "baseline: needs no data",
             ("equal width", "weight error"),
         ),
         Claim(
             "EfficientNet-Lite0",
-            f"{equal}, counting bits",
+            equal,
             "Spearman",
             0.0,
             assumed="baseline: 0 by construction",
+            subject="counting bits",
         ),
     ]
 
 
-def _rank(quantity: str, interval: Interval, assumed: str, key: tuple[str, ...] = ()) -> Claim:
+def _rank(quantity: str, subject: str, interval: Interval, assumed: str, key: tuple[str, ...] = ()) -> Claim:
     return Claim(
         "EfficientNet-Lite0", quantity, "Spearman", interval.value, low=interval.low, high=interval.high, assumed=assumed,
-        key=key,
+        subject=subject, key=key,
     )  # fmt: skip
 
 
@@ -113,7 +119,7 @@ def hawq_rows() -> list[Claim]:
     noise = f"fitted to {', '.join(HAWQ_FIT)}; two trainings of one map differ by {profile.noise:g} points"
     rows = []
     for item in hold_out(profile, HAWQ_FIT).to_dict("records"):
-        rows.append(Claim("HAWQ-V3", f"{item['quantity']}", "%", item["ours"], item["published"], assumed=noise))
+        rows.append(Claim("HAWQ-V3", str(item["quantity"]), "%", item["ours"], item["published"], assumed=noise))
     middles = [name for name in profile.point_names if name not in HAWQ_FIT[:2]]
     for link in LINKS:
         for label, fits in (
@@ -122,8 +128,8 @@ def hawq_rows() -> list[Claim]:
         ):
             errors = np.abs(np.concatenate([hold_out(profile, fit, link)["error"] for fit in fits]))
             for statistic, value in (("mean", errors.mean()), ("worst", errors.max())):
-                name = f"{statistic} error of points left out, {link} link fitted to {label}"
-                rows.append(Claim("HAWQ-V3", name, "points", float(value)))
+                what = f"{statistic} error of points left out"
+                rows.append(Claim("HAWQ-V3", what, "points", float(value), subject=f"{link} link fitted to {label}"))
     return rows
 
 

@@ -179,7 +179,7 @@ def study(hardware: Sequence[Hardware] = ()) -> Study:
 
 def _rows(entry: Entry, item: dict[str, float] | str, base: dict[str, float] | None, device: Hardware) -> list[Claim]:
     if isinstance(item, str):
-        return [Claim(entry.name, f"energy, {device.name}", "kJ", assumed=item)]
+        return [Claim(entry.name, "energy", "kJ", assumed=item, subject=device.name)]
     values = [
         ("energy", "kJ", item["energy_j"] / 1e3),
         ("time", "h", item["latency_s"] / 3600.0),
@@ -193,10 +193,12 @@ def _rows(entry: Entry, item: dict[str, float] | str, base: dict[str, float] | N
         ):
             values.append((what, "", item[key] / base[key]))
     values.append(("peak memory", "Gbit", item["peak_memory_bits"] / 1e9))
-    rows = [Claim(entry.name, f"{what}, {device.name}", unit, value) for what, unit, value in values]
+    rows = [Claim(entry.name, what, unit, value, subject=device.name) for what, unit, value in values]
     if entry.accuracy is not None:
-        gained = f"top-1 gained, {device.name}"
-        rows.append(Claim(entry.name, gained, "points", published=entry.accuracy, assumed=entry.where))
+        published = entry.accuracy
+        rows.append(
+            Claim(entry.name, "top-1 gained", "points", published=published, assumed=entry.where, subject=device.name)
+        )
     return rows
 
 

@@ -65,11 +65,12 @@ def study() -> Study:
     rows = [
         Claim(
             "Accuracy Booster",
-            f"MACs in 4 bits, {name}",
+            "MACs in 4 bits",
             "%",
             narrow_share(load_workload(name)),
             SHARE_CLAIM,
             assumed=SHARE,
+            subject=name,
         )
         for name in NETWORKS
     ]
@@ -92,7 +93,11 @@ def study() -> Study:
                 ratio = float(booster[quantity]) / float(base[quantity])
                 rows.append(
                     Claim(
-                        "Accuracy Booster", f"{label} relative to static {form}, {network.name} on {name}", "x", ratio
+                        "Accuracy Booster",
+                        f"{label} relative to static {form}",
+                        "x",
+                        ratio,
+                        subject=f"{network.name} on {name}",
                     )
                 )
                 chart[label][f"{name}, {form}"] = ratio

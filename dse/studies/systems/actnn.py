@@ -49,11 +49,11 @@ def study() -> Study:
         network = load_workload(name)
         wide, narrow = plans(network)
         stash = kept_bits(network, wide) / kept_bits(network, narrow)
-        rows.append(Claim("ActNN", f"activation memory, {name}", "x", stash, MEMORY_CLAIM, assumed=STASH))
+        rows.append(Claim("ActNN", "activation memory", "x", stash, MEMORY_CLAIM, assumed=STASH, subject=name))
         before, after = largest_batch(network, wide), largest_batch(network, narrow)
         batches["float32"][name], batches["2-bit stash"][name] = float(before), float(after)
         assumed = "16 GB for weights, gradients, momentum and the tensors of the moment that holds most; no workspace"
-        rows.append(Claim("ActNN", f"batch that fits, {name}", "x", after / before, *BATCH_CLAIM, assumed=assumed))
+        rows.append(Claim("ActNN", "batch that fits", "x", after / before, *BATCH_CLAIM, assumed=assumed, subject=name))
         if name == NETWORKS[0]:
             table = evaluate(network, hardware, [wide, narrow]).total
             for quantity, label in (("energy_j", "energy"), ("latency_s", "time"), ("dram_bits", "DRAM traffic")):
@@ -62,7 +62,7 @@ def study() -> Study:
                     "compression and decompression on the vector unit, stash written beside the float32 activation"
                 )
                 rows.append(
-                    Claim("ActNN", f"{label} of a step relative to float32, {name}", "x", ratio, assumed=assumed)
+                    Claim("ActNN", f"{label} of a step relative to float32", "x", ratio, assumed=assumed, subject=name)
                 )
                 saved = ratio if quantity == "energy_j" else saved
     return Study(

@@ -76,11 +76,12 @@ def hardware_rows(run: RunOf) -> list[Claim]:
                 rows.append(
                     Claim(
                         run.name,
-                        f"training {what} against {label}, {hardware.name}",
+                        f"training {what} against {label}",
                         "x",
                         float(base[quantity]) / float(ours[quantity]),
                         assumed="all passes in the layers' words, zeros multiplied, mapped tensors, PushDown and PushUp charged",
                         key=(what, label, hardware.name),
+                        subject=hardware.name,
                     )
                 )
         layers = cost.layers
@@ -90,7 +91,9 @@ def hardware_rows(run: RunOf) -> list[Claim]:
         ):
             spent = layers[(layers["layer"] == RUN_ROW) & (layers["pass"] == name)]["energy_j"].sum()
             share = 100.0 * float(spent) / float(ours["energy_j"])
-            rows.append(Claim(run.name, f"share of energy, {what}, {hardware.name}", "%", share, assumed=POLICY))
+            rows.append(
+                Claim(run.name, "share of energy", "%", share, assumed=POLICY, subject=f"{what}, {hardware.name}")
+            )
         if hardware.name == flexible().name:
             memory = float(ours["peak_memory_bits"]) / float(reference["peak_memory_bits"])
             assumed = "float32 master copy and optimizer, stash in the layers' words"
@@ -116,15 +119,16 @@ def study() -> Study:
         )
     fixed = {run.name: corrected(run) for run in runs()}
     labels = {
-        "aligned": "SU_train, word lengths meet their own layer's MACs",
-        "aligned_inference": "SU_inf, word lengths meet their own layer's MACs",
-        "dense": "SU_train, own MACs, zeros cost like any weight",
-        "passes": "speed in BitOps, own MACs, both operands, all passes in the layers' words",
+        "aligned": ("SU_train", "word lengths meet their own layer's MACs"),
+        "aligned_inference": ("SU_inf", "word lengths meet their own layer's MACs"),
+        "dense": ("SU_train", "own MACs, zeros cost like any weight"),
+        "passes": ("speed in BitOps", "own MACs, both operands, all passes in the layers' words"),
     }
-    for key, label in labels.items():
+    for key, (label, how) in labels.items():
         for run in runs():
-            rows.append(Claim(run.name, label, "x", fixed[run.name][key]))
-        rows.append(Claim("mean of the four runs", label, "x", float(np.mean([item[key] for item in fixed.values()]))))
+            rows.append(Claim(run.name, label, "x", fixed[run.name][key], subject=how))
+        mean = float(np.mean([item[key] for item in fixed.values()]))
+        rows.append(Claim("mean of the four runs", label, "x", mean, subject=how))
     for run in runs():
         rows.append(_means_only(run))
     hardware = [row for run in runs() for row in hardware_rows(run)]

@@ -51,8 +51,10 @@ def study() -> Study:
                     sum(share * float(table[quantity][plans.index(plan)]) for plan, share in item)
                     for item in (histogram, static)
                 )
-                where = f"{label} relative to static 8/8, {NETWORK} on {device}"
-                rows.append(Claim(f"{name} 3-8/8", where, "", used / whole, assumed="width changes left out"))
+                where = f"{NETWORK} on {device}"
+                assumed = "width changes left out"
+                what = f"{label} relative to static 8/8"
+                rows.append(Claim(f"{name} 3-8/8", what, "", used / whole, assumed=assumed, subject=where))
                 if device == DEVICE:
                     chart[label][name] = used / whole
     courses = {

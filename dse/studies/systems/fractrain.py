@@ -80,16 +80,19 @@ def study() -> Study:
                 rows.append(
                     Claim(
                         item.method,
-                        f"effective MACs, {name}",
+                        "effective MACs",
                         "TMAC",
                         ours["effective"] / 1e12,
                         item.effective_macs / 1e12,
                         assumed=assumed,
+                        subject=name,
                     )
                 )
                 assumed = "bit_fusion, 16x32 units at 45 nm with 15 pJ/bit DRAM; theirs: configuration not stated"
-                rows.append(Claim(item.method, f"energy, {name}", "kJ", ours["kJ"], item.energy_kj, assumed=assumed))
-                rows.append(Claim(item.method, f"time, {name}", "min", minutes, item.minutes, assumed=assumed))
+                rows.append(
+                    Claim(item.method, "energy", "kJ", ours["kJ"], item.energy_kj, assumed=assumed, subject=name)
+                )
+                rows.append(Claim(item.method, "time", "min", minutes, item.minutes, assumed=assumed, subject=name))
     found = law()
     for quantity, label in (("energy_j", "energy"), ("latency_s", "time")):
         share, theirs = (constant / (constant + slope / 16.0) for constant, slope in (found[quantity], LAW[quantity]))
@@ -146,8 +149,8 @@ def _dynamic_rows(found: dict[str, tuple[float, float]]) -> list[Claim]:
             constant, slope = found[quantity]
             ours = (constant + slope * left / 16.0) / (constant + slope / 16.0)
             assumed = f"{left:.2f} of the effective MACs by narrower widths alone; theirs also skips layers per input"
-            what = f"{label} of the dynamic method relative to static 8/8, {name}"
-            rows.append(Claim("dynamic DFQ", what, "", ours, published, assumed=assumed))
+            what = f"{label} of the dynamic method relative to static 8/8"
+            rows.append(Claim("dynamic DFQ", what, "", ours, published, assumed=assumed, subject=name))
     return rows
 
 
@@ -166,10 +169,11 @@ def _progressive_rows() -> list[Claim]:
             rows.append(
                 Claim(
                     f"3-4-6-8 / 6-6-8-8, {label}",
-                    f"{what} saved against 8/8, cifar_resnet38",
+                    f"{what} saved against 8/8",
                     "%",
                     saved,
                     key=(label, what),
+                    subject="cifar_resnet38",
                 )
             )
     return rows
