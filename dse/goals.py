@@ -1,4 +1,4 @@
-"""What a design is judged by: objectives that a search makes better, and limits that it keeps. One record each, read by everybody.
+"""What a design is judged by: objectives that a search makes better, limits that it keeps, one record each; the knee of a front.
 
 To add an objective, write its :class:`Objective` and add it to :data:`OBJECTIVES`; from outside the package, :func:`register` it
 before a search. Its column then stands in every table of a run, and ``--objectives`` takes its name.
@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from dse.errors import InputError
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
     from dse.types import Floats
 
 
@@ -143,6 +145,41 @@ def minimized(values: Floats, columns: Sequence[str]) -> Floats:
     with np.errstate(divide="ignore"):
         result[:, upward] = 1.0 / result[:, upward]
     return result
+
+
+#: Rules by which a design is called the knee of a front.
+KNEES = ("utopia", "chord")
+
+
+def knee(points: ArrayLike, method: str = "utopia") -> int:
+    """Index of the row that is the best compromise of (n, k) minimized values, each scaled to 0..1 over the rows.
+
+    Parameters
+    ----------
+    method
+        ``"utopia"``: nearest to the point that has the best of every objective (compromise programming: Zeleny, Multiple
+        Criteria Decision Making, 1973). ``"chord"``: farthest below the plane through the worst of every objective
+        (Das, Structural Optimization 18, 1999). The first of equal rows; rows that are not finite are left out.
+
+    Raises
+    ------
+    InputError
+        No finite row, or unknown method.
+    """
+    import numpy as np
+
+    if method not in KNEES:
+        raise InputError("knee", [f"'{method}' is no method; known: {', '.join(KNEES)}"])
+    values = np.asarray(points, dtype=np.float64)
+    rows = np.flatnonzero(np.isfinite(values).all(axis=1)) if values.ndim == 2 else np.zeros(0, np.int64)
+    if not len(rows):
+        raise InputError("knee", ["expected at least one row of finite values"])
+    kept = values[rows]
+    low, high = kept.min(axis=0), kept.max(axis=0)
+    scaled = (kept - low) / np.where(high > low, high - low, 1.0)
+    # On the plane through the worst corners sum(scaled) is constant, so the distance below it follows the sum.
+    distance = (scaled**2).sum(axis=1) if method == "utopia" else scaled.sum(axis=1)
+    return int(rows[int(distance.argmin())])
 
 
 #: A bound that is wrong by more than this factor may be a slip of its unit; one that is wrong by less is a wish.

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dse.errors import InputError, Problem
+from dse.goals import knee as knee
 from dse.types import Bools, Floats
 from dse.yaml_input import suggest
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 
 SENSES = ("min", "max")
-KNEES = ("utopia", "chord")
 
 
 @overload
@@ -154,35 +154,6 @@ def hypervolume(points: npt.ArrayLike, reference: npt.ArrayLike) -> float:
     if values.shape[1] == 1:
         return float(corner[0] - inside.min())
     return float(moocore.hypervolume(inside, ref=corner))
-
-
-def knee(points: npt.ArrayLike, method: str = "utopia") -> int:
-    """Index of the row that is the best compromise of (n, k) minimized values, each scaled to 0..1 over the rows.
-
-    Parameters
-    ----------
-    method
-        ``"utopia"``: nearest to the point that has the best of every objective (compromise programming: Zeleny, Multiple
-        Criteria Decision Making, 1973). ``"chord"``: farthest below the plane through the worst of every objective
-        (Das, Structural Optimization 18, 1999). The first of equal rows; rows that are not finite are left out.
-
-    Raises
-    ------
-    InputError
-        No finite row, or unknown method.
-    """
-    if method not in KNEES:
-        raise InputError("knee", [f"'{method}' is no method; known: {', '.join(KNEES)}"])
-    values = np.asarray(points, dtype=np.float64)
-    rows = np.flatnonzero(np.isfinite(values).all(axis=1)) if values.ndim == 2 else np.zeros(0, np.int64)
-    if not len(rows):
-        raise InputError("knee", ["expected at least one row of finite values"])
-    kept = values[rows]
-    low, high = kept.min(axis=0), kept.max(axis=0)
-    scaled = (kept - low) / np.where(high > low, high - low, 1.0)
-    # On the plane through the worst corners sum(scaled) is constant, so the distance below it follows the sum.
-    distance = (scaled**2).sum(axis=1) if method == "utopia" else scaled.sum(axis=1)
-    return int(rows[int(distance.argmin())])
 
 
 def _columns(points: Any, objectives: Sequence[str] | Sequence[int] | None) -> Floats:

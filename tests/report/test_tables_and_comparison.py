@@ -1,8 +1,10 @@
 """Tables, figures, and runs side by side."""
 
+import dataclasses
 import importlib.util
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from dse.errors import InputError
+from dse.goals import knee
 from dse.report import (
     compare_runs,
     cost_tables,
@@ -22,7 +25,7 @@ from dse.report import (
 from dse.report.compare import hypervolumes
 from dse.report.figures import bit_map_figure, run_figures
 from dse.report.quantities import format_share
-from dse.report.run.data import read_run
+from dse.report.run.data import RunData, read_run
 from dse.report.tables.runs import latex_escape, pass_table
 from dse.units import format_value
 
@@ -185,3 +188,14 @@ def test_tables_are_written_into_the_run_folder(build_run, tmp_path, form, name,
     assert path.read_text().startswith(head)
     with pytest.raises(InputError, match="'html' is no form of tables; known: latex, markdown"):
         write_tables(folder, "html")
+
+
+def test_a_run_that_names_no_knee_has_that_of_a_search():
+    """Runs under a given plan have no baselines; logarithms of the same figures would choose another design."""
+    values = np.array([[1.0, 100.0], [1.5, 50.0], [30.0, 30.0], [100.0, 1.0]])
+    front = pd.DataFrame({"design": list("abcd"), "latency_s": values[:, 0], "energy_j": values[:, 1]})
+    none = pd.DataFrame()
+    run = RunData(Path("run"), {}, front, front, none, none, none, none, none)
+    assert (run.knee(), knee(values), knee(np.log(values), "chord")) == ("c", 2, 1)
+    unknown = dataclasses.replace(run, front=front.assign(latency_s=np.nan))
+    assert unknown.knee() is None

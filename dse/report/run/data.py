@@ -14,7 +14,7 @@ import pandas as pd
 
 from dse.errors import InputError, Problem
 from dse.files import is_file, plain_cell, read_json, read_text
-from dse.goals import objective_columns
+from dse.goals import ENERGY, LATENCY, knee, objective_columns
 from dse.report.run.schema import RunInfo
 from dse.yaml_input import Document, validate
 
@@ -78,21 +78,15 @@ class RunData:
         return str(self.info.get("per") or "training step of the batch")
 
     def knee(self) -> str | None:
-        """The front's knee: the one the run names among its baselines, else the design farthest below the chord of the front.
-
-        The chord joins the fastest and the lowest-energy design in the plane of log latency and log energy.
-        """
+        """The front's knee: the one the run names among its baselines, else that of latency and energy (:func:`dse.goals.knee`)."""
         names = set(self.front["design"])
         for baseline in listed(self.info, "baselines"):
             if baseline.get("role") == "knee" and baseline.get("design") in names:
                 return str(baseline["design"])
-        table = self.front[(self.front["latency_s"] > 0) & (self.front["energy_j"] > 0)]
-        if not len(table):
+        values = self.front[[LATENCY.column, ENERGY.column]].to_numpy(np.float64)
+        if not np.isfinite(values).all(axis=1).any():
             return None
-        points = np.log(table[["latency_s", "energy_j"]].to_numpy(dtype=float))
-        span = np.ptp(points, axis=0)
-        scaled = (points - points.min(axis=0)) / np.where(span > 0, span, 1.0)
-        return str(table["design"].iloc[int(scaled.sum(axis=1).argmin())])
+        return str(self.front["design"].iloc[knee(values)])
 
 
 def listed(info: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
