@@ -926,6 +926,7 @@ def validate(
     """Published figures against ours, with signed errors, the bad ones too."""
     from rich.table import Table
 
+    from dse.validation.hardware import judged_markdown
     from dse.validation.nodes import leave_one_out_markdown
     from dse.validation.summary import silicon_markdown, summary_markdown
     from dse.validation.table import validation_table
@@ -939,7 +940,7 @@ def validate(
         say(json.dumps(records, indent=1, allow_nan=False))
         return
     if summary:
-        say(summary_markdown(table) + "\n" + silicon_markdown(table), end="")
+        say("\n".join((summary_markdown(table), silicon_markdown(table), judged_markdown(table))), end="")
         return
     titles = (
         "source",

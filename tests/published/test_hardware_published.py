@@ -55,10 +55,10 @@ def bit_fusion_cycles(n, p, q, k, r, s, c, w, a):
     """The simulator's law, from the axes and lanes of the shipped file."""
     hardware = load_hardware("bit_fusion")
     rows, cols = (axis.size for axis in hardware.axes)
-    assert hardware.axes[0].flatten
-    assert hardware.axes[0].dims["forward"] == ("C", "R", "S")
+    assert hardware.lanes_on_axes
+    assert hardware.axes[0].dims["forward"] == ("C",)
     lanes = int(pe_mode(hardware.pe, w, a).lanes)
-    return n * p * q * -(-k // cols) * -(-(r * s * c) // (rows * lanes))
+    return n * p * q * r * s * -(-k // cols) * -(-c // (rows * lanes))
 
 
 def test_bit_fusion_cycles_exact():
