@@ -193,8 +193,10 @@ def _eyeriss_like() -> list[Row]:
     rows = []
     for name, chip in MEASURED.items():
         note = "best mapping and nn_dataflow's prices, zeros multiplied, clock network as a price of flip-flops"
-        figures = (("time", "ms", chip.time_s * 1e3, table["latency_s"][name] * 1e3),)
-        figures += (("energy", "mJ", chip.power_w * chip.time_s * 1e3, energy[name]),)
+        figures = (
+            ("time", "ms", chip.time_s * 1e3, table["latency_s"][name] * 1e3),
+            ("energy", "mJ", chip.power_w * chip.time_s * 1e3, energy[name]),
+        )
         for kind, unit, published, ours in figures:
             label = f"{kind}, AlexNet {name}, eyeriss_like"
             rows.append(row(_KINDS[kind], _EYERISS, label, unit, published, float(ours), note=note, includes=_CHIP))

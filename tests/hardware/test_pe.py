@@ -191,3 +191,20 @@ def test_powers_and_levels():
     assert power_of_two(np.arange(1, 10)).tolist() == [1, 2, 4, 4, 8, 8, 8, 8, 16]
     assert levels(FAMILIES["composable"]) == 2
     assert levels(FAMILIES["multi_mode"]) == 3
+
+
+def test_a_mode_takes_as_much_of_the_element_as_it_uses():
+    """By hand: 64 bit products at 8 and at 4 bits, 32 at 2; sums that are no wider than the product cost nothing more."""
+    modes = ((8, 8, 1.0), (4, 4, 4.0), (2, 2, 8.0))
+    pe = ProcessingElement("multi_mode", 8, 8, accumulator_bits=16, modes=modes)
+    per_cycle = mac_energy_pj(pe, [8, 4, 2], [8, 4, 2]) * [1, 4, 8]
+    assert per_cycle == pytest.approx(float(mac_energy_pj(pe, 8, 8)) * np.array([1.0, 1.0, 0.5]))
+
+
+def test_an_element_is_as_large_as_its_busiest_mode():
+    """Four products of 4 bits do not come out of one multiplier of 5: the area is that of four units and more."""
+    pe = ProcessingElement("multi_mode", 5, 5, modes=((5, 5, 1.0), (4, 4, 4.0)))
+    four, five = (float(pe_area_mm2(ProcessingElement("fixed", bits, bits))) for bits in (4, 5))
+    assert pe_area_mm2(pe) >= 4 * four > five
+    narrow = ProcessingElement("fixed", 4, 4, accumulator_bits=8)
+    assert mac_energy_pj(pe, 4, 4, 8) >= mac_energy_pj(narrow, 4, 4)

@@ -12,8 +12,8 @@ from dse.errors import InputError
 from dse.hardware import hardware_arrays, load_hardware
 from dse.hardware.model import ProcessingElement
 from dse.hardware.pe import pe_extrapolated
-from dse.hardware.prices.memories import arithmetic, side_costs, sram_45nm, technology
-from dse.hardware.prices.memories import memories as prices
+from dse.hardware.prices import arithmetic, side_costs, sram_45nm, technology
+from dse.hardware.prices import memories as prices
 
 nodes = st.floats(5, 65)
 sizes = st.floats(64, 8 * 2.0**26)
