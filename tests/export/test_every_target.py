@@ -12,7 +12,7 @@ from dse.export import export_design, load_design
 from dse.export.targets import TARGETS, write_export
 from dse.report.run.data import read_run
 
-LAYERS = ["first", "second", "last"]
+LAYERS = ["first", "second", "third", "last"]
 
 
 @pytest.mark.parametrize("target", TARGETS)

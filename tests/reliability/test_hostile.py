@@ -143,7 +143,7 @@ def test_damaged_draws_are_compared_or_refused(tmp_path):
     draw = random.Random(11)
     contents = [whole, b"", b"design\n", b"design,draw\nnobody,0\n", b"design,draw\n1,x\n"]
     contents += [module("hostile_inputs").damaged(whole, "draws.csv", draw)[0] for _ in range(EACH)]
-    runs = (report.run_data.read_run(folder),) * 2
+    runs = (report.run.data.read_run(folder),) * 2
     for content in contents:
         (folder / "draws.csv").write_bytes(content)
         assert len(refused(report.compare.better_in_draws, runs, ["latency_s", "energy_j"])) < 40_000
