@@ -25,7 +25,7 @@ import zigzag_search
 
 import dse
 from dse.cost.jobs.network import network_jobs
-from dse.cost.mapped.points import Span
+from dse.cost.jobs.points import Span
 from dse.cost.mapped.table_jobs import cost_jobs, tables_of
 from dse.hardware.arrays import hardware_arrays
 from dse.hardware.model import Hardware

@@ -4,9 +4,9 @@
 
 For every distinct nest of the network: hand rules (one operand's loops innermost or outermost, tiles that fill the memories),
 random mappings, and hill climbing from all of them and from the program's own mapping. Every candidate goes through the explicit
-evaluation that a user's mapping goes through (`dse.evaluate_mappings`): whether it suits the hardware, its counts, its price. Ends
-with one JSON line: ``worst_ratio`` is the objective of the program's mapping over that of the best one found here (above 1: it was
-beaten), ``layers`` the ratio of every nest and what found it.
+evaluation that a user's mapping goes through (:func:`dse.cost.mapped.explicit.evaluate_mappings`): whether it suits the hardware,
+its counts, its price. Ends with one JSON line: ``worst_ratio`` is the objective of the program's mapping over that of the best one
+found here (above 1: it was beaten), ``layers`` the ratio of every nest and what found it.
 """
 
 from __future__ import annotations

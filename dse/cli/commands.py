@@ -319,6 +319,13 @@ def evaluate(
         Path | None, typer.Option(help="Explicit mappings by layer, instead of the best ones: what they move and cost.")
     ] = None,
     save_mapping: Annotated[Path | None, typer.Option(help="Write the best mappings, which --mapping reads.")] = None,
+    mapping_objective: Annotated[
+        str, typer.Option(help="What each layer's mapping is chosen by: edp, energy or latency.")
+    ] = "edp",
+    search_mappings: Annotated[
+        bool,
+        typer.Option("--search-mappings", help="Search every mapping on from the tables' for this design and plan."),
+    ] = False,
     fusion: FusionOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
@@ -329,7 +336,8 @@ def evaluate(
     from dse.workload import load_workload
 
     if system is not None:
-        if workload is None or design or schedule or mapping or save_mapping or recompute or mode == "inference":
+        chosen = mapping_objective != "edp" or search_mappings or mapping or save_mapping
+        if workload is None or design or schedule or chosen or recompute or mode == "inference":
             raise InputError(
                 "--system", ["goes with a workload and --plan in training; recompute by --recompute-policy"]
             )
@@ -371,6 +379,7 @@ def evaluate(
             raise InputError("--schedule", ["mappings are those of one plan; give --plan"])
         if mapping is not None:
             unused = {"--save-mapping": save_mapping, "--recompute": recompute, "--accumulate": accumulate}
+            unused |= {"--mapping-objective": mapping_objective != "edp", "--search-mappings": search_mappings}
             if left := [name for name, value in (unused | {"--map-updates": map_updates}).items() if value]:
                 raise InputError(left[0], ["goes with a whole step; --mapping costs single passes of layers"])
             given_costs = evaluate_mapping_file(network, machine, bits, mapping, mode)
@@ -380,7 +389,7 @@ def evaluate(
             for table in [] if as_json else tables:
                 console().print(table)
             return
-        save_best_mappings(network, machine, bits, str(save_mapping), mode)
+        save_best_mappings(network, machine, bits, str(save_mapping), mode, mapping_objective, search_mappings)
     cost = run_evaluate(
         network,
         machine,
@@ -390,6 +399,8 @@ def evaluate(
         accumulate=accumulate,
         map_updates=map_updates,
         fusion=fusion,
+        mapping_objective=mapping_objective,
+        search_mappings=search_mappings,
     )
     again = [] if given is None else [given.verdict(cost.as_dict()["total"][0])]
     feasible = bool(cost.total["feasible"].all())

@@ -2,7 +2,7 @@
 
 ``dse evaluate --design FILE`` reads it (:mod:`dse.export.design`). The hardware file stands in it as it was read, with the
 design's values as defaults of its sets and ranges: the space stays, because the mapper searches for a whole space
-(:func:`dse.cost.mapped.points.anchors`), so a design that is taken out of its space keeps its figures to the last digit.
+(:func:`dse.cost.jobs.points.anchors`), so a design that is taken out of its space keeps its figures to the last digit.
 """
 
 from __future__ import annotations

@@ -40,6 +40,7 @@ def evaluate(
     map_updates: float = 0.0,
     overhead: Overhead | None = None,
     fusion: str | None = None,
+    search_mappings: bool = False,
     system: None = None,
     parallel: None = None,
     communication: None = None,
@@ -74,6 +75,7 @@ def evaluate(
     map_updates: float = 0.0,
     overhead: Overhead | None = None,
     fusion: str | None = None,
+    search_mappings: bool = False,
     system: System | str | Path | None = None,
     parallel: Parallel | str | Sequence[Parallel | str] | None = None,
     communication: Communication | None = None,
@@ -112,6 +114,7 @@ def evaluate(
             map_updates=map_updates,
             overhead=overhead,
             fusion=fusion,
+            search_mappings=search_mappings,
         )
     if parallel is None:
         raise InputError("parallel", ["a system needs a parallel plan, such as dse.Parallel(data=8) or 'd8t4p2'"])

@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from dse.cost.jobs.formats import Jobs
 from dse.cost.mapped.deep_jobs import deep_cost_jobs
-from dse.cost.mapped.mapping_checks import shortfalls
-from dse.cost.mapped.mapping_costs import cost_of_mapping
 from dse.cost.mapped.resident import stays, whole_weights
+from dse.cost.mapped.searched import priced, search_jobs, take_if_better
 from dse.cost.mapped.table_jobs import JobCosts, cost_jobs, is_deep, table_mapping
 from dse.hardware.arrays import HardwareArrays
 from dse.hardware.model import Hardware
-from dse.mapping.explicit.counts import ENGINE
 from dse.mapping.explicit.mapping import Mapping
 from dse.mapping.nest import RELEVANT
 from dse.names import DIMS
 
 
-def best_jobs(hardware: Hardware, arrays: HardwareArrays, jobs: Jobs, objective: str = "edp") -> JobCosts:
+def best_jobs(
+    hardware: Hardware, arrays: HardwareArrays, jobs: Jobs, objective: str = "edp", searched: bool = False
+) -> JobCosts:
     """Cost of every job on every design, each under its best mapping: :func:`dse.cost.mapped.table_jobs.cost_jobs` for at most one
-    private and one shared memory per operand, :func:`dse.cost.mapped.deep_jobs.deep_cost_jobs` for more."""
-    costs = (deep_cost_jobs if is_deep(hardware) else cost_jobs)(hardware, arrays, jobs, objective)
+    private and one shared memory per operand, :func:`dse.cost.mapped.deep_jobs.deep_cost_jobs` for more.
+
+    Parameters
+    ----------
+    searched
+        Search on from the tables' mappings at each design alone (:mod:`dse.cost.mapped.searched`); with more memories that is
+        always done.
+    """
+    if is_deep(hardware):
+        costs = deep_cost_jobs(hardware, arrays, jobs, objective)
+    else:
+        costs = cost_jobs(hardware, arrays, jobs, objective)
+        if searched:
+            search_jobs(costs, hardware, arrays, jobs, objective)
     keep_weights(costs, hardware, arrays, jobs, objective)
     return costs
 
@@ -53,25 +63,8 @@ def _keep_weights(
     nest, one = jobs.nests[int(jobs.nest[job])], arrays.rows(design, design + 1)
     found = mapping_of(hardware, arrays, jobs, costs, job, design)
     for mapping in (found, *whole_weights(found, nest, hardware)):
-        if stays(mapping, job, hardware, one, jobs) is None or shortfalls(mapping, nest, hardware, one, jobs, job):
-            continue
-        row, entries = cost_of_mapping(mapping, job, hardware, one, jobs, ENGINE)
-        if _value(row["energy_pj"], row["cycles"], objective) >= _value(
-            float(costs.energy_pj[design, job]), float(costs.cycles[design, job]), objective
-        ):
-            continue
-        costs.energy_pj[design, job], costs.cycles[design, job] = row["energy_pj"], row["cycles"]
-        costs.components_pj[design, job] = [row[f"{name}_pj"] for name in costs.components]
-        names = [memory.name for memory in hardware.memories]
-        costs.bound[design, job] = ("compute", *names).index(row["bound"])
-        moved = [sum(entry["moved_bits"] for entry in entries if entry["memory"] == name) for name in names]
-        costs.traffic_bits[design, job] = moved
-        costs.mappings[design, job] = mapping
-
-
-def _value(energy_pj: float, cycles: float, objective: str) -> float:
-    """What a mapping is chosen by."""
-    return energy_pj * cycles if objective == "edp" else energy_pj if objective == "energy" else cycles
+        if stays(mapping, job, hardware, one, jobs) is not None:
+            take_if_better(costs, priced(mapping, hardware, one, jobs, job), objective, design, job)
 
 
 def mapping_of(
@@ -82,5 +75,4 @@ def mapping_of(
         mapping = costs.mappings[design, job]
     else:
         mapping = table_mapping(hardware, arrays, jobs, costs, job, design)
-    dram = replace(mapping.levels[-1], name=hardware.memories[-1].name)
-    return replace(mapping, levels=(*mapping.levels[:-1], dram))
+    return mapping.with_outermost(hardware.memories[-1].name)

@@ -11,7 +11,7 @@ import os
 import threading
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -85,8 +85,7 @@ def _best(
     best: dict[str, Any] | None = None
     least = np.inf
     for mapping in _mappings(nest, shape, point, objective, hardware):
-        dram = replace(mapping.levels[-1], name=hardware.memories[-1].name)
-        placed = replace(mapping, levels=(*mapping.levels[:-1], dram))
+        placed = mapping.with_outermost(hardware.memories[-1].name)
         if shortfalls(placed, nest, hardware, arrays, jobs, job):
             continue
         row, entries = cost_of_mapping(placed, job, hardware, arrays, jobs, ENGINE)

@@ -25,7 +25,7 @@ from dse.hardware.model import Hardware
 from dse.mapping.explicit.counts import ENGINE, Conventions, Counts
 from dse.mapping.explicit.mapping import Mapping
 from dse.mapping.explicit.text import load_mapping, write_mappings
-from dse.names import ROLES
+from dse.names import MAPPING_OBJECTIVES, ROLES
 from dse.precision.plans.labels import plan_label
 from dse.precision.plans.plan import Plan
 from dse.types import Floats
@@ -103,12 +103,18 @@ def evaluate_mapping_file(
 
 
 def save_best_mappings(
-    network: Network, hardware: Hardware, plan: Plan, path: str | Path, mode: str = "training"
+    network: Network,
+    hardware: Hardware,
+    plan: Plan,
+    path: str | Path,
+    mode: str = "training",
+    objective: str = "edp",
+    search_mappings: bool = False,
 ) -> None:
     """Write :func:`best_mappings` in the form that :func:`evaluate_mapping_file` reads."""
     write_mappings(
         path,
-        best_mappings(network, hardware, plan, mode),
+        best_mappings(network, hardware, plan, mode, objective, search_mappings),
         f"{network.name} on {hardware.name}, {plan_label(plan, mode)}, {mode}",
     )
 
@@ -171,7 +177,12 @@ def evaluate_mappings(
 
 
 def best_mappings(
-    network: Network, hardware: Hardware, plan: Plan, mode: str = "training", objective: str = "edp"
+    network: Network,
+    hardware: Hardware,
+    plan: Plan,
+    mode: str = "training",
+    objective: str = "edp",
+    search_mappings: bool = False,
 ) -> dict[str, Mapping]:
     """The mapping that :func:`dse.evaluate` chooses for each pass of each layer with MACs, by the names of :func:`mapping_names`.
 
@@ -181,9 +192,11 @@ def best_mappings(
         The network does not run on the hardware, with the limit that fails.
     """
     check_mode(hardware, mode)
+    if objective not in MAPPING_OBJECTIVES:
+        raise InputError("objective", [f"'{objective}' is unknown{suggest(objective, MAPPING_OBJECTIVES)}"])
     arrays = hardware_arrays(hardware, None)
     work = network_jobs(network, [plan], mode, hardware.causal_skip, unfold=hardware.unfold_input)
-    costs = best_jobs(hardware, arrays, work.jobs, objective)
+    costs = best_jobs(hardware, arrays, work.jobs, objective, search_mappings)
     failed = costs.failed()[0]
     if failed:
         raise NothingFeasible(

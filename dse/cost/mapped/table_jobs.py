@@ -26,7 +26,7 @@ from dse.cost.jobs.formats import (
     unusable,
     waiting,
 )
-from dse.cost.mapped.points import Span, anchors, point_bits, spans_of
+from dse.cost.jobs.points import Span, anchors, point_bits, spans_of
 from dse.hardware.arrays import HardwareArrays
 from dse.hardware.model import Hardware
 from dse.hardware.pe import pe_mode

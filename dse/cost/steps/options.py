@@ -28,6 +28,8 @@ class StepOptions:
         Whether segments run their forward pass again instead of keeping what it made.
     map_updates
         How often per step block-wise tensors find new widths.
+    search_mappings
+        Search on from the tables' mappings for each design alone.
     """
 
     mode: str = "training"
@@ -35,6 +37,7 @@ class StepOptions:
     stochastic: tuple[str, ...] = STOCHASTIC
     recompute: bool = False
     map_updates: float = 0.0
+    search_mappings: bool = False
 
     def check(self) -> None:
         """Raise InputError if an option has a value that it cannot have."""

@@ -119,7 +119,7 @@ def step_costs(
     check_mode(hardware, mode)
     stored = [stored_tensors(network, plan, mode == "training") for plan in plans]
     work = network_jobs(network, plans, mode, hardware.causal_skip, stored, hardware.unfold_input)
-    jobs = best_jobs(hardware, arrays, work.jobs, options.mapping_objective)
+    jobs = best_jobs(hardware, arrays, work.jobs, options.mapping_objective, options.search_mappings)
     runs = work.job >= 0
     picked = np.where(runs, work.job, 0)
     names = (*jobs.components, "vector")

@@ -195,6 +195,7 @@ def evaluate(
     map_updates: float = 0.0,
     overhead: Overhead | None = None,
     fusion: str | None = None,
+    search_mappings: bool = False,
 ) -> Cost:
     """Cost of plans on hardware.
 
@@ -231,6 +232,11 @@ def evaluate(
         What runs fused, one of :data:`dse.cost.fusion.epilogues.FUSIONS`: ``none``, layers meet in DRAM; ``vector``, layers
         without MACs run as their neighbours write or read; ``resident``, and tensors of an inference wait on the chip until their
         last reader. Default: the hardware's.
+    search_mappings
+        Mappings are looked up in tables that are searched at some points of the hardware's space: fast for many designs, but
+        between those points a mapping may exist that is some per cent better. True: the search goes on from there for each
+        design and format alone (:mod:`dse.cost.mapped.searched`), about 50 ms of one core per layer and pass the first time.
+        Either way a design costs the same whatever stands beside it.
 
     Raises
     ------
@@ -241,7 +247,7 @@ def evaluate(
     hardware = load_hardware(hardware) if isinstance(hardware, (str, Path)) else hardware
     plan = _read(plan, network)
     hardware = with_fusion(hardware, fusion)
-    options = StepOptions(mode, mapping_objective, tuple(stochastic), recompute, map_updates)
+    options = StepOptions(mode, mapping_objective, tuple(stochastic), recompute, map_updates, search_mappings)
     options.check()
     if accumulate is not None:
         ACCUMULATE.check(accumulate)

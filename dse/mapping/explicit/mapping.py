@@ -12,7 +12,7 @@ Extents may be ragged: their product per dim has to reach the bound and may exce
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dse.errors import InputError, Problem
 from dse.mapping.nest import RELEVANT, Nest
@@ -77,6 +77,10 @@ class Mapping:
             return tuple(i < cut for i in range(len(self.loops)))
         shared = entry.shared_along
         return tuple(i < cut if loop.axis is None else loop.axis in shared for i, loop in enumerate(self.loops))
+
+    def with_outermost(self, name: str) -> Mapping:
+        """The mapping with another name for its last level."""
+        return replace(self, levels=(*self.levels[:-1], replace(self.levels[-1], name=name)))
 
     @property
     def temporal_steps(self) -> int:

@@ -478,12 +478,12 @@ def solve(
             if where < 0:
                 continue
             if thorough:
-                top = _elsewhere(cases, point, floor[:, a], ranked[a], spare[2 + where], top, spare, work)
+                top = elsewhere(cases, point, floor[:, a], ranked[a], spare[2 + where], top, spare, work)
             if effort[a] == 2 and round_ == 0 and kicks > 0:
                 c = spare[2 + where].case
                 v = kicked(cases[c], point, spare[2 + where], top, kicks, spare[0], spare[1], work)
                 if v < top * (1.0 - 1e-9):
-                    top = _elsewhere(cases, point, floor[:, a], ranked[a], spare[2 + where], v, spare, work)
+                    top = elsewhere(cases, point, floor[:, a], ranked[a], spare[2 + where], v, spare, work)
             if top < known * (1.0 - 1e-7) and used < len(pool):
                 copy(n, spare[2 + where], pool[used])
                 used += 1
@@ -505,7 +505,7 @@ def solve(
 
 
 @inner
-def _elsewhere(
+def elsewhere(
     cases: npt.NDArray[np.void], point: Record, floor: npt.NDArray[np.float64], ranked: npt.NDArray[np.int64], state: Record,
     best: float, spare: npt.NDArray[np.void], work: Record,
 ) -> float:  # fmt: skip

@@ -203,16 +203,24 @@ def _one_each(states: npt.NDArray[np.void], slots: int, most: int = 2) -> npt.ND
     return states[chosen]
 
 
-def winning(table: Table, points: npt.NDArray[np.void], places: int) -> tuple[Ints, Ints]:
-    """Rows beyond the smallest ones that are among the best of some point, each with the trips that it leaves there."""
+def best_rows(table: Table, points: npt.NDArray[np.void], places: int) -> tuple[Ints, Ints, Floats]:
+    """(points, places) rows that are best at each point, -1 beyond those that fit, the trips that they leave, and their values."""
     n = len(table.slots)
     memories = len(table.array.storages) + 1
     best, left = np.zeros((len(points), places), np.int64), np.ones((len(points), places), np.int64)
+    value = np.zeros((len(points), places))
     capacity = np.ascontiguousarray(points["capacity"][:, :memories])
-    kept, word = np.ascontiguousarray(points["kept"][:, :n]), np.ascontiguousarray(points["kept"][:, :n])
+    # copies: one point's part of a record is contiguous already
+    kept, word = np.array(points["kept"][:, :n], order="C"), np.array(points["kept"][:, :n], order="C")
     sums = [s for s, slot in enumerate(table.slots) if slot.role == ROLES[2]]
     word[:, sums] = points["finished"][:, sums]
-    winners(table.rows, points, capacity, kept, word, best, left, np.zeros((len(points), places)))
+    winners(table.rows, points, capacity, kept, word, best, left, value)
+    return best, left, value
+
+
+def winning(table: Table, points: npt.NDArray[np.void], places: int) -> tuple[Ints, Ints]:
+    """Rows beyond the smallest ones that are among the best of some point, each with the trips that it leaves there."""
+    best, left, _ = best_rows(table, points, places)
     known = best >= table.smallest
     pairs = np.unique(np.column_stack([best[known], left[known]]), axis=0)
     return pairs[:, 0], pairs[:, 1]
