@@ -289,8 +289,9 @@ def price(case: Record, point: Record, state: Record, work: Record) -> float:
         for c in range(KINDS):
             reads = work.reads[m, c]
             writes = work.writes[m, c]
-            energy += reads * point.read[m, c] + writes * point.write[m, c]
-            busy += (reads + writes) * point.time[m, c]
+            if reads + writes > 0.0:
+                energy += reads * point.read[m, c] + writes * point.write[m, c]
+                busy += (reads + writes) * point.time[m, c]
         cycles = max(cycles, busy) if point.overlap == 1 else cycles + busy
     energy += point.leak * cycles
     work.energy = energy

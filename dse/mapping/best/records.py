@@ -111,12 +111,14 @@ STATE = np.dtype(
 )
 #: Scratch of one thread. cuts: extents at each slot; MAC: of the first growth; DRAM: all trips. run: a cut with its run.
 #: reads, writes: by memory and class. below, above: what a link moves, counted in every instance and merged below the parent.
+#: before, after: trips left before and after a growth; rest, now: the same of every growth of a state.
 WORK = np.dtype(
     [
         ("extents", "f8", (7,)), ("cuts", "f8", (SLOTS + 2, 7)), ("run", "f8", (7,)), ("need", "f8", (MEMORIES,)),
         ("tile", "f8", (SLOTS,)), ("finished", "i8", (SLOTS,)), ("position", "i8", (SLOTS,)),
         ("reads", "f8", (MEMORIES, len(CLASSES))), ("writes", "f8", (MEMORIES, len(CLASSES))), ("above", "f8"), ("below", "f8"),
         ("energy", "f8"), ("cycles", "f8"), ("before", "f8"), ("after", "f8"), ("gain", "f8", (SLOTS + 1, 7)),
+        ("rest", "f8", (SLOTS + 1, 7)), ("now", "f8", (SLOTS + 1, 7)),
     ],
     align=True,
 )  # fmt: skip

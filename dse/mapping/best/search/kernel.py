@@ -38,6 +38,18 @@ def remaining(case: Record, state: Record, work: Record, s: int, d: int) -> None
 
 
 @inner
+def left_of_growths(case: Record, state: Record, work: Record) -> None:
+    """:func:`remaining` of every growth that a placed state may have, in ``work.rest`` and ``work.now``."""
+    for i in range(case.slots + 1):
+        s = MAC if i == case.slots else i
+        for d in range(7):
+            if case.free[s, d] == 1 and (s == MAC or state.held[s] == 1):
+                remaining(case, state, work, s, d)
+                work.rest[s, d] = work.before
+                work.now[s, d] = work.after
+
+
+@inner
 def step(case: Record, work: Record, d: int, j: int) -> float:
     """Trips to leave for step j of a coordinate, from ``work.before`` and ``work.after``; 0 for no change."""
     rest = work.before
@@ -75,6 +87,8 @@ def fill(case: Record, point: Record, state: Record, best: float, work: Record) 
     first."""
     grown = True
     fresh = True
+    placed = False
+    room = 0.0
     while True:
         if fresh:
             for i in range(case.slots + 1):
@@ -103,11 +117,13 @@ def fill(case: Record, point: Record, state: Record, best: float, work: Record) 
                 return best
             fresh = True
             continue
-        place(case, point, state, work)
+        if not placed:
+            place(case, point, state, work)
+            room = taken(case, point, work)
+            placed = True
         remaining(case, state, work, s, d)
         before = work.before
         after = work.after
-        room = taken(case, point, work)
         old = state.left[s, d]
         gain = 0.0
         chosen = old
@@ -119,6 +135,7 @@ def fill(case: Record, point: Record, state: Record, best: float, work: Record) 
             if v == 0.0 or v > after:
                 continue
             state.left[s, d] = v
+            placed = False
             new = value(case, point, state, work)
             if new < best * (1.0 - 1e-12):
                 g = (np.log(best) - np.log(new)) / max(taken(case, point, work) - room, 1e-6)
@@ -146,12 +163,12 @@ def taken(case: Record, point: Record, work: Record) -> float:
 
 @inner
 def shrunk(case: Record, point: Record, state: Record, work: Record, s: int, d: int) -> bool:
-    """Take growth back as little as makes the state fit; False, and no change, if that does not help."""
-    if place(case, point, state, work) == 0.0:
-        return True
-    remaining(case, state, work, s, d)
-    rest = work.before
-    high = np.ceil(rest / work.after)
+    """Take growth back as little as makes a state fit that does not; False, and no change, if that does not help.
+
+    The state's :func:`left_of_growths` are known.
+    """
+    rest = work.rest[s, d]
+    high = np.ceil(rest / work.now[s, d])
     if high <= 1.0:
         return False
     old = state.left[s, d]
@@ -176,7 +193,8 @@ def repaired(case: Record, point: Record, state: Record, work: Record) -> float:
     """Make a state fit by the growth that costs least; its value, infinite if nothing helps."""
     for _ in range(6):
         if place(case, point, state, work) == 0.0:
-            return value(case, point, state, work)
+            return price(case, point, state, work)
+        left_of_growths(case, state, work)
         best = np.inf
         bs = NONE
         bd = NONE
@@ -299,6 +317,27 @@ def _moved(case: Record, state: Record, i: int, j: int) -> bool:
 
 
 @inner
+def differs(case: Record, state: Record, work: Record, move: int, trial: Record) -> bool:
+    """:func:`changed` of a copy of a state whose :func:`left_of_growths` are known; without a copy where a growth stays."""
+    n = case.slots
+    if move >= (n + 1) * 7 * STEPS:
+        copy(n, state, trial)
+        return bool(changed(case, trial, work, move))
+    s = move // (7 * STEPS)
+    d = move // STEPS % 7
+    s = MAC if s == n else s
+    if case.free[s, d] == 0 or (s != MAC and state.held[s] == 0):
+        return False
+    work.before = work.rest[s, d]
+    work.after = work.now[s, d]
+    v = step(case, work, d, move % STEPS)
+    if v > 0.0:
+        copy(n, state, trial)
+        trial.left[s, d] = v
+    return bool(v > 0.0)
+
+
+@inner
 def improve(
     case: Record, point: Record, state: Record, best: float, trial: Record, work: Record, thorough: bool
 ) -> float:
@@ -308,15 +347,19 @@ def improve(
     total = ways + n + n * n + 2 + n + (n + 1) * (n + 2) // 2 if thorough else ways
     move = FIRST
     since = 0
+    known = False
     while since < total:
-        copy(n, state, trial)
-        place(case, point, trial, work)
-        if changed(case, trial, work, move):
+        if move < ways and not known:
+            place(case, point, state, work)
+            left_of_growths(case, state, work)
+            known = True
+        if differs(case, state, work, move, trial):
             missing = place(case, point, trial, work)
             v = price(case, point, trial, work)
             if missing > 0.0 and (v < best or move >= ways):
                 # what does not gain even where it fits is not worth a repair
                 v = repaired(case, point, trial, work)
+                known = False
             elif missing > 0.0:
                 v = np.inf
             if v < best * (3.0 if move >= ways else 1.1):
@@ -325,6 +368,7 @@ def improve(
                 best = v
                 copy(n, trial, state)
                 since = -1
+                known = False
         move = (move + 1) % total
         since += 1
     return best
