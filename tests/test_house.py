@@ -160,6 +160,7 @@ WORDS = ("DIMS", "PASSES", "ROLES", "SIDES", "READ_SIDES", "OPERANDS", "MAC_OPER
 ARRAYS = ("Floats", "Ints", "Bools")
 
 
+@functools.cache
 def defined(module: str) -> set[str]:
     """Names that a module assigns at its top."""
     found = set()

@@ -115,9 +115,9 @@ def compare(several, how):
             assert getattr(counts, name)[i, : len(mapping.levels)].tolist() == expected, (name, mapping, nest)
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=125, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(cases(), min_size=8, max_size=8), conventions())
-def test_counts_equal_2000_nests_that_are_run(several, how):
+def test_counts_equal_1000_nests_that_are_run(several, how):
     compare(several, how)
 
 
