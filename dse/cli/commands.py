@@ -142,7 +142,10 @@ def explore(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     fusion: FusionOption = None,
 ) -> None:
-    """Search bit widths and hardware under an accuracy limit and write a Pareto report."""
+    """Search formats and hardware under an accuracy limit.
+
+    Writes a report with the Pareto front.
+    """
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -329,7 +332,10 @@ def evaluate(
     fusion: FusionOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Cost of one plan on one hardware, per layer and component."""
+    """Cost of one plan on one hardware or system.
+
+    Per layer and component.
+    """
     from dse.cost import evaluate as run_evaluate
     from dse.hardware import load_hardware
     from dse.precision import Plan, Schedule
@@ -468,7 +474,10 @@ def import_model(
     strip: Annotated[Path | None, typer.Option(help="Also write a copy of the model without its weights.")] = None,
     plan: Annotated[Path | None, typer.Option(help="Also write the formats of a quantized model as a plan.")] = None,
 ) -> None:
-    """An ONNX model as a workload file, with what was left out."""
+    """Write an ONNX model as a workload file.
+
+    What was left out is told.
+    """
     from dse.files import write_files
     from dse.precision import Plan
     from dse.workload.from_onnx.imported import import_summary, plan_formats
@@ -570,7 +579,10 @@ def profile(
     per_tensor: Channels = False,
     skip_unsupported: Skip = False,
 ) -> None:
-    """Measure how much every layer of a model suffers at every width: a sensitivity profile for dse explore."""
+    """Measure how much every layer suffers at every width.
+
+    Writes a sensitivity profile for dse explore.
+    """
     from dse.accuracy.measuring.profile_model import profile_onnx
     from dse.accuracy.measuring.settings import settings
     from dse.accuracy.profiles.summary import profile_summary
@@ -631,7 +643,10 @@ def calibrate(
     per_tensor: Channels = False,
     skip_unsupported: Skip = False,
 ) -> None:
-    """Fit the predictor of a profile to measured whole plans: all links side by side, chosen by leave-one-out error."""
+    """Fit a profile's predictor to measured whole plans.
+
+    All links side by side, chosen by leave-one-out error.
+    """
     from dse.accuracy.measuring.profile_model import calibrate_onnx, calibrate_points, calibration_kind
     from dse.accuracy.profiles.summary import links_table, profile_summary
 
@@ -672,7 +687,10 @@ def measure(
         str, typer.Option(help="Also profile every layer's weight, activation and error at these widths; empty: no.")
     ] = "",
 ) -> None:
-    """Train a small real network in low precision: accuracy, formats over time, gradients, training profiles."""
+    """Train a small network in low precision and measure it.
+
+    Accuracy, formats over time, gradients, training profiles.
+    """
     from dse.training import require_torch
 
     require_torch()
@@ -722,7 +740,10 @@ def sweep(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Latency, rate and energy over batches (from latency-bound to throughput-bound), or over devices of a system."""
+    """Latency, rate and energy over batches or devices.
+
+    From latency-bound to throughput-bound batches, or from few to many devices of a system.
+    """
     if system is not None:
         from dse.cli.system import sweep_command
 
@@ -756,7 +777,7 @@ def report(
     figures: Annotated[str | None, typer.Option(help="Also write figures: pdf, svg or png.")] = None,
     tables: Annotated[str | None, typer.Option(help="Also write the front as a table: latex or markdown.")] = None,
 ) -> None:
-    """Write the report of a run again, with figures for a paper if asked."""
+    """Write the report of a run again, or figures for a paper."""
     from dse.files import write_all
     from dse.report import figure_files, report_file, summary_table, table_file
 
@@ -786,7 +807,10 @@ def export(
     ] = None,
     model: Annotated[Path | None, typer.Option(help="With --to onnx: a model to put the bit map into.")] = None,
 ) -> None:
-    """A design for other programs: bit configurations, inputs of other cost models, or a file for dse evaluate."""
+    """Write a design for other programs.
+
+    Bit configurations, inputs of other cost models, or a file for dse evaluate.
+    """
     from dse.export import export_design, write_export
 
     contents = export_design(run, design, to, model)
@@ -813,7 +837,10 @@ def verify(
         ),
     ],
 ) -> None:
-    """Train found designs with your own script: predicted against measured drop, and points for dse calibrate."""
+    """Train found designs: predicted against measured drop.
+
+    By your own script; the points serve dse calibrate.
+    """
     from dse.studies.verify import BASELINE, POINTS, TABLE, Verified, summary, unit_of
     from dse.studies.verify import verify as verify_run
 
@@ -845,7 +872,10 @@ def check(
     per_tensor: Channels = False,
     skip_unsupported: Skip = False,
 ) -> None:
-    """Round a found design's weights and activations in a real model: what is lost without retraining."""
+    """Test a found design on your own model and data.
+
+    Rounds weights and activations: what is lost without retraining.
+    """
     from dse.export.design import load_design
     from dse.studies.verify import check_onnx
 
@@ -873,7 +903,10 @@ def crosscheck(
     python: Annotated[str, typer.Option(help="The Python where zigzag-dse is installed.")] = sys.executable,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """ZigZag on the exported design: its energy and cycles beside ours, pass by pass, with the causes of the differences."""
+    """Cost of a design by ZigZag beside ours.
+
+    Energy and cycles pass by pass, with the causes of the differences.
+    """
     from dse.export.crosscheck.compare import crosscheck as run_crosscheck
     from dse.export.crosscheck.compare import crosscheck_summary, crosscheck_table
 
@@ -888,7 +921,10 @@ def crosscheck(
 
 @app.command(epilog="Example: dse compare reports/a reports/b")
 def compare(runs: Annotated[list[Path], typer.Argument(help="Two or more run folders.")]) -> None:
-    """Fronts of several runs side by side, with their hypervolume ratio and what differs in their inputs."""
+    """Fronts of several runs side by side.
+
+    With their hypervolume ratio and what differs in their inputs.
+    """
     from dse.report import compare_runs
 
     comparison = compare_runs(runs)
@@ -909,7 +945,10 @@ def reproduce(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder; default reports/reproduce-DATE.")] = None,
 ) -> None:
-    """Rebuild published systems: claim, ours, signed error and what is assumed, with a page of figures."""
+    """Rebuild published systems: claim, ours, signed error.
+
+    With what is assumed, and a page of figures.
+    """
     from dse.studies.page import terminal_tables
     from dse.studies.reproduce import as_json as plain
     from dse.studies.reproduce import default_folder, run_studies, write_studies
@@ -934,7 +973,10 @@ def validate(
         bool, typer.Option("--leave-one-out", help="Print how well all other chips foretell each one's efficiency.")
     ] = False,
 ) -> None:
-    """Published figures against ours, with signed errors, the bad ones too."""
+    """Published figures against ours, with signed errors.
+
+    The bad ones too.
+    """
     from rich.table import Table
 
     from dse.validation.hardware import judged_markdown

@@ -159,6 +159,13 @@ def test_finished_run_is_not_overwritten(dse_here, finished, tmp_path):
     assert "holds a run already" in done.stderr
 
 
+def test_no_sentence_of_the_help_is_cut_off(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    text = run("--help", cwd=tmp_path).stdout
+    assert not [line for line in text.splitlines() if line.startswith("  ") and line.endswith("...")]
+    assert "Train found designs: predicted against measured drop." in text
+
+
 def test_help_names_the_exit_codes_and_version_is_printed(tmp_path):
     text = " ".join(run("--help", cwd=tmp_path).stdout.split())
     assert all(words in text for words in ("explore", "0 done", "1 the program failed", "2 an input is wrong", "130 stopped"))
