@@ -175,3 +175,19 @@ def test_what_was_not_measured_is_marked(small):
         dse.explore(small[0], fixed("fp8_trainer"), plan="fp8_e4m3", formats=["fp8_e4m3"])
     with pytest.raises(InputError, match="lower and raise the widths"):
         dse.explore(small[0], fixed("fp8_trainer"), profile=small[1], schedules="cyclic", max_accuracy_drop=3.0)
+
+
+def test_a_search_says_which_widths_run_as_others(small):
+    """Composable lanes take 5 to 7 bits as 8: a gain in storage, not in time; what runs at its own speed is not named."""
+    run = dse.explore(
+        small[0], fixed("bit_fusion"), profile=small[1], max_accuracy_drop=3.0, widths=(4, 5, 8), trials=1
+    )
+    said = [note for note in run.notes if "run as" in note]
+    assert len(said) == 1
+    assert "5 bits run as 8" in said[0]
+    assert "4 bits" not in said[0]
+    assert not any("run as" in note for note in explored_at_full_speed(small).notes)
+
+
+def explored_at_full_speed(small):
+    return dse.explore(small[0], fixed("bit_fusion"), profile=small[1], max_accuracy_drop=3.0, widths=(4, 8), trials=1)

@@ -203,7 +203,7 @@ def step_costs(
         groups=groups,
         own_groups=own_groups,
         notes=resident_notes(hardware, mode)
-        + _rounded(hardware, work.jobs.multiplier_bits[whole & (work.jobs.shares > 0)]),
+        + rounded_widths(hardware, work.jobs.multiplier_bits[whole & (work.jobs.shares > 0)]),
         most_saved=saved_at_most,
     )
 
@@ -304,8 +304,8 @@ def _add_side(sums: _Sums, side: SideCosts, arrays: HardwareArrays, dram: int) -
         sums.dram_bits += bits
 
 
-def _rounded(hardware: Hardware, pairs: Ints) -> tuple[str, ...]:
-    """What to tell of integer widths at which the processing element is as slow as at wider ones."""
+def rounded_widths(hardware: Hardware, pairs: npt.ArrayLike) -> tuple[str, ...]:
+    """What to tell of integer widths, of any shape, at which the processing element is as slow as at wider ones."""
     pe = hardware.pe
     widths = np.unique(pairs)
     every = np.arange(1, 2 * max(pe.max_weight_bits, pe.max_activation_bits) + 1)  # twice the maximum in several steps

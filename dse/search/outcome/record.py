@@ -16,10 +16,12 @@ from dse.accuracy.profiles.noise import integer_width
 from dse.accuracy.profiles.profile import stands_for_itself
 from dse.cost.jobs.accumulators import accumulator_notes
 from dse.cost.model import LEFT_OUT, MODEL_VERSION
+from dse.cost.steps.step import rounded_widths
 from dse.cost.tensors.copies import copies_notes
 from dse.cost.totals.evaluate import evaluate
 from dse.goals import ENERGY, LATENCY, LIMITS, OBJECTIVES, Figures
 from dse.precision import Plan
+from dse.precision.formats.properties import arithmetic, multiplier_bits
 from dse.precision.plans.labels import plan_label
 from dse.search.archive import Found, joined
 from dse.search.bits.limits import ACCURACY
@@ -108,6 +110,12 @@ def notes_of(problem: SearchProblem, front: pd.DataFrame) -> tuple[str, ...]:
         if subject.profile.kept:
             kept = ", ".join(f"{name} at {width} bits" for name, width in subject.profile.kept.items())
             notes.append(f"{of}Not in the sensitivity profile and kept at no less than its source: {kept}.")
+        integers = [
+            multiplier_bits(form)
+            for form in {form for item in subject.choices for form in (item.weight, item.activation)}
+            if arithmetic(form) == "integer"
+        ]
+        notes += [of + text for text in (rounded_widths(problem.hardware, integers) if integers else ())]
         # Formats of most bits: the widest sums.
         widest = subject.plans[-1][max(range(len(subject.choices)), key=lambda m: subject.choices[m].widths)]
         notes += [of + text for text in accumulator_notes(subject.network, problem.hardware, [widest], problem.mode)]
