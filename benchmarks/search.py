@@ -63,7 +63,7 @@ def problem_of(workload: str, hardware: str, widths: tuple[int, ...] = WIDTHS) -
     """The default problem of a shipped network, at most 1 point lost."""
     network = load_workload(workload)
     profile = load_profile(workload, network)
-    return with_reference(make_problem([network], load_hardware(hardware), [profile], widths, 1.0, False, "training"))
+    return with_reference(make_problem([network], load_hardware(hardware), [profile], widths, 1.0, 0.5, "training"))
 
 
 def run(problem: SearchProblem, racer: str, seed: int, seconds: float, enough: float):

@@ -76,6 +76,10 @@ TRIALS = Bounds("--trials", 1, 100_000)
 SECONDS = Bounds("--seconds", 0, 31_536_000, whole=False, above=True, what="s")
 JOBS = Bounds("--jobs", 1, 512, what="processes")
 ACCURACY_DROP = Bounds("--max-accuracy-drop", -1000, 1000, whole=False, what="in the profile's unit")
+#: Probability with which a design keeps the accuracy limit where none is given, and that of the predicted drop alone.
+CONFIDENCE, EVEN = 0.9, 0.5
+#: Below one half a limit would be meant to be missed; Student's t is known to four digits beyond 0.9999.
+SURE = Bounds("--confidence", 0.5, 0.9999, whole=False, what="probability that a design keeps the accuracy limit")
 MAP_UPDATES = Bounds("--map-updates", 0, 1_000_000, whole=False, what="per step")
 WEIGHT = Bounds("--weights", 1e-12, 1e12, whole=False, what="steps of each workload")
 BASELINE = Bounds("--baseline", -1e6, 1e6, whole=False)

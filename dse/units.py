@@ -29,6 +29,22 @@ class Quantity(NamedTuple):
 QUANTITIES = (
     Quantity("power_w", "Power", "W", 0.0, INFINITY, "Energy over latency."),
     Quantity(
+        "accuracy_drop_low_pp",
+        "Accuracy drop, at least",
+        "points",
+        -INFINITY,
+        INFINITY,
+        "What the drop exceeds with the run's confidence (0.9 where the limit is held at even odds).",
+    ),
+    Quantity(
+        "accuracy_drop_high_pp",
+        "Accuracy drop, at most",
+        "points",
+        -INFINITY,
+        INFINITY,
+        "What the drop does not exceed with the run's confidence (0.9 where the limit is held at even odds).",
+    ),
+    Quantity(
         "certificate_gap",
         "Certificate gap",
         "",

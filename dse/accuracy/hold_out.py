@@ -116,6 +116,72 @@ def partial_rank_correlation(
     return Interval(_partial(columns), float(low), float(high))
 
 
+class Counting(NamedTuple):
+    """Scores beside counting bits on a profile's measured points.
+
+    Attributes
+    ----------
+    scores, bits
+        Spearman's rank correlation of summed scores, and of mean widths (fewer bits rank higher), with the measured drops.
+    gain
+        The first less the second, over the same resamples.
+    scores_error, bits_error
+        Mean absolute leave-one-out error inside the range, the same link fitted to either, in the unit of the drop.
+    """
+
+    scores: Interval
+    bits: Interval
+    gain: Interval
+    scores_error: float
+    bits_error: float
+
+    @property
+    def as_good(self) -> bool:
+        """Whether the points do not tell the scores from counting: the interval of the gain holds 0 or less."""
+        return not self.gain.low > 0.0
+
+
+def against_counting(profile: Profile, resamples: int = 300, seed: int = 0) -> Counting | None:
+    """Whether a profile's scores foresee its points better than the mean widths of their maps do; None with fewer than five.
+
+    Scores of points that factors were fitted to are taken as measured layer by layer, so that neither side saw the drops.
+    """
+    drops, count = profile.point_drops, len(profile.point_drops)
+    if not profile.link or count < 5:
+        return None
+    plain = profile.point_layer_scores.sum(axis=1)
+    saved = profile.point_mean_bits.max() - profile.point_mean_bits
+    picks = np.random.default_rng(seed).integers(0, count, size=(resamples, count))
+    drawn = np.array([[_partial(np.column_stack([side, drops])[pick]) for side in (plain, saved)] for pick in picks])
+    drawn = drawn[np.isfinite(drawn).all(axis=1)]
+    whole = [_partial(np.column_stack([side, drops])) for side in (plain, saved)]
+    values = [*whole, whole[0] - whole[1]]
+    samples = [drawn[:, 0], drawn[:, 1], drawn[:, 0] - drawn[:, 1]]
+    ends = [np.percentile(sample, [2.5, 97.5]) if len(sample) else (np.nan, np.nan) for sample in samples]
+    three = [Interval(value, float(low), float(high)) for value, (low, high) in zip(values, ends, strict=True)]
+    errors = []
+    for side in (plain, saved):
+        # The same power of the score stands for every link: a mean width has no scale of its own.
+        missed = np.abs(predictor.leave_one_out("power", side, drops))[predictor.in_range(plain)]
+        errors.append(float(missed.mean()))
+    return Counting(three[0], three[1], three[2], errors[0], errors[1])
+
+
+def counting_note(profile: Profile) -> str:
+    """A sentence on scores against counting bits; empty with too few points."""
+    found = against_counting(profile)
+    if found is None:
+        return ""
+    ranks = (
+        f"ranks of {len(profile.point_drops)} measured plans: scores {found.scores.value:.2f} ({found.scores.low:.2f} to "
+        f"{found.scores.high:.2f}), counting bits {found.bits.value:.2f} ({found.bits.low:.2f} to {found.bits.high:.2f}); left-out "
+        f"plans are missed by {found.scores_error:.2f} and {found.bits_error:.2f} {profile.unit}"
+    )
+    if found.as_good:
+        return f"Counting bits foresees as well as the profile's scores, as far as its points can tell ({ranks})."
+    return f"The profile's scores foresee better than counting bits ({ranks})."
+
+
 def validation() -> pd.DataFrame:
     """Figures of this room for ``dse validate``: ResNet-18 predicted from three of HAWQ-V3's eleven points."""
     return hold_out(load_profile("imagenet_resnet"), HAWQ_FIT)

@@ -9,7 +9,7 @@ import io
 import json
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -135,17 +135,45 @@ def explore(
         bool, typer.Option("--errors-per-layer", help="Choose the errors' format layer by layer.")
     ] = False,
     mode: Annotated[str, typer.Option(help="training or inference.")] = "training",
-    robust: Annotated[
-        bool, typer.Option("--robust", help="Hold the limit for the predicted drop plus the predictor's error.")
-    ] = False,
+    confidence: Annotated[
+        float | None,
+        typer.Option(
+            help="Probability with which a design keeps the accuracy limit; default 0.9, 0.5: predicted drops alone."
+        ),
+    ] = None,
+    robust: Annotated[bool, typer.Option("--robust", help="The same as --confidence 0.79.")] = False,
     out: Annotated[Path | None, typer.Option(help="Run folder; default reports/NAME-DATE-SEED.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     fusion: FusionOption = None,
+    target_loss: Annotated[
+        float | None,
+        typer.Option(
+            help="Language models: time and energy of each --plan to this final loss (nat), all its tokens paid."
+        ),
+    ] = None,
 ) -> None:
     """Search formats and hardware under an accuracy limit.
 
     Writes a report with the Pareto front.
     """
+    if target_loss is not None:
+        others = (
+            profile,
+            max_accuracy_drop,
+            confidence,
+            robust or None,
+            schedules,
+            uncertainty,
+            resume or None,
+            weights,
+        )
+        if len(workload) != 1 or mode != "training" or any(value is not None for value in others):
+            text = "goes with one workload in training, --hardware, --plan, --trials, --seed, --fusion and --out alone"
+            raise InputError("--target-loss", [text])
+        from dse.cli.target_loss import explore_target_loss
+
+        explore_target_loss(workload[0], hardware, target_loss, plan, trials, seed, fusion, out)
+        return
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -155,7 +183,7 @@ def explore(
         TimeRemainingColumn,
     )
 
-    from dse.report import summary_table, write_report
+    from dse.report import summary_table, waterfall_table, write_report
     from dse.search import explore as run_explore
     from dse.search.explore import DEFAULT_TRIALS
     from dse.search.loop.strategies import STRATEGIES
@@ -221,6 +249,7 @@ def explore(
                 error_formats=_names(error_formats),
                 errors_per_layer=errors_per_layer,
                 mode=mode,
+                confidence=confidence,
                 robust=robust,
                 out=out,
                 write=True,
@@ -238,7 +267,7 @@ def explore(
             raise typer.Exit(130) from None
         assert found.folder is not None
         page = write_report(found.folder)
-    _print_run(found, summary_table(found.folder), page)
+    _print_run(found, [summary_table(found.folder), waterfall_table(found.folder)], page)
 
 
 def _numbers(option: str, text: str | None) -> list[float] | None:
@@ -266,9 +295,11 @@ def _names(text: str | None) -> list[str] | None:
     return found
 
 
-def _print_run(found: Run, table: Any, page: Path) -> None:
+def _print_run(found: Run, tables: Sequence[Any], page: Path) -> None:
     screen = console()
-    screen.print(table)
+    for table in tables:
+        if table is not None:
+            screen.print(table)
     for sentence in found.notes:
         screen.print(sentence, soft_wrap=True, markup=False)
     screen.print(f"report: {page}", soft_wrap=True, markup=False)

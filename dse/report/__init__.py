@@ -1,13 +1,21 @@
 """Results as pages, tables and figures; reads run folders and computes no cost.
 
-Public names: ``write_report``, ``write_figures``, ``write_tables``, ``compare_runs``, ``summary_table``, ``markdown_table``,
-``latex_table``, ``cost_tables``.
+Public names: ``write_report``, ``write_figures``, ``write_tables``, ``compare_runs``, ``summary_table``, ``waterfall_table``,
+``markdown_table``, ``latex_table``, ``cost_tables``.
 """
 
 from dse.report.compare import Comparison, compare_runs
 from dse.report.figures import figure_files, write_figures
 from dse.report.page.page import report_file, write_report
-from dse.report.tables.runs import cost_tables, latex_table, markdown_table, summary_table, table_file, write_tables
+from dse.report.tables.runs import (
+    cost_tables,
+    latex_table,
+    markdown_table,
+    summary_table,
+    table_file,
+    waterfall_table,
+    write_tables,
+)
 
 __all__ = [
     "Comparison",
@@ -19,6 +27,7 @@ __all__ = [
     "report_file",
     "summary_table",
     "table_file",
+    "waterfall_table",
     "write_figures",
     "write_report",
     "write_tables",

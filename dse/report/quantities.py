@@ -24,6 +24,8 @@ _UNITS = (
     ("_j", "J"),
     ("_w", "W"),
 )
+#: A predicted drop and the ends of its interval: their unit is the profile's.
+DROPS = ("accuracy_drop_pp", "accuracy_drop_low_pp", "accuracy_drop_high_pp")
 
 
 @dataclass(frozen=True)
@@ -67,13 +69,13 @@ def quantity(name: str, info: Mapping[str, Any]) -> Quantity:
         if name.endswith(suffix):
             stem, unit = name.removesuffix(suffix), text
             break
-    if name == "accuracy_drop_pp":
+    if name in DROPS:
         unit = str((info.get("profile") or {}).get("unit") or "points")
     known = units.quantity(name)
     # Parameters of hardware are named by their place in its file: memories.buffer.size_bits is the buffer size.
     plain = stem.removeprefix("memories.").replace(".", " ").replace("_", " ")
     label, meaning = (known.label, known.meaning) if known else (plain, "")
-    unit = known.unit if known and name != "accuracy_drop_pp" else unit
+    unit = known.unit if known and name not in DROPS else unit
     return Quantity(
         name, str(entry.get("label") or label), str(entry.get("unit") or unit), str(entry.get("meaning") or meaning)
     )

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from dse.accuracy import Profile, load_profile
+from dse.accuracy.confidence import ROBUST
 from dse.cost.fusion.epilogues import SUMMED, with_fusion
 from dse.cost.jobs.network import MODES
 from dse.errors import InputError, Problem
 from dse.goals import OBJECTIVES
 from dse.hardware import load_hardware
 from dse.hardware.model import Hardware
-from dse.numbers import ACCURACY_DROP, JOBS, SECONDS, SEED, TRIALS, problems_of
+from dse.numbers import ACCURACY_DROP, CONFIDENCE, JOBS, SECONDS, SEED, SURE, TRIALS, problems_of
 from dse.precision import Plan
 from dse.search.bits.possible import check_found, check_possible
 from dse.search.bits.problem import make_problem
@@ -65,6 +66,7 @@ def explore(
     jobs: int = 1,
     scheduler: str | None = None,
     mode: str = "training",
+    confidence: float | None = None,
     robust: bool = False,
     widths: Sequence[int] | None = None,
     formats: Sequence[str] | None = None,
@@ -95,7 +97,7 @@ def explore(
         Search hardware alone, under this plan (one for all workloads, or one of each): a :class:`~dse.Plan`, a plan in short such
         as ``w8a8``, or its file. No profile is needed, and nothing is said about accuracy.
     max_accuracy_drop
-        Hard limit on the predicted loss of top-1 accuracy, points; default :data:`DEFAULT_DROP`.
+        Hard limit on the loss of top-1 accuracy, points; default :data:`DEFAULT_DROP`.
     objectives
         Names of :data:`dse.goals.OBJECTIVES`, such as latency, energy, area, accuracy: what the front is non-dominated in.
     strategy, sampler
@@ -109,8 +111,11 @@ def explore(
         Same inputs, seed and number of trials give the same result, for any number of jobs.
     jobs, scheduler
         Worker processes, or the address of a Dask scheduler whose workers are used instead.
+    confidence
+        Probability, at least one half, with which a design keeps the limit on accuracy, by the predictor's leave-one-out errors and
+        the bias of what a search picks (:mod:`dse.accuracy.confidence`); default 0.9. One half: predicted drops as they are.
     robust
-        Hold the limit for the predicted drop plus the predictor's leave-one-out error.
+        The same as a confidence of 0.79: of normal errors, that of the predictor's mean absolute error.
     widths
         Widths that the weights and activations of a layer may take as integers, bits.
     formats
@@ -165,7 +170,7 @@ def explore(
         )
         raise InputError("--fusion", [text])
     chosen = _objectives(objectives)
-    _check(strategy, sampler, mode, trials, seconds, seed, jobs, max_accuracy_drop)
+    _check(strategy, sampler, mode, trials, seconds, seed, jobs, max_accuracy_drop, confidence, robust)
     given: Sequence[Profile | Plan]
     if plan is None:
         given = _profiles(profile, networks)
@@ -179,7 +184,7 @@ def explore(
             "--error-formats": error_formats,
             "--errors-per-layer": errors_per_layer or None,
         }
-        _check_plan_alone({**taken, "--robust": robust or None}, chosen)
+        _check_plan_alone({**taken, "--confidence": confidence, "--robust": robust or None}, chosen)
         given = _plans(plan, networks)
     problem = with_reference(
         make_problem(
@@ -188,7 +193,7 @@ def explore(
             given,
             widths,
             math.inf if plan is not None else DEFAULT_DROP if max_accuracy_drop is None else max_accuracy_drop,
-            robust,
+            confidence if confidence is not None else ROBUST if robust else CONFIDENCE,
             mode,
             formats=formats,
             error_formats=error_formats,
@@ -310,8 +315,12 @@ def _check(
     seed: int,
     jobs: int,
     limit: float | None,
+    confidence: float | None,
+    robust: bool,
 ) -> None:
     problems = []
+    if confidence is not None and robust:
+        problems.append(Problem("--robust", f"is --confidence {ROBUST:g}; give one of them"))
     for option, value, known in (
         ("--strategy", strategy, STRATEGIES),
         ("--sampler", sampler, SAMPLERS),
@@ -319,7 +328,9 @@ def _check(
     ):
         if value not in known:
             problems.append(Problem(option, f"'{value}' is unknown{suggest(value, known)}"))
-    problems += problems_of([(TRIALS, trials), (JOBS, jobs), (SEED, seed), (SECONDS, seconds), (ACCURACY_DROP, limit)])
+    problems += problems_of(
+        [(TRIALS, trials), (JOBS, jobs), (SEED, seed), (SECONDS, seconds), (ACCURACY_DROP, limit), (SURE, confidence)]
+    )
     if problems:
         raise InputError("dse explore", problems)
     make_sampler(sampler, seed)

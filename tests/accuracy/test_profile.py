@@ -201,8 +201,10 @@ def test_score_limit_of_edges():
     assert small.score_limit(99.0) == 7.0
     assert small.score_limit(-0.1) == float("-inf")
     assert np.isnan(small.score_limit(1.0, 2))
-    assert small.score_limit(3.0, robust=True) < small.score_limit(3.0)
-    assert small.drop_of_score(small.score_limit(3.0, robust=True)) + small.error_pp <= 3.0
+    limited = small.score_limit(6.0, confidence=0.79)
+    assert limited < small.score_limit(6.0)
+    drop = float(small.drop_of_score(limited))
+    assert small.drop_interval(drop, 0.79, picked=True).high <= 6.0
 
 
 def test_formats_count_by_the_integer_that_bounds_their_error():

@@ -35,8 +35,9 @@ def test_run_folder_is_complete(finished):
     names = {path.name for path in finished.iterdir()}
     assert {"front.csv", "designs.csv", "plans", "run.json", "report.html", "layers.csv", "bits.csv"} <= names
     front = pd.read_csv(finished / "front.csv")
-    expected = ["design", "latency_s", "energy_j", "area_mm2", "accuracy_drop_pp", "certificate_gap", "feasible"]
-    assert list(front.columns)[:7] == expected
+    expected = ["design", "latency_s", "energy_j", "area_mm2", "accuracy_drop_pp", "accuracy_drop_low_pp",
+                "accuracy_drop_high_pp", "certificate_gap", "feasible"]  # fmt: skip
+    assert list(front.columns)[:9] == expected
     assert len(front) >= 5
     assert (front["accuracy_drop_pp"] <= 1.0).all()
     assert front["feasible"].all()

@@ -53,7 +53,7 @@ def every(tiny):
 
 def explored(tiny, **options):
     workload, profile, hardware = tiny
-    given = {"profile": profile, "max_accuracy_drop": 1.0, "widths": WIDTHS, **options}
+    given = {"profile": profile, "max_accuracy_drop": 1.0, "confidence": 0.5, "widths": WIDTHS, **options}
     return dse.explore(workload, given.pop("hardware", hardware), **given)
 
 
@@ -188,14 +188,49 @@ def test_limits_that_exclude_each_other_are_all_named(tiny, every):
     assert {problem.where for problem in error.value.problems} == {"--max-latency", "--max-area"}
 
 
-def test_robust_counts_the_predictors_error_in(tiny, every):
-    error = dse.load_profile(tiny[1], dse.load_workload(tiny[0])).error_pp
-    assert error > 0
-    limit = 1.0 + error
-    run = explored(tiny, strategy="exhaustive", max_accuracy_drop=limit, robust=True)
-    plain = explored(tiny, strategy="exhaustive", max_accuracy_drop=1.0)
-    assert (run.front["accuracy_drop_pp"] + error <= limit + 1e-9).all()
-    assert run.front[COSTS].to_numpy().tolist() == plain.front[COSTS].to_numpy().tolist()
+def test_a_limit_with_a_confidence_is_a_limit_on_the_predicted_drop(tiny, exhaustive):
+    """Of all maps whose drop keeps the limit with that probability, the found ones are those of the plain limit that it amounts to."""
+    errors = dse.load_profile(tiny[1], dse.load_workload(tiny[0])).error_model
+    for confidence in (0.79, 0.9):
+        limit = 1.0 + float(errors.margin(1.0, confidence, picked=True))
+        run = explored(tiny, strategy="exhaustive", max_accuracy_drop=limit, confidence=confidence)
+        assert limit > 1.0
+        assert (run.front["accuracy_drop_high_pp"] <= limit + 1e-9).all()
+        assert (run.front["accuracy_drop_low_pp"] < run.front["accuracy_drop_pp"]).all()
+        assert run.front[COSTS].to_numpy().tolist() == exhaustive.front[COSTS].to_numpy().tolist()
+    robust = explored(tiny, strategy="exhaustive", max_accuracy_drop=limit, confidence=None, robust=True)
+    assert robust.info["confidence"] == 0.79
+    assert (robust.front["accuracy_drop_high_pp"] <= limit + 1e-9).all()
+
+
+def test_a_limit_below_what_the_error_allows_names_the_nearest_with_and_without_confidence(tiny):
+    with pytest.raises(InputError) as error:
+        explored(tiny, strategy="exhaustive", max_accuracy_drop=0.3, confidence=0.9)
+    assert not isinstance(error.value, NothingFeasible)
+    found = re.search(r"nearest feasible value is (\S+) \(predicted alone, --confidence 0.5: (\S+)\)", str(error.value))
+    sure, even = float(found[1]), float(found[2])
+    assert even < 0.3 < sure
+    assert len(explored(tiny, strategy="exhaustive", max_accuracy_drop=sure, confidence=0.9).front)
+    assert len(explored(tiny, strategy="exhaustive", max_accuracy_drop=even, confidence=0.5).front)
+    with pytest.raises(InputError, match="nearest feasible value"):
+        explored(tiny, strategy="exhaustive", max_accuracy_drop=sure - 0.002, confidence=0.9)
+
+
+def test_a_predictor_that_cannot_tell_the_limit_is_said_first(tiny):
+    text = tiny[1].read_text().replace("value: 69.0, both: [8, 8, 4]", "value: 66.0, both: [8, 8, 4]")
+    loud = tiny[1].parent / "loud.yaml"
+    loud.write_text(text)
+    run = explored(tiny, profile=loud, trials=2)
+    assert run.notes[0].startswith("WARNING: the error of tiny's predictor")
+    assert "exceeds the limit of 1" in run.notes[0]
+    with pytest.raises(InputError, match="nearest feasible value"):
+        explored(tiny, profile=loud, trials=2, confidence=0.9)
+
+
+@pytest.mark.parametrize("asked", [{"confidence": 0.4}, {"confidence": 1.0}, {"confidence": 0.9, "robust": True}])
+def test_confidence_is_a_probability_of_at_least_one_half(tiny, asked):
+    with pytest.raises(InputError, match="--confidence"):
+        explored(tiny, trials=2, **{"confidence": None, **asked})
 
 
 def test_a_superset_space_and_a_looser_limit_are_never_worse(tiny, exhaustive):

@@ -8,8 +8,8 @@ import pytest
 import dse
 from dse.errors import InputError
 from dse.goals import objective_columns
+from dse.search.allocation.candidates import asked_formats, candidates
 from dse.search.bits.solve import FIXED_WEIGHTS
-from dse.search.candidates import asked_formats, candidates
 
 NETWORK = """
 source: made up

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dse.accuracy import predictor
+from dse.accuracy.confidence import ErrorModel
 from dse.accuracy.profiles.profile import Profile, some_names
 from dse.accuracy.profiles.schema import QUANTITIES, ProfileFile, check_profile, operands_of
 from dse.errors import InputError
@@ -93,6 +94,7 @@ def profile_from_file(file: ProfileFile, document: Document, network: Network | 
             str(name): np.array([[file.formats[layer][name][form] for form in formats[name]] for layer in file.layers])
             for name in formats
         },
+        shared_errors=_shared_errors(file, document, unit),
     )
     profile = unfitted
     if file.prediction.link is not None:
@@ -117,6 +119,7 @@ def profile_from_file(file: ProfileFile, document: Document, network: Network | 
             point_layer_scores=parts,
             parameters=parameters,
             factors=factors,
+            point_mean_bits=np.mean([np.mean(np.asarray(points[name], float), axis=1) for name in operands], axis=0),
         )
     return profile if network is None else bind(profile, network, document, file.weights)
 
@@ -165,6 +168,22 @@ def bind(profile: Profile, network: Network, document: Document, weights: int | 
     )
 
 
+def _shared_errors(file: ProfileFile, document: Document, unit: str) -> ErrorModel | None:
+    """The error model of the profile that is named for it, from its own points."""
+    if file.prediction.errors_of is None:
+        return None
+    other, at = read_profile(file.prediction.errors_of)
+    found = profile_from_file(
+        other.model_copy(update={"prediction": other.prediction.model_copy(update={"errors_of": None})}), at
+    )
+    where = ("prediction", "errors_of")
+    if found.unit != unit:
+        raise InputError(document.source, [document.problem(where, f"is of a drop in {found.unit}, not in {unit}")])
+    if not found.link:
+        raise InputError(document.source, [document.problem(where, f"{at.source} has no measured points")])
+    return found.error_model
+
+
 def _error_drops(file: ProfileFile, sign: float) -> dict[int, float]:
     assert file.error_tensor is not None
     drops: dict[int, float] = {}
@@ -188,6 +207,10 @@ def _assumptions(file: ProfileFile, unit: str) -> tuple[str, ...]:
     if prediction.layer_spread is not None:
         sentences.append(
             f"Measured whole plans correct the layers' scores by factors, most within {prediction.layer_spread:g} times."
+        )
+    if prediction.errors_of is not None:
+        sentences.append(
+            f"The predictor's error is taken from the points of {prediction.errors_of}: {len(file.points)} of its own are too few."
         )
     if file.kept:
         kept = ", ".join(f"{name} at {width} bits" for name, width in file.kept.items())

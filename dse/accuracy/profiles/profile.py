@@ -16,8 +16,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dse.accuracy import predictor
+from dse.accuracy.confidence import ErrorModel, Interval, fit_errors
 from dse.accuracy.profiles.noise import between, integer_width
 from dse.errors import InputError
+from dse.numbers import CONFIDENCE, EVEN
 from dse.precision.formats.properties import Format, significant_bits
 from dse.precision.plans.plan import Plan
 from dse.showing import one_line
@@ -84,6 +86,10 @@ class Profile:
         Sentences for the report.
     measured_formats, format_scores
         Per operand, other formats than integers that were measured, by name, and (L, F) their scores; empty where none was.
+    point_mean_bits
+        (points,) mean width of the scored layers' tensors in each point, bits: what counting bits ranks by.
+    shared_errors
+        The error model of another profile, which counts instead of that of these points; None: their own.
     """
 
     network: str
@@ -115,6 +121,8 @@ class Profile:
     assumptions: tuple[str, ...] = ()
     measured_formats: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     format_scores: Mapping[str, Floats] = field(default_factory=dict)
+    shared_errors: ErrorModel | None = None
+    point_mean_bits: Floats = field(default_factory=lambda: np.zeros(0))
 
     @property
     def tied(self) -> bool:
@@ -154,6 +162,31 @@ class Profile:
         """The predictor's error where it answers: leave-one-out, without the point that would be an extrapolation."""
         inside = predictor.in_range(self.point_scores)
         return float(np.abs(self.loo_errors_pp[inside]).mean()) if inside.any() else float("nan")
+
+    @cached_property
+    def error_model(self) -> ErrorModel:
+        """Distribution of the predictor's error where it answers, from leave-one-out errors of its points or of shared ones."""
+        if self.shared_errors is not None:
+            return self.shared_errors
+        inside = predictor.in_range(self.point_scores)
+        errors = self.loo_errors_pp
+        if not self.link:
+            return ErrorModel(float("nan"), float("nan"), 1)
+        return fit_errors((self.point_drops + errors)[inside], errors[inside], len(self.parameters))
+
+    def drop_interval(self, drop: float, confidence: float = CONFIDENCE, *, picked: bool = False) -> Interval:
+        """Where the measured drop lies of a plan with a predicted one of ``drop``; each end holds with the given probability.
+
+        Parameters
+        ----------
+        picked
+            The plan was picked by a search with this profile, see :data:`dse.accuracy.confidence.PICKED`.
+
+        Notes
+        -----
+        The error of an assumed drop of the error tensor is not known and not in it.
+        """
+        return self.error_model.interval(drop, confidence, picked)
 
     def score_table(self, widths: Sequence[int], operand: str | None = None) -> tuple[Floats, Bools]:
         """Scores of every layer at the given widths.
@@ -360,8 +393,8 @@ class Profile:
         narrowest = min(form.element_bits for form in plan.choices("error").formats)
         return float(self.drop_of_score(self.scores(plan), narrowest))
 
-    def score_limit(self, max_drop_pp: float, error_width: float = 32, *, robust: bool = False) -> float:
-        """Largest summed score whose predicted drop keeps a limit.
+    def score_limit(self, max_drop_pp: float, error_width: float = 32, *, confidence: float = EVEN) -> float:
+        """Largest summed score whose drop keeps a limit.
 
         Parameters
         ----------
@@ -369,12 +402,13 @@ class Profile:
             The limit, in ``unit``.
         error_width
             Width of the error tensor; its drop counts against the limit.
-        robust
-            Hold the limit for the predicted drop plus the predictor's error, :attr:`error_pp`.
+        confidence
+            Probability with which a plan that a search picks keeps the limit; one half holds the predicted drop itself against it.
 
         Returns
         -------
-        A score within the calibrated range; -inf if no score keeps the limit; NaN if the error width is unknown.
+        A score within the calibrated range; -inf if no score keeps the limit; NaN if the error width is unknown, or the predictor's
+        error where it counts.
 
         Raises
         ------
@@ -386,7 +420,7 @@ class Profile:
                 self.path,
                 ["has no measured whole-network points, so that every drop is unknown; add some by 'dse calibrate'"],
             )
-        allowed = max_drop_pp - (self.error_pp if robust else 0.0)
+        allowed = max_drop_pp if confidence == EVEN else self.error_model.allowed(max_drop_pp, confidence)
         if isnan(self.error_drop(error_width)) or isnan(allowed):
             return float("nan")
         low, high = self.range

@@ -70,6 +70,8 @@ class PredictionFile(_Strict):
     """The law from summed score to loss, chosen by its error."""
     layer_spread: Annotated[float, Field(gt=1.0, le=10.0)] | None = None
     """Size of the factors by which points correct layers' scores."""
+    errors_of: Text | None = None
+    """Profile of the same source and method whose points tell the predictor's error, where these are too few to."""
 
 
 class PointFile(_Strict):

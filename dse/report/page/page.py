@@ -14,10 +14,20 @@ from typing import Any
 from plotly.offline import get_plotlyjs
 
 from dse.files import write_all
+from dse.numbers import CONFIDENCE, EVEN
 from dse.report.page.data import page_data
 from dse.report.quantities import quantity
 from dse.report.run.data import RunData, listed, read_run
-from dse.report.tables.runs import comparisons, notable, points, predicts, summary_sentence
+from dse.report.tables.runs import (
+    WATERFALL,
+    comparisons,
+    drop_text,
+    notable,
+    points,
+    predicts,
+    summary_sentence,
+    waterfall_rows,
+)
 from dse.units import format_value
 
 
@@ -137,7 +147,7 @@ def _tiles(run: RunData) -> str:
         parts = [f"{format_value(row['latency_s'], 's')}", f"{format_value(row['energy_j'], 'J')}"]
         if "area_mm2" in row:
             parts.append(format_value(row["area_mm2"], "mm²"))
-        drop = f"predicted drop {format_value(row.get('accuracy_drop_pp'))} {unit}"
+        drop = f"predicted drop {drop_text(row)} {unit}"
         small = f"<p class=small>{escape(drop)}</p>" if predicts(run) else ""
         tiles.append(
             f'<div class="tile"><h3>{escape(role)} <span>{escape(str(row["design"]))}</span></h3>'
@@ -163,6 +173,7 @@ def _facts(run: RunData) -> str:
         ("Figures are per", run.per),
         ("Plan", ", ".join(map(str, info.get("plan") or [])) or None),
         ("Accuracy limit", None if limit is None else points(limit, unit)),
+        ("Confidence", _confidence(info)),
         ("Sensitivity profile", _get(info, "profile", "source") or _get(info, "profile", "name")),
         ("Predictor's leave-one-out error", None if error is None else f"{format_value(error)} {unit}"),
         ("Objectives", ", ".join(quantity(str(name), info).label.lower() for name in info.get("objectives") or [])),
@@ -187,6 +198,19 @@ def _facts(run: RunData) -> str:
         if value not in (None, "")
     )
     return f"<dl>{text}</dl>{_space(run)}"
+
+
+def _confidence(info: Mapping[str, Any]) -> str | None:
+    """With which probability designs keep the limit, and what the intervals beside drops are."""
+    sure = info.get("confidence")
+    if not isinstance(sure, (int, float)):
+        return None
+    if sure == EVEN:
+        return (
+            f"{sure:g}: predicted drops alone are held against the limit; intervals beside them hold at each end with "
+            f"{CONFIDENCE:g}"
+        )
+    return f"{sure:g} that a design keeps the limit; intervals beside drops hold at each end with the same"
 
 
 def _processes(jobs: object) -> str:
@@ -269,9 +293,11 @@ def _gains(run: RunData) -> str:
     found = comparisons(run)
     if not found:
         return "<p>This run holds no baselines.</p>"
+    steps = waterfall_rows(run)
     drop = [f"its drop ({quantity('accuracy_drop_pp', run.info).unit})"] * predicts(run)
     titles = ["against", "its latency", "design takes", "its energy", "design takes", *drop, "note"]
-    text = ""
+    name = f"Where the gain of the knee, {run.knee()}, comes from: one ingredient after the other"
+    text = html_table(WATERFALL, steps, name, tuple(range(1, len(WATERFALL) - 1)), title=name) if steps else ""
     for number, design in enumerate(dict.fromkeys((record["role"], record["design"]) for record in found)):
         name = " ".join(design)
         of_design = [record for record in found if (record["role"], record["design"]) == design]
@@ -299,14 +325,9 @@ def _gain(record: Mapping[str, Any], predicted: bool) -> list[str]:
         record["latency"],
         format_value(baseline.get("energy_j"), "J"),
         record["energy"],
-        *[_drop(baseline.get("accuracy_drop_pp"))] * predicted,
+        *[drop_text(baseline)] * predicted,
         str(baseline.get("note") or ""),
     ]
-
-
-def _drop(value: object) -> str:
-    """A drop in points; what is below any measurement's digits is none."""
-    return "0" if isinstance(value, float) and abs(value) < 1e-6 else format_value(value)
 
 
 def _validation(run: RunData) -> str:

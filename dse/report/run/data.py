@@ -15,6 +15,7 @@ import pandas as pd
 from dse.errors import InputError, Problem
 from dse.files import is_file, plain_cell, read_json, read_text
 from dse.goals import ENERGY, LATENCY, knee, objective_columns
+from dse.report.quantities import DROPS
 from dse.report.run.schema import RunInfo
 from dse.yaml_input import Document, validate
 
@@ -185,6 +186,6 @@ def _column_problem(column: pd.Series, needed: bool) -> Problem | None:
 
 def hardware_columns(run: RunData) -> list[str]:
     """Columns of the designs that are neither objectives nor bookkeeping: the hardware parameters."""
-    known = {"design", "feasible", "limit", "binds", *objective_columns()}
+    known = {"design", "feasible", "limit", "binds", *objective_columns(), *DROPS}
     names = [str(name) for name in run.designs.columns if name not in known]
     return [name for name in names if not name.startswith("certificate_")]

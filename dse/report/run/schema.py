@@ -68,6 +68,22 @@ class BaselineInfo(_Open):
     energy_j: Number | None = None
     area_mm2: Number | None = None
     accuracy_drop_pp: Number | None = None
+    accuracy_drop_low_pp: Number | None = None
+    accuracy_drop_high_pp: Number | None = None
+    keeps_limit: bool | None = None
+
+
+class StepInfo(_Open):
+    """What a design costs after one more of its ingredients."""
+
+    step: str
+    assumption: str | None = None
+    latency_s: Number | None = None
+    energy_j: Number | None = None
+    area_mm2: Number | None = None
+    accuracy_drop_pp: Number | None = None
+    accuracy_drop_low_pp: Number | None = None
+    accuracy_drop_high_pp: Number | None = None
 
 
 class LimitInfo(_Open):
@@ -119,6 +135,7 @@ class RunInfo(_Open):
     seconds: Number | None = None
     hypervolume: Number | None = None
     max_accuracy_drop_pp: Number | None = None
+    confidence: Number | None = None
     workload: WorkloadInfo | None = None
     workloads: list[WorkloadInfo] | None = None
     hardware: HardwareInfo | str | None = None
@@ -131,6 +148,7 @@ class RunInfo(_Open):
     left_out: list[str] | None = None
     assumptions: list[str] | None = None
     baselines: list[BaselineInfo] | None = None
+    waterfall: list[StepInfo] | None = None
     limits: list[LimitInfo] | None = None
     sensitivity: list[SensitivityInfo] | None = None
     validation: list[dict[str, Cell]] | None = None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from rich.table import Table
 from dse.errors import InputError
 from dse.files import write_all
 from dse.goals import objective_columns
-from dse.report.quantities import format_share, quantity
+from dse.numbers import EVEN
+from dse.report.quantities import DROPS, format_share, quantity
 from dse.report.run.data import RunData, listed, read_run
 from dse.report.tables.terminal import longest_rows
 from dse.units import format_value
@@ -81,7 +83,9 @@ def summary_sentence(run: RunData) -> str:
     """One or two sentences: what the search gained over the baselines on the same hardware."""
     limit = run.info.get("max_accuracy_drop_pp")
     unit = quantity("accuracy_drop_pp", run.info).unit
-    bound = "" if limit is None else f" within the accuracy limit of {points(limit, unit)}"
+    sure = run.info.get("confidence")
+    kept = f", kept with a probability of {sure:g}" if isinstance(sure, float) and sure > EVEN else ""
+    bound = "" if limit is None else f" within the accuracy limit of {points(limit, unit)}{kept}"
     rows = notable(run)
     if not rows:
         return f"No feasible design was found{bound}; the limits that failed are in designs.csv."
@@ -100,7 +104,7 @@ def summary_sentence(run: RunData) -> str:
     if gains:
         row = rows["knee"]
         drop = row.get("accuracy_drop_pp")
-        lost = "" if drop is None or pd.isna(drop) else f", at a predicted drop of {format_value(drop)} {unit}"
+        lost = "" if drop is None or pd.isna(drop) else f", at a predicted drop of {drop_text(row)} {unit}"
         text += f" The knee of the front, {row['design']}, takes {', and '.join(gains)}, on the same hardware{lost}."
     return text
 
@@ -114,6 +118,21 @@ def _of(share: str, what: str) -> str:
 def predicts(run: RunData) -> bool:
     """Whether the run predicts accuracy; one with a given plan does not."""
     return "accuracy_drop_pp" in run.front.columns
+
+
+def drop_text(row: Mapping[str, Any] | pd.Series) -> str:
+    """A predicted drop with the ends of its interval, as far as they are known.
+
+    >>> drop_text({"accuracy_drop_pp": 0.55, "accuracy_drop_low_pp": 0.3, "accuracy_drop_high_pp": 1.0})
+    '0.55 (0.3 to 1)'
+    """
+    low, high = (row.get(name) for name in ("accuracy_drop_low_pp", "accuracy_drop_high_pp"))
+    drop = row.get("accuracy_drop_pp")
+    # What is below any measurement's digits is none.
+    text = "0" if isinstance(drop, float) and abs(drop) < 1e-6 else format_value(drop)
+    if any(not isinstance(end, (int, float)) or math.isnan(end) for end in (low, high)):
+        return text
+    return f"{text} ({low:.2g} to {high:.2g})"
 
 
 def points(number: float, unit: str) -> str:
@@ -130,6 +149,8 @@ def keeps_limit(baseline: dict[str, Any], limit: object) -> bool:
     drop = baseline.get("accuracy_drop_pp")
     # NaN keeps no limit either: comparisons with it are false.
     kept = not isinstance(limit, (int, float)) or (isinstance(drop, (int, float)) and drop <= limit)
+    if isinstance(baseline.get("keeps_limit"), bool):  # with the run's confidence
+        kept = bool(baseline["keeps_limit"])
     return bool(baseline.get("feasible", True)) and kept
 
 
@@ -150,7 +171,7 @@ def summary_table(run: RunData | Path) -> Table:
             format_value(row["latency_s"], "s"),
             format_value(row["energy_j"], "J"),
             format_value(row.get("area_mm2"), "mm²"),
-            *[format_value(row.get("accuracy_drop_pp"))] * predicted,
+            *[drop_text(row)] * predicted,
         ]
         gains = [
             [_baseline(record["baseline"]), record["latency"], record["energy"]]
@@ -163,6 +184,58 @@ def summary_table(run: RunData | Path) -> Table:
     return table
 
 
+#: Titles of :func:`waterfall_rows`.
+WATERFALL = (
+    "after",
+    "latency",
+    "of the step before",
+    "energy",
+    "of the step before",
+    "area",
+    "drop",
+    "what carries it",
+)
+
+
+def waterfall_rows(run: RunData) -> list[list[str]]:
+    """Cells of :data:`WATERFALL`: what the knee costs after each of its ingredients, against the step before."""
+    rows, before = [], None
+    for step in listed(run.info, "waterfall"):
+        shares = (
+            ["", ""]
+            if before is None
+            else [format_share(step.get(name), before.get(name)) for name in ("latency_s", "energy_j")]
+        )
+        rows.append(
+            [
+                str(step.get("step", "")),
+                format_value(step.get("latency_s"), "s"),
+                shares[0],
+                format_value(step.get("energy_j"), "J"),
+                shares[1],
+                format_value(step.get("area_mm2"), "mm²"),
+                drop_text(step),
+                str(step.get("assumption") or ""),
+            ]
+        )
+        before = step
+    return rows
+
+
+def waterfall_table(run: RunData | Path) -> Table | None:
+    """Where the gain of the knee comes from, for the terminal; None where the run does not say."""
+    run = run if isinstance(run, RunData) else read_run(run)
+    rows = waterfall_rows(run)
+    if not rows:
+        return None
+    table = Table(title=f"Where the gain of the knee, {escape(str(run.knee()))}, comes from", title_justify="left")
+    for title in WATERFALL:
+        table.add_column(title, justify="left" if title in (WATERFALL[0], WATERFALL[-1]) else "right")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    return table
+
+
 def _baseline(baseline: dict[str, Any]) -> str:
     name = str(baseline.get("name", "baseline"))
     return name if baseline.get("feasible", True) else f"{name} (infeasible)"
@@ -170,7 +243,7 @@ def _baseline(baseline: dict[str, Any]) -> str:
 
 def front_cells(run: RunData, columns: Sequence[str] | None = None) -> tuple[list[str], list[list[str]]]:
     """Titles and cells of the front as text, sorted by latency."""
-    names = [name for name in (columns or ["design", *objective_columns()]) if name in run.front.columns]
+    names = [name for name in (columns or ["design", *objective_columns(), *DROPS[1:]]) if name in run.front.columns]
     titles = ["design" if name == "design" else quantity(name, run.info).title for name in names]
     ordered = run.front.sort_values(["latency_s", "energy_j"], kind="stable")
     rows = [

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from math import isfinite
+from math import isfinite, isnan
 from typing import NamedTuple
 
 import numpy as np
@@ -23,25 +23,25 @@ from dse.errors import InputError
 from dse.goals import Objective, objective_columns
 from dse.hardware.model import Hardware
 from dse.names import MAC_OPERANDS
-from dse.numbers import WEIGHT
+from dse.numbers import EVEN, WEIGHT
 from dse.precision import Plan
 from dse.precision.formats.properties import Format, parse_format, stored_bits
 from dse.search.allocation.allocate import tie_members
+from dse.search.allocation.candidates import Candidate, asked_formats, candidates, error_candidates
 from dse.search.archive import places
 from dse.search.bits.held import HeldTable, held_tables
 from dse.search.bits.limits import ACCURACY, MEMORY, HardLimits, hard_limits, limit_tables
 from dse.search.bits.schedule_space import DIMENSIONS, ScheduleSpace, lowered
-from dse.search.candidates import Candidate, asked_formats, candidates, error_candidates
 from dse.types import Bools, Floats, Ints
 from dse.workload.model import Network
 from dse.workload.work.tensors import tensors_of
 
 
 class AccuracyLimit(NamedTuple):
-    """Limit on the predicted drop, whether it counts the predictor's error, and the mode, which says whether errors count."""
+    """Limit on the drop, the probability with which it is kept, and the mode, which says whether errors count."""
 
     drop_pp: float
-    robust: bool
+    confidence: float
     mode: str
 
 
@@ -113,8 +113,8 @@ class SearchProblem:
         Objectives are the largest over the networks instead of the weighted sum.
     formats
         Names of the formats and pairs that were asked for, or that the hardware is made for; empty where plans are given.
-    limit_pp, robust
-        Limit on the predicted drop, of every network, infinity where plans are given; ``robust`` counts the predictor's error in.
+    limit_pp, confidence
+        Limit on the drop, of every network, infinity where plans are given, and the probability with which a design keeps it.
     limits
         Hard limits beside it, for a step of every network.
     schedules
@@ -129,7 +129,7 @@ class SearchProblem:
     worst_case: bool
     hardware: Hardware
     limit_pp: float
-    robust: bool
+    confidence: float
     mode: str
     formats: tuple[str, ...]
     limits: HardLimits
@@ -192,7 +192,7 @@ def make_problem(
     given: Sequence[Profile | Plan],
     widths: Sequence[int] | None,
     limit_pp: float,
-    robust: bool,
+    confidence: float,
     mode: str,
     *,
     formats: Sequence[str] | None = None,
@@ -238,7 +238,7 @@ def make_problem(
             wanted,
             error_candidates(error_formats, wanted, item, hardware) if mode == "training" else (parse_format("int8"),),
             errors_per_layer and mode == "training",
-            AccuracyLimit(limit_pp, robust, mode),
+            AccuracyLimit(limit_pp, confidence, mode),
             hardware.causal_skip,
             least,
         )
@@ -255,7 +255,7 @@ def make_problem(
         worst_case=worst_case and len(subjects) > 1,
         hardware=hardware,
         limit_pp=limit_pp,
-        robust=robust,
+        confidence=confidence,
         mode=mode,
         formats=wanted if any(not isinstance(item, Plan) for item in given) else (),
         limits=hard,
@@ -409,15 +409,25 @@ def _score_limits(
     profile: Profile, errors: Sequence[Format], limit: AccuracyLimit, least: float
 ) -> tuple[tuple[Format, ...], Floats]:
     """Formats of the errors with which some map keeps the limit, and (E,) the score that it may have."""
+    if limit.confidence > EVEN and isnan(profile.error_model.floor):
+        raise InputError(
+            profile.path,
+            [
+                f"{len(profile.point_drops)} measured points say nothing about the predictor's error, so that no limit is known to "
+                "be kept with any confidence; measure more plans ('dse calibrate'), or take predicted drops as they are with "
+                "--confidence 0.5"
+            ],
+        )
     kept: list[tuple[Format, float]] = []
-    nearest = float("inf")
+    nearest = even = float("inf")
     for form in errors:
         counted = form.element_bits if limit.mode == "training" else 32
-        bound = profile.score_limit(limit.drop_pp, counted, robust=limit.robust)
+        bound = profile.score_limit(limit.drop_pp, counted, confidence=limit.confidence)
         if isfinite(bound) and bound >= least:
             kept.append((form, bound))
-        margin = profile.error_pp if limit.robust else 0.0
-        nearest = min(nearest, float(profile.drop_of_score(least, counted)) + margin)
+        drop = float(profile.drop_of_score(least, counted))
+        even = min(even, drop)
+        nearest = min(nearest, profile.drop_interval(drop, limit.confidence, picked=True).high)
     if not errors:
         raise InputError(
             profile.path, ["nothing is known about the error tensor, so training under a limit is unknown"]
@@ -426,11 +436,20 @@ def _score_limits(
         raise InputError(
             "--max-accuracy-drop",
             [
-                f"no bit map of this profile loses at most {limit.drop_pp:g} {profile.unit}; "
-                f"the nearest feasible value is {np.ceil(nearest * 1000) / 1000:g}"
+                f"no bit map of this profile loses at most {limit.drop_pp:g} {profile.unit}"
+                f"{_with(limit.confidence)}; the nearest feasible value is {_up(nearest)}"
+                + (f" (predicted alone, --confidence 0.5: {_up(even)})" if limit.confidence > EVEN else "")
             ],
         )
     return tuple(form for form, _ in kept), np.array([bound for _, bound in kept])
+
+
+def _with(confidence: float) -> str:
+    return "" if confidence == EVEN else f" with a probability of {confidence:g}"
+
+
+def _up(value: float) -> str:
+    return f"{np.ceil(value * 1000) / 1000:g}"
 
 
 def _dram_bits(hardware: Hardware, which: Callable[[Iterable[float]], float]) -> float:

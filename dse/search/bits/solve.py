@@ -24,6 +24,7 @@ from dse.cost.tensors.memory import shortfall
 from dse.errors import NothingFeasible
 from dse.goals import ACCURACY_DROP, ENERGY, LATENCY, OBJECTIVES, Figures
 from dse.hardware.arrays import HardwareArrays, hardware_arrays
+from dse.numbers import EVEN
 from dse.search.allocation.allocate import Allocation
 from dse.search.archive import Found, empty, joined, places
 from dse.search.bits.joint import Asked, best_priced, with_given, with_maps
@@ -416,7 +417,8 @@ def _named(
 
 def _accuracy(problem: SearchProblem, subject: BitProblem) -> str:
     unit = subject.profile.unit if subject.profile is not None else ""
-    return f"{ACCURACY}: the predicted drop is above {problem.limit_pp:g} {unit}"
+    sure = "" if problem.confidence == EVEN else f" with a probability of more than {1 - problem.confidence:.2g}"
+    return f"{ACCURACY}: the {'predicted ' if not sure else ''}drop is above {problem.limit_pp:g} {unit}{sure}"
 
 
 def _exceeds(name: str, value: float, bound: float, least: str = "") -> tuple[str, float]:

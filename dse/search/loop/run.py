@@ -59,7 +59,7 @@ class Search:
             "workload_digest": problem.digest,
             "max_accuracy_drop_pp": problem.limit_pp if problem.predicts else None,
             "plan": None if problem.predicts else [subject.plans[0][0].label for subject in problem.subjects],
-            "robust": problem.robust,
+            "confidence": problem.confidence if problem.predicts else None,
             "mode": problem.mode,
             "objective_columns": list(self.objectives),
             "formats": list(problem.formats),

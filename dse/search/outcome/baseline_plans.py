@@ -8,6 +8,7 @@ from typing import Any
 from dse.accuracy import Profile
 from dse.files import is_file
 from dse.precision import Plan
+from dse.precision.formats.properties import Format, parse_format
 from dse.workload.model import Network
 from dse.yaml_input import load_yaml
 
@@ -24,8 +25,17 @@ PUBLISHED_ERROR_BITS = 8
 MOST_PUBLISHED = 3
 
 
-def baseline_plans(network: Network, profile: Profile | None) -> list[tuple[str, Plan, str]]:
-    """Name, plan and note of every baseline of a network; without a profile no published map is known."""
+def baseline_plans(
+    network: Network, profile: Profile | None, errors: Format | None = None
+) -> list[tuple[str, Plan, str]]:
+    """Name, plan and note of every baseline of a network; without a profile no published map is known.
+
+    Parameters
+    ----------
+    errors
+        Format of the error tensors of the design that is held against them, for uniform plans of weights and activations with the
+        same one: what is gained over those the map itself gains. None: no such plans.
+    """
     found = []
     for name, width in UNIFORM:
         if isinstance(width, int):
@@ -33,7 +43,25 @@ def baseline_plans(network: Network, profile: Profile | None) -> list[tuple[str,
         else:
             plan = Plan.uniform(network, weight=width, activation=width, error=width)
         found.append((name, plan, ""))
+    for width in (8, 4):
+        if errors is not None and errors != parse_format(f"int{width}"):
+            plan = uniform_with_errors(network, width, errors)
+            found.append((f"uniform {width} bit, errors of {said_errors(errors)}", plan, ""))
     return found if profile is None else found + published_plans(network, profile)
+
+
+def uniform_with_errors(network: Network, bits: int, errors: Format) -> Plan:
+    """Integers of one width for weights and activations, and a format for errors."""
+    return Plan.from_formats(network, {"weight": f"int{bits}", "activation": f"int{bits}", "error": errors})
+
+
+def said_errors(form: Format) -> str:
+    """A format of errors in words: its width where it is an integer.
+
+    >>> said_errors(parse_format("int6")), said_errors(parse_format("fp8_e5m2"))
+    ('6 bits', 'fp8_e5m2')
+    """
+    return f"{form.element_bits} bits" if form == parse_format(f"int{form.element_bits}") else form.name
 
 
 def published_plans(network: Network, profile: Profile) -> list[tuple[str, Plan, str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import platform
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -12,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from dse.accuracy import Profile
+from dse.accuracy.hold_out import counting_note
 from dse.accuracy.profiles.noise import integer_width
 from dse.accuracy.profiles.profile import stands_for_itself
 from dse.cost.jobs.accumulators import accumulator_notes
@@ -19,15 +19,16 @@ from dse.cost.model import LEFT_OUT, MODEL_VERSION
 from dse.cost.steps.step import rounded_widths
 from dse.cost.tensors.copies import copies_notes
 from dse.cost.totals.evaluate import evaluate
-from dse.goals import ENERGY, LATENCY, LIMITS, OBJECTIVES, Figures
+from dse.goals import ENERGY, LATENCY, LIMITS
 from dse.precision import Plan
-from dse.precision.formats.properties import arithmetic, multiplier_bits
+from dse.precision.formats.properties import Format, arithmetic, multiplier_bits
 from dse.precision.plans.labels import plan_label
-from dse.search.archive import Found, joined
+from dse.search.archive import Found
 from dse.search.bits.limits import ACCURACY
 from dse.search.bits.problem import BitProblem, SearchProblem
 from dse.search.bits.solve import Failed
-from dse.search.outcome.baseline_plans import UNIFORM, baseline_plans
+from dse.search.outcome.baseline_plans import baseline_plans
+from dse.search.outcome.drops import INTERVAL, plan_figures, promise, warnings_of
 from dse.search.pareto import knee
 from dse.shipped import shipped_folder
 from dse.units import quantity
@@ -86,7 +87,9 @@ def binding(problem: SearchProblem, front: Found, failed: Sequence[Failed]) -> l
 
 def notes_of(problem: SearchProblem, front: pd.DataFrame) -> tuple[str, ...]:
     """Sentences that a reader of the result must know."""
-    notes = []
+    notes = warnings_of(problem)
+    if problem.predicts:
+        notes.append(promise(problem))
     if not len(front):
         notes.append("No feasible design was found in the trials; see designs.csv for the limits that failed.")
     several = len(problem.subjects) > 1
@@ -107,6 +110,8 @@ def notes_of(problem: SearchProblem, front: pd.DataFrame) -> tuple[str, ...]:
                 f"{subject.profile.unit}."
             )
         notes += [of + text for text in _searched(subject, subject.profile)]
+        if counted := counting_note(subject.profile):
+            notes.append(of + counted)
         if subject.profile.kept:
             kept = ", ".join(f"{name} at {width} bits" for name, width in subject.profile.kept.items())
             notes.append(f"{of}Not in the sensitivity profile and kept at no less than its source: {kept}.")
@@ -188,13 +193,16 @@ def baselines(problem: SearchProblem, found: Found, front: pd.DataFrame) -> list
         hardware = problem.hardware_of(found.parameters[row])
         design = str(front["design"].iloc[row])
         several = len(problem.subjects) > 1
-        listed = [baseline_plans(subject.network, subject.profile) for subject in problem.subjects]
+        listed = [
+            baseline_plans(subject.network, subject.profile, _own_errors(problem, subject.errors[int(place)]))
+            for subject, place in zip(problem.subjects, found.error[row], strict=True)
+        ]
         if not problem.predicts:  # A plan is no baseline of itself.
             same = [
                 [plan == s.plans[0][0] for _, plan, _ in its] for s, its in zip(problem.subjects, listed, strict=True)
             ]
             listed = [[item for k, item in enumerate(its) if not all(row[k] for row in same)] for its in listed]
-        shown = listed[0][: len(UNIFORM)] if several else listed[0]
+        shown = listed[0][: _uniform(listed)] if several else listed[0]
         if not shown:
             continue
         together = [
@@ -216,7 +224,7 @@ def baselines(problem: SearchProblem, found: Found, front: pd.DataFrame) -> list
                     "name": name,
                     "role": role,
                     "design": design,
-                    **_objectives(problem, costs, plans),
+                    **plan_figures(problem, costs, plans),
                     "feasible": all(bool(cost["feasible"]) for cost in costs),
                     "note": "; ".join(
                         text for text in (note, limit or f"same hardware as {design}, the {role} design") if text
@@ -226,27 +234,21 @@ def baselines(problem: SearchProblem, found: Found, front: pd.DataFrame) -> list
     return rows
 
 
-def _objectives(problem: SearchProblem, costs: Sequence[pd.Series], plans: Sequence[Plan]) -> dict[str, float]:
-    """Objectives by column of a plan of each network on one design, given the networks' costs."""
-    each = [
-        Figures(
-            float(cost["latency_s"]),
-            float(cost["energy_j"]),
-            float(cost["area_mm2"]),
-            math.nan if subject.profile is None else subject.profile.predict_drop(plan, problem.mode),
-        )
-        for subject, cost, plan in zip(problem.subjects, costs, plans, strict=True)
-    ]
-    return {
-        item.column: float(joined(item, [item.of(figures) for figures in each], problem.weights, problem.worst_case))
-        for item in OBJECTIVES.values()
-    }
+def _own_errors(problem: SearchProblem, form: Format) -> Format | None:
+    """Format of a design's error tensors where uniform plans with the same are baselines of their own."""
+    return form if problem.mode == "training" and problem.predicts else None
+
+
+def _uniform(listed: Sequence[Sequence[tuple[str, Plan, str]]]) -> int:
+    """How many baselines every network has under one name: published maps are of one network."""
+    names = [[name for name, _, _ in its] for its in listed]
+    return next((k for k, same in enumerate(zip(*names, strict=False)) if len(set(same)) > 1), min(map(len, names)))
 
 
 def quantities(problem: SearchProblem, front: pd.DataFrame) -> dict[str, dict[str, str]]:
     """Label, unit and meaning of the front's columns; the drop has the unit of what the profile predicts."""
     found = {str(name): quantity(str(name)) for name in front.columns}
-    units = {"accuracy_drop_pp": _unit(problem)}
+    units = dict.fromkeys(("accuracy_drop_pp", *INTERVAL), _unit(problem))
     return {
         name: {"label": item.label, "unit": units.get(name, item.unit), "meaning": item.meaning}
         for name, item in found.items()
@@ -324,6 +326,8 @@ def _profile(profile: Profile) -> dict[str, Any]:
         "name": profile.network,
         "source": profile.source,
         "loo_error_pp": profile.loo_error_pp,
+        "error_deviation_pp": profile.error_model.floor,
+        "error_share": profile.error_model.share,
         "noise_floor_pp": profile.noise,
         "score_range": list(profile.range),
         "unit": profile.unit,

@@ -24,8 +24,10 @@ from dse.search.bits.solve import Failed, certified
 from dse.search.loop.dimensions import size
 from dse.search.loop.run import Search
 from dse.search.loop.state import State
+from dse.search.outcome.drops import INTERVAL, drop_intervals
 from dse.search.outcome.record import about, baselines, binding, certificate, notes_of, quantities
 from dse.search.outcome.sensitivity import sensitivity
+from dse.search.outcome.waterfall import waterfall
 from dse.search.pareto import pareto_mask
 from dse.showing import html_table, one_line
 from dse.types import Ints
@@ -43,10 +45,11 @@ class Run:
     ----------
     front, designs
         Non-dominated designs and everything kept: ``design, latency_s, energy_j, area_mm2, accuracy_drop_pp,
-        certificate_gap, feasible``, then the parameters of hardware and schedule, the width of the (narrowest) error tensors,
-        where formats were not measured the number of layers whose score follows a law (``layers_by_law``), what the gap is of
-        (``certificate_weight, certificate_best, certificate_bound``: see :class:`dse.search.bits.solve.Certificate`) and the
-        limits that bind. Latency and energy are per training step of one batch (of the mean step, over a schedule).
+        accuracy_drop_low_pp, accuracy_drop_high_pp, certificate_gap, feasible``, then the parameters of hardware and schedule, the
+        width of the (narrowest) error tensors, where formats were not measured the number of layers whose score follows a law
+        (``layers_by_law``), what the gap is of (``certificate_weight, certificate_best, certificate_bound``: see
+        :class:`dse.search.bits.solve.Certificate`) and the limits that bind. Latency and energy are per training step of one
+        batch (of the mean step, over a schedule).
     sensitivity
         Which hardware parameter moves which objective: see :func:`dse.search.outcome.sensitivity.sensitivity`.
     info
@@ -177,6 +180,7 @@ def make_run(
         "hypervolume_trace": state.trace,
         "reference": dict(zip(objectives, problem.reference[places(objectives)].tolist(), strict=True)),
         "baselines": baselines(problem, found.take(mask), front),
+        "waterfall": waterfall(problem, found.take(mask), front),
         "limits": binding(problem, found.take(mask), failed),
         "sensitivity": moves.to_dict("records"),
         "notes": list(notes),
@@ -191,6 +195,8 @@ def _table(problem: SearchProblem, found: Found, names: list[str]) -> pd.DataFra
     for place, item in enumerate(OBJECTIVES.values()):
         if problem.predicts or not item.needs_profile:
             columns[item.column] = found.objectives[:, place]
+    if problem.predicts:
+        columns |= drop_intervals(problem, found)
     columns["certificate_gap"] = found.gap
     columns["feasible"] = True
     columns |= _parameters(problem, found.parameters)
@@ -240,7 +246,7 @@ def _infeasible(problem: SearchProblem, failed: Sequence[Failed], first: int) ->
     """Rows of designs that failed a limit: no figures, ``feasible`` false, and the limit's name."""
     columns: dict[str, Any] = {"design": [f"x{first + number}" for number in range(len(failed))]}
     names = [item.column for item in OBJECTIVES.values() if problem.predicts or not item.needs_profile]
-    columns |= dict.fromkeys((*names, "certificate_gap"), np.nan)
+    columns |= dict.fromkeys((*names, *INTERVAL * problem.predicts, "certificate_gap"), np.nan)
     columns["feasible"] = False
     values = np.array([item.values for item in failed]).reshape(len(failed), len(problem.parameters))
     columns |= _parameters(problem, values)
