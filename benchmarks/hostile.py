@@ -223,11 +223,12 @@ def ran(case: Case, folder: Path, told: Path) -> tuple[int, float, bool]:
 
 
 def _waits(process: int) -> bool:
-    """Whether a process sleeps: it neither runs nor waits for a processor."""
+    """Whether a process sleeps: none of its threads runs or waits for a processor, while others may wait for that thread."""
     try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "R"
+        states = [path.read_text().rpartition(")")[2].split()[0] for path in Path(f"/proc/{process}/task").glob("*/stat")]
     except OSError:
         return False
+    return bool(states) and "R" not in states
 
 
 def judged(
