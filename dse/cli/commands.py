@@ -63,7 +63,7 @@ SystemOption = Annotated[
 HARDWARE_HELP = "A hardware file, or the name of a shipped one."
 FusionOption = Annotated[
     str | None,
-    typer.Option("--fusion", help="What runs fused: none, vector or resident; default: the hardware's."),
+    typer.Option("--fusion", help="What runs fused: none, vector, resident or best; default: the hardware's."),
 ]
 HardwareOption = Annotated[str, typer.Option("--hardware", help=HARDWARE_HELP, autocompletion=_shipped("hwmodels"))]
 

@@ -22,6 +22,9 @@ from dse.yaml_input import suggest
 #: What multiplies an element: integers (also mantissas whose block shares an exponent), MLS elements (arXiv 2006.02804: a small
 #: exponent each, added up as integers), or floats, which carry their exponent into every product.
 ARITHMETIC = ("integer", "mls", "float")
+#: What a hardware may be able to fuse: lanes where results are written, tensors that wait in the shared memory, attention whose
+#: scores never leave it.
+FUSES = ("epilogue", "residency", "attention")
 #: Numbers of a memory that may vary.
 MEMORY_NUMBERS = (
     "size_bits",
@@ -213,6 +216,8 @@ class Hardware:
         the MACs, an upper bound of what skipping whole tiles saves. If false all are multiplied, as dense matrix engines do.
     fusion
         What runs fused, one of :data:`dse.cost.fusion.epilogues.FUSIONS`, where an evaluation does not say.
+    fuses
+        What the hardware can fuse where ``fusion`` is ``best``: some of :data:`FUSES`.
     overlap
         Double-buffered: a pass takes its slowest part; if false the parts add up.
     area_overhead
@@ -259,6 +264,7 @@ class Hardware:
     zero_skip: bool = True
     causal_skip: bool = False
     fusion: str = "none"
+    fuses: tuple[str, ...] = ("epilogue", "residency")
     overlap: bool = True
     area_overhead: float = 0.0
     lanes_on_axes: bool = False

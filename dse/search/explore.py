@@ -149,8 +149,8 @@ def explore(
         What the report shows as the command line, and as rows of published figures against ours.
     fusion
         What runs fused; default: the hardware's. With ``none`` and ``vector`` costs of layers add up and bit maps are proven
-        optimal. With ``resident`` they do not: maps are priced whole, and the certificate's gap is the proven distance from the
-        best of all maps with all that may be resident (:mod:`dse.search.bits.joint`).
+        optimal. With ``resident`` and ``best`` they do not: maps are priced whole, and the certificate's gap is the proven
+        distance from the best of all maps with all that may run fused (:mod:`dse.search.bits.joint`).
 
     Raises
     ------

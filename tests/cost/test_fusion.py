@@ -14,7 +14,7 @@ from dse.cost.fusion.states import Chooser, Item
 from dse.cost.fusion.vector import shared_buffer, vector_costs
 from dse.cost.jobs.network import network_jobs
 from dse.cost.mapped.best_jobs import best_jobs
-from dse.cost.steps.choices import choice_costs, uniform_plans
+from dse.cost.steps.choices import choice_costs
 from dse.cost.tensors.copies import stored_tensors
 from dse.errors import InputError
 from dse.export import load_design
@@ -287,7 +287,8 @@ def test_no_map_with_any_set_of_resident_tensors_is_below_the_bound(net, hw, siz
     machine = with_fusion(dataclasses.replace(hw, memories=memories, modelled_leakage=False), "resident")
     choices = [(4, 4), (8, 8)]
     groups = [(index,) for index in range(len(net.mac_layers))]
-    costs = choice_costs(net, machine, hardware_arrays(machine), uniform_plans(net, choices, [8]), groups, "inference")
+    plans = [[Plan.from_bits(net, weight=w, activation=a, error=8) for w, a in choices]]
+    costs = choice_costs(net, machine, hardware_arrays(machine), plans, groups, "inference")
     names = [layer.name for layer in net.mac_layers]
     sets, reached = 0, 0.0
     for picked in product(range(len(choices)), repeat=len(groups)):

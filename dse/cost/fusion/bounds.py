@@ -21,6 +21,7 @@ from itertools import combinations
 
 import numpy as np
 
+from dse.cost.fusion.epilogues import SUMMED
 from dse.cost.fusion.resident import RowCost, base_costs, variant_costs, vector_cost
 from dse.cost.fusion.states import Chooser, State, Variant
 from dse.cost.fusion.vector import VectorCosts, shared_buffer
@@ -220,5 +221,5 @@ def _of_vectors(
 
 
 def without_residents(hardware: Hardware) -> Hardware:
-    """The hardware with nothing resident, so that the costs of layers add up."""
-    return replace(hardware, fusion="vector") if hardware.fusion == "resident" else hardware
+    """The hardware without what makes a layer's cost follow other layers' formats, so that costs add up."""
+    return hardware if hardware.fusion in SUMMED else replace(hardware, fusion="vector")

@@ -36,21 +36,28 @@ import numpy.typing as npt
 
 from dse.cost.tensors.copies import Stored, error_bits
 from dse.errors import InputError
-from dse.hardware.model import Hardware
+from dse.hardware.model import FUSES, Hardware
 from dse.precision.plans.plan import Plan
 from dse.types import Floats
 from dse.workload.model import GATES, PASSES, Layer, Network
 from dse.workload.work.tensors import Tensor, tensors_of
 from dse.yaml_input import suggest
 
-#: What may be fused, each containing those before it.
-FUSIONS = ("none", "vector", "resident")
+#: What may be fused, each containing those before it; ``best`` is what the hardware says that it can
+#: (:attr:`dse.hardware.model.Hardware.fuses`).
+FUSIONS = ("none", "vector", "resident", "best")
 #: Where the costs of layers add up.
 SUMMED = FUSIONS[:2]
 
 _STREAM = ("add", "multiply")
 _STATISTICS = ("norm", "softmax", "loss")
 _FORWARD, _BACKWARD = PASSES.index("forward"), PASSES.index("backward_data")
+
+
+def parts_of(hardware: Hardware) -> frozenset[str]:
+    """What runs fused on a hardware: of :data:`dse.hardware.model.FUSES`."""
+    named: dict[str, Sequence[str]] = {"none": (), "vector": FUSES[:1], "resident": FUSES[:2], "best": hardware.fuses}
+    return frozenset(named[hardware.fusion])
 
 
 def with_fusion(hardware: Hardware, fusion: str | None) -> Hardware:
@@ -225,10 +232,10 @@ def saved_bits(network: Network, plans: Sequence[Plan], mode: str, stored: Seque
     return Saved(read, written)
 
 
-def groups_of(network: Network, fusion: str, training: bool) -> npt.NDArray[np.object_]:
+def groups_of(network: Network, fused: bool, training: bool) -> npt.NDArray[np.object_]:
     """(layers, passes) name of the group that each layer's pass runs in: its first layer's, "" where it runs alone."""
     group = np.full((len(network.layers), len(PASSES)), "", dtype=object)
-    for link in links_of(network, training) if fusion != "none" else ():
+    for link in links_of(network, training) if fused else ():
         p = _FORWARD if link.pass_ == "forward" else _BACKWARD
         first = group[link.source, p] or network.layers[link.source].name
         group[link.source, p] = group[link.row, p] = first

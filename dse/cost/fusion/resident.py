@@ -19,13 +19,14 @@ Training keeps what its backward passes read, and has no resident tensors here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from dse.cost.fusion.epilogues import parts_of
 from dse.cost.fusion.states import Chooser, Item, State, Variant
 from dse.cost.fusion.vector import VectorCosts, shared_buffer
 from dse.cost.jobs.formats import Jobs
@@ -95,6 +96,7 @@ def residents(
     vector: VectorCosts,
     not_written: Floats,
     objective: str,
+    closed: Mapping[tuple[int, int], frozenset[int]] | None = None,
 ) -> dict[tuple[int, int], Resident]:
     """What is resident, by design and plan; nothing where a role passes by the shared memory or the hierarchy is deep.
 
@@ -102,23 +104,25 @@ def residents(
     ----------
     not_written
         (plans, layers, passes) bits that fused layers save of other layers' results (:func:`dse.cost.fusion.epilogues.saved_bits`).
+    closed
+        Only of these designs and plans, beside layers that run fused otherwise; None: of all.
     """
     found: dict[tuple[int, int], Resident] = {}
     if is_deep(hardware):
         return found
     buffers = shared_buffer(hardware, arrays)
     for i, (plan, copies) in enumerate(zip(plans, stored, strict=True)):
-        choosers = {
-            m: Chooser(network, hardware, plan, copies, work, i, hardware.memories[m].roles)
-            for m in set(buffers.tolist())
-            if m >= 0
-        }
+        choosers: dict[tuple[int, frozenset[int]], Chooser] = {}
         for d in range(len(arrays)):
             m = int(buffers[d])
-            if m < 0 or not choosers[m].items:
+            if m < 0 or (closed is not None and (d, i) not in closed):
                 continue
-            chooser = choosers[m]
-            if (jobs.limit[d][work.job[i][work.job[i] >= 0]] != "").any():
+            key = (m, frozenset() if closed is None else closed[d, i])
+            if key not in choosers:
+                roles = hardware.memories[m].roles
+                choosers[key] = Chooser(network, hardware, plan, copies, work, i, roles, key[1])
+            chooser = choosers[key]
+            if not chooser.items or (jobs.limit[d][work.job[i][work.job[i] >= 0]] != "").any():
                 continue
             base = base_costs(chooser, arrays, d, i, jobs, vector, not_written[i])
             found[d, i] = _choose(StateCosts(chooser, arrays.rows(d, d + 1), m, base, vector, objective))
@@ -313,10 +317,11 @@ def shortest_path(
 
 def resident_notes(hardware: Hardware, mode: str) -> tuple[str, ...]:
     """Why nothing waits on the chip although it was asked for, as a sentence."""
-    if hardware.fusion != "resident" or (mode == "inference" and not is_deep(hardware)):
+    if "residency" not in parts_of(hardware) or (mode == "inference" and not is_deep(hardware)):
         return ()
     why = "in training" if mode != "inference" else "where an operand lies in several private or shared memories"
-    return (f"{hardware.name}: no tensor waits on the chip {why}; fused as 'vector'",)
+    instead = "fused as 'vector'" if hardware.fusion == "resident" else f"that part of '{hardware.fusion}' is left out"
+    return (f"{hardware.name}: no tensor waits on the chip {why}; {instead}",)
 
 
 def joined(network: Network, groups: npt.NDArray[np.object_], tensors: Sequence[int]) -> npt.NDArray[np.object_]:

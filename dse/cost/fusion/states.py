@@ -51,6 +51,8 @@ class Chooser:
         By place of a layer with MACs its number among those.
     work
         The jobs of the network.
+    closed
+        Layers that run fused otherwise, and beside which nothing waits.
     """
 
     def __init__(
@@ -62,10 +64,11 @@ class Chooser:
         work: NetworkJobs,
         place: int,
         roles: tuple[str, ...],
+        closed: frozenset[int] = frozenset(),
     ) -> None:
         self.network, self.hardware, self.copies = network, hardware, copies
         self.layers, self.batch = network.layers, network.batch
-        self.work, self.plan_place, self.roles = work, place, roles
+        self.work, self.plan_place, self.roles, self.closed = work, place, roles, closed
         self.macs = {index: l for l, index in enumerate(i for i, x in enumerate(self.layers) if x.has_macs)}
         self.found = tensors_of(network, False)
         self.streams = {(link.row, link.source) for link in links_of(network, False)}
@@ -90,6 +93,9 @@ class Chooser:
             second = any(use.place == "second" and self.layers[use.layer].has_macs for use in tensor.readers)
             if "activation" not in self.roles or (second and "weight" not in self.roles):
                 continue
+            # Of a cache a layer made the newest part alone; the whole of it is read from where it is kept.
+            if any(use.place == "second" and self.layers[use.layer].cached for use in tensor.readers):
+                continue
             if all(self.simple(row) for row in rows) and all(use.layer > tensor.born for use in tensor.readers):
                 last = max(use.layer for use in tensor.readers)
                 items.append(Item(place, tensor.born, last, bits[place][0] * tensor.elements * self.batch))
@@ -98,6 +104,8 @@ class Chooser:
     def simple(self, row: int) -> bool:
         """Whether a layer's pass is one nest that runs once, or work without MACs whose operands are whole tensors."""
         layer = self.layers[row]
+        if row in self.closed:
+            return False
         if layer.has_macs:
             l = self.macs[row]
             one = (self.work.job[self.plan_place, l, 0] >= 0).sum() == 1 and self.work.times[l, 0].sum() == 1.0
@@ -117,7 +125,7 @@ class Chooser:
             for item in born.get(row, []):
                 here = here | {state | {item.tensor} for state in here}
             here = {state for state in here if sum(items[t].bits for t in state) <= size}
-            if row in self.macs and not self.simple(row):
+            if (row in self.macs or row in self.closed) and not self.simple(row):
                 here = {state for state in here if not state} or {frozenset()}
             if len(here) > MOST_STATES:
                 held = sorted(here, key=lambda state: (-sum(items[t].bits for t in state), sorted(state)))

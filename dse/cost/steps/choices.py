@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from dse.cost.fusion.epilogues import SUMMED
 from dse.cost.steps.options import StepOptions
 from dse.cost.steps.step import as_read_j, step_costs
 from dse.hardware.arrays import HardwareArrays
@@ -68,7 +69,7 @@ def choice_costs(
         (E, M) the plan that gives choice m to every layer, at error format e.
     """
     every = [plan for row in plans for plan in row]
-    bounds = hardware.fusion == "resident"
+    bounds = hardware.fusion not in SUMMED
     steps = step_costs(network, hardware, arrays, every, StepOptions(mode), as_read=False, at_most=bounds)
     results = as_read_j(network, arrays, every, mode)
     shape = (len(arrays), len(plans), len(plans[0]))

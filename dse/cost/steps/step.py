@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dse.cost.fusion.bounds import MostSaved, most_saved, without_residents
-from dse.cost.fusion.epilogues import groups_of, saved_bits
-from dse.cost.fusion.resident import Resident, joined, resident_notes, residents
+from dse.cost.fusion.bounds import MostSaved, without_residents
+from dse.cost.fusion.choose import FusedStep, Sums
+from dse.cost.fusion.epilogues import groups_of, parts_of, saved_bits
+from dse.cost.fusion.resident import resident_notes
 from dse.cost.fusion.vector import COMPONENTS, VectorCosts, optimizer_costs, vector_costs
 from dse.cost.jobs.network import check_mode, network_jobs
 from dse.cost.mapped.best_jobs import best_jobs
@@ -127,7 +128,7 @@ def step_costs(
     macs = [index for index, layer in enumerate(network.layers) if layer.has_macs]
     others = [index for index, layer in enumerate(network.layers) if not layer.has_macs]
     shape = (len(arrays), len(plans), len(network.layers), len(STEP_PASSES))
-    sums = _Sums(names, ("compute", *memories, "vector"), shape)
+    sums = Sums(names, ("compute", *memories, "vector"), shape)
     bitops, counted = np.zeros(shape[1:]), np.zeros(shape[2:])
     seconds = 1.0 / arrays.clock_hz[:, None, None, None]
     most = len(PASSES)
@@ -144,26 +145,22 @@ def step_costs(
     longest = (np.where(runs, jobs.cycles[:, picked], -1.0) * np.where(runs, work.times, 1.0)).argmax(axis=-1)[
         ..., None
     ]
-    bounds = np.take_along_axis(np.where(runs, jobs.bound[:, picked], -1), longest, axis=-1)[..., 0]
-    sums.bound[:, :, macs, :most] = bounds
+    slowest = np.take_along_axis(np.where(runs, jobs.bound[:, picked], -1), longest, axis=-1)[..., 0]
+    sums.bound[:, :, macs, :most] = slowest
     sums.dram_bits[:, :, macs, :most] = of_pass(jobs.traffic_bits[..., -1])
     bitops[:, macs, :most] = work.bitops
     counted[macs, :most] = work.macs
-    saved = saved_bits(network, plans, mode, stored) if hardware.fusion != "none" else None
+    parts = parts_of(hardware)
+    saved = saved_bits(network, plans, mode, stored) if "epilogue" in parts else None
     vector = vector_costs(network, hardware, arrays, plans, mode, stored, saved)
     _add(sums, vector, others, slice(0, most), seconds)
-    groups, own_groups = _groups(network, hardware.fusion, mode), {}
-    if saved is not None:
-        _not_written(sums, arrays, saved.written[:, macs], macs)
-    if saved is not None and hardware.fusion == "resident" and mode == "inference":
-        less, objective = saved.written, options.mapping_objective
-        found = residents(network, hardware, arrays, plans, stored, work, jobs, vector, less, objective)
-        for (d, i), kept in found.items():
-            _keep(sums, arrays, d, i, kept, int(vector.buffer[d]), stored[i].as_read_bits * as_read)
-            own_groups[d, i] = joined(network, groups, kept.tensors)
-    saved_at_most = None
-    if saved is not None and at_most and asked.fusion == "resident" and mode == "inference":
-        saved_at_most = most_saved(network, hardware, arrays, plans, stored, work, jobs, vector, saved.written)
+    groups = _groups(network, "epilogue" in parts, mode)
+    step = FusedStep(
+        network, hardware, arrays, plans, stored, work, jobs, vector, saved, mode, options.mapping_objective
+    )
+    step.not_written(sums, macs)
+    own_groups = step.fuse(sums, groups, as_read)
+    bounds = step.most_saved(sums, parts_of(asked), _times(network, options)) if at_most else None
     own_operations, computed = np.zeros(shape[2:]), np.zeros(shape[2:], bool)
     own_operations[others, :most], computed[others, :most] = vector.operations, True
     if mode == "training":
@@ -204,18 +201,8 @@ def step_costs(
         own_groups=own_groups,
         notes=resident_notes(hardware, mode)
         + rounded_widths(hardware, work.jobs.multiplier_bits[whole & (work.jobs.shares > 0)]),
-        most_saved=saved_at_most,
+        most_saved=bounds,
     )
-
-
-class _Sums:
-    """What a step is added up in: arrays as :class:`StepCosts` has them, written here and in the functions below only."""
-
-    def __init__(self, components: tuple[str, ...], bounds: tuple[str, ...], shape: tuple[int, ...]) -> None:
-        self.components, self.bounds = components, bounds
-        self.energy_j, self.latency_s, self.dram_bits = (np.zeros(shape) for _ in range(3))
-        self.components_j = np.zeros((*shape, len(components)))
-        self.bound = np.full(shape, -1, np.int64)
 
 
 def _times(network: Network, options: StepOptions) -> Floats:
@@ -228,52 +215,11 @@ def _times(network: Network, options: StepOptions) -> Floats:
     return times
 
 
-def _groups(network: Network, fusion: str, mode: str) -> npt.NDArray[np.object_]:
+def _groups(network: Network, fused: bool, mode: str) -> npt.NDArray[np.object_]:
     """(rows, P) names of fused groups."""
     groups = np.full((len(network.layers), len(STEP_PASSES)), "", dtype=object)
-    groups[:, : len(PASSES)] = groups_of(network, fusion, mode == "training")
+    groups[:, : len(PASSES)] = groups_of(network, fused, mode == "training")
     return groups
-
-
-def _not_written(sums: _Sums, arrays: HardwareArrays, bits: Floats, rows: list[int]) -> None:
-    """Results of layers with MACs that fused layers take as they are made: (plans, rows, passes) bits that DRAM does not see."""
-    passes = slice(0, len(PASSES))
-    energy = arrays.write_pj_per_bit[:, -1][:, None, None, None] * bits * 1e-12
-    sums.energy_j[:, :, rows, passes] -= energy
-    sums.components_j[..., sums.components.index(sums.bounds[-2])][:, :, rows, passes] -= energy
-    sums.dram_bits[:, :, rows, passes] -= bits
-
-
-def _keep(
-    sums: _Sums, arrays: HardwareArrays, d: int, i: int, kept: Resident, buffer: int, as_read_bits: Floats
-) -> None:
-    """What layers cost on one design under one plan where tensors wait on the chip, in place of what they cost without.
-
-    ``as_read_bits`` are charged later of all results, and so taken from those that are not written.
-    """
-    names, dram = sums.components, len(sums.bounds) - 2
-    read, write = arrays.read_pj_per_bit[d], arrays.write_pj_per_bit[d]
-    for row, cost in kept.rows.items():
-        at, before_s = (d, i, row, 0), float(sums.latency_s[d, i, row, 0])
-        sums.latency_s[at] = cost.cycles / arrays.clock_hz[d]
-        sums.dram_bits[at] = cost.dram_bits
-        sums.energy_j[at] = cost.energy_pj * 1e-12
-        if cost.variant >= 0:
-            sums.components_j[at][: len(names) - 1] = kept.costs.components_pj[cost.capacity, cost.variant] * 1e-12
-            sums.components_j[at][1 + buffer] += kept.written_pj.get(row, 0.0) * 1e-12
-            sums.bound[at] = kept.costs.bound[cost.capacity, cost.variant]
-        else:
-            part = sums.components_j[at]
-            part[dram] -= (cost.not_read * read[-1] + cost.not_written * write[-1]) * 1e-12
-            part[1 + buffer] -= (cost.not_read * write[buffer] + cost.not_written * read[buffer]) * 1e-12
-            by_dram = cost.dram_bits / float(arrays.bandwidth_bits_per_cycle[d, -1])
-            sums.bound[at] = dram if cost.dram_bits and by_dram >= cost.cycles else dram + 1
-            part[names.index("leakage")] -= (before_s - float(sums.latency_s[at])) * float(arrays.leakage_w[d])
-        if row in kept.born:
-            sums.dram_bits[at] -= as_read_bits[row]
-            energy = float(as_read_bits[row] * write[-1]) * 1e-12
-            sums.energy_j[at] -= energy
-            sums.components_j[at][dram] -= energy
 
 
 def as_read_j(network: Network, arrays: HardwareArrays, plans: Sequence[Plan], mode: str) -> Floats:
@@ -288,7 +234,7 @@ def as_read_j(network: Network, arrays: HardwareArrays, plans: Sequence[Plan], m
     return np.asarray(arrays.write_pj_per_bit[:, -1][:, None, None] * bits[None] * 1e-12)
 
 
-def _add_side(sums: _Sums, side: SideCosts, arrays: HardwareArrays, dram: int) -> None:
+def _add_side(sums: Sums, side: SideCosts, arrays: HardwareArrays, dram: int) -> None:
     """Add the side costs to energy, and their traffic to the DRAM's energy, time and bits."""
     for component in range(len(SIDE_COMPONENTS)):
         if side.amount_j[component].any():
@@ -318,7 +264,7 @@ def rounded_widths(hardware: Hardware, pairs: npt.ArrayLike) -> tuple[str, ...]:
     return (f"{hardware.name}: {', '.join(steps)} (time and MAC energy; storage keeps its own width)",) if steps else ()
 
 
-def _add(sums: _Sums, costs: VectorCosts, rows: list[int], passes: slice, seconds: Floats) -> None:
+def _add(sums: Sums, costs: VectorCosts, rows: list[int], passes: slice, seconds: Floats) -> None:
     """Add vector work to the rows of a step."""
     memories = len(sums.bounds) - 2
     sums.energy_j[:, :, rows, passes] += costs.energy_pj * 1e-12

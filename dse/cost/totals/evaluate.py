@@ -229,9 +229,10 @@ def evaluate(
     overhead
         Operations and traffic of a policy that chooses the widths: of the whole run with a schedule, else of a step.
     fusion
-        What runs fused, one of :data:`dse.cost.fusion.epilogues.FUSIONS`: ``none``, layers meet in DRAM; ``vector``, layers
-        without MACs run as their neighbours write or read; ``resident``, and tensors of an inference wait on the chip until their
-        last reader. Default: the hardware's.
+        What runs fused, one of :data:`dse.cost.fusion.epilogues.FUSIONS`: ``none``, layers meet in DRAM; ``vector``, layers without
+        MACs run as their neighbours write or read; ``resident``, and tensors of an inference wait on the chip until their last
+        reader; ``best``, all that the hardware says that it can (:attr:`~dse.hardware.model.Hardware.fuses`), attention too, each
+        where it is better. Default: the hardware's.
     search_mappings
         Mappings are looked up in tables that are searched at some points of the hardware's space: fast for many designs, but
         between those points a mapping may exist that is some per cent better. True: the search goes on from there for each

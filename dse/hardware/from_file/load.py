@@ -7,6 +7,7 @@ from typing import Any
 
 from dse.hardware.from_file.schema import AxisFile, HardwareFile, Range, Values, check, numbers
 from dse.hardware.model import (
+    FUSES,
     MEMORY_NUMBERS,
     TOP_NUMBERS,
     ArrayAxis,
@@ -67,6 +68,7 @@ def hardware_from_document(document: Document) -> Hardware:
         zero_skip=file.zero_skip,
         causal_skip=file.causal_skip,
         fusion=file.fusion,
+        fuses=tuple(name for name in FUSES if name in file.fuses),
         overlap=file.overlap,
         lanes_on_axes=file.lanes_on_axes,
         unfold_input=file.unfold_input,

@@ -328,9 +328,12 @@ class HardwareFile(Strict):
     """Skips the zeros that a stride inserts in the backward passes."""
     causal_skip: bool = False
     """Skips products that a causal mask drops."""
-    fusion: Literal["none", "vector", "resident"] = "none"
-    """What runs fused where nobody says: `none`, `vector` (layers without MACs as their neighbours write), or `resident` too
-    (tensors that wait on the chip)."""
+    fusion: Literal["none", "vector", "resident", "best"] = "none"
+    """What runs fused where nobody says: `none`, `vector` (layers without MACs as their neighbours write), `resident` too
+    (tensors that wait on the chip), or `best` (all that `fuses` has, where it is better)."""
+    fuses: list[Literal["epilogue", "residency", "attention"]] = ["epilogue", "residency"]
+    """What can run fused with `fusion: best`: lanes where results are written (`epilogue`), tensors that wait in the shared memory
+    (`residency`), and attention whose scores never leave it (`attention`)."""
     overlap: bool = True
     """Double-buffered: a pass takes its slowest part; if false the parts add up."""
     area_overhead: Amount = 0.0

@@ -106,7 +106,8 @@ def best_priced(problem: SearchProblem, subject: BitProblem, table: MapCosts, it
     if best is None:
         return (low if not low.feasible else replace(answer, status="unknown", limit=answer.limit)), binds
     cost = _value(problem, table, item, best)
-    bound = min(low.bound, cost)
+    # Of one map there is nothing to choose.
+    bound = cost if (subject.allowed.sum(axis=1) == 1).all() else min(low.bound, cost)
     gap = 0.0 if cost - bound <= 1e-12 * cost else (cost - bound) / cost
     score = math.fsum(subject.score[np.arange(len(best)), best])
     status = "optimal" if gap == 0.0 else "bounded"
