@@ -1,5 +1,7 @@
-"""The command line: the only part that prints or exits."""
+"""The command line: the only room that prints or exits."""
 
-from dse.cli.commands import app, main
+from dse.cli import commands
+from dse.cli.options import app
+from dse.cli.program import main
 
-__all__ = ["app", "main"]
+__all__ = ["app", "commands", "main"]

@@ -1,6 +1,6 @@
 """What ``python -m dse.cli`` starts."""
 
-from dse.cli.commands import main
+from dse.cli import main
 
 if __name__ == "__main__":
     main()

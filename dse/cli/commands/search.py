@@ -1,0 +1,259 @@
+"""``dse explore``: the search, its progress and what it prints."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dse.cli.options import FusionOption, HardwareOption, Mode, app, numbers, shipped
+from dse.cli.terminal import console, say
+from dse.errors import InputError
+from dse.goals import LIMITS, OBJECTIVES
+
+if TYPE_CHECKING:
+    from dse.search import Run
+
+
+@app.command(epilog="Example: dse explore workloads/imagenet_resnet.yaml --max-accuracy-drop 0.5 --trials 400")
+def explore(
+    workload: Annotated[
+        list[str],
+        typer.Argument(
+            help="A workload file, or the name of a shipped one; several share one hardware.",
+            autocompletion=shipped("workloads"),
+        ),
+    ],
+    hardware: HardwareOption = "flex_trainer",
+    profile: Annotated[
+        list[str] | None,
+        typer.Option(help="Sensitivity profile, one per workload; default: the shipped ones of the workloads' names."),
+    ] = None,
+    plan: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Search hardware alone, under this plan (w8a8, a YAML file); one for all workloads, or one of each."
+        ),
+    ] = None,
+    max_accuracy_drop: Annotated[
+        float | None, typer.Option(help="Hard limit on lost top-1 accuracy, points; default 1.")
+    ] = None,
+    objectives: Annotated[
+        str, typer.Option(help=f"Comma-separated, of {', '.join(OBJECTIVES)}.")
+    ] = "latency,energy,area",
+    strategy: Annotated[str, typer.Option(help="nested, joint, random or exhaustive.")] = "nested",
+    sampler: Annotated[str, typer.Option(help="tpe, nsga2, nsga3, gp, qmc, cma or random.")] = "tpe",
+    trials: Annotated[int | None, typer.Option(help="Hardware designs to try; default 120 without --seconds.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Stop after so much time.")] = None,
+    seed: Annotated[int, typer.Option(help="Same file and same seed give the same result.")] = 0,
+    jobs: Annotated[int, typer.Option(help="Worker processes; the result does not depend on them.")] = 1,
+    scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler to use instead of --jobs.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="How often a step of each workload is run, such as 1,2; default: once each.")
+    ] = None,
+    worst_case: Annotated[
+        bool, typer.Option("--worst-case", help="Largest of the workloads' latency and energy, not their sum.")
+    ] = False,
+    max_latency: Annotated[float | None, typer.Option(help=LIMITS["latency"].help)] = None,
+    max_energy: Annotated[float | None, typer.Option(help=LIMITS["energy"].help)] = None,
+    max_area: Annotated[float | None, typer.Option(help=LIMITS["area"].help)] = None,
+    max_model_size: Annotated[float | None, typer.Option(help=LIMITS["model_size"].help)] = None,
+    max_memory: Annotated[float | None, typer.Option(help=LIMITS["memory"].help)] = None,
+    max_bitops: Annotated[float | None, typer.Option(help=LIMITS["bitops"].help)] = None,
+    uncertainty: Annotated[
+        int | None,
+        typer.Option(help="Draws of every price from its range on the final front, such as 200: error bars.", min=2),
+    ] = None,
+    schedules: Annotated[
+        str | None, typer.Option(help="Search schedules over training too: cyclic, or a file of their space.")
+    ] = None,
+    formats: Annotated[
+        str | None,
+        typer.Option(
+            help="Formats to choose from, such as int4,int8,mxfp8_e4m3,nvfp4,bf16, and pairs such as w4a8; default: what the "
+            "hardware is made for."
+        ),
+    ] = None,
+    widths: Annotated[str | None, typer.Option(help="Widths of integers to choose from, such as 4,8.")] = None,
+    error_formats: Annotated[
+        str | None, typer.Option(help="Formats of error tensors to choose from, such as fp8_e5m2,bf16.")
+    ] = None,
+    errors_per_layer: Annotated[
+        bool, typer.Option("--errors-per-layer", help="Choose the errors' format layer by layer.")
+    ] = False,
+    mode: Mode = "training",
+    confidence: Annotated[
+        float | None,
+        typer.Option(
+            help="Probability with which a design keeps the accuracy limit; default 0.9, 0.5: predicted drops alone."
+        ),
+    ] = None,
+    robust: Annotated[bool, typer.Option("--robust", help="The same as --confidence 0.79.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Run folder; default reports/NAME-DATE-SEED.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    fusion: FusionOption = None,
+    target_loss: Annotated[
+        float | None,
+        typer.Option(
+            help="Language models: time and energy of each --plan to this final loss (nat), all its tokens paid."
+        ),
+    ] = None,
+) -> None:
+    """Search formats and hardware under an accuracy limit.
+
+    Writes a report with the Pareto front.
+    """
+    if target_loss is not None:
+        others = (
+            profile,
+            max_accuracy_drop,
+            confidence,
+            robust or None,
+            schedules,
+            uncertainty,
+            resume or None,
+            weights,
+        )
+        if len(workload) != 1 or mode != "training" or any(value is not None for value in others):
+            text = "goes with one workload in training, --hardware, --plan, --trials, --seed, --fusion and --out alone"
+            raise InputError("--target-loss", [text])
+        from dse.cli.target_loss import explore_target_loss
+
+        explore_target_loss(workload[0], hardware, target_loss, plan, trials, seed, fusion, out)
+        return
+    from dse.report import summary_table, waterfall_table, write_report
+    from dse.search import explore as run_explore
+    from dse.search.explore import DEFAULT_TRIALS
+    from dse.search.loop.strategies import STRATEGIES
+    from dse.validation.table import validation_table
+
+    bounds = {
+        "latency": max_latency,
+        "energy": max_energy,
+        "area": max_area,
+        "model_size": max_model_size,
+        "memory": max_memory,
+        "bitops": max_bitops,
+    }
+    listed = strategy in STRATEGIES and STRATEGIES[strategy].listed
+    with _exploring(None if listed or (seconds and not trials) else trials or DEFAULT_TRIALS) as progress:
+        found = run_explore(
+            workload,
+            hardware,
+            profile=profile,
+            plan=plan,
+            max_accuracy_drop=max_accuracy_drop,
+            objectives=tuple(name.strip() for name in objectives.split(",") if name.strip()),
+            strategy=strategy,
+            sampler=sampler,
+            trials=trials,
+            seconds=seconds,
+            seed=seed,
+            jobs=jobs,
+            scheduler=scheduler,
+            weights=numbers("--weights", weights),
+            worst_case=worst_case,
+            limits={name: bound for name, bound in bounds.items() if bound is not None},
+            schedules=schedules,
+            uncertainty=uncertainty,
+            widths=_whole("--widths", widths),
+            formats=_names(formats),
+            error_formats=_names(error_formats),
+            errors_per_layer=errors_per_layer,
+            mode=mode,
+            confidence=confidence,
+            robust=robust,
+            out=out,
+            write=True,
+            resume=resume,
+            fusion=fusion,
+            progress=progress,
+            command=" ".join(["dse", *sys.argv[1:]]),
+            validation=[
+                {str(k): v for k, v in row.items()} for row in validation_table(chips=False).to_dict("records")
+            ],
+        )
+    assert found.folder is not None
+    page = write_report(found.folder)
+    _print_run(found, [summary_table(found.folder), waterfall_table(found.folder)], page)
+
+
+@contextmanager
+def _exploring(total: int | None) -> Iterator[Callable[[int, int, float, float], None]]:
+    """A progress bar over so many trials, None where their number is open.
+
+    From the first batch on, Ctrl-C ends the run after the batch at hand, with its state written; a second one at once.
+    """
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, TextColumn("{task.fields[state]}"), console=console(stderr=True), transient=True) as bar:
+        task = bar.add_task("exploring", total=total, state="mapping tables")
+        stopped: list[int] = []
+        at_once = signal.getsignal(signal.SIGINT)
+
+        def later(*_: Any) -> None:
+            stopped.append(1)
+            signal.signal(signal.SIGINT, at_once)
+
+        def progress(done: int, front: int, hypervolume: float, gap: float) -> None:
+            if not stopped:
+                signal.signal(signal.SIGINT, later)
+            bar.update(task, completed=done, state=f"front {front}, hypervolume {hypervolume:.4f}, gap {gap:.2%}")
+            if stopped and done != total:
+                raise KeyboardInterrupt
+
+        try:
+            yield progress
+        except KeyboardInterrupt:
+            bar.stop()
+            say("stopped; --resume --out FOLDER with the same options goes on from the last batch", error=True)
+            raise typer.Exit(130) from None
+        finally:
+            signal.signal(signal.SIGINT, at_once)
+
+
+def _print_run(found: Run, tables: Sequence[Any], page: Path) -> None:
+    screen = console()
+    for table in tables:
+        if table is not None:
+            screen.print(table)
+    for sentence in found.notes:
+        screen.print(sentence, soft_wrap=True, markup=False)
+    screen.print(f"report: {page}", soft_wrap=True, markup=False)
+
+
+def _whole(option: str, text: str | None) -> list[int] | None:
+    try:
+        return None if text is None else [int(number) for number in text.split(",")]
+    except ValueError:
+        raise InputError(option, [f"expected integers separated by commas, got '{text}'"]) from None
+
+
+def _names(text: str | None) -> list[str] | None:
+    """Names between commas; a pair that names its operands, as ``weight=nvfp4,activation=mxfp8``, has a comma of its own."""
+    if text is None:
+        return None
+    found: list[str] = []
+    for part in (part.strip() for part in text.split(",") if part.strip()):
+        joins = found and part.startswith("activation=") and found[-1].startswith("weight=")
+        found = [*found[:-1], f"{found[-1]},{part}"] if joins else [*found, part]
+    return found
