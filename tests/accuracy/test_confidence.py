@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -110,3 +111,15 @@ def test_a_profile_can_take_the_errors_of_another(tmp_path):
     )
     with pytest.raises(dse.InputError, match="is of a drop in nat"):
         dse.load_profile(tmp_path / "p.yaml")
+
+
+def test_designs_of_the_closed_loop_kept_what_was_promised():
+    """Sixteen designs of another network, trained with three seeds each, which had no part in the factor."""
+    table = pd.read_csv(Path(fashion_mnist.__file__).parents[1] / "data" / "closed_loop.csv")
+    assert (table["seeds"] == 3).all()
+    assert ((table["measured_drop_nat"] <= table["limit_nat"]) == table["kept"]).all()
+    assert (table.loc[table["confidence"] == 0.9, "high_nat"] <= table["limit_nat"][table["confidence"] == 0.9] + 1e-5).all()
+    kept = table.groupby("confidence")["kept"].agg(["sum", "size"])
+    assert kept.loc[0.9].tolist() == [8, 8]
+    assert kept.loc[0.5].tolist() == [2, 8]
+    assert (table["measured_drop_nat"] <= table["high_nat"]).mean() >= 0.9

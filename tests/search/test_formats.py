@@ -79,7 +79,7 @@ def test_the_map_found_is_the_best_of_all(small, name):
         formats=formats,
         error_formats=errors,
         strategy="exhaustive",
-        max_accuracy_drop=1.5,
+        max_accuracy_drop=1.5, confidence=0.5,
     )
     assert run.info["certificate"]["worst_gap"] == 0.0
     profile = dse.load_profile(small[1], network)
@@ -152,7 +152,7 @@ def test_errors_may_differ_between_layers_and_count_as_the_narrowest(small):
         "profile": small[1],
         "formats": ["mxfp4_e2m1", "mxfp8_e4m3"],
         "error_formats": ["mxfp4_e2m1", "mxfp8_e5m2"],
-        "max_accuracy_drop": 3.0,
+        "max_accuracy_drop": 3.0, "confidence": 0.5,
     }
     hardware = fixed("mx_trainer")
     alike = dse.explore(small[0], hardware, strategy="exhaustive", **options)
@@ -165,22 +165,22 @@ def test_errors_may_differ_between_layers_and_count_as_the_narrowest(small):
 
 
 def test_what_was_not_measured_is_marked(small):
-    run = dse.explore(small[0], fixed("fp8_trainer"), profile=small[1], max_accuracy_drop=3.0, trials=2)
+    run = dse.explore(small[0], fixed("fp8_trainer"), profile=small[1], max_accuracy_drop=3.0, confidence=0.5, trials=2)
     assert (run.front["layers_by_law"] == 3).all()
     assert any("scored by a law" in note and "fp8_e4m3 as 6.1 bits" in note for note in run.notes)
-    plain = dse.explore(small[0], fixed("bit_fusion"), profile=small[1], max_accuracy_drop=3.0, widths=(4, 8), trials=2)
+    plain = dse.explore(small[0], fixed("bit_fusion"), profile=small[1], max_accuracy_drop=3.0, confidence=0.5, widths=(4, 8), trials=2)
     assert "layers_by_law" not in plain.front
     assert not any("law" in note for note in plain.notes)
     with pytest.raises(InputError, match="goes without --plan"):
         dse.explore(small[0], fixed("fp8_trainer"), plan="fp8_e4m3", formats=["fp8_e4m3"])
     with pytest.raises(InputError, match="lower and raise the widths"):
-        dse.explore(small[0], fixed("fp8_trainer"), profile=small[1], schedules="cyclic", max_accuracy_drop=3.0)
+        dse.explore(small[0], fixed("fp8_trainer"), profile=small[1], schedules="cyclic", max_accuracy_drop=3.0, confidence=0.5)
 
 
 def test_a_search_says_which_widths_run_as_others(small):
     """Composable lanes take 5 to 7 bits as 8: a gain in storage, not in time; what runs at its own speed is not named."""
     run = dse.explore(
-        small[0], fixed("bit_fusion"), profile=small[1], max_accuracy_drop=3.0, widths=(4, 5, 8), trials=1
+        small[0], fixed("bit_fusion"), profile=small[1], max_accuracy_drop=3.0, confidence=0.5, widths=(4, 5, 8), trials=1
     )
     said = [note for note in run.notes if "run as" in note]
     assert len(said) == 1
@@ -190,4 +190,4 @@ def test_a_search_says_which_widths_run_as_others(small):
 
 
 def explored_at_full_speed(small):
-    return dse.explore(small[0], fixed("bit_fusion"), profile=small[1], max_accuracy_drop=3.0, widths=(4, 8), trials=1)
+    return dse.explore(small[0], fixed("bit_fusion"), profile=small[1], max_accuracy_drop=3.0, confidence=0.5, widths=(4, 8), trials=1)

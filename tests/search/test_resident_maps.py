@@ -27,7 +27,7 @@ def asked(tiny):
 @pytest.fixture(scope="module")
 def run(asked):
     network, profile, hardware = asked
-    given = {"profile": profile, "max_accuracy_drop": 1.0, "widths": WIDTHS, "mode": "inference", "strategy": "exhaustive"}
+    given = {"profile": profile, "max_accuracy_drop": 1.0, "confidence": 0.5, "widths": WIDTHS, "mode": "inference", "strategy": "exhaustive"}
     return dse.explore(network, hardware, fusion="resident", **given)
 
 
