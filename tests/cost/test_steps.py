@@ -41,10 +41,12 @@ def test_accumulated_gradients_repeat_the_passes_and_not_the_update(times, mixed
     plan = Plan.from_formats(net, dict.fromkeys(("weight", "activation", "error"), formats))
     one, many = (dse.evaluate(net, hw, plan, accumulate=k, recompute=not mixed).layers for k in (1, times))
     update = one["pass"] == "optimizer"
-    numbers = one.select_dtypes("number").columns.drop("design")
+    numbers = one.select_dtypes("number").columns.drop(["design", "mapping_gap"])
     for column in numbers:
         expected = np.where(update, 1, times) * one[column]
         assert many[column].to_numpy() == pytest.approx(expected.to_numpy(), rel=1e-12), column
+    # a share of the passes, however often they run
+    assert many["mapping_gap"].to_numpy() == pytest.approx(one["mapping_gap"].to_numpy(), rel=1e-9)
     assert dse.evaluate(replace(net, accumulate=times), hw, plan, recompute=not mixed).layers.equals(many)
 
 

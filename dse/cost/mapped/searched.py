@@ -13,6 +13,7 @@ import threading
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -27,6 +28,9 @@ from dse.mapping.best.space import slots_of
 from dse.mapping.best.tables.refine import refined
 from dse.mapping.explicit.counts import ENGINE
 from dse.mapping.explicit.mapping import Mapping
+from dse.types import Floats
+
+_Number = TypeVar("_Number", float, Floats)
 
 #: Searches whose result is kept in memory.
 MOST_KEPT = 50_000
@@ -137,6 +141,6 @@ def take_if_better(costs: JobCosts, found: Priced | None, objective: str, design
     costs.mappings[at] = found.mapping
 
 
-def worth(energy_pj: float, cycles: float, objective: str) -> float:
+def worth(energy: _Number, time: _Number, objective: str) -> _Number:
     """What a mapping is chosen by."""
-    return energy_pj * cycles if objective == "edp" else energy_pj if objective == "energy" else cycles
+    return energy * time if objective == "edp" else energy if objective == "energy" else time

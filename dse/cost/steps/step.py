@@ -14,8 +14,10 @@ from dse.cost.fusion.choose import FusedStep, Sums
 from dse.cost.fusion.epilogues import groups_of, parts_of, saved_bits
 from dse.cost.fusion.resident import resident_notes
 from dse.cost.fusion.vector import COMPONENTS, VectorCosts, optimizer_costs, vector_costs
+from dse.cost.jobs.floors import mapping_floor
 from dse.cost.jobs.network import check_mode, network_jobs
 from dse.cost.mapped.best_jobs import best_jobs
+from dse.cost.mapped.searched import worth
 from dse.cost.steps.convert import conversion_s
 from dse.cost.steps.options import STEP, StepOptions
 from dse.cost.steps.side import SIDE_COMPONENTS, STEP_PASSES, SideCosts, side_costs
@@ -28,6 +30,22 @@ from dse.names import PASSES
 from dse.precision.plans.plan import Plan
 from dse.types import Floats, Ints
 from dse.workload.model import Network
+
+
+@dataclass(frozen=True)
+class Spare:
+    """(D, I, rows, P) what better mappings could save at most, by bounds that hold for every mapping
+    (:mod:`dse.cost.jobs.floors`), and what mappings are chosen by."""
+
+    energy_j: Floats
+    latency_s: Floats
+    objective: str
+
+    def gap(self, energy_j: Floats, latency_s: Floats, spare_j: Floats, spare_s: Floats) -> Floats:
+        """Share of the objective that better mappings could save at most, of sums and what could be spared of them."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            least = worth(np.maximum(energy_j - spare_j, 0.0), np.maximum(latency_s - spare_s, 0.0), self.objective)
+            return np.asarray(np.clip(1.0 - least / worth(energy_j, latency_s, self.objective), 0.0, 1.0))
 
 
 @dataclass(frozen=True)
@@ -58,6 +76,8 @@ class StepCosts:
         The same of a design under a plan, where what is resident joins groups.
     notes
         Sentences for the user: widths that the processing element rounds up.
+    spare
+        What better mappings could save at most, where it was asked for.
     most_saved
         What residency saves at most, where that was asked for.
     """
@@ -79,6 +99,7 @@ class StepCosts:
     own_groups: dict[tuple[int, int], npt.NDArray[np.object_]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     most_saved: MostSaved | None = None
+    spare: Spare | None = None
 
     def groups_of(self, design: int, plan: int) -> npt.NDArray[np.object_]:
         """(rows, P) groups of a design under a plan."""
@@ -88,6 +109,10 @@ class StepCosts:
         """Costs of the designs at these places."""
         by_design = ("energy_j", "latency_s", "convert_s", "components_j", "bound", "dram_bits", "limit")
         chosen: dict[str, Any] = {name: getattr(self, name)[places] for name in by_design}
+        if self.spare is not None:
+            chosen["spare"] = replace(
+                self.spare, energy_j=self.spare.energy_j[places], latency_s=self.spare.latency_s[places]
+            )
         own = self.own_groups
         chosen["own_groups"] = {(n, i): own[d, i] for n, at in enumerate(places) for d, i in own if d == at}
         return replace(self, side=replace(self.side, factor=self.side.factor[:, places]), **chosen)
@@ -101,6 +126,7 @@ def step_costs(
     options: StepOptions = STEP,
     as_read: bool = True,
     at_most: bool = False,
+    spare: bool = False,
 ) -> StepCosts:
     """Costs of one step by layer and pass, on D designs under I plans.
 
@@ -114,6 +140,8 @@ def step_costs(
         them, for whoever adds :func:`as_read_j` layer by layer.
     at_most
         Nothing is resident, so that the costs of layers add up; instead say what residency saves at most (``most_saved``).
+    spare
+        Say what better mappings could save at most.
     """
     mode, asked = options.mode, hardware
     hardware = without_residents(hardware) if at_most else hardware
@@ -147,6 +175,11 @@ def step_costs(
     ]
     slowest = np.take_along_axis(np.where(runs, jobs.bound[:, picked], -1), longest, axis=-1)[..., 0]
     sums.bound[:, :, macs, :most] = slowest
+    unproven = np.zeros((2, *shape))
+    if spare:
+        floor = mapping_floor(hardware, arrays, work.jobs)
+        unproven[0][:, :, macs, :most] = of_pass(jobs.energy_pj - floor.energy_pj) * 1e-12
+        unproven[1][:, :, macs, :most] = of_pass(jobs.cycles - floor.cycles) * seconds
     sums.dram_bits[:, :, macs, :most] = of_pass(jobs.traffic_bits[..., -1])
     bitops[:, macs, :most] = work.bitops
     counted[macs, :most] = work.macs
@@ -159,7 +192,11 @@ def step_costs(
         network, hardware, arrays, plans, stored, work, jobs, vector, saved, mode, options.mapping_objective
     )
     step.not_written(sums, macs)
+    apart = np.stack([sums.energy_j, sums.latency_s])
     own_groups = step.fuse(sums, groups, as_read)
+    # The bounds are of layers that meet in DRAM: of rows that cost something else where tensors wait on the chip nothing is proven.
+    together = np.stack([sums.energy_j, sums.latency_s])
+    unproven = np.where((together != apart).any(axis=0), together, unproven)
     bounds = step.most_saved(sums, parts_of(asked), _times(network, options)) if at_most else None
     own_operations, computed = np.zeros(shape[2:]), np.zeros(shape[2:], bool)
     own_operations[others, :most], computed[others, :most] = vector.operations, True
@@ -202,6 +239,7 @@ def step_costs(
         notes=resident_notes(hardware, mode)
         + rounded_widths(hardware, work.jobs.multiplier_bits[whole & (work.jobs.shares > 0)]),
         most_saved=bounds,
+        spare=Spare(unproven[0] * times, unproven[1] * times, options.mapping_objective) if spare else None,
     )
 
 

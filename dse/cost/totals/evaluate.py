@@ -59,9 +59,11 @@ class Cost:
     ----------
     total
         One row per (design, plan): ``design, plan, latency_s, energy_j, area_mm2, convert_s, power_w, macs, bitops, dram_bits,
-        <component>_j ..., peak_memory_bits, memory_<part>_bits ..., fused_groups, feasible, limit, price_extrapolated``. Latency
-        and energy are of one step of the batch, or of the whole run where a schedule was given; the memory is that of the step
-        which needs most. Infeasible rows have NaN figures and the name of the limit.
+        <component>_j ..., peak_memory_bits, memory_<part>_bits ..., fused_groups, mapping_gap, feasible, limit,
+        price_extrapolated``. Latency and energy are of one step of the batch, or of the whole run where a schedule was given; the
+        memory is that of the step which needs most. ``mapping_gap`` is the share of the mapping objective (EDP, energy or latency)
+        that better mappings could save at most: no mapping undercuts the bounds of :mod:`dse.cost.jobs.floors`. Infeasible rows
+        have NaN figures and the name of the limit.
     area
         Area of the parts of the first design: ``part, area_mm2``.
     notes
@@ -271,7 +273,7 @@ def evaluate(
     notes: tuple[str, ...] = ()
     for start in range(0, len(arrays), CHUNK):
         piece = arrays.rows(start, min(start + CHUNK, len(arrays)))
-        steps = step_costs(network, hardware, piece, plans, options)
+        steps = step_costs(network, hardware, piece, plans, options, spare=True)
         extra, notes = _run_costs(network, hardware, piece, plan, overhead), steps.notes
         limits = _limits(steps, weights, dram, mode, peak, piece.size_bits[:, -1])
         parts.append(_totals(steps, piece, names, weights, extra, held, limits))
@@ -445,6 +447,9 @@ def _totals(
         table[f"{name}_bits"] = np.tile(held[:, k], d)
     main = weights.argmax(axis=1)
     table["fused_groups"] = [_group_count(steps.groups_of(design, plan)) for design in range(d) for plan in main]
+    if steps.spare is not None:
+        spare = weighted(steps.spare.energy_j), weighted(steps.spare.latency_s)
+        table["mapping_gap"] = np.where(feasible, steps.spare.gap(energy, latency, *spare), np.nan)
     table["feasible"] = feasible
     table["limit"] = limits.reshape(-1)
     table["price_extrapolated"] = np.repeat(arrays.extrapolated, rows)
@@ -509,6 +514,9 @@ def _layers_table(steps: StepCosts, labels: tuple[str, ...], weights: Floats, ex
         table[f"{name}_j"] = parts[d, r, l, p, k]
     for k, name in enumerate(SIDE_COMPONENTS):
         table[f"{name}_j"] = steps.side.factor[k, d] * side[k, r, l, p]
+    if steps.spare is not None:
+        spare = (_weighted(x, weights)[d, r, l, p] for x in (steps.spare.energy_j, steps.spare.latency_s))
+        table["mapping_gap"] = steps.spare.gap(energy[d, r, l, p], latency[d, r, l, p], *spare)
     frame = pd.DataFrame(table)
     rows = [
         {
