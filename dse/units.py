@@ -45,6 +45,14 @@ QUANTITIES = (
         "What the drop does not exceed with the run's confidence (0.9 where the limit is held at even odds).",
     ),
     Quantity(
+        "mapping_gap",
+        "Mapping gap",
+        "",
+        0.0,
+        1.0,
+        "Share of the mapping objective that better mappings could save at most, by bounds that hold for every mapping.",
+    ),
+    Quantity(
         "certificate_gap",
         "Certificate gap",
         "",
