@@ -132,7 +132,7 @@ def make_bases(folder: Path) -> None:
     bare = yaml.safe_load(PROFILE)
     del bare["points"], bare["prediction"]["link"]
     (folder / "bare.yaml").write_text(yaml.safe_dump(bare))
-    options = {"profile": folder / "profile.yaml", "trials": 2, "screening": True}
+    options = {"profile": folder / "profile.yaml", "trials": 2, "screening": True, "max_accuracy_drop": 2.5}
     for name, seed in (("run", 0), ("other", 1)):
         dse.explore(folder / "net.yaml", folder / "hardware.yaml", seed=seed, out=folder / name, **options)
         write_report(folder / name)
