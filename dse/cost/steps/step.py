@@ -178,8 +178,9 @@ def step_costs(
     unproven = np.zeros((2, *shape))
     if spare:
         floor = mapping_floor(hardware, arrays, work.jobs)
-        unproven[0][:, :, macs, :most] = of_pass(jobs.energy_pj - floor.energy_pj) * 1e-12
-        unproven[1][:, :, macs, :most] = of_pass(jobs.cycles - floor.cycles) * seconds
+        with np.errstate(invalid="ignore"):  # what is infeasible has no bound either
+            unproven[0][:, :, macs, :most] = of_pass(jobs.energy_pj - floor.energy_pj) * 1e-12
+            unproven[1][:, :, macs, :most] = of_pass(jobs.cycles - floor.cycles) * seconds
     sums.dram_bits[:, :, macs, :most] = of_pass(jobs.traffic_bits[..., -1])
     bitops[:, macs, :most] = work.bitops
     counted[macs, :most] = work.macs
