@@ -1,15 +1,15 @@
-"""No mapping undercuts the lower bounds: not the best ones, nor random ones, on shipped accelerators; what evaluate tells of it."""
+"""No mapping undercuts the lower bounds: not the best ones, nor random ones on every shipped accelerator; what evaluate tells of it."""
 
 import numpy as np
 import pytest
 
 import dse
 from dse.cost.jobs.floors import mapping_floor
+from dse.cost.jobs.formats import unusable
 from dse.cost.jobs.network import network_jobs
 from dse.cost.mapped.best_jobs import best_jobs
 from dse.cost.mapped.mapping_checks import on_hardware
 from dse.cost.mapped.mapping_costs import cost_of_mapping
-from dse.cost.mapped.table_jobs import is_deep
 from dse.hardware.arrays import hardware_arrays
 from dse.mapping.explicit.counts import ENGINE
 from dse.mapping.explicit.mapping import Level, Loop, Mapping
@@ -60,28 +60,27 @@ def random_mapping(rng, nest, hardware):
     return Mapping((*inner, *loops), (*levels, Level(hardware.memories[-1].name, (every,) * 3, axes)))
 
 
-#: Where mappings are looked up, and one with more memories, whose search takes seconds.
-NAMES = [name for name in shipped_names("hwmodels") if not is_deep(dse.load_hardware(name)) or name == "tpu_v4i_like"]
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_no_mapping_undercuts_the_bounds(name):
-    hardware, rng = dse.load_hardware(name), np.random.default_rng(len(name))
-    arrays, mode = hardware_arrays(hardware), "inference" if hardware.inference_only else "training"
+def jobs_of(hardware):
+    """Jobs in a format that the hardware multiplies."""
+    mode = "inference" if hardware.inference_only else "training"
     for text in ("w8a8e8", "bf16", "mls_e2m4", "mxfp8_e4m3"):
         jobs = network_jobs(NET, [dse.Plan.parse(text, NET)], mode, hardware.causal_skip).jobs
-        costs = best_jobs(hardware, arrays, jobs)
-        if (costs.limit == "").all():
-            break
+        if not unusable(hardware, jobs, np.arange(len(jobs.nest))):
+            return jobs
+    raise AssertionError("no format")
+
+
+@pytest.mark.parametrize("name", shipped_names("hwmodels"))
+def test_no_random_mapping_undercuts_the_bounds(name):
+    hardware, rng = dse.load_hardware(name), np.random.default_rng(len(name))
+    arrays, jobs = hardware_arrays(hardware), jobs_of(hardware)
     floor = mapping_floor(hardware, arrays, jobs)
     assert (floor.energy_pj > 0).all()
     assert (floor.cycles > 0).all()
-    assert (floor.energy_pj <= costs.energy_pj * (1 + 1e-9)).all()
-    assert (floor.cycles <= costs.cycles * (1 + 1e-9)).all()
     tried = 0
     for job in range(len(jobs.nest)):
         nest = jobs.nests[int(jobs.nest[job])]
-        for _ in range(12):
+        for _ in range(6):
             mapping, problems = on_hardware(random_mapping(rng, nest, hardware), nest, hardware, arrays, jobs, job)
             if not problems:
                 row, _ = cost_of_mapping(mapping, job, hardware, arrays, jobs, ENGINE)
@@ -89,6 +88,14 @@ def test_no_mapping_undercuts_the_bounds(name):
                 assert floor.cycles[0, job] <= row["cycles"] * (1 + 1e-9)
                 tried += 1
     assert tried
+
+
+def test_no_best_mapping_undercuts_the_bounds():
+    hardware = dse.load_hardware("bit_fusion")
+    arrays, jobs = hardware_arrays(hardware), jobs_of(hardware)
+    floor, costs = mapping_floor(hardware, arrays, jobs), best_jobs(hardware, arrays, jobs)
+    assert (floor.energy_pj <= costs.energy_pj * (1 + 1e-9)).all()
+    assert (floor.cycles <= costs.cycles * (1 + 1e-9)).all()
 
 
 def test_the_gap_is_shown_by_layer_and_in_total():
