@@ -1,6 +1,6 @@
 """Compiled search of the best chain of cuts on a lattice of tile sizes, for hierarchies of any depth.
 
-A mapping is a chain of cuts (:mod:`dse.mapping.best.chains`): one after the other, from the MAC outwards, each role's tile is
+A mapping is a chain of cuts (:mod:`dse.mapping.best.deep.lattice`): one after the other, from the MAC outwards, each role's tile is
 put into the next memory that holds it. The state of an unfinished chain is how far each role has come (the next memory that will
 hold it) and the extents reached so far: a place in the product of three lists, tiles of (N, P, Q), of K, and of (C, R, S).
 Putting role r into a memory grows only the dims that its tensor does not depend on (and the window's, for X), and costs what
