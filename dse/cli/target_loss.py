@@ -10,7 +10,7 @@ from rich.table import Table
 from dse.cli.terminal import console
 from dse.cost.fusion.epilogues import with_fusion
 from dse.errors import InputError
-from dse.files import write_text
+from dse.files import csv_text, write_all
 from dse.hardware import load_hardware
 from dse.numbers import SEED, TRIALS
 from dse.search.target_loss import PLANS, at_target_loss, best_of_each
@@ -57,7 +57,6 @@ def explore_target_loss(
     for sentence in (*reasons, *found.attrs["notes"]):
         screen.print(sentence, soft_wrap=True, markup=False)
     if out is not None:
-        out.mkdir(parents=True)
-        path = out / "target_loss.csv"
-        write_text(path, found.to_csv(index=False, lineterminator="\n"))
+        rows = found.itertuples(index=False)
+        (path,) = write_all({out / "target_loss.csv": csv_text([str(name) for name in found.columns], rows)})
         screen.print(f"all designs: {path}", soft_wrap=True, markup=False)
