@@ -83,7 +83,7 @@ def explore(
     resume: bool = False,
     progress: Progress | None = None,
     command: str = "",
-    validation: Sequence[Mapping[str, Any]] = (),
+    validation: Callable[[], Sequence[Mapping[str, Any]]] | None = None,
     fusion: str | None = None,
 ) -> Run:
     """Search formats of every layer and hardware under an accuracy limit.
@@ -146,7 +146,8 @@ def explore(
     progress
         See :data:`Progress`.
     command, validation
-        What the report shows as the command line, and as rows of published figures against ours.
+        What the report shows as the command line, and what gives its rows of published figures against ours, asked for once
+        designs are found.
     fusion
         What runs fused; default: the hardware's. With ``none`` and ``vector`` costs of layers add up and bit maps are proven
         optimal. With ``resident`` and ``best`` they do not: maps are priced whole, and the certificate's gap is the proven
@@ -219,7 +220,9 @@ def explore(
         archive = search(asked, Budget(trials, seconds), jobs, scheduler, folder, resume, progress)
         if not len(archive.found):
             check_found(problem, archive.done, archive.failed)
-        run = make_run(asked, archive, folder, trials, jobs, started, command, validation)
+        run = make_run(
+            asked, archive, folder, trials, jobs, started, command, () if validation is None else validation()
+        )
         drawn = None if uncertainty is None else drawn_front(run, chosen, uncertainty, seed)
         if drawn is not None:
             run = with_error_bars(run, drawn, seed)

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dse
+from dse.accuracy.measuring.journal import Notebook
 from dse.array_files import arrays_in, read_arrays, unzipped
 from dse.errors import InputError, Problem, printable, shortened
 from dse.files import (
@@ -136,6 +137,30 @@ def test_a_full_disk_leaves_what_was_there(tmp_path):
     assert "large: cannot be written: File too large" in done.stdout
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"large": "old"}
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 5000
+
+
+MEASURING = """
+import resource, sys
+from dse.accuracy.measuring.journal import Notebook
+from dse.errors import InputError
+most = int(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+try:
+    notes = Notebook("part", "digest", 9, None)
+    for number in range(9):
+        notes.value(f"layer {number}", lambda: 1.0)
+except InputError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(("room", "kept"), [(30, 0), (100, 2)])
+def test_measurements_on_a_full_disk_are_kept_where_there_are_any(tmp_path, room, kept):
+    done = subprocess.run([sys.executable, "-c", MEASURING, str(room)], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "part: cannot be written: File too large" in done.stdout
+    assert (tmp_path / "part").exists() == bool(kept)
+    if kept:
+        assert len(Notebook(tmp_path / "part", "digest", 9, None).known) == kept
 
 
 def test_folders_made_for_what_fails_are_taken_back(tmp_path):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dse.errors import InputError
-from dse.files import read_text, reason, write_text
+from dse.files import read_text, reason, remove_file, write_text
 
 #: Called after every measurement with how many are done, how many there are, and the seconds that the rest will take.
 Progress = Callable[[int, int, float], None]
@@ -49,6 +49,8 @@ class Notebook:
                     with self.path.open("a", encoding="utf-8") as file:
                         file.write(json.dumps({"name": name, "value": self.known[name]}) + "\n")
                 except OSError as error:
+                    if len(self.known) == 1:  # no measurement to go on from
+                        remove_file(self.path)
                     raise InputError(str(self.path), [f"cannot be written: {reason(error)}"]) from None
         self.done += 1
         if self.progress is not None:

@@ -174,7 +174,7 @@ def explore(
             fusion=fusion,
             progress=progress,
             command=" ".join(["dse", *sys.argv[1:]]),
-            validation=[
+            validation=lambda: [
                 {str(k): v for k, v in row.items()} for row in validation_table(chips=False).to_dict("records")
             ],
         )
