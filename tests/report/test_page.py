@@ -58,6 +58,16 @@ def test_the_validation_shows_signed_errors(run_folder):
     assert "-11.1%" in " ".join(parsed(write_report(run_folder)).text)
 
 
+def test_tables_that_are_cut_short_leave_a_page(build_run, tmp_path):
+    folder = build_run(tmp_path / "run", front=4, kept=6)
+    for name in ("front.csv", "designs.csv", "layers.csv", "bits.csv", "area.csv"):
+        path = folder / name
+        whole = path.read_text()
+        path.write_text(whole.splitlines()[0] + "\n")
+        assert write_report(folder).stat().st_size > 1000
+        path.write_text(whole)
+
+
 def test_nothing_is_fetched_from_anywhere(run_folder):
     page = parsed(write_report(run_folder))
     assert set(page.addresses) == {"data:,", "#front"}

@@ -93,6 +93,8 @@ def _detail(run: RunData, position: dict[str, int]) -> dict[str, Any] | None:
     layers, passes = list(dict.fromkeys(table["layer"])), list(dict.fromkeys(table["pass"]))
     known = set(table["design"])
     designs = [str(name) for name in run.front["design"] if name in known]
+    if not designs:
+        return None
     per_design = len(layers) * (1 + len(values))
     if len(designs) * per_design * len(passes) > MAX_DETAIL_NUMBERS:
         table, passes = table.assign(**{"pass": "all passes"}), ["all passes"]
