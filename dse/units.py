@@ -212,3 +212,12 @@ def format_bytes(bits: float) -> str:
         size, prefix = size / 1024.0, prefix + 1
     number = f"{size:.0f}" if size == int(size) else f"{size:.3g}"
     return f"{number} {('', 'Ki', 'Mi', 'Gi', 'Ti', 'Pi', 'Ei')[prefix]}B"
+
+
+def count_of(number: float, unit: str) -> str:
+    """A number of points in words.
+
+    >>> count_of(1.0, "points of top-1"), count_of(0.5, "points")
+    ('1 point of top-1', '0.5 points')
+    """
+    return f"{number:g} {unit.replace('points', 'point', 1) if number == 1 else unit}"

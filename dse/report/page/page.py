@@ -23,12 +23,11 @@ from dse.report.tables.runs import (
     comparisons,
     drop_text,
     notable,
-    points,
     predicts,
     summary_sentence,
     waterfall_rows,
 )
-from dse.units import format_value
+from dse.units import count_of, format_value
 
 
 def write_report(folder: Path) -> Path:
@@ -172,7 +171,7 @@ def _facts(run: RunData) -> str:
         ),
         ("Figures are per", run.per),
         ("Plan", ", ".join(map(str, info.get("plan") or [])) or None),
-        ("Accuracy limit", None if limit is None else points(limit, unit)),
+        ("Accuracy limit", None if limit is None else count_of(limit, unit)),
         ("Confidence", _confidence(info)),
         ("Sensitivity profile", _get(info, "profile", "source") or _get(info, "profile", "name")),
         ("Predictor's leave-one-out error", None if error is None else f"{format_value(error)} {unit}"),

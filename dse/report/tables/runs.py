@@ -19,7 +19,7 @@ from dse.numbers import EVEN
 from dse.report.quantities import DROPS, format_share, quantity
 from dse.report.run.data import RunData, listed, read_run
 from dse.report.tables.terminal import longest_rows
-from dse.units import format_value
+from dse.units import count_of, format_value
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -85,7 +85,7 @@ def summary_sentence(run: RunData) -> str:
     unit = quantity("accuracy_drop_pp", run.info).unit
     sure = run.info.get("confidence")
     kept = f", kept with a probability of {sure:g}" if isinstance(sure, float) and sure > EVEN else ""
-    bound = "" if limit is None else f" within the accuracy limit of {points(limit, unit)}{kept}"
+    bound = "" if limit is None else f" within the accuracy limit of {count_of(limit, unit)}{kept}"
     rows = notable(run)
     if not rows:
         return f"No feasible design was found{bound}; the limits that failed are in designs.csv."
@@ -133,15 +133,6 @@ def drop_text(row: Mapping[str, Any] | pd.Series) -> str:
     if any(not isinstance(end, (int, float)) or math.isnan(end) for end in (low, high)):
         return text
     return f"{text} ({low:.2g} to {high:.2g})"
-
-
-def points(number: float, unit: str) -> str:
-    """A number of points in words.
-
-    >>> points(1.0, "points of top-1"), points(0.5, "points")
-    ('1 point of top-1', '0.5 points')
-    """
-    return f"{number:g} {unit.replace('points', 'point', 1) if number == 1 else unit}"
 
 
 def keeps_limit(baseline: dict[str, Any], limit: object) -> bool:

@@ -33,6 +33,7 @@ from dse.search.bits.held import HeldTable, held_tables
 from dse.search.bits.limits import ACCURACY, MEMORY, HardLimits, hard_limits, limit_tables
 from dse.search.bits.schedule_space import DIMENSIONS, ScheduleSpace, lowered
 from dse.types import Bools, Floats, Ints
+from dse.units import count_of
 from dse.workload.model import Network
 from dse.workload.work.tensors import tensors_of
 
@@ -436,7 +437,7 @@ def _score_limits(
         raise InputError(
             "--max-accuracy-drop",
             [
-                f"no bit map of this profile loses at most {limit.drop_pp:g} {profile.unit}"
+                f"no bit map of this profile loses at most {count_of(limit.drop_pp, profile.unit)}"
                 f"{_with(limit.confidence)}; the nearest feasible value is {_up(nearest)}"
                 + (f" (predicted alone, --confidence 0.5: {_up(even)})" if limit.confidence > EVEN else "")
             ],

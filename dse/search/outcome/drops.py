@@ -17,6 +17,7 @@ from dse.search.archive import Found, joined, places
 from dse.search.bits.maps import scores_over_schedule
 from dse.search.bits.problem import BitProblem, SearchProblem
 from dse.types import Floats
+from dse.units import count_of
 
 #: Columns of the ends of a drop's interval.
 INTERVAL = ("accuracy_drop_low_pp", "accuracy_drop_high_pp")
@@ -101,10 +102,11 @@ def warnings_of(problem: SearchProblem) -> list[str]:
 def promise(problem: SearchProblem) -> str:
     """What keeping the limit means, in a sentence."""
     unit = next(subject.profile.unit for subject in problem.subjects if subject.profile is not None)
+    limit = count_of(problem.limit_pp, unit)
     if problem.confidence == EVEN:
-        return f"The predicted drop alone keeps the limit of {problem.limit_pp:g} {unit}: about every second design loses more."
+        return f"The predicted drop alone keeps the limit of {limit}: about every second design loses more."
     return (
-        f"With a probability of {problem.confidence:g} a design loses at most {problem.limit_pp:g} {unit}, by the predictor's "
+        f"With a probability of {problem.confidence:g} a design loses at most {limit}, by the predictor's "
         "leave-one-out errors, widened for what a search picks (measured on one small network); assumed drops of "
         "error tensors count as exact."
     )

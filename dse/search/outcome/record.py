@@ -31,7 +31,7 @@ from dse.search.outcome.baseline_plans import baseline_plans
 from dse.search.outcome.drops import INTERVAL, plan_figures, promise, warnings_of
 from dse.search.pareto import knee
 from dse.shipped import shipped_folder
-from dse.units import quantity
+from dse.units import count_of, quantity
 from dse.version import VERSION
 from dse.workload.model import Network
 
@@ -106,8 +106,8 @@ def notes_of(problem: SearchProblem, front: pd.DataFrame) -> tuple[str, ...]:
             continue
         if problem.mode == "training":
             notes.append(
-                f"{of}Error tensors: {_errors_in_words(subject)} can keep the limit of {problem.limit_pp:g} "
-                f"{subject.profile.unit}."
+                f"{of}Error tensors: {_errors_in_words(subject)} can keep the limit of "
+                f"{count_of(problem.limit_pp, subject.profile.unit)}."
             )
         notes += [of + text for text in _searched(subject, subject.profile)]
         if counted := counting_note(subject.profile):
