@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from dse.accuracy.measuring.onnx_model import open_onnx
@@ -80,8 +81,9 @@ def test_what_cannot_be_verified_is_said_and_nothing_is_written(run, design, fun
 
 def test_the_commands_print_and_feed_calibrate(run, dse_here):
     said = dse_here("verify", run, "d00", "--script", f"{run / 'train.py'}:run", cwd=run)
-    assert "d00: predicted 1, measured" in str(said)
-    assert POINTS in str(said)
+    front = pd.read_csv(run / "front.csv").set_index("design")
+    assert f"d00: predicted {front.loc['d00', 'accuracy_drop_pp']:.3g}, measured" in said.stdout
+    assert POINTS in said.stdout
     found = calibrate_points("imagenet_resnet", run / POINTS, run / "calibrated.yaml", workload="imagenet_resnet")
     before, _ = read_profile("imagenet_resnet")
     assert [point.name for point in found.file.points] == [*(point.name for point in before.points), "d00"]
