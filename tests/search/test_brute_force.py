@@ -216,9 +216,9 @@ def test_a_limit_below_what_the_error_allows_names_the_nearest_with_and_without_
         explored(tiny, strategy="exhaustive", max_accuracy_drop=sure - 0.002, confidence=0.9)
 
 
-def test_a_predictor_that_cannot_tell_the_limit_is_said_first(tiny):
+def test_a_predictor_that_cannot_tell_the_limit_is_said_first(tiny, tmp_path):
     text = tiny[1].read_text().replace("value: 69.0, both: [8, 8, 4]", "value: 66.0, both: [8, 8, 4]")
-    loud = tiny[1].parent / "loud.yaml"
+    loud = tmp_path / "loud.yaml"
     loud.write_text(text)
     run = explored(tiny, profile=loud, trials=2)
     assert run.notes[0].startswith("WARNING: the error of tiny's predictor")
@@ -254,3 +254,13 @@ def test_a_superset_space_and_a_looser_limit_are_never_worse(tiny, exhaustive):
                 assert (least <= before[0][weight] * (1 + 1e-12)).all()
             assert covered >= before[1] * (1 - 1e-12)
         before = each, covered
+
+
+def test_errors_that_are_those_of_another_profile_are_said(tiny, tmp_path):
+    network, profile, hardware = tiny
+    path = tmp_path / "borrowed.yaml"
+    text = profile.read_text().replace("prediction:\n", f"prediction:\n  errors_of: {profile}\n")
+    path.write_text(text.replace("- {name: n,", "# - {name: n,"))
+    run = dse.explore(network, hardware, profile=path, max_accuracy_drop=3.0, confidence=0.6, trials=1)
+    said = " ".join(run.notes)
+    assert "The errors are those of another profile: tiny has 3 whole plans only" in said

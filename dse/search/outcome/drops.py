@@ -105,11 +105,19 @@ def promise(problem: SearchProblem) -> str:
     limit = count_of(problem.limit_pp, unit)
     if problem.confidence == EVEN:
         return f"The predicted drop alone keeps the limit of {limit}: about every second design loses more."
-    return (
+    said = (
         f"With a probability of {problem.confidence:g} a design loses at most {limit}, by the predictor's "
         "leave-one-out errors, widened for what a search picks (measured on one small network); assumed drops of "
         "error tensors count as exact."
     )
+    for subject in problem.subjects:
+        profile = subject.profile
+        if profile is not None and profile.shared_errors is not None:
+            said += (
+                f" The errors are those of another profile: {subject.network.name} has {len(profile.point_drops)} whole plans "
+                f"only, which miss each other by {profile.loo_error_pp:.2g} {profile.unit} when left out."
+            )
+    return said
 
 
 def _ends(problem: SearchProblem, subject: BitProblem, drop: float) -> Interval:
