@@ -17,6 +17,7 @@ from dse.hardware import load_hardware
 from dse.studies.comparisons import ablation, fashion_mnist, predictor, side_by_side
 from dse.studies.page import page_html
 from dse.studies.study import Claim, Study
+from dse.studies.surveyed import adaptive, arithmetic, cyclic, decoding
 from dse.studies.systems import accuracy_booster, actnn, adapt, better_schedules, cpt, dynasty, fractrain, mls
 from dse.yaml_input import suggest
 
@@ -29,6 +30,10 @@ STUDIES: dict[str, Callable[[], Study]] = {
     "fractrain": fractrain.study,
     "accuracy_booster": accuracy_booster.study,
     "actnn": actnn.study,
+    "cyclic_relatives": cyclic.study,
+    "adaptive_relatives": adaptive.study,
+    "arithmetic": arithmetic.study,
+    "progressive_decoding": decoding.study,
     "fashion_mnist": fashion_mnist.study,
     "predictor": predictor.study,
     "ablation": ablation.study,

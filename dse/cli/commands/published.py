@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 
 @app.command(
-    epilog="Studies: cpt, better_schedules, adapt, mls, dynasty, fractrain, accuracy_booster, actnn, fashion_mnist, predictor, "
+    epilog="Studies: cpt, better_schedules, adapt, mls, dynasty, fractrain, accuracy_booster, actnn, cyclic_relatives, "
+    "adaptive_relatives, arithmetic, progressive_decoding, fashion_mnist, predictor, "
     "ablation, side_by_side. Example: dse reproduce cpt adapt"
 )
 def reproduce(

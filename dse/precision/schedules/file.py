@@ -2,10 +2,11 @@
 
 ::
 
-    kind: cyclic                 # static cyclic better progressive progressive_from_losses piecewise traced
+    kind: cyclic                 # static cyclic random better progressive progressive_from_losses piecewise traced
     low: 3
     high: 8
     backward: 8
+    backward_low: 6              # the error moves as well, between this and backward; default: it stays
     cycles: 32
     iterations: 64000
     keep: {conv1: int8}          # any kind: layers whose weight and activation keep a format
@@ -48,6 +49,17 @@ class _Cyclic(_Common):
     iterations: int = 64_000
     curve: str = "cosine"
     chain: str = "repeated"
+    family: Literal["int", "bfp"] = "int"
+    backward_low: int | None = None
+
+
+class _Random(_Common):
+    low: int
+    high: int
+    backward: StrictInt | StrictStr = 8
+    iterations: int = 64_000
+    hold: int = 100
+    seed: int = 0
     family: Literal["int", "bfp"] = "int"
 
 
@@ -99,6 +111,7 @@ class _Traced(_Common):
 _KINDS: dict[str, type[_Common]] = {
     "static": _Static,
     "cyclic": _Cyclic,
+    "random": _Random,
     "better": _Better,
     "progressive": _Progressive,
     "progressive_from_losses": _FromLosses,

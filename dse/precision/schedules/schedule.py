@@ -20,6 +20,7 @@ from dse.precision.formats.properties import format_problem
 from dse.precision.plans.plan import Plan
 from dse.precision.plans.rules import Given, NamedNetwork
 from dse.precision.policies.rules import loss_plateaus
+from dse.precision.schedules.cyclic import cyclic_phases, random_phases
 from dse.precision.schedules.file import placed, read_schedule
 from dse.precision.schedules.phases import (
     Formats,
@@ -30,11 +31,10 @@ from dse.precision.schedules.phases import (
     given_formats,
     given_label,
     merged,
-    runs,
     widened,
 )
-from dse.precision.schedules.profiles import BETTER_SCHEDULES, CHAINS, CURVES, MAX_ITERATIONS, cycle_widths
-from dse.precision.schedules.rules import bounds_problems, integer_problems, require, width_name, width_problems
+from dse.precision.schedules.profiles import BETTER_SCHEDULES
+from dse.precision.schedules.rules import integer_problems, require, width_name, width_problems
 from dse.precision.schedules.trace_file import Trace, read_trace
 from dse.showing import one_line
 from dse.yaml_input import suggest
@@ -82,11 +82,13 @@ class Schedule:
         curve: str = "cosine",
         chain: str = "repeated",
         family: str = "int",
+        backward_low: int | None = None,
     ) -> Schedule:
         """Cyclic precision: weight and activation move between two widths, the error keeps its own.
 
         The defaults are CPT's (Fu et al., ICLR 2021); ``curve`` and ``chain`` are those of
-        :mod:`dse.precision.schedules.profiles`.
+        :mod:`dse.precision.schedules.profiles`.  With ``backward_low`` the error moves too, in step with the others: double-cyclic
+        training (S. Kim and H. Kim, 2022).
 
         Parameters
         ----------
@@ -98,23 +100,38 @@ class Schedule:
             Cycles in the whole run; at least one iteration each, at most ten million.
         family
             ``int`` or ``bfp``: what to put before a width.
+        backward_low
+            Lower bound of the error's width, at most ``backward``, which is then a width and no format.
         """
-        problems = [
-            *integer_problems("iterations", iterations, 1, MAX_ITERATIONS),
-            *integer_problems("cycles", cycles, 1),
-            *bounds_problems(family, low, high, backward),
-        ]
-        if not problems and cycles > iterations:
-            problems.append(Problem("cycles", f"expected at most one cycle per iteration ({iterations}), got {cycles}"))
-        problems += [] if curve in CURVES else [Problem("curve", f"unknown curve '{curve}'{suggest(curve, CURVES)}")]
-        problems += [] if chain in CHAINS else [Problem("chain", f"unknown chain '{chain}'{suggest(chain, CHAINS)}")]
-        require(problems)
-        widths = cycle_widths(curve, chain, int(low), int(high), int(cycles), int(iterations))
-        error = width_name(family, backward)
-        label = "cyclic" if (curve, chain) == ("cosine", "repeated") else f"{curve} {chain.replace('_', ' ')}"
-        settings = {b: forward_formats(f"{family}{b}", error) for b in range(int(low), int(high) + 1)}
-        phases = [Phase(length, settings[width]) for width, length in runs(widths)]
-        return cls(f"{label} {low}-{high}/{backward}, {cycles} cycles", tuple(phases))
+        return cls(*cyclic_phases(low, high, backward, cycles, iterations, curve, chain, family, backward_low))
+
+    @classmethod
+    def random(
+        cls,
+        low: int,
+        high: int,
+        backward: int | str = 8,
+        iterations: int = 64_000,
+        hold: int = 100,
+        seed: int = 0,
+        family: str = "int",
+    ) -> Schedule:
+        """Random precision switch: the forward width is drawn anew every ``hold`` iterations, each with the same probability.
+
+        Theirs (Double-Win Quant, ICML 2021; 2-in-1 Accelerator, MICRO 2021): widths drawn at random against adversarial attacks.
+        Ours: how long a width holds (``hold=1`` draws at every iteration, as theirs do), since it decides only how often the array
+        is set up anew.
+
+        Parameters
+        ----------
+        low, high
+            Bounds of the forward width, low <= high.
+        backward
+            Width of the error, or its format.
+        hold
+            Iterations between two draws.
+        """
+        return cls(*random_phases(low, high, backward, iterations, hold, seed, family))
 
     @classmethod
     def better(

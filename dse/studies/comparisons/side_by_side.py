@@ -21,6 +21,7 @@ from dse.precision.policies.rules import Overhead
 from dse.report.figures import PALETTE
 from dse.studies.devices import flexible, float32
 from dse.studies.study import Claim, Study
+from dse.studies.surveyed import adaptive, cyclic
 from dse.studies.systems import accuracy_booster, adapt, adapt_model, dynasty, fractrain
 from dse.workload import load_workload
 from dse.workload.model import Network
@@ -28,7 +29,7 @@ from dse.workload.model import Network
 NETWORK = "cifar_resnet20"
 ITERATIONS = 64_000
 BASELINE = "static int8"
-SYMBOLS = ("circle", "diamond", "x")
+SYMBOLS = ("circle", "diamond", "x", "square", "cross")
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,8 @@ def entries(network: Network) -> tuple[Entry, ...]:
         ),
         Entry("DYNASTY-like, measured widths", _blocks(network), map_updates=1.0),
         Entry("Accuracy Booster", accuracy_booster.schedule(network)),
+        *(Entry(name, schedule) for name, schedule in cyclic.schedules().items()),
+        *(Entry(name, schedule) for name, (schedule, _, _) in adaptive.schedules().items()),
         Entry("static int8, ActNN's stash", Schedule.static("w8a8e8", ITERATIONS).with_operand("stash", "actnn2")),
     )
 
