@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -33,7 +34,7 @@ from dse.accuracy.profiles.schema import ErrorTensorFile, PointFile, profile_tex
 from dse.files import write_text
 from dse.precision.plans.plan import Plan
 from dse.precision.schedules.schedule import Schedule
-from dse.training.loops.choosers import Adapt, Dynasty, FracTrain, Scheduled
+from dse.training.loops.choosers import ActivationDensity, Adapt, Dynasty, FracTrain, Scheduled
 from dse.training.loops.data import load_dataset
 from dse.training.loops.networks import make_module, workload_of
 from dse.training.loops.torch_model import TorchModel, error_scores
@@ -79,6 +80,12 @@ def systems(network):
         ("dynasty_like", "bfp 4x4", "blocks by online sensitivity", lambda: Dynasty(names)),
         ("mls_e2m1", "mls_e2m1", "static", static("mls_e2m1")),
         ("mls_e2m4", "mls_e2m4", "static", static("mls_e2m4")),
+        ("double_cyclic", "int", "cyclic 3-8/6-8, 8 cycles",
+         lambda: Scheduled(Schedule.cyclic(3, 8, 8, 8, ITERATIONS, backward_low=6), network)),
+        ("random_switch", "int", "random 4-8/8, every 10 steps",
+         lambda: Scheduled(Schedule.random(4, 8, 8, ITERATIONS, hold=10), network)),
+        ("density", "int", "activation density from 16 bits", lambda: ActivationDensity(names, ITERATIONS // 4)),
+        ("int4_errors", "w8a8e4", "static", static("w8a8e4")),
     ]  # fmt: skip
 
 
@@ -296,6 +303,10 @@ def main() -> None:
     parser.add_argument(
         "--ship", action="store_true", help="Copy the small files into the package instead of training."
     )
+    parser.add_argument(
+        "--systems", nargs="+", default=[], metavar="NAME",
+        help="Train these systems alone and add their rows to those of the package (5 minutes for five).",
+    )  # fmt: skip
     options = parser.parse_args()
     folder = options.folder
     if options.ship:
@@ -308,6 +319,9 @@ def main() -> None:
         make_module("cnn", data.shape, data.classes, 0), data.shape, NAME, SOURCE, 64, SAMPLES, EPOCHS
     )
     write_text(folder / f"{NAME}.yaml", network_text(network))
+    if options.systems:
+        add_systems(folder, data, network, options.systems)
+        return
     run(folder, data, "fp32-0", ("fp32", "fp32", "static"),
         lambda: Scheduled(Schedule.static("fp32", ITERATIONS), network), 0, keep=True)  # fmt: skip
     scores = score_files(folder, data)
@@ -321,6 +335,24 @@ def main() -> None:
             rows.append(run(folder, data, f"{system}-{seed}", (system, form, schedule), chooser, seed))
             write_rows(folder / "results.csv", COLUMNS, rows)
     check_designs(folder, data, network, profile, SEEDS)
+
+
+def add_systems(folder, data, network, names):
+    """Train some systems with all seeds; their rows take the place of those of the same name in the package's results."""
+    unknown = set(names) - {system for system, *_ in systems(network)}
+    if unknown:
+        sys.exit(f"unknown systems: {', '.join(sorted(unknown))}")
+    home = Path(__file__).parents[1] / "dse" / "studies" / "data" / "fashion_mnist"
+    with (home / "results.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["system"] not in names]
+    for system, form, schedule, chooser in systems(network):
+        if system in names:
+            rows += [
+                run(folder, data, f"{system}-{seed}", (system, form, schedule), chooser, seed) for seed in SEEDS
+            ]
+            if schedule != "static":
+                shutil.copy(folder / "runs" / f"{system}-0" / "formats.csv", home / f"formats_{system}_0.csv")
+    write_rows(home / "results.csv", COLUMNS, rows)
 
 
 def ship(folder):

@@ -18,30 +18,39 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dse.cost import evaluate
+from dse.hardware import load_hardware
 from dse.hardware.model import Hardware
 from dse.precision.policies.rules import Overhead
 from dse.precision.schedules.schedule import Schedule
-from dse.studies.devices import flexible, float32
+from dse.report.figures import PALETTE
+from dse.studies.devices import flexible, float32, serial_32
 from dse.studies.study import Claim, Study
 from dse.studies.systems import adapt
 from dse.studies.systems.adapt_model import ITERATIONS as ADAPT_ITERATIONS
 from dse.training.records import measured_schedule, read_widths
+from dse.types import Floats
 from dse.workload import load_workload
 
 NETWORK = "fashion_cnn"
 DATA = Path(__file__).parents[1] / "data" / "fashion_mnist"
 BASELINE = "static8"
 #: Systems whose formats came out of the run; their tables lie beside the results.
-DECIDED = ("adapt", "fractrain", "cpt", "dynasty_like")
+DECIDED = (
+    "adapt", "fractrain", "cpt", "dynasty_like", "double_cyclic", "random_switch", "density",
+)  # fmt: skip
+#: Draws of prices behind the intervals of energies and times.
+DRAWS = 200
 #: Kinds of score that were compared; see :class:`dse.accuracy.measuring.settings.Settings`.
 SCORES = ("kl", "noise", "tensor")
+#: Markers of a figure, after each round of colours another.
+SYMBOLS = ("circle", "diamond", "x")
 #: How often DYNASTY-like found new widths: once in so many steps.
 INTERVAL = 25
 
 
 @dataclass(frozen=True)
 class System:
-    """Accuracy over the seeds in %, and time (s) and energy (J) of the run relative to static 8-bit training.
+    """Accuracy over the seeds in %, and time and energy of the run relative to static 8-bit training on the same device.
 
     Attributes
     ----------
@@ -49,6 +58,8 @@ class System:
         Standard deviation of the accuracy between seeds, points.
     bits
         Mean widths of weight, activation, error.
+    energy_low, energy_high
+        90 % of the ratios lie between when all prices are drawn from their ranges, the same prices for both runs.
     """
 
     name: str
@@ -58,6 +69,8 @@ class System:
     bits: tuple[float, float, float]
     latency: float
     energy: float
+    energy_low: float
+    energy_high: float
 
 
 @cache
@@ -88,26 +101,49 @@ def schedule(system: str) -> Schedule:
     return measured_schedule(widths, load_workload(NETWORK), iterations, system)
 
 
-def cost(system: str, hardware: Hardware) -> dict[str, float]:
-    """Time (s) and energy (J) of a system's run, all passes, its policy's own work included."""
+@dataclass(frozen=True)
+class Run:
+    """Time (s) and energy (J) of a training run, and its energy in each draw of prices, shape (:data:`DRAWS`,)."""
+
+    latency_s: float
+    energy_j: float
+    drawn_j: Floats
+
+
+@cache
+def cost(system: str, hardware: Hardware) -> Run | None:
+    """What a system's run costs, all passes, its policy's own work included; None where the hardware cannot run it."""
     network = load_workload(NETWORK)
     made = schedule(system)
     overhead: Overhead | None = None
     if system == "adapt":
         overhead = adapt.policy(network) * (made.iterations / ADAPT_ITERATIONS)
     updates = 1.0 / INTERVAL if system == "dynasty_like" else 0.0
-    total = evaluate(network, hardware, made, overhead=overhead, map_updates=updates).total.iloc[0]
-    return {"latency_s": float(total["latency_s"]), "energy_j": float(total["energy_j"])}
+    found = evaluate(network, hardware, made, overhead=overhead, map_updates=updates)
+    total = found.total.iloc[0]
+    if not total["feasible"]:
+        return None
+    return Run(float(total["latency_s"]), float(total["energy_j"]), found.draws(DRAWS).energy_j[:, 0])
+
+
+def devices() -> tuple[Hardware, ...]:
+    """Where the runs are priced: elements of 2 to 16 bits, bit-serial ones of up to 32, and Bit Fusion."""
+    return (flexible(), serial_32(), load_hardware("bit_fusion"))
 
 
 def systems(hardware: Hardware | None = None) -> list[System]:
-    """Every system that was trained; float32 runs on float32 elements in the same array."""
+    """Every system that was trained and that the device can run; float32 runs on float32 elements in the same array."""
     device = hardware or flexible()
     base = cost(BASELINE, device)
+    if base is None:
+        return []
     found = []
     for name, rows in results().groupby("system", sort=False):
         ours = cost(str(name), float32() if name == "fp32" else device)
+        if ours is None:
+            continue
         bits = rows[["weight_bits", "activation_bits", "error_bits"]].mean().tolist()
+        low, high = np.quantile(ours.drawn_j / base.drawn_j, [0.05, 0.95])
         found.append(
             System(
                 name=str(name),
@@ -115,8 +151,10 @@ def systems(hardware: Hardware | None = None) -> list[System]:
                 deviation=float(rows["accuracy"].std(ddof=1)) if len(rows) > 1 else float("nan"),
                 seeds=len(rows),
                 bits=(bits[0], bits[1], bits[2]),
-                latency=ours["latency_s"] / base["latency_s"],
-                energy=ours["energy_j"] / base["energy_j"],
+                latency=ours.latency_s / base.latency_s,
+                energy=ours.energy_j / base.energy_j,
+                energy_low=float(low),
+                energy_high=float(high),
             )
         )
     return found
@@ -124,8 +162,9 @@ def systems(hardware: Hardware | None = None) -> list[System]:
 
 def study() -> Study:
     """Accuracy against modelled time and energy, and predicted against measured loss of accuracy."""
-    found = systems()
-    device, modelled = flexible().name, "modelled from measured formats"
+    places = {hardware.name: systems(hardware) for hardware in devices()}
+    found = places[flexible().name]
+    modelled = "modelled from measured formats; 90 % of draws of all prices"
     rows = []
     for item in found:
         spread = item.deviation if np.isfinite(item.deviation) else 0.0
@@ -135,9 +174,14 @@ def study() -> Study:
                 assumed=f"{item.seeds} seeds; mean widths {', '.join(f'{b:.3g}' for b in item.bits)} (weight, activation, error)",
                 subject="measured",
             ),
-            Claim(item.name, f"time against {BASELINE}", "x", item.latency, assumed=modelled, subject=device),
-            Claim(item.name, f"energy against {BASELINE}", "x", item.energy, assumed=modelled, subject=device),
         ]  # fmt: skip
+    for device, items in places.items():
+        for item in items:
+            rows += [
+                Claim(item.name, f"time against {BASELINE}", "x", item.latency, assumed=modelled, subject=device),
+                Claim(item.name, f"energy against {BASELINE}", "x", item.energy, low=item.energy_low, high=item.energy_high,
+                      assumed=modelled, subject=device),
+            ]  # fmt: skip
     table = designs()
     for promise, group in table.groupby("promise", sort=False):
         misses = (group["predicted_drop_pp"] - group["measured_drop_pp"]).abs()
@@ -171,7 +215,14 @@ def study() -> Study:
         tuple(_findings(found, table)),
         tuple(rows),
         (
-            ("Accuracy measured, energy modelled", _front(found)),
+            *(
+                (f"Accuracy measured, energy modelled, {device}", _front(items, [item.name for item in found]))
+                for device, items in places.items()
+            ),
+            *(
+                (f"Accuracy measured, time modelled, {device}", _front(items, [item.name for item in found], "latency"))
+                for device, items in places.items()
+            ),
             ("Predicted and measured loss of accuracy", _check(table)),
         ),
         "decision rules and formats of the systems, as far as they were published",
@@ -199,15 +250,22 @@ def _findings(found: list[System], table: pd.DataFrame) -> list[str]:
     ]
 
 
-def _front(found: list[System]) -> go.Figure:
+def _front(found: list[System], names: list[str], across: str = "energy") -> go.Figure:
+    """Accuracy against ``energy`` or ``latency``; a system looks the same in all figures."""
     figure = go.Figure()
     for item in found:
+        turn, colour = divmod(names.index(item.name), len(PALETTE))
+        value = float(getattr(item, across))
+        bars = {"type": "data", "array": [item.energy_high - value], "arrayminus": [value - item.energy_low]}
         figure.add_scatter(
-            x=[item.energy], y=[item.accuracy], name=item.name, mode="markers",
+            x=[value], y=[item.accuracy], name=item.name, mode="markers",
+            marker={"symbol": SYMBOLS[turn % len(SYMBOLS)], "color": PALETTE[colour], "size": 9},
+            error_x=bars if across == "energy" else None,
             error_y={"type": "data", "array": [0.0 if np.isnan(item.deviation) else item.deviation]},
         )  # fmt: skip
+    what = {"energy": "energy", "latency": "time"}[across]
     return figure.update_layout(
-        xaxis_title=f"modelled energy of the run, {BASELINE} = 1",
+        xaxis_title=f"modelled {what} of the run, {BASELINE} = 1",
         yaxis_title="measured test accuracy, %",
         xaxis_type="log",
     )

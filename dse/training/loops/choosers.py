@@ -23,6 +23,7 @@ from dse.precision.plans.plan import Plan
 from dse.precision.plans.rules import NamedNetwork
 from dse.precision.policies.blocks import WIDTHS, adjusted_threshold, block_sensitivity, block_widths, smoothed
 from dse.precision.policies.rules import adapt_bins, adapt_lookback, adapt_strategy, loss_plateaus, push_down, push_up
+from dse.precision.policies.surveyed import activation_density, density_bits
 from dse.precision.schedules.schedule import Schedule
 from dse.training.records import Width
 from dse.training.rounded.layers import BlockMap, Control, Stored, as_matrix
@@ -305,3 +306,46 @@ class Dynasty:
         average = smoothed(self._average.get((name, operand)), found, self.momentum)
         self._average[name, operand] = average
         return BlockMap(torch.from_numpy(block_widths(average, self.threshold, self.widths)))
+
+
+@dataclass
+class ActivationDensity:
+    """Widths that shrink with the share of a layer's activations that are not zero (Vasquez et al., arXiv 2101.04354).
+
+    Theirs: the rule and the start at 16 bits. Ours: when it is applied, ``times`` times after every ``interval`` iterations, to the
+    activations of one step, as the width of weight and activation; never below ``narrowest`` bits; errors keep 16 bits.
+    """
+
+    layers: Sequence[str]
+    interval: int
+    times: int = 2
+    start: int = 16
+    narrowest: int = 2
+    _bits: dict[str, int] = field(default_factory=dict)
+    _changed: dict[str, Cells] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._bits = dict.fromkeys(self.layers, self.start)
+        self._changed = {name: self._cells(name) for name in self.layers}
+
+    def before(self, iteration: int) -> Mapping[str, Cells] | None:
+        changed, self._changed = self._changed, {}
+        return changed or None
+
+    def watches(self, iteration: int) -> bool:
+        return (iteration + 1) % self.interval == 0 and (iteration + 1) // self.interval <= self.times
+
+    def after(self, iteration: int, loss: float, layers: Layers) -> None:
+        if not self.watches(iteration):
+            return
+        for name, layer in layers.items():
+            if "activation" in layer.control.seen:
+                density = activation_density(layer.control.seen["activation"].numpy())
+                bits = density_bits(self._bits[name], density, self.narrowest)
+                if bits != self._bits[name]:
+                    self._bits[name] = bits
+                    self._changed[name] = self._cells(name)
+
+    def _cells(self, name: str) -> Cells:
+        near = parse_format(f"int{self._bits[name]}")
+        return Cells(near, near, parse_format(f"int{self.start}"))
