@@ -6,8 +6,10 @@ Files have their bounds in their schemas. Here are those of options and of the a
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fractions import Fraction
 
 from dse.errors import InputError, Problem
 
@@ -95,3 +97,37 @@ SAMPLES = Bounds("--samples", 1, 1_000_000_000)
 def hard_limit(option: str, unit: str) -> Bounds:
     """Bounds of a hard limit of a search."""
     return Bounds(option, 1e-30, 1e30, whole=False, what=unit)
+
+
+#: Bits of a unit of size. A KB may be 1,000 or 1,024 bytes, so that only the unambiguous names are taken.
+_UNITS = {
+    f"{prefix}{name}": factor * bits
+    for name, bits in (("B", 8), ("bit", 1))
+    for prefix, factor in (("", 1), ("Ki", 2**10), ("Mi", 2**20), ("Gi", 2**30), ("Ti", 2**40))
+}
+_SIZE = re.compile(r"\s*([0-9][0-9_]*(?:\.[0-9]+)?)\s*([A-Za-z]+)\s*")
+
+
+def bits_of(value: object) -> object:
+    """A size with its unit as bits, such as ``64KiB``, ``1.5 MiB`` or ``512bit``; anything else as it is.
+
+    Raises
+    ------
+    ValueError
+        A text that is no size, an unknown or ambiguous unit, or no whole number of bits.
+
+    >>> bits_of("64KiB"), bits_of("2 Kibit"), bits_of(512)
+    (524288, 2048, 512)
+    """
+    if not isinstance(value, str):
+        return value
+    found = _SIZE.fullmatch(value[:64])
+    unit = found[2].replace("bits", "bit") if found else ""
+    if found is None or unit not in _UNITS:
+        decimal = bool(re.fullmatch(r"[kKMGT](B|b|bit)", unit))
+        why = f"; {unit} may mean powers of 1,000 or of 1,024" if decimal else ""
+        raise ValueError(f"expected bits, or a size such as 64KiB, 1.5MiB or 512bit{why}")
+    bits = Fraction(found[1].replace("_", "")) * _UNITS[unit]
+    if bits.denominator != 1:
+        raise ValueError("expected a whole number of bits")
+    return int(bits)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError
 
 from dse.hardware.elements import FAMILIES
@@ -16,6 +16,7 @@ from dse.hardware.model import MEMORY_NUMBERS, TOP_NUMBERS
 from dse.hardware.prices.memories import DRAM_PJ_PER_BIT, LARGEST_SRAM_BITS
 from dse.hardware.prices.technology import LARGEST_NODE_NM, SMALLEST_NODE_NM, THRESHOLD_V
 from dse.names import ROLES
+from dse.numbers import bits_of
 from dse.yaml_input import Key, suggest, unused_keys
 
 T = TypeVar("T", bound=float)
@@ -87,6 +88,8 @@ def _tag(value: Any) -> str:
 _Positive = Annotated[float, Field(gt=0, le=1e15, allow_inf_nan=False)]
 _Amount = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
 _Count = Annotated[int, Field(ge=1, le=10**15)]
+#: Bits, or a text such as ``64KiB``.
+_Size = Annotated[_Count, BeforeValidator(bits_of)]
 _Node = Annotated[float, Field(ge=SMALLEST_NODE_NM, le=LARGEST_NODE_NM, allow_inf_nan=False)]
 _Supply = Annotated[float, Field(gt=THRESHOLD_V, le=2.0, allow_inf_nan=False)]
 _Side = Annotated[int, Field(ge=1, le=65536)]
@@ -107,6 +110,10 @@ Count = Annotated[
     Annotated[_Count, Tag("number")]
     | Annotated[Values[_Count], Tag("values")]
     | Annotated[Range[_Count], Tag("range")],
+    Discriminator(_tag),
+]
+Size = Annotated[
+    Annotated[_Size, Tag("number")] | Annotated[Values[_Size], Tag("values")] | Annotated[Range[_Size], Tag("range")],
     Discriminator(_tag),
 ]
 Supply = Annotated[
@@ -240,8 +247,8 @@ class MemoryFile(Strict):
     """Roles of operands that it holds."""
     shared_along: list[Name] | Literal["all"] = "all"
     """Axes whose elements share one instance, or all."""
-    size_bits: Count | None = None
-    """Capacity of an instance, bits; of the DRAM what a step may hold, unlimited if left out."""
+    size_bits: Size | None = None
+    """Capacity of an instance, bits or a size such as 64KiB; of the DRAM what a step may hold, unlimited if left out."""
     port_bits: Count = 64
     """Bits per access."""
     bandwidth_bits_per_cycle: Positive | None = None
