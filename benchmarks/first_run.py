@@ -53,7 +53,7 @@ from dse.cost.jobs.network import network_jobs
 from dse.cost.mapped.points import Span
 from dse.cost.mapped.table_jobs import tables_of
 network, hardware = dse.load_workload("imagenet_resnet"), dse.load_hardware("flex_trainer")
-nests = network_jobs(network, [dse.Plan.uniform(network)], "training").jobs.nests
+nests = network_jobs(network, hardware, [dse.Plan.uniform(network)], "training").jobs.nests
 def spent(rows, columns):
     busy = time.process_time()
     tables_of(hardware, np.array([rows, columns]), nests, [Span()] * len(nests))

@@ -52,7 +52,7 @@ def empty_cache() -> Iterator[None]:
 def cold(hardware: Hardware, name: str, mode: str, sizes: tuple[int, int]) -> tuple[float, float, int]:
     """Seconds, and CPU seconds of all threads, to search all tables into an empty directory; how many."""
     network = dse.load_workload(name)
-    nests = network_jobs(network, [dse.Plan.uniform(network)], mode).jobs.nests
+    nests = network_jobs(network, hardware, [dse.Plan.uniform(network)], mode).jobs.nests
     with empty_cache():
         start, busy = time.perf_counter(), time.process_time()
         tables_of(hardware, np.array(sizes), nests, [Span()] * len(nests))
@@ -62,7 +62,7 @@ def cold(hardware: Hardware, name: str, mode: str, sizes: tuple[int, int]) -> tu
 def warm(hardware: Hardware, name: str, mode: str, designs: int) -> dict[str, float]:
     """Milliseconds per design of the whole network in a batch of designs with one array, tables in memory."""
     network = dse.load_workload(name)
-    jobs = network_jobs(network, [dse.Plan.parse("w4a8e8", network)], mode).jobs
+    jobs = network_jobs(network, hardware, [dse.Plan.parse("w4a8e8", network)], mode).jobs
     rng = np.random.default_rng(0)
     columns = {p.name: rng.choice(p.values, designs) for p in hardware.space if not p.name.startswith("array.")}
     arrays = hardware_arrays(hardware, pd.DataFrame(columns))

@@ -289,7 +289,7 @@ def main() -> None:
     hardware, network = dse.load_hardware(args.hardware), dse.load_workload(args.network)
     arrays = hardware_arrays(hardware, None)
     plan = dse.Plan.parse(args.plan, network)
-    work = network_jobs(network, [plan], args.mode, hardware.causal_skip, unfold=hardware.unfold_input)
+    work = network_jobs(network, hardware, [plan], args.mode)
     costs = best_jobs(hardware, arrays, work.jobs, args.objective)
     runs = {run.job: run for run in reversed(layer_runs(network, work)) if not costs.limit[0, run.job]}
     jobs = [job for job in sorted(runs) if work.jobs.runs[job] == 1]

@@ -62,7 +62,7 @@ def drawn(rng: np.random.Generator, hardware: Hardware) -> Draw | None:
     try:
         arrays = hardware_arrays(hardware, design)
         plan = dse.Plan.parse(f"w{w}a{a}e{e}", network)
-        jobs = network_jobs(network, [plan], mode, hardware.causal_skip, unfold=hardware.unfold_input).jobs
+        jobs = network_jobs(network, hardware, [plan], mode).jobs
     except InputError:
         return None
     return Draw(hardware, arrays, jobs, int(rng.integers(len(jobs.nest))))

@@ -74,8 +74,7 @@ def best_mappings(design: Design) -> tuple[HardwareArrays, list[MappedNest]]:
         The design is infeasible.
     """
     arrays = hardware_arrays(design.hardware, None)
-    hardware = design.hardware
-    work = network_jobs(design.network, [design.plan], design.mode, hardware.causal_skip, unfold=hardware.unfold_input)
+    work = network_jobs(design.network, design.hardware, [design.plan], design.mode)
     costs = best_jobs(design.hardware, arrays, work.jobs)
     failed = costs.failed()[0]
     if failed:

@@ -98,7 +98,7 @@ def cost_per_mac(
         Width of every element in the memories; None: that of the multipliers.
     """
     plans = [Plan.from_bits(network, bits, bits, bits) for bits in widths]
-    work = network_jobs(network, plans, unfold=hardware.unfold_input)
+    work = network_jobs(network, hardware, plans)
     jobs = work.jobs
     if stored_bits is not None:
         same = {name: np.full_like(getattr(jobs, name), stored_bits) for name in ("stored_bits", "dram_bits")}

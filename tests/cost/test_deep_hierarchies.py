@@ -87,7 +87,7 @@ def least_of_all_mappings(net, hw, plan):
     Operands do not see each other but in capacities and in the time of a memory, so each one's cuts are priced once by the public
     evaluation with the others in DRAM only, and put together afterwards.
     """
-    work = network_jobs(net, [plan], "inference")
+    work = network_jobs(net, hw, [plan], "inference")
     arrays = hardware_arrays(hw, None)
     nest = work.jobs.nests[0]
     spatial = [Loop("C", 2, "lanes"), Loop("K", 2, "clusters")]
@@ -139,7 +139,7 @@ def test_no_mapping_at_all_is_better(tmp_path):
     net, hw = network(tmp_path, k=6, c=2, h=3, r=2), hardware()
     assert is_deep(hw)
     plan = Plan.parse("w8a8e8", net)
-    work = network_jobs(net, [plan], "inference")
+    work = network_jobs(net, hw, [plan], "inference")
     for objective, least in least_of_all_mappings(net, hw, plan).items():
         costs = best_jobs(hw, hardware_arrays(hw, None), work.jobs, objective)
         energy, cycles = costs.energy_pj[0, 0], costs.cycles[0, 0]
@@ -205,7 +205,7 @@ def test_an_unrolling_among_many_is_found(tmp_path):
     text = text.replace("accumulation_buffer[O]", "accumulation_buffer[O]/vectors,lanes")
     text = text.replace("global_buffer[A]", "global_buffer[A]/elements,vectors,lanes")
     theirs = evaluate_mappings(net, hw, plan, {"conv.backward_weight": parse_mapping(text)}).layers.iloc[0]
-    work = network_jobs(net, [plan])
+    work = network_jobs(net, hw, [plan])
     costs = best_jobs(hw, hardware_arrays(hw, None), work.jobs)
     job = next(u for u in range(len(work.jobs.nest)) if work.jobs.nests[work.jobs.nest[u]].pass_ == "backward_weight")
     ours = costs.energy_pj[0, job] * costs.cycles[0, job]

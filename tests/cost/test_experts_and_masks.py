@@ -1,5 +1,6 @@
 """Experts, attention windows and causal masks: what is counted is what is priced."""
 
+from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -43,7 +44,8 @@ def attention(keys, tokens=12, batch=1):
 
 
 def priced_macs(network, mode="inference", causal_skip=False):
-    work = network_jobs(network, [Plan.parse("w8a8e8", network)], mode, causal_skip)
+    hardware = replace(dse.load_hardware("tpu_like"), causal_skip=causal_skip)
+    work = network_jobs(network, hardware, [Plan.parse("w8a8e8", network)], mode)
     nests, jobs = work.jobs.nests, work.jobs
     return sum(
         run.times * prod(nests[int(jobs.nest[run.job])].dims) * jobs.kept[run.job] for run in layer_runs(network, work)
@@ -98,7 +100,7 @@ def test_macs_of_a_random_mixture_are_those_that_are_priced(tokens, experts, act
     network = mixture(tokens, experts, min(active, experts), batch)
     runs = sum(layer.macs * (len(layer.passes) if mode == "training" else 1) for layer in network.mac_layers)
     assert priced_macs(network, mode) == pytest.approx(runs * batch, rel=1e-12)
-    work = network_jobs(network, [Plan.parse("w8a4e8", network)], mode)
+    work = network_jobs(network, dse.load_hardware("tpu_like"), [Plan.parse("w8a4e8", network)], mode)
     assert work.macs.sum() == pytest.approx(runs * batch, rel=1e-12)
 
 
@@ -192,8 +194,6 @@ def test_causal_products_are_skipped_where_the_hardware_can():
     """12 queries of 12 keys: 78 of 144 products remain; weights, softmax and the tensors in DRAM stay the same."""
     network = attention("causal: true")
     dense = dse.load_hardware("tpu_like")
-    from dataclasses import replace
-
     skipping = replace(dense, causal_skip=True)
     plan = Plan.parse("w8a8e8", network)
     full, half = (dse.evaluate(network, hw, plan, mode="training") for hw in (dense, skipping))

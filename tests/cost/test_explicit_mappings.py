@@ -115,7 +115,7 @@ def test_best_mapping_read_back_costs_what_the_search_says(net, tmp_path, hardwa
     read = load_mapping(path)
     assert list(read) == list(best_mappings(net, hw, plan))
     got = evaluate_mapping_file(net, hw, plan, path).layers
-    work = network_jobs(net, [plan], unfold=hw.unfold_input)
+    work = network_jobs(net, hw, [plan])
     costs = cost_jobs(hw, hardware_arrays(hw, None), work.jobs)
     order = [layer.name for layer in net.mac_layers]
     place = [(order.index(l), PASSES.index(p)) for l, p in zip(got["layer"], got["pass"], strict=True)]

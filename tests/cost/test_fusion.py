@@ -259,7 +259,7 @@ def every_set(net, hw, plan):
     """Energy (J) and latency (s) of a plan with each set of resident tensors that fits, none worse for any layer."""
     arrays = hardware_arrays(hw)
     stored = stored_tensors(net, plan, False)
-    work = network_jobs(net, [plan], "inference", hw.causal_skip, [stored])
+    work = network_jobs(net, hw, [plan], "inference", [stored])
     jobs = best_jobs(hw, arrays, work.jobs)
     saved = saved_bits(net, [plan], "inference", [stored])
     vector = vector_costs(net, hw, arrays, [plan], "inference", [stored], saved)

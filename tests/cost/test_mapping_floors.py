@@ -64,7 +64,7 @@ def jobs_of(hardware):
     """Jobs in a format that the hardware multiplies."""
     mode = "inference" if hardware.inference_only else "training"
     for text in ("w8a8e8", "bf16", "mls_e2m4", "mxfp8_e4m3"):
-        jobs = network_jobs(NET, [dse.Plan.parse(text, NET)], mode, hardware.causal_skip).jobs
+        jobs = network_jobs(NET, hardware, [dse.Plan.parse(text, NET)], mode).jobs
         if not unusable(hardware, jobs, np.arange(len(jobs.nest))):
             return jobs
     raise AssertionError("no format")
@@ -113,7 +113,7 @@ def test_each_tensor_moves_once_at_least():
     """By hand: 24 x 36 inputs, 40 x 36 weights and 24 x 40 results of 8 bits."""
     hardware = dse.load_hardware("bit_fusion")
     arrays = hardware_arrays(hardware)
-    jobs = network_jobs(NET, [dse.Plan.parse("w8a8", NET)], "inference", hardware.causal_skip).jobs
+    jobs = network_jobs(NET, hardware, [dse.Plan.parse("w8a8", NET)], "inference").jobs
     product = next(job for job, n in enumerate(jobs.nest) if jobs.nests[int(n)].dims[2] == 40)
     width = float(arrays.bandwidth_bits_per_cycle[0, -1] * arrays.instances[0, -1])
     result = float(jobs.stored_bits[product, 2])

@@ -91,7 +91,7 @@ def test_a_layer_without_macs_at_the_end_writes_every_element(channels):
 
 def test_stored_bits_of_every_role_and_pass(narrow):
     plan = dse.Plan.parse("mxfp8_e4m3", narrow)
-    work = network_jobs(narrow, [plan])
+    work = network_jobs(narrow, dse.load_hardware("tpu_like"), [plan])
     rows = {layer.name: work.jobs.stored_bits[work.job[0, l, :, 0]] for l, layer in enumerate(narrow.mac_layers)}
     forward, backward_data, backward_weight = (0, 1, 2)
     assert rows["dw"][forward] == pytest.approx([8 + 8 / 9, 8.25, 8.4])  # its result is read along 40 channels
@@ -139,7 +139,9 @@ def test_the_largest_memory_is_priced_by_limits_as_by_evaluate(narrow):
     int8 = parse_format("int8")
     from dse.search.bits.limits import limit_tables
 
-    tables = limit_tables(narrow, uniform_plans(narrow, [(int8, int8, [int8])]), [(0,), (1,), (2,), (3,)], "inference")
+    tables = limit_tables(
+        narrow, dse.load_hardware("tpu_like"), uniform_plans(narrow, [(int8, int8, [int8])]), [(0,), (1,), (2,), (3,)], "inference"
+    )
     row = dse.evaluate(
         narrow, dse.load_hardware("bit_fusion"), dse.Plan.parse("w8a8", narrow), mode="inference"
     ).total.iloc[0]

@@ -84,7 +84,7 @@ def test_what_a_search_limits_is_what_evaluating_says(kinds, frozen, optimizer, 
     net = network(kinds, frozen, optimizer)
     groups = groups_of(net)
     held = held_tables(net, uniform_plans(net, FORMATS), groups, mode)
-    tables = limit_tables(net, uniform_plans(net, FORMATS), groups, mode)
+    tables = limit_tables(net, dse.load_hardware("tpu_like"), uniform_plans(net, FORMATS), groups, mode)
     choice = np.array(data.draw(st.lists(st.integers(0, len(CHOICES) - 1), min_size=len(groups), max_size=len(groups))))
     for e, error in enumerate(ERRORS):
         plan = plan_of(net, groups, choice, error)

@@ -124,7 +124,7 @@ def test_equal_layers_cost_the_same_and_are_one_job(picks, batch):
     net = Network("net", "made up", layers, batch, 1, 1)
     assert [layers[place].name for place in net.alike] == [f"l{[0, *picks].index(pick)}" for pick in [0, *picks]]
     plan = Plan.parse("w8a4e8", net)
-    work = network_jobs(net, [plan])
+    work = network_jobs(net, dse.load_hardware("tpu_like"), [plan])
     of_pick = {}
     for row, (layer, pick) in enumerate((x, pick) for x, pick in zip(layers, [0, *picks], strict=True) if x.has_macs):
         job = work.job[0, row].tolist()

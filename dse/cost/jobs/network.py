@@ -18,7 +18,7 @@ Multiply-accumulates and BitOps are the sums over these nests, so that what is s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from math import prod
@@ -271,102 +271,153 @@ def _shapes(network: Network, mode: str, causal_skip: bool, unfold: bool) -> _Sh
     )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class _Operands:
+    """What one plan gives every pass of every layer with MACs.
+
+    Attributes
+    ----------
+    stored_bits, dram_bits
+        (layers, passes, 3) and (layers, passes, 2) bits per element on the chip, and of what is read in DRAM.
+    seen
+        (layers, passes, pairs, 2, fields of :class:`Seen`) what the multiplier sees of each pair of operands.
+    shares
+        (layers, passes, pairs) share of the MACs at each pair.
+    run_elements
+        (layers, passes) elements along the reduction that surely have one width; 0 without a map.
+    accumulator_bits
+        (layers, 1) width of a partial sum.
+    """
+
+    stored_bits: Floats
+    dram_bits: Floats
+    seen: Ints
+    shares: Floats
+    run_elements: Ints
+    accumulator_bits: Ints
+
+
 def network_jobs(
     network: Network,
+    hardware: Hardware,
     plans: Sequence[Plan],
     mode: str = "training",
-    causal_skip: bool = False,
     copies: Sequence[Stored] = (),
-    unfold: bool = False,
 ) -> NetworkJobs:
     """Distinct jobs of a network's MAC layers under plans (at least one).
 
     Parameters
     ----------
-    causal_skip
-        Whether the hardware leaves out products that a causal mask makes zero; see :attr:`dse.hardware.model.Hardware.causal_skip`.
+    hardware
+        Says whether products that a causal mask makes zero are left out (:attr:`dse.hardware.model.Hardware.causal_skip`), and
+        whether convolutions that read the network's input are matrix products (:attr:`dse.hardware.model.Hardware.unfold_input`).
     copies
         :func:`dse.cost.tensors.copies.stored_tensors` of each plan, where they are known already.
-    unfold
-        Whether convolutions that read the network's input are matrix products (:attr:`dse.hardware.model.Hardware.unfold_input`).
 
     Raises
     ------
     InputError
         A layer that is too large for the integers of mapping tables at this batch (:mod:`dse.workload.nests.bounds`).
     """
-    shapes = _shapes(network, mode, causal_skip, unfold)
-    layers, at, nests, nest = network.mac_layers, shapes.at, shapes.nests, shapes.nest
-    times, macs, kept, roles = shapes.times, shapes.macs, shapes.kept, shapes.roles
-    kinds, tensors = shapes.kinds, shapes.tensors
-    shape = (len(plans), len(layers), len(PASSES))
-    storage = storage_of(network)
-    mixed = {i: _pairs_of_plan(plan, layers, at) for i, plan in enumerate(plans) if plan.is_blockwise}
-    most = max((len(pairs) for table in mixed.values() for pairs in table.values()), default=1)
-    stored = np.zeros((*shape, 3))
-    # Of each pair and operand the places of Seen: width, arithmetic, exponent.
-    sight = np.zeros((*shape, most, 2, len(Seen._fields)), np.int64)
-    shares = np.zeros((*shape, most))
-    run = np.zeros(shape, np.int64)
-    sums = np.zeros(shape)
-    in_dram = np.zeros((*shape, 2))
+    shapes = _shapes(network, mode, hardware.causal_skip, hardware.unfold_input)
     copies = copies or [stored_tensors(network, plan, mode == "training") for plan in plans]
-    for i, plan in enumerate(plans):
-        sums[i] = plan.widths("accumulator")[at][:, None]
-        bits = np.array([storage.bits(plan, operand, pass_, tensor)[at] for operand, tensor, pass_ in kinds])
-        stored[i] = bits[tensors, np.arange(len(layers))[:, None, None]]
-        stored[i, :, PASSES.index("forward"), 2] = copies[i].result_bits[at]
-        if plan.copies == "requantize":
-            _widen(stored[i], network, plan, at)
-        in_dram[i] = stored[i, ..., :2]
-        if has_result(plan):
-            _as_written(stored[i], in_dram[i], network, plan, at, copies[i])
-        if i in mixed:
-            for (l, p), pairs in mixed[i].items():
-                # Empty places repeat the first pair at share 0.
-                filled = pairs + [pairs[0]._replace(share=0.0)] * (most - len(pairs))
-                sight[i, l, p] = [(pair.weight, pair.activation) for pair in filled]
-                shares[i, l, p] = [pair.share for pair in filled]
-                run[i, l, p] = _run_elements(plan, at[l], roles_of(layers[l], PASSES[p]))
-        else:
-            seen = [seen_operand(operand) for operand in OPERANDS]
-            cells = [plan.cells(operand) for operand in seen]
-            each = np.array([[_seen_of_cell(row[place]) for place in at] for row in cells])
-            sight[i] = each[roles[..., :2], np.arange(len(layers))[:, None, None]][..., None, :, :]
-            shares[i, ..., 0] = 1.0
+    pairs = [_pairs_of_plan(plan, network.mac_layers, shapes.at) if plan.is_blockwise else {} for plan in plans]
+    most = max((len(found) for table in pairs for found in table.values()), default=1)
+    each = [
+        _operands_of_plan(network, shapes, plan, stored, mixed, most)
+        for plan, stored, mixed in zip(plans, copies, pairs, strict=True)
+    ]
+    stored_bits, dram_bits, seen, shares, run_elements = (
+        np.stack([getattr(item, name) for item in each])
+        for name in ("stored_bits", "dram_bits", "seen", "shares", "run_elements")
+    )
+    accumulator_bits = np.broadcast_to(np.stack([item.accumulator_bits for item in each]), run_elements.shape)
+    nest, runs = shapes.nest, _runs(network.mac_layers)
     at_run = np.nonzero(np.broadcast_to(nest >= 0, (len(plans), *nest.shape)))
-    of_pass, i_l_p = at_run[1:], at_run[:3]
-    flat = (sight[i_l_p].reshape(len(at_run[0]), -1), shares[i_l_p], run[i_l_p])
-    again = _runs(layers)
-    turns = (again[of_pass[:2]], _beside(layers, again, stored[..., 0])[i_l_p])
-    rows = np.column_stack(
-        [nest[of_pass], stored[i_l_p], *flat, kept[of_pass[:2]], sums[i_l_p], in_dram[i_l_p], *turns]
+    of_nest, of_pass, of_plan = at_run[1:], at_run[1:3], at_run[:3]
+    distinct, place = _distinct(
+        {
+            "nest": nest[of_nest],
+            "stored_bits": stored_bits[of_plan],
+            "seen": seen[of_plan],
+            "shares": shares[of_plan],
+            "run_elements": run_elements[of_plan],
+            "kept": shapes.kept[of_pass],
+            "accumulator_bits": accumulator_bits[of_plan],
+            "dram_bits": dram_bits[of_plan],
+            "runs": runs[of_pass],
+            "beside_bits": _beside(network.mac_layers, runs, stored_bits[..., 0])[of_plan],
+        }
     )
-    distinct, inverse = np.unique(rows, axis=0, return_inverse=True)
-    job = np.full((len(plans), *nest.shape), -1, np.int64)
-    job[at_run] = inverse.reshape(-1)
-    cut = np.cumsum([1, 3, sight[0, 0, 0].size, most, 1, 1, 1, 2, 1])
-    columns = np.split(distinct, cut, axis=1)
-    nest_column, bits_columns, sight_columns, share_columns, run_column, kept_column, sum_column, *last = columns
-    dram_columns, again_column, beside_column = last
-    found = sight_columns.astype(np.int64).reshape(-1, most, 2, len(Seen._fields))
+    met = distinct["seen"].astype(np.int64)
     jobs = Jobs(
-        nests,
-        nest_column[:, 0].astype(np.int64),
-        bits_columns.copy(),
-        found[..., 0],
-        found[..., 1],
-        found[..., 2],
-        share_columns.copy(),
-        run_column[:, 0].astype(np.int64),
-        kept_column[:, 0].copy(),
-        sum_column[:, 0].copy(),
-        dram_columns.copy(),
-        again_column[:, 0].copy(),
-        beside_column[:, 0].copy(),
+        nests=shapes.nests,
+        nest=distinct["nest"].astype(np.int64),
+        stored_bits=distinct["stored_bits"],
+        multiplier_bits=met[..., Seen._fields.index("bits")],
+        arithmetic=met[..., Seen._fields.index("arithmetic")],
+        exponent_bits=met[..., Seen._fields.index("exponent_bits")],
+        shares=distinct["shares"],
+        run_elements=distinct["run_elements"].astype(np.int64),
+        kept=distinct["kept"],
+        accumulator_bits=distinct["accumulator_bits"],
+        dram_bits=distinct["dram_bits"],
+        runs=distinct["runs"],
+        beside_bits=distinct["beside_bits"],
     )
-    product = (shares * sight[..., 0, 0] * sight[..., 1, 0]).sum(axis=-1)
-    return NetworkJobs(jobs, job, times, macs * product, macs)
+    job = np.full((len(plans), *nest.shape), -1, np.int64)
+    job[at_run] = place
+    bits = seen[..., Seen._fields.index("bits")]
+    product = (shares * bits[..., 0] * bits[..., 1]).sum(axis=-1)
+    return NetworkJobs(jobs, job, shapes.times, shapes.macs * product, shapes.macs)
+
+
+def _distinct(columns: Mapping[str, Floats | Ints]) -> tuple[dict[str, Floats], Ints]:
+    """Of columns (n, ...) the rows that differ, in ascending order, and (n,) which of them each row is."""
+    flat = [values.reshape(len(values), -1) for values in columns.values()]
+    distinct, place = np.unique(np.column_stack(flat), axis=0, return_inverse=True)
+    parts = np.split(distinct, np.cumsum([part.shape[1] for part in flat])[:-1], axis=1)
+    found: dict[str, Floats] = {
+        name: part.reshape(len(distinct), *values.shape[1:]).copy().astype(np.float64, copy=False)
+        for (name, values), part in zip(columns.items(), parts, strict=True)
+    }
+    return found, np.asarray(place.reshape(-1), np.int64)
+
+
+def _operands_of_plan(
+    network: Network,
+    shapes: _Shapes,
+    plan: Plan,
+    copies: Stored,
+    pairs: Mapping[tuple[int, int], Sequence[Pair]],
+    most: int,
+) -> _Operands:
+    """What a plan gives the passes; ``pairs`` are those of a plan with histograms, filled up to ``most``, else empty."""
+    layers, at = network.mac_layers, shapes.at
+    of_layer = np.arange(len(layers))[:, None, None]
+    storage = storage_of(network)
+    bits = np.array([storage.bits(plan, operand, pass_, tensor)[at] for operand, tensor, pass_ in shapes.kinds])
+    stored = bits[shapes.tensors, of_layer]
+    stored[:, PASSES.index("forward"), 2] = copies.result_bits[at]
+    if plan.copies == "requantize":
+        _widen(stored, network, plan, at)
+    in_dram = stored[..., :2].copy()
+    if has_result(plan):
+        _as_written(stored, in_dram, network, plan, at, copies)
+    seen = np.zeros((*stored.shape[:2], most, 2, len(Seen._fields)), np.int64)
+    shares, run = np.zeros(seen.shape[:3]), np.zeros(seen.shape[:2], np.int64)
+    for (l, p), found in pairs.items():
+        # Empty places repeat the first pair at share 0.
+        filled = [*found, *[found[0]._replace(share=0.0)] * (most - len(found))]
+        seen[l, p] = [(pair.weight, pair.activation) for pair in filled]
+        shares[l, p] = [pair.share for pair in filled]
+        run[l, p] = _run_elements(plan, at[l], roles_of(layers[l], PASSES[p]))
+    if not plan.is_blockwise:
+        cells = [plan.cells(seen_operand(operand)) for operand in OPERANDS]
+        each = np.array([[_seen_of_cell(row[place]) for place in at] for row in cells])
+        seen[:] = each[shapes.roles[..., :2], of_layer][..., None, :, :]
+        shares[..., 0] = 1.0
+    return _Operands(stored, in_dram, seen, shares, run, plan.widths("accumulator")[at][:, None])
 
 
 def _widen(stored: Floats, network: Network, plan: Plan, at: Sequence[int]) -> None:

@@ -96,9 +96,7 @@ def evaluate_mapping_file(
 ) -> MappingCosts:
     """:func:`evaluate_mappings` of a file (:mod:`dse.mapping.explicit.text`)."""
     check_mode(hardware, mode)
-    names = mapping_names(
-        network, network_jobs(network, [plan], mode, hardware.causal_skip, unfold=hardware.unfold_input)
-    )
+    names = mapping_names(network, network_jobs(network, hardware, [plan], mode))
     return evaluate_mappings(network, hardware, plan, load_mapping(path, names), mode)
 
 
@@ -149,7 +147,7 @@ def evaluate_mappings(
     source = next((mapping.source for mapping in mappings.values()), "mappings")
     if plan.layers != tuple(layer.name for layer in network.layers):
         raise InputError("plan", [f"is of network {plan.network}; {network.name} has other layers"])
-    work = network_jobs(network, [plan], mode, hardware.causal_skip, unfold=hardware.unfold_input)
+    work = network_jobs(network, hardware, [plan], mode)
     known = mapping_names(network, work)
     problems: list[Problem] = []
     found: dict[LayerRun, Mapping] = {}
@@ -195,7 +193,7 @@ def best_mappings(
     if objective not in MAPPING_OBJECTIVES:
         raise InputError("objective", [f"'{objective}' is unknown{suggest(objective, MAPPING_OBJECTIVES)}"])
     arrays = hardware_arrays(hardware, None)
-    work = network_jobs(network, [plan], mode, hardware.causal_skip, unfold=hardware.unfold_input)
+    work = network_jobs(network, hardware, [plan], mode)
     costs = best_jobs(hardware, arrays, work.jobs, objective, search_mappings)
     failed = costs.failed()[0]
     if failed:

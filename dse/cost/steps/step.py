@@ -147,7 +147,7 @@ def step_costs(
     hardware = without_residents(hardware) if at_most else hardware
     check_mode(hardware, mode)
     stored = [stored_tensors(network, plan, mode == "training") for plan in plans]
-    work = network_jobs(network, plans, mode, hardware.causal_skip, stored, hardware.unfold_input)
+    work = network_jobs(network, hardware, plans, mode, stored)
     jobs = best_jobs(hardware, arrays, work.jobs, options.mapping_objective, options.search_mappings)
     runs = work.job >= 0
     picked = np.where(runs, work.job, 0)

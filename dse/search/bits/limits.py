@@ -17,6 +17,7 @@ from dse.cost.steps.choices import group_of_layers
 from dse.cost.tensors.storage import storage_of
 from dse.errors import InputError, Problem
 from dse.goals import LIMITS
+from dse.hardware.model import Hardware
 from dse.numbers import hard_limit
 from dse.precision import Plan
 from dse.types import Floats
@@ -73,10 +74,10 @@ def hard_limits(given: Mapping[str, float]) -> HardLimits:
 
 def limit_tables(
     network: Network,
+    hardware: Hardware,
     plans: Sequence[Sequence[Plan]],
     groups: Sequence[Sequence[int]],
     mode: str,
-    causal_skip: bool = False,
 ) -> dict[str, Floats]:
     """Model size and BitOps of every choice of every group.
 
@@ -95,7 +96,7 @@ def limit_tables(
     parameters = np.array([layer.parameters for layer in network.layers], dtype=np.float64)
     size, bitops = (np.zeros((len(every), len(groups))) for _ in range(2))
     storage = storage_of(network)
-    work = network_jobs(network, every, mode, causal_skip)
+    work = network_jobs(network, hardware, every, mode)
     macs = member[[index for index, layer in enumerate(network.layers) if layer.has_macs]]
     for i, plan in enumerate(every):
         np.add.at(size[i], member, parameters * storage.bits(plan, "weight"))

@@ -231,16 +231,16 @@ def make_problem(
     hard = hard_limits(limits or {})
     least = min(hard.bound(MEMORY), _dram_bits(hardware, min))
     subjects = tuple(
-        _given_plan(network, item, mode, hardware.causal_skip, least)
+        _given_plan(network, item, hardware, mode, least)
         if isinstance(item, Plan)
         else _bit_problem(
             network,
             item,
+            hardware,
             wanted,
             error_candidates(error_formats, wanted, item, hardware) if mode == "training" else (parse_format("int8"),),
             errors_per_layer and mode == "training",
             AccuracyLimit(limit_pp, confidence, mode),
-            hardware.causal_skip,
             least,
         )
         for network, item in zip(networks, given, strict=True)
@@ -266,7 +266,7 @@ def make_problem(
     )
 
 
-def _given_plan(network: Network, plan: Plan, mode: str, causal_skip: bool, memory_bits: float) -> BitProblem:
+def _given_plan(network: Network, plan: Plan, hardware: Hardware, mode: str, memory_bits: float) -> BitProblem:
     """The problem of a network whose plan is given: one group of all its layers with MACs, and one choice."""
     names = [layer.name for layer in network.mac_layers]
     groups = (tuple(range(len(names))),)
@@ -286,7 +286,7 @@ def _given_plan(network: Network, plan: Plan, mode: str, causal_skip: bool, memo
         score=np.zeros((1, 1)),
         score_limit=np.full(1, np.inf),
         by_law=np.zeros(1, bool),
-        tables=limit_tables(network, [[plan]], groups, mode, causal_skip),
+        tables=limit_tables(network, hardware, [[plan]], groups, mode),
         held=held_tables(network, [[plan]], groups, mode)
         if sum(footprint(network, plan, mode).values()) > memory_bits
         else (),
@@ -296,11 +296,11 @@ def _given_plan(network: Network, plan: Plan, mode: str, causal_skip: bool, memo
 def _bit_problem(
     network: Network,
     profile: Profile,
+    hardware: Hardware,
     wanted: tuple[str, ...],
     error_forms: tuple[Format, ...],
     errors_per_layer: bool,
     limit: AccuracyLimit,
-    causal_skip: bool,
     memory_bits: float,
 ) -> BitProblem:
     """The bit allocation of one network; ``memory_bits`` is the least that a step may be allowed to hold."""
@@ -345,7 +345,7 @@ def _bit_problem(
         score=score,
         score_limit=limits,
         by_law=by_law,
-        tables=limit_tables(network, plans, groups, mode, causal_skip),
+        tables=limit_tables(network, hardware, plans, groups, mode),
         held=held_tables(network, plans, groups, mode) if binds else (),
     )
 
