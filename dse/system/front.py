@@ -9,26 +9,23 @@ from typing import overload
 import pandas as pd
 
 from dse.cost.steps.side import STOCHASTIC
-from dse.cost.totals.evaluate import Cost
-from dse.cost.totals.evaluate import evaluate as evaluate_alone
+from dse.cost.totals.cost import Cost
+from dse.cost.totals.evaluate import EvaluateOptions, GivenPlan, evaluate_with
 from dse.errors import InputError
 from dse.hardware.model import Hardware
 from dse.precision.plans.plan import Plan
 from dse.precision.policies.rules import Overhead
-from dse.precision.schedules.schedule import Schedule
 from dse.system.evaluate import SystemCost, evaluate_system
 from dse.system.model import Parallel, System
 from dse.system.plans.times import Communication
 from dse.workload.model import Network
-
-Given = Plan | Schedule | str | Path | Sequence[Plan | str | Path]
 
 
 @overload
 def evaluate(
     network: Network | str | Path,
     hardware: Hardware | str | Path,
-    plan: Given,
+    plan: GivenPlan,
     designs: pd.DataFrame | None = None,
     *,
     mode: str = "training",
@@ -63,7 +60,7 @@ def evaluate(
 def evaluate(
     network: Network | str | Path,
     hardware: Hardware | str | Path | None,
-    plan: Given,
+    plan: GivenPlan,
     designs: pd.DataFrame | None = None,
     *,
     mode: str = "training",
@@ -100,22 +97,19 @@ def evaluate(
             raise InputError(
                 "system", ["parallel plans and a device of None go with a system; give one, such as dgx_h100"]
             )
-        return evaluate_alone(
-            network,
-            hardware,
-            plan,
-            designs,
-            mode=mode,
-            mapping_objective=mapping_objective,
-            labels=labels,
-            stochastic=stochastic,
-            recompute=recompute,
-            accumulate=accumulate,
-            map_updates=map_updates,
-            overhead=overhead,
-            fusion=fusion,
-            search_mappings=search_mappings,
+        options = EvaluateOptions(
+            mode,
+            mapping_objective,
+            labels,
+            stochastic,
+            recompute,
+            accumulate,
+            map_updates,
+            overhead,
+            fusion,
+            search_mappings,
         )
+        return evaluate_with(network, hardware, plan, designs, options)
     if parallel is None:
         raise InputError("parallel", ["a system needs a parallel plan, such as dse.Parallel(data=8) or 'd8t4p2'"])
     if designs is not None or mode != "training" or recompute or overhead is not None or map_updates or fusion:
