@@ -39,8 +39,9 @@ from dse.hardware import load_hardware, sample_table
 from dse.precision.formats import parse_format
 from dse.search.allocation.fronts import exact_front_2d
 from dse.search.allocation.lagrange import lagrangian
-from dse.search.bits.problem import SearchProblem, make_problem
-from dse.search.bits.solve import Weighting, design_arrays, price_choices, solve_designs, with_reference
+from dse.search.bits.asked.make import Asked, Offered, make_problem
+from dse.search.bits.problem import SearchProblem
+from dse.search.bits.solve import Weighting, design_arrays, price_choices, solve_designs
 from dse.search.loop.run import Budget, Search, search
 from dse.search.loop.strategies import STRATEGIES
 from dse.search.pareto import hypervolume
@@ -63,7 +64,7 @@ def problem_of(workload: str, hardware: str, widths: tuple[int, ...] = WIDTHS) -
     """The default problem of a shipped network, at most 1 point lost."""
     network = load_workload(workload)
     profile = load_profile(workload, network)
-    return with_reference(make_problem([network], load_hardware(hardware), [profile], widths, 1.0, 0.5, "training"))
+    return make_problem([network], load_hardware(hardware), [profile], Asked(1.0, 0.5, offered=Offered(widths)))
 
 
 def run(problem: SearchProblem, racer: str, seed: int, seconds: float, enough: float):

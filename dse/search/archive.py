@@ -10,7 +10,7 @@ from functools import reduce
 import numpy as np
 import numpy.typing as npt
 
-from dse.goals import Objective, minimized, objective_columns
+from dse.goals import OBJECTIVES, Figures, Objective, minimized, objective_columns
 from dse.types import Bools, Floats, Ints
 
 
@@ -83,6 +83,13 @@ def joined(objective: Objective, each: Sequence[npt.ArrayLike], weights: Sequenc
         return np.asarray(np.max(np.stack(of_each), axis=0))
     weighted = [weight * figures for weight, figures in zip(weights, of_each, strict=True)]
     return np.asarray(np.max(np.stack(weighted), axis=0) if worst_case else reduce(np.add, weighted))
+
+
+def objective_row(each: Sequence[Figures], weights: Sequence[float], worst_case: bool) -> Floats:
+    """(objectives,) values of all objectives of a design, from the figures of every network."""
+    row = [joined(item, [item.of(figures) for figures in each], weights, worst_case) for item in OBJECTIVES.values()]
+    # Sums in another order differ in the last digits: equal designs have to be equal.
+    return np.array([float(f"{float(value):.12g}") for value in row])
 
 
 def empty(parameters: int, groups: int, networks: int = 1) -> Found:

@@ -23,10 +23,9 @@ from dse.hardware import load_hardware
 from dse.hardware.model import Hardware
 from dse.numbers import ACCURACY_DROP, CONFIDENCE, JOBS, SECONDS, SEED, SURE, TRIALS, problems_of
 from dse.precision import Plan
-from dse.search.bits.possible import check_found, check_possible
-from dse.search.bits.problem import make_problem
+from dse.search.bits.asked.make import Asked, Offered, Together, make_problem
+from dse.search.bits.asked.possible import check_found, check_possible
 from dse.search.bits.schedule_space import ScheduleSpace, load_schedules
-from dse.search.bits.solve import with_reference
 from dse.search.loop.dimensions import size
 from dse.search.loop.optuna_study import SAMPLERS, make_sampler
 from dse.search.loop.run import Budget, Search, search
@@ -187,25 +186,19 @@ def explore(
         }
         _check_plan_alone({**taken, "--confidence": confidence, "--robust": robust or None}, chosen)
         given = _plans(plan, networks)
-    problem = with_reference(
-        make_problem(
-            networks,
-            space,
-            given,
-            widths,
-            math.inf if plan is not None else DEFAULT_DROP if max_accuracy_drop is None else max_accuracy_drop,
-            confidence if confidence is not None else ROBUST if robust else CONFIDENCE,
-            mode,
-            formats=formats,
-            error_formats=error_formats,
-            errors_per_layer=errors_per_layer,
-            weights=weights,
-            worst_case=worst_case,
-            limits=limits,
-            schedules=schedules
-            if isinstance(schedules, ScheduleSpace) or schedules is None
-            else load_schedules(schedules),
-        )
+    problem = make_problem(
+        networks,
+        space,
+        given,
+        Asked(
+            limit_pp=math.inf if plan is not None else DEFAULT_DROP if max_accuracy_drop is None else max_accuracy_drop,
+            confidence=confidence if confidence is not None else ROBUST if robust else CONFIDENCE,
+            mode=mode,
+            offered=Offered(widths, formats, error_formats, errors_per_layer),
+            together=Together(weights, worst_case),
+            limits=limits or {},
+            schedules=load_schedules(schedules) if isinstance(schedules, str | Path) else schedules,
+        ),
     )
     check_possible(problem)
     how = STRATEGIES[strategy]

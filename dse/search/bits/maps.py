@@ -10,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from dse.cost.steps.choices import ChoiceCosts
-from dse.goals import ENERGY, LATENCY, LIMITS
+from dse.goals import ENERGY, LATENCY, LIMITS, Figures
 from dse.search.allocation.allocate import Allocation, Limit, solve
 from dse.search.allocation.lagrange import allowed_score
 from dse.search.bits.held import HeldTable, solve_within
 from dse.search.bits.limits import ACCURACY, MEMORY
 from dse.search.bits.problem import BitProblem, SearchProblem
+from dse.search.bits.schedule_space import ScheduleSpace
 from dse.types import Bools, Floats
 
 
@@ -90,33 +91,41 @@ def map_costs(problem: SearchProblem, subject: BitProblem, costs: ChoiceCosts, d
     if costs.least_energy_j is not None and costs.least_latency_s is not None:
         low = {"latency": costs.least_latency_s[d], "energy": costs.least_energy_j[d]}
         return replace(plain, least=replace(plain, tables=tables | low))
-    if len(problem.shares(values)) == 1:
+    shares = problem.shares(values)
+    if len(shares) == 1:
         return plain
     # Weights are kept and activations stashed at their widest at some time: size and memory are those of the full map.
     means = {
-        name: _mean_over_schedule(problem, subject, values, table)
+        name: mean_over_schedule(subject, shares, table)
         for name, table in tables.items()
         if LIMITS[name].over_schedule == "mean"
     }
-    return replace(plain, score=scores_over_schedule(problem, subject, values), tables=tables | means)
+    return replace(plain, score=scores_over_schedule(subject, problem.schedules, shares), tables=tables | means)
 
 
-def scores_over_schedule(problem: SearchProblem, subject: BitProblem, values: Floats) -> Floats:
-    """(G, M) scores of a network's choices, over the schedule of a row of parameter values if there is one."""
-    if problem.schedules is None or problem.schedules.score != "mean":
+def scores_over_schedule(subject: BitProblem, schedules: ScheduleSpace | None, shares: Floats) -> Floats:
+    """(G, M) scores of a network's choices, over shares of time at lowered maps if there is a schedule."""
+    if schedules is None or schedules.score != "mean":
         return subject.score
-    return _mean_over_schedule(problem, subject, values, subject.score)
+    return mean_over_schedule(subject, shares, subject.score)
 
 
-def _mean_over_schedule(problem: SearchProblem, subject: BitProblem, values: Floats, table: Floats) -> Floats:
-    """Mean of a (..., G, M) table over the histogram of lowered maps; a map that is never run costs nothing."""
-    shares = problem.shares(values)
+def mean_over_schedule(subject: BitProblem, shares: Floats, table: Floats) -> Floats:
+    """Mean of a (..., G, M) table over shares of time at maps lowered by 0, 1, ... bits; a map never run costs nothing."""
     groups = np.arange(len(subject.groups))[:, None]
     total = np.zeros_like(table)
     for share, place in zip(shares, subject.lowered(len(shares) - 1), strict=True):
         if share > 0:
             total += share * table[..., groups, place]
     return total
+
+
+def map_figures(subject: BitProblem, table: MapCosts, mode: str, e: int, choice: npt.NDArray[np.integer]) -> Figures:
+    """What is known of a network's map at an error format."""
+    score = min(float(sums(table.score, choice)), float(subject.score_limit[e]))
+    error = subject.errors[e].element_bits if mode == "training" else 32
+    drop = np.nan if subject.profile is None else float(subject.profile.drop_of_score(score, error))
+    return Figures(table.value("latency", e, choice), table.value("energy", e, choice), table.area_mm2, drop)
 
 
 def best_map(

@@ -21,12 +21,11 @@ from dse.cost.steps.choices import ChoiceCosts, choice_costs
 from dse.cost.steps.options import StepOptions
 from dse.cost.steps.step import step_costs
 from dse.cost.tensors.memory import shortfall
-from dse.errors import NothingFeasible
-from dse.goals import ACCURACY_DROP, ENERGY, LATENCY, OBJECTIVES, Figures
+from dse.goals import ENERGY, LATENCY, OBJECTIVES
 from dse.hardware.arrays import HardwareArrays, hardware_arrays
 from dse.numbers import EVEN
 from dse.search.allocation.allocate import Allocation
-from dse.search.archive import Found, empty, joined, places
+from dse.search.archive import Found, empty, objective_row
 from dse.search.bits.joint import Asked, best_priced, with_given, with_maps
 from dse.search.bits.limits import ACCURACY, MEMORY
 from dse.search.bits.maps import (
@@ -34,6 +33,7 @@ from dse.search.bits.maps import (
     best_map,
     limit_bounds,
     map_costs,
+    map_figures,
     scores_over_schedule,
     solve_map,
     sums,
@@ -193,43 +193,6 @@ def design_arrays(problem: SearchProblem, designs: Floats) -> HardwareArrays:
     )
 
 
-def with_reference(problem: SearchProblem) -> SearchProblem:
-    """The problem with the objectives of its default design, every width at its largest, as the unit.
-
-    Raises
-    ------
-    NothingFeasible
-        The default design is infeasible.
-    """
-    hardware = [parameter.default for parameter in problem.hardware.space]
-    schedule = [values[0] for _, values in problem.parameters[len(hardware) :]]
-    default = np.array([[*hardware, *schedule]])
-    costs = [price_choices(problem, subject, default) for subject in problem.subjects]
-    failed = next((cost.limit[0] for cost in costs if cost.limit[0]), "")
-    if failed:
-        raise NothingFeasible(
-            problem.hardware.path or problem.hardware.name, [f"the default design is infeasible: {failed}"]
-        )
-    tables = [
-        replace(map_costs(problem, subject, cost, 0, default[0]), least=None)
-        for subject, cost in zip(problem.subjects, costs, strict=True)
-    ]
-    least = [_least_noise(subject, table) for subject, table in zip(problem.subjects, tables, strict=True)]
-    row = _Row(tuple(e for e, _ in least), tuple(map_ for _, map_ in least), Certificate(), 0)
-    row = _found(problem, tables, default[0], [row], 0).objectives[0]
-    row[places([ACCURACY_DROP.column])] = max(problem.limit_pp, 1e-9) if problem.predicts else 1.0
-    upward = np.array([item.direction == "max" for item in OBJECTIVES.values()])
-    return replace(problem, reference=np.where(upward, row / 2.0, 2.0 * row))
-
-
-def _least_noise(subject: BitProblem, table: MapCosts) -> tuple[int, Choice]:
-    """The widest error format with which every group has a choice that runs, and the one of least noise of each."""
-    runs = subject.allowed & np.isfinite(table.energy_j)
-    e = max((e for e in range(len(runs)) if runs[e].any(axis=1).all()), default=len(runs) - 1)
-    usable = np.where(runs[e].any(axis=1, keepdims=True), runs[e], subject.allowed)
-    return e, np.array([int(np.flatnonzero(row)[-1]) for row in usable], dtype=np.uint8)
-
-
 def _solve_one(
     problem: SearchProblem,
     costs: Sequence[ChoiceCosts],
@@ -369,7 +332,7 @@ def _missed_accuracy(
 ) -> tuple[str, float]:
     """The accuracy limit of the first network whose given map misses it, and by how much; "" where all keep it."""
     for subject, e, part in zip(problem.subjects, errors, problem.columns, strict=True):
-        score = float(sums(scores_over_schedule(problem, subject, values), choice[part]))
+        score = float(sums(scores_over_schedule(subject, problem.schedules, problem.shares(values)), choice[part]))
         most = float(subject.score_limit[e])
         if score > most * (1 + 1e-12):
             return _accuracy(problem, subject), score / most - 1.0 if most > 0 else 1.0
@@ -439,13 +402,10 @@ def _found(
     objectives = np.empty((len(rows), len(OBJECTIVES)))
     for i, row in enumerate(rows):
         each = [
-            _figures(problem, subject, table, e, choice)
+            map_figures(subject, table, problem.mode, e, choice)
             for subject, table, e, choice in zip(problem.subjects, tables, row.errors, row.maps, strict=True)
         ]
-        for k, item in enumerate(OBJECTIVES.values()):
-            value = joined(item, [item.of(figures) for figures in each], problem.weights, problem.worst_case)
-            # Sums in another order differ in the last digits: equal designs have to be equal.
-            objectives[i, k] = float(f"{float(value):.12g}")
+        objectives[i] = objective_row(each, problem.weights, problem.worst_case)
     return Found(
         np.full(len(rows), trial, np.int64),
         np.tile(values, (len(rows), 1)),
@@ -456,14 +416,6 @@ def _found(
         np.array([[row.certificate.weight, row.certificate.best, row.certificate.bound] for row in rows]),
         np.array([row.binds for row in rows], np.int64),
     )
-
-
-def _figures(problem: SearchProblem, subject: BitProblem, table: MapCosts, e: int, choice: Choice) -> Figures:
-    """What is known of a network's map at an error format."""
-    score = min(float(sums(table.score, choice)), float(subject.score_limit[e]))
-    error = subject.errors[e].element_bits if problem.mode == "training" else 32
-    drop = np.nan if subject.profile is None else float(subject.profile.drop_of_score(score, error))
-    return Figures(table.value("latency", e, choice), table.value("energy", e, choice), table.area_mm2, drop)
 
 
 def _price_maps(

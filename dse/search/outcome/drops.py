@@ -135,7 +135,9 @@ def _drops(problem: SearchProblem, k: int, subject: BitProblem, found: Found) ->
     groups, drops = np.arange(len(subject.groups)), np.empty(len(found))
     for row, values in enumerate(found.parameters):
         score = float(
-            scores_over_schedule(problem, subject, values)[groups, found.choice[row, problem.columns[k]]].sum()
+            scores_over_schedule(subject, problem.schedules, problem.shares(values))[
+                groups, found.choice[row, problem.columns[k]]
+            ].sum()
         )
         place = int(found.error[row, k])
         error, most = subject.errors[place].element_bits, float(subject.score_limit[place])
