@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from dse.numbers import ACCURACY_DROP, CONFIDENCE, JOBS, SECONDS, SEED, SURE, TR
 from dse.precision import Plan
 from dse.search.bits.asked.make import Asked, Offered, Together, make_problem
 from dse.search.bits.asked.possible import check_found, check_possible
+from dse.search.bits.problem import SearchProblem
 from dse.search.bits.schedule_space import ScheduleSpace, load_schedules
 from dse.search.loop.dimensions import size
 from dse.search.loop.optuna_study import SAMPLERS, make_sampler
@@ -47,6 +49,32 @@ MAX_EXHAUSTIVE = 50_000
 
 #: Called after every batch with trials done, size of the front, hypervolume and the front's worst gap.
 Progress = Callable[[int, int, float, float], None]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How a search goes through the space, and how far; :func:`explore` says what each means."""
+
+    strategy: str
+    sampler: str
+    trials: int | None
+    seconds: float | None
+    seed: int
+    jobs: int
+    scheduler: str | None
+    screening: bool
+
+
+@dataclass(frozen=True)
+class Told:
+    """What is told of a search, to whom and where; :func:`explore` says what each means."""
+
+    folder: Path | None
+    resume: bool
+    uncertainty: int | None
+    progress: Progress | None
+    command: str
+    validation: Callable[[], Sequence[Mapping[str, Any]]] | None
 
 
 def explore(
@@ -161,16 +189,11 @@ def explore(
         No design that was tried keeps the limits; with the nearest values of those that were. Nothing is written.
     """
     started = time.time()
-    names = [workload] if isinstance(workload, Network | str | Path) else list(workload)
-    networks = [name if isinstance(name, Network) else load_workload(name) for name in names]
-    space = with_fusion(hardware if isinstance(hardware, Hardware) else load_hardware(hardware), fusion)
-    if schedules is not None and space.fusion not in SUMMED:
-        text = (
-            f"'{space.fusion}' prices whole bit maps, which schedules lower layer by layer; give {' or '.join(SUMMED)}"
-        )
-        raise InputError("--fusion", [text])
+    effort = Effort(strategy, sampler, trials, seconds, seed, jobs, scheduler, screening)
+    networks = _networks(workload)
+    space = _space(hardware, fusion, schedules)
     chosen = _objectives(objectives)
-    _check(strategy, sampler, mode, trials, seconds, seed, jobs, max_accuracy_drop, confidence, robust)
+    _check(effort, mode, max_accuracy_drop, confidence, robust)
     given: Sequence[Profile | Plan]
     if plan is None:
         given = _profiles(profile, networks)
@@ -183,46 +206,67 @@ def explore(
             "--formats": formats,
             "--error-formats": error_formats,
             "--errors-per-layer": errors_per_layer or None,
+            "--confidence": confidence,
+            "--robust": robust or None,
         }
-        _check_plan_alone({**taken, "--confidence": confidence, "--robust": robust or None}, chosen)
+        _check_plan_alone(taken, chosen)
         given = _plans(plan, networks)
-    problem = make_problem(
-        networks,
-        space,
-        given,
-        Asked(
-            limit_pp=math.inf if plan is not None else DEFAULT_DROP if max_accuracy_drop is None else max_accuracy_drop,
-            confidence=confidence if confidence is not None else ROBUST if robust else CONFIDENCE,
-            mode=mode,
-            offered=Offered(widths, formats, error_formats, errors_per_layer),
-            together=Together(weights, worst_case),
-            limits=limits or {},
-            schedules=load_schedules(schedules) if isinstance(schedules, str | Path) else schedules,
-        ),
+    asked = Asked(
+        limit_pp=math.inf if plan is not None else DEFAULT_DROP if max_accuracy_drop is None else max_accuracy_drop,
+        confidence=confidence if confidence is not None else ROBUST if robust else CONFIDENCE,
+        mode=mode,
+        offered=Offered(widths, formats, error_formats, errors_per_layer),
+        together=Together(weights, worst_case),
+        limits=limits or {},
+        schedules=load_schedules(schedules) if isinstance(schedules, str | Path) else schedules,
     )
+    problem = make_problem(networks, space, given, asked)
     check_possible(problem)
-    how = STRATEGIES[strategy]
+    told = Told(_folder(out, write, networks, seed), resume, uncertainty, progress, command, validation)
+    return _search(problem, chosen, effort, told, started)
+
+
+def _search(problem: SearchProblem, chosen: tuple[str, ...], effort: Effort, told: Told, started: float) -> Run:
+    """Go through the space, and write what is found where a folder is asked for."""
+    how = STRATEGIES[effort.strategy]
     points = size(how.dimensions(problem, chosen))
-    if how.listed:
-        trials = _exhaustible(points)
-    if trials is None and seconds is None:
+    trials = _exhaustible(points) if how.listed else effort.trials
+    if trials is None and effort.seconds is None:
         trials = DEFAULT_TRIALS
-    folder = _folder(out, write, networks, seed)
-    asked = Search(problem, chosen, how, sampler, seed, screening and how.screens)
-    with prepared(folder, resume) if folder is not None else nullcontext():
-        archive = search(asked, Budget(trials, seconds), jobs, scheduler, folder, resume, progress)
+    asked = Search(problem, chosen, how, effort.sampler, effort.seed, effort.screening and how.screens)
+    folder = told.folder
+    with prepared(folder, told.resume) if folder is not None else nullcontext():
+        budget = Budget(trials, effort.seconds)
+        archive = search(asked, budget, effort.jobs, effort.scheduler, folder, told.resume, told.progress)
         if not len(archive.found):
             check_found(problem, archive.done, archive.failed)
-        run = make_run(
-            asked, archive, folder, trials, jobs, started, command, () if validation is None else validation()
-        )
-        drawn = None if uncertainty is None else drawn_front(run, chosen, uncertainty, seed)
+        published = () if told.validation is None else told.validation()
+        run = make_run(asked, archive, folder, trials, effort.jobs, started, told.command, published)
+        drawn = None if told.uncertainty is None else drawn_front(run, chosen, told.uncertainty, effort.seed)
         if drawn is not None:
-            run = with_error_bars(run, drawn, seed)
+            run = with_error_bars(run, drawn, effort.seed)
         if folder is not None:
             write_run(run, folder)
             write_draws(folder, None if drawn is None else draws_table(run, drawn))
     return run
+
+
+def _networks(workload: Network | str | Path | Sequence[Network | str | Path]) -> list[Network]:
+    names = [workload] if isinstance(workload, Network | str | Path) else list(workload)
+    return [name if isinstance(name, Network) else load_workload(name) for name in names]
+
+
+def _space(
+    hardware: Hardware | str | Path, fusion: str | None, schedules: ScheduleSpace | str | Path | None
+) -> Hardware:
+    """The hardware with what it fuses, which schedules may exclude."""
+    space = with_fusion(hardware if isinstance(hardware, Hardware) else load_hardware(hardware), fusion)
+    if schedules is not None and space.fusion not in SUMMED:
+        text = (
+            f"'{space.fusion}' prices whole bit maps, which schedules lower layer by layer; give {' or '.join(SUMMED)}"
+        )
+        raise InputError("--fusion", [text])
+    return space
 
 
 def _profiles(
@@ -302,34 +346,22 @@ def _objectives(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(OBJECTIVES[name].column for name in names)
 
 
-def _check(
-    strategy: str,
-    sampler: str,
-    mode: str,
-    trials: int | None,
-    seconds: float | None,
-    seed: int,
-    jobs: int,
-    limit: float | None,
-    confidence: float | None,
-    robust: bool,
-) -> None:
+def _check(effort: Effort, mode: str, limit: float | None, confidence: float | None, robust: bool) -> None:
     problems = []
     if confidence is not None and robust:
         problems.append(Problem("--robust", f"is --confidence {ROBUST:g}; give one of them"))
     for option, value, known in (
-        ("--strategy", strategy, STRATEGIES),
-        ("--sampler", sampler, SAMPLERS),
+        ("--strategy", effort.strategy, STRATEGIES),
+        ("--sampler", effort.sampler, SAMPLERS),
         ("--mode", mode, MODES),
     ):
         if value not in known:
             problems.append(Problem(option, f"'{value}' is unknown{suggest(value, known)}"))
-    problems += problems_of(
-        [(TRIALS, trials), (JOBS, jobs), (SEED, seed), (SECONDS, seconds), (ACCURACY_DROP, limit), (SURE, confidence)]
-    )
+    numbers = [(TRIALS, effort.trials), (JOBS, effort.jobs), (SEED, effort.seed), (SECONDS, effort.seconds)]
+    problems += problems_of([*numbers, (ACCURACY_DROP, limit), (SURE, confidence)])
     if problems:
         raise InputError("dse explore", problems)
-    make_sampler(sampler, seed)
+    make_sampler(effort.sampler, effort.seed)
 
 
 def _folder(out: str | Path | None, write: bool, networks: Sequence[Network], seed: int) -> Path | None:
