@@ -20,89 +20,115 @@ if TYPE_CHECKING:
     from dse.search import Run
 
 
+# Options of ``dse explore``.
+_Workload = Annotated[
+    list[str],
+    typer.Argument(
+        help="A workload file, or the name of a shipped one; several share one hardware.",
+        autocompletion=shipped("workloads"),
+    ),
+]
+_Profile = Annotated[
+    list[str] | None,
+    typer.Option(help="Sensitivity profile, one per workload; default: the shipped ones of the workloads' names."),
+]
+_Plan = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Search hardware alone, under this plan (w8a8, a YAML file); one for all workloads, or one of each."
+    ),
+]
+_MaxAccuracyDrop = Annotated[float | None, typer.Option(help="Hard limit on lost top-1 accuracy, points; default 1.")]
+_Objectives = Annotated[str, typer.Option(help=f"Comma-separated, of {', '.join(OBJECTIVES)}.")]
+_Strategy = Annotated[str, typer.Option(help="nested, joint, random or exhaustive.")]
+_Sampler = Annotated[str, typer.Option(help="tpe, nsga2, nsga3, gp, qmc, cma or random.")]
+_Trials = Annotated[int | None, typer.Option(help="Hardware designs to try; default 120 without --seconds.")]
+_Seconds = Annotated[float | None, typer.Option(help="Stop after so much time.")]
+_Seed = Annotated[int, typer.Option(help="Same file and same seed give the same result.")]
+_Jobs = Annotated[int, typer.Option(help="Worker processes; the result does not depend on them.")]
+_Scheduler = Annotated[str | None, typer.Option(help="Address of a Dask scheduler to use instead of --jobs.")]
+_Weights = Annotated[
+    str | None, typer.Option(help="How often a step of each workload is run, such as 1,2; default: once each.")
+]
+_WorstCase = Annotated[
+    bool, typer.Option("--worst-case", help="Largest of the workloads' latency and energy, not their sum.")
+]
+_MaxLatency = Annotated[float | None, typer.Option(help=LIMITS["latency"].help)]
+_MaxEnergy = Annotated[float | None, typer.Option(help=LIMITS["energy"].help)]
+_MaxArea = Annotated[float | None, typer.Option(help=LIMITS["area"].help)]
+_MaxModelSize = Annotated[float | None, typer.Option(help=LIMITS["model_size"].help)]
+_MaxMemory = Annotated[float | None, typer.Option(help=LIMITS["memory"].help)]
+_MaxBitops = Annotated[float | None, typer.Option(help=LIMITS["bitops"].help)]
+_Uncertainty = Annotated[
+    int | None,
+    typer.Option(help="Draws of every price from its range on the final front, such as 200: error bars.", min=2),
+]
+_Schedules = Annotated[
+    str | None, typer.Option(help="Search schedules over training too: cyclic, or a file of their space.")
+]
+_Formats = Annotated[
+    str | None,
+    typer.Option(
+        help="Formats to choose from, such as int4,int8,mxfp8_e4m3,nvfp4,bf16, and pairs such as w4a8; default: what the "
+        "hardware is made for."
+    ),
+]
+_Widths = Annotated[str | None, typer.Option(help="Widths of integers to choose from, such as 4,8.")]
+_ErrorFormats = Annotated[
+    str | None, typer.Option(help="Formats of error tensors to choose from, such as fp8_e5m2,bf16.")
+]
+_ErrorsPerLayer = Annotated[bool, typer.Option("--errors-per-layer", help="Choose the errors' format layer by layer.")]
+_Confidence = Annotated[
+    float | None,
+    typer.Option(
+        help="Probability with which a design keeps the accuracy limit; default 0.9, 0.5: predicted drops alone."
+    ),
+]
+_Robust = Annotated[bool, typer.Option("--robust", help="The same as --confidence 0.79.")]
+_Out = Annotated[Path | None, typer.Option(help="Run folder; default reports/NAME-DATE-SEED.")]
+_Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
+_TargetLoss = Annotated[
+    float | None,
+    typer.Option(help="Language models: time and energy of each --plan to this final loss (nat), all its tokens paid."),
+]
+
+
 @app.command(epilog="Example: dse explore workloads/imagenet_resnet.yaml --max-accuracy-drop 0.5 --trials 400")
 def explore(
-    workload: Annotated[
-        list[str],
-        typer.Argument(
-            help="A workload file, or the name of a shipped one; several share one hardware.",
-            autocompletion=shipped("workloads"),
-        ),
-    ],
+    workload: _Workload,
     hardware: HardwareOption = "flex_trainer",
-    profile: Annotated[
-        list[str] | None,
-        typer.Option(help="Sensitivity profile, one per workload; default: the shipped ones of the workloads' names."),
-    ] = None,
-    plan: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Search hardware alone, under this plan (w8a8, a YAML file); one for all workloads, or one of each."
-        ),
-    ] = None,
-    max_accuracy_drop: Annotated[
-        float | None, typer.Option(help="Hard limit on lost top-1 accuracy, points; default 1.")
-    ] = None,
-    objectives: Annotated[
-        str, typer.Option(help=f"Comma-separated, of {', '.join(OBJECTIVES)}.")
-    ] = "latency,energy,area",
-    strategy: Annotated[str, typer.Option(help="nested, joint, random or exhaustive.")] = "nested",
-    sampler: Annotated[str, typer.Option(help="tpe, nsga2, nsga3, gp, qmc, cma or random.")] = "tpe",
-    trials: Annotated[int | None, typer.Option(help="Hardware designs to try; default 120 without --seconds.")] = None,
-    seconds: Annotated[float | None, typer.Option(help="Stop after so much time.")] = None,
-    seed: Annotated[int, typer.Option(help="Same file and same seed give the same result.")] = 0,
-    jobs: Annotated[int, typer.Option(help="Worker processes; the result does not depend on them.")] = 1,
-    scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler to use instead of --jobs.")] = None,
-    weights: Annotated[
-        str | None, typer.Option(help="How often a step of each workload is run, such as 1,2; default: once each.")
-    ] = None,
-    worst_case: Annotated[
-        bool, typer.Option("--worst-case", help="Largest of the workloads' latency and energy, not their sum.")
-    ] = False,
-    max_latency: Annotated[float | None, typer.Option(help=LIMITS["latency"].help)] = None,
-    max_energy: Annotated[float | None, typer.Option(help=LIMITS["energy"].help)] = None,
-    max_area: Annotated[float | None, typer.Option(help=LIMITS["area"].help)] = None,
-    max_model_size: Annotated[float | None, typer.Option(help=LIMITS["model_size"].help)] = None,
-    max_memory: Annotated[float | None, typer.Option(help=LIMITS["memory"].help)] = None,
-    max_bitops: Annotated[float | None, typer.Option(help=LIMITS["bitops"].help)] = None,
-    uncertainty: Annotated[
-        int | None,
-        typer.Option(help="Draws of every price from its range on the final front, such as 200: error bars.", min=2),
-    ] = None,
-    schedules: Annotated[
-        str | None, typer.Option(help="Search schedules over training too: cyclic, or a file of their space.")
-    ] = None,
-    formats: Annotated[
-        str | None,
-        typer.Option(
-            help="Formats to choose from, such as int4,int8,mxfp8_e4m3,nvfp4,bf16, and pairs such as w4a8; default: what the "
-            "hardware is made for."
-        ),
-    ] = None,
-    widths: Annotated[str | None, typer.Option(help="Widths of integers to choose from, such as 4,8.")] = None,
-    error_formats: Annotated[
-        str | None, typer.Option(help="Formats of error tensors to choose from, such as fp8_e5m2,bf16.")
-    ] = None,
-    errors_per_layer: Annotated[
-        bool, typer.Option("--errors-per-layer", help="Choose the errors' format layer by layer.")
-    ] = False,
+    profile: _Profile = None,
+    plan: _Plan = None,
+    max_accuracy_drop: _MaxAccuracyDrop = None,
+    objectives: _Objectives = "latency,energy,area",
+    strategy: _Strategy = "nested",
+    sampler: _Sampler = "tpe",
+    trials: _Trials = None,
+    seconds: _Seconds = None,
+    seed: _Seed = 0,
+    jobs: _Jobs = 1,
+    scheduler: _Scheduler = None,
+    weights: _Weights = None,
+    worst_case: _WorstCase = False,
+    max_latency: _MaxLatency = None,
+    max_energy: _MaxEnergy = None,
+    max_area: _MaxArea = None,
+    max_model_size: _MaxModelSize = None,
+    max_memory: _MaxMemory = None,
+    max_bitops: _MaxBitops = None,
+    uncertainty: _Uncertainty = None,
+    schedules: _Schedules = None,
+    formats: _Formats = None,
+    widths: _Widths = None,
+    error_formats: _ErrorFormats = None,
+    errors_per_layer: _ErrorsPerLayer = False,
     mode: Mode = "training",
-    confidence: Annotated[
-        float | None,
-        typer.Option(
-            help="Probability with which a design keeps the accuracy limit; default 0.9, 0.5: predicted drops alone."
-        ),
-    ] = None,
-    robust: Annotated[bool, typer.Option("--robust", help="The same as --confidence 0.79.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Run folder; default reports/NAME-DATE-SEED.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    confidence: _Confidence = None,
+    robust: _Robust = False,
+    out: _Out = None,
+    resume: _Resume = False,
     fusion: FusionOption = None,
-    target_loss: Annotated[
-        float | None,
-        typer.Option(
-            help="Language models: time and energy of each --plan to this final loss (nat), all its tokens paid."
-        ),
-    ] = None,
+    target_loss: _TargetLoss = None,
 ) -> None:
     """Search formats and hardware under an accuracy limit.
 
@@ -113,11 +139,11 @@ def explore(
             profile,
             max_accuracy_drop,
             confidence,
-            robust or None,
             schedules,
             uncertainty,
-            resume or None,
             weights,
+            robust or None,
+            resume or None,
         )
         if len(workload) != 1 or mode != "training" or any(value is not None for value in others):
             text = "goes with one workload in training, --hardware, --plan, --trials, --seed, --fusion and --out alone"
