@@ -32,61 +32,73 @@ if TYPE_CHECKING:
     from dse.workload import Network
 
 
+# Options of ``dse evaluate``.
+_Workload = Annotated[
+    str | None,
+    typer.Argument(
+        help="A workload file, or the name of a shipped one; default: that of --design.",
+        autocompletion=shipped("workloads"),
+    ),
+]
+_Schedule = Annotated[Path | None, typer.Option(help="A schedule of plans over a training run, instead of --plan.")]
+_Design = Annotated[
+    str | None,
+    typer.Option(help="A design's YAML, or RUN:DESIGN, instead of --hardware and --plan: its figures again."),
+]
+_Mode = Annotated[str | None, typer.Option(help="training or inference; default: training, or the mode of --design.")]
+_Accumulate = Annotated[
+    int | None, typer.Option(help="Passes of the batch before one update of the weights; default: the workload's.")
+]
+_Recompute = Annotated[
+    bool, typer.Option("--recompute", help="Keep inputs of segments only; run their forward passes again.")
+]
+_Devices = Annotated[int | None, typer.Option(help="Devices of the system; default: those of --parallel.")]
+_Parallel = Annotated[
+    str | None,
+    typer.Option(
+        help="Parallel plan such as d8t4p2 (data, tensor, pipeline, expert, context); default: the best of all."
+    ),
+]
+_MicroBatch = Annotated[int | None, typer.Option(help="Samples of a pass of one data-parallel group.")]
+_RecomputePolicy = Annotated[
+    str | None, typer.Option(help="What a system computes again on the way back: none, selective or full.")
+]
+_MapUpdates = Annotated[
+    float, typer.Option(min=0.0, help="How often per step block-wise tensors find new widths (online analytics).")
+]
+_Mapping = Annotated[
+    Path | None, typer.Option(help="Explicit mappings by layer, instead of the best ones: what they move and cost.")
+]
+_SaveMapping = Annotated[Path | None, typer.Option(help="Write the best mappings, which --mapping reads.")]
+_MappingObjective = Annotated[str, typer.Option(help="What each layer's mapping is chosen by: edp, energy or latency.")]
+_SearchMappings = Annotated[
+    bool,
+    typer.Option("--search-mappings", help="Search every mapping on from the tables' for this design and plan."),
+]
+
+
 @app.command(epilog="Example: dse evaluate imagenet_resnet --hardware bit_fusion --plan w4a4e8")
 def evaluate(
     context: typer.Context,
-    workload: Annotated[
-        str | None,
-        typer.Argument(
-            help="A workload file, or the name of a shipped one; default: that of --design.",
-            autocompletion=shipped("workloads"),
-        ),
-    ] = None,
+    workload: _Workload = None,
     hardware: HardwareOption = "flex_trainer",
     plan: PlanText = "w8a8e8",
-    schedule: Annotated[
-        Path | None, typer.Option(help="A schedule of plans over a training run, instead of --plan.")
-    ] = None,
-    design: Annotated[
-        str | None,
-        typer.Option(help="A design's YAML, or RUN:DESIGN, instead of --hardware and --plan: its figures again."),
-    ] = None,
-    mode: Annotated[
-        str | None, typer.Option(help="training or inference; default: training, or the mode of --design.")
-    ] = None,
+    schedule: _Schedule = None,
+    design: _Design = None,
+    mode: _Mode = None,
     batch: Batch = None,
-    accumulate: Annotated[
-        int | None, typer.Option(help="Passes of the batch before one update of the weights; default: the workload's.")
-    ] = None,
-    recompute: Annotated[
-        bool, typer.Option("--recompute", help="Keep inputs of segments only; run their forward passes again.")
-    ] = False,
+    accumulate: _Accumulate = None,
+    recompute: _Recompute = False,
     system: SystemOption = None,
-    devices: Annotated[int | None, typer.Option(help="Devices of the system; default: those of --parallel.")] = None,
-    parallel: Annotated[
-        str | None,
-        typer.Option(
-            help="Parallel plan such as d8t4p2 (data, tensor, pipeline, expert, context); default: the best of all."
-        ),
-    ] = None,
-    micro_batch: Annotated[int | None, typer.Option(help="Samples of a pass of one data-parallel group.")] = None,
-    recompute_policy: Annotated[
-        str | None, typer.Option(help="What a system computes again on the way back: none, selective or full.")
-    ] = None,
-    map_updates: Annotated[
-        float, typer.Option(min=0.0, help="How often per step block-wise tensors find new widths (online analytics).")
-    ] = 0.0,
-    mapping: Annotated[
-        Path | None, typer.Option(help="Explicit mappings by layer, instead of the best ones: what they move and cost.")
-    ] = None,
-    save_mapping: Annotated[Path | None, typer.Option(help="Write the best mappings, which --mapping reads.")] = None,
-    mapping_objective: Annotated[
-        str, typer.Option(help="What each layer's mapping is chosen by: edp, energy or latency.")
-    ] = "edp",
-    search_mappings: Annotated[
-        bool,
-        typer.Option("--search-mappings", help="Search every mapping on from the tables' for this design and plan."),
-    ] = False,
+    devices: _Devices = None,
+    parallel: _Parallel = None,
+    micro_batch: _MicroBatch = None,
+    recompute_policy: _RecomputePolicy = None,
+    map_updates: _MapUpdates = 0.0,
+    mapping: _Mapping = None,
+    save_mapping: _SaveMapping = None,
+    mapping_objective: _MappingObjective = "edp",
+    search_mappings: _SearchMappings = False,
     fusion: FusionOption = None,
     as_json: AsJson = False,
 ) -> None:
@@ -116,16 +128,16 @@ def evaluate(
             "dse evaluate", ["--devices, --parallel, --micro-batch and --recompute-policy go with --system"]
         )
     subject = _subject(workload, hardware, plan, design, batch, mode)
-    if mapping is not None or save_mapping is not None:
-        if schedule is not None:
-            raise InputError("--schedule", ["mappings are those of one plan; give --plan"])
-        if mapping is not None:
-            unused = {"--save-mapping": save_mapping, "--recompute": recompute, "--accumulate": accumulate}
-            unused |= {"--mapping-objective": mapping_objective != "edp", "--search-mappings": search_mappings}
-            if left := [name for name, value in (unused | {"--map-updates": map_updates}).items() if value]:
-                raise InputError(left[0], ["goes with a whole step; --mapping costs single passes of layers"])
-            _print_mappings(subject, mapping, as_json)
-            return
+    if (mapping is not None or save_mapping is not None) and schedule is not None:
+        raise InputError("--schedule", ["mappings are those of one plan; give --plan"])
+    if mapping is not None:
+        unused = {"--save-mapping": save_mapping, "--recompute": recompute, "--accumulate": accumulate}
+        unused |= {"--mapping-objective": mapping_objective != "edp", "--search-mappings": search_mappings}
+        if left := [name for name, value in (unused | {"--map-updates": map_updates}).items() if value]:
+            raise InputError(left[0], ["goes with a whole step; --mapping costs single passes of layers"])
+        _print_mappings(subject, mapping, as_json)
+        return
+    if save_mapping is not None:
         from dse.cost.mapped.explicit import save_best_mappings
 
         save_best_mappings(
