@@ -22,3 +22,8 @@ MAPPING_OBJECTIVES = ("energy", "latency", "edp")
 SIDES = ("reads_to_child", "writes_from_child", "writes_from_parent", "reads_to_parent")
 #: The sides that read it; the others write.
 READ_SIDES = ("reads_to_child", "reads_to_parent")
+#: Parts of a training step on a system of accelerators, seconds; their sum is its latency.
+TIME_PARTS = (
+    "products", "vector", "conversions", "recomputed", "tensor", "expert", "context", "host", "bubble", "pipeline", "data",
+    "optimizer",
+)  # fmt: skip

@@ -7,6 +7,8 @@ bounds. Names end in their unit; energy components are ``<component>_j``.
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from dse.goals import objective_of
@@ -151,12 +153,73 @@ def quantity(name: str) -> Quantity | None:
         return Quantity(name, objective.label, objective.unit, objective.low, objective.high, objective.meaning)
     if name in _BY_NAME:
         return _BY_NAME[name]
-    if name.endswith("_j"):
-        component = name.removesuffix("_j").replace("_", " ")
-        return Quantity(
-            name, f"Energy of {component}", "J", 0.0, INFINITY, f"Share of the energy spent in {component}."
-        )
+    for part in energy_parts([name]):
+        meaning = f"Share of the energy spent in {part.label}."
+        return Quantity(name, f"Energy of {part.label}", "J", 0.0, INFINITY, meaning)
     return None
+
+
+class Part(NamedTuple):
+    """A part of a sum: its name in the model, its column in tables, and the words for it."""
+
+    name: str
+    column: str
+
+    @property
+    def label(self) -> str:
+        """The name as people read it."""
+        return self.name.replace("_", " ")
+
+
+_PART_OF_ENERGY, _PART_OF_MEMORY = re.compile(r"(?!energy_j$)(.+)_j"), re.compile(r"memory_(.+)_bits")
+
+
+def energy_column(component: str) -> str:
+    """Column of a component of the energy: of what a hardware file names, such as a memory, or of what precision costs."""
+    return f"{component}_j"
+
+
+def energy_parts(columns: Iterable[object]) -> list[Part]:
+    """The components of the energy among the columns of a table; not the sum."""
+    return [Part(found[1], found[0]) for found in map(_PART_OF_ENERGY.fullmatch, map(str, columns)) if found]
+
+
+def memory_parts(columns: Iterable[object]) -> list[Part]:
+    """The parts of the memory at the peak among the columns of a table; not the sum."""
+    return [Part(found[1], found[0]) for found in map(_PART_OF_MEMORY.fullmatch, map(str, columns)) if found]
+
+
+#: Suffix of a column's name and the unit that it says, as people write it; the longest suffix first.
+SUFFIXES = (
+    ("_bits_per_cycle", "bits/cycle"),
+    ("_macs_per_s", "MAC/s"),
+    ("_macs_per_bit", "MAC/bit"),
+    ("_bits", "bits"),
+    ("_mm2", "mm²"),
+    ("_hz", "Hz"),
+    ("_pj", "pJ"),
+    ("_pp", "points"),
+    ("_s", "s"),
+    ("_j", "J"),
+    ("_w", "W"),
+)
+
+
+class Named(NamedTuple):
+    """What a name says: the words before its unit, and the unit; "" for a plain number."""
+
+    stem: str
+    unit: str
+
+
+def named(name: str) -> Named:
+    """A column by the rule that names end in their unit.
+
+    >>> named("memories.buffer.size_bits"), named("array.rows")
+    (Named(stem='memories.buffer.size', unit='bits'), Named(stem='array.rows', unit=''))
+    """
+    found = next(((suffix, unit) for suffix, unit in SUFFIXES if name.endswith(suffix)), ("", ""))
+    return Named(name.removesuffix(found[0]), found[1])
 
 
 #: Units that take SI prefixes; an area or a percentage does not.

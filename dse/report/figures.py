@@ -17,7 +17,8 @@ from dse.errors import InputError
 from dse.files import reason, write_all
 from dse.report.quantities import Quantity, axis_scale, quantity
 from dse.report.run.data import RunData, listed, read_run
-from dse.report.tables.runs import energy_components, keeps_limit, layers_with_macs
+from dse.report.tables.runs import keeps_limit, layers_with_macs
+from dse.units import energy_parts
 
 #: Colours of Okabe and Ito (2008), Color Universal Design: told apart with every common colour blindness.
 PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#999999")
@@ -88,14 +89,15 @@ def run_figures(run: RunData) -> dict[str, go.Figure]:
     bits, layers = run.bits[run.bits["design"] == knee], layers_with_macs(run.layers[run.layers["design"] == knee])
     if len(bits):
         figures["bit_map"] = bit_map_figure(bits)
-    parts = energy_components(layers)
+    labels = {part.column: part.label for part in energy_parts(layers.columns)}
+    parts = list(labels)
     if len(layers) and parts:
         summed = layers.groupby("layer", sort=False)[parts].sum()
         # Parts below 1 % are one: more colours than the palette has could not be told apart.
         small = [name for name in parts if summed[name].sum() < 0.01 * summed.to_numpy().sum()]
         if len(small) > 1:
-            summed = summed.assign(other_j=summed[small].sum(axis=1)).drop(columns=small)
-        summed = summed.rename(columns=lambda name: str(name).removesuffix("_j").replace("_", " "))
+            summed = summed.assign(other=summed[small].sum(axis=1)).drop(columns=small)
+        summed = summed.rename(columns=labels)
         figures["energy"] = _bars(summed, f"Energy per {run.per}", "J")
     if len(layers) and "bound" in layers:
         wide = layers.pivot_table(index="layer", columns="bound", values="latency_s", aggfunc="sum", sort=False)

@@ -10,20 +10,6 @@ from typing import Any
 from dse import units
 from dse.units import PREFIXED, SI_PREFIXES
 
-#: Suffix of a column name -> unit as people write it. Longest suffix first.
-_UNITS = (
-    ("_bits_per_cycle", "bits/cycle"),
-    ("_macs_per_s", "MAC/s"),
-    ("_macs_per_bit", "MAC/bit"),
-    ("_bits", "bits"),
-    ("_mm2", "mm²"),
-    ("_hz", "Hz"),
-    ("_pj", "pJ"),
-    ("_pp", "points"),
-    ("_s", "s"),
-    ("_j", "J"),
-    ("_w", "W"),
-)
 #: A predicted drop and the ends of its interval: their unit is the profile's.
 DROPS = ("accuracy_drop_pp", "accuracy_drop_low_pp", "accuracy_drop_high_pp")
 
@@ -64,11 +50,7 @@ def quantity(name: str, info: Mapping[str, Any]) -> Quantity:
     given = info.get("quantities") or {}
     entry = given.get(name) if isinstance(given, Mapping) else None
     entry = entry if isinstance(entry, Mapping) else {}
-    stem, unit = name, ""
-    for suffix, text in _UNITS:
-        if name.endswith(suffix):
-            stem, unit = name.removesuffix(suffix), text
-            break
+    stem, unit = units.named(name)
     if name in DROPS:
         unit = str((info.get("profile") or {}).get("unit") or "points")
     known = units.quantity(name)

@@ -13,6 +13,7 @@ import pandas as pd
 from dse.errors import InputError
 from dse.hardware.from_file.load import load_hardware
 from dse.hardware.model import Hardware
+from dse.names import TIME_PARTS
 from dse.precision.plans.plan import Plan
 from dse.system.from_file.load import load_system
 from dse.system.model import Parallel, System
@@ -24,12 +25,6 @@ from dse.system.plans.search import best_plan, held_bytes, memory_shortfall, tok
 from dse.system.plans.times import Communication, Times, step_times
 from dse.workload.load import load_workload
 from dse.workload.model import Network
-
-#: Parts of a step, seconds; their sum is its latency.
-TIME_PARTS = (
-    "products", "vector", "conversions", "recomputed", "tensor", "expert", "context", "host", "bubble", "pipeline", "data",
-    "optimizer",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)

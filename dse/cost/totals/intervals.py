@@ -19,6 +19,7 @@ from dse.hardware.arrays import STANDING, HardwareArrays
 from dse.hardware.model import Hardware, Memory
 from dse.hardware.prices.ranges import draw_ranges, node_exponent
 from dse.types import Floats
+from dse.units import energy_column
 
 #: Quantiles that an interval lies between: 90 % of the draws.
 LOW, HIGH = 0.05, 0.95
@@ -44,7 +45,7 @@ class Draws:
 
     def columns(self) -> dict[str, Floats]:
         """(draws, n) by column of :attr:`dse.Cost.total`."""
-        parts = {f"{name}_j": values for name, values in self.components_j.items()}
+        parts = {energy_column(name): values for name, values in self.components_j.items()}
         power = self.energy_j / self.latency_s
         return {
             "latency_s": self.latency_s, "energy_j": self.energy_j, "area_mm2": self.area_mm2, "power_w": power, **parts
@@ -76,7 +77,7 @@ def draw_totals(
     latency = nominal[None] + slower_s
     parts = {}
     for name in energy_components(hardware):
-        own = total[f"{name}_j"].to_numpy(np.float64)[None]
+        own = total[energy_column(name)].to_numpy(np.float64)[None]
         if name == "leakage":
             shares = arrays.leakage_parts_w / np.maximum(arrays.leakage_w, 1e-300)[:, None]
             standing = [factors[part][:, None] for part in STANDING]

@@ -16,6 +16,7 @@ from dse.cost.totals.rows import PlanRows
 from dse.cost.totals.run import Extra
 from dse.hardware.arrays import HardwareArrays
 from dse.types import Floats, Ints
+from dse.units import energy_column
 
 #: Name, among the layers, of what belongs to a whole run.
 RUN_ROW = "(run)"
@@ -80,7 +81,7 @@ def totals_table(priced: Priced, rows: PlanRows) -> pd.DataFrame:
     amounts = np.einsum("cilp,ri->cr", steps.side.amount_j, rows.weights)
     side = {name: np.outer(steps.side.factor[k], amounts[k]).reshape(-1) for k, name in enumerate(SIDE_COMPONENTS)}
     for name, part in [*parts.items(), *side.items()]:
-        table[f"{name}_j"] = if_feasible(
+        table[energy_column(name)] = if_feasible(
             part + of_designs([item.energy_j[name] for item in extra if name in item.energy_j])
         )
     for k, name in enumerate(("peak_memory", *(f"memory_{part}" for part in PARTS))):
@@ -172,9 +173,9 @@ def _passes_table(steps: StepCosts, rows: PlanRows) -> pd.DataFrame:
         "dram_bits": dram[d, r, l, p],
     }
     for k, name in enumerate(steps.components):
-        table[f"{name}_j"] = parts[d, r, l, p, k]
+        table[energy_column(name)] = parts[d, r, l, p, k]
     for k, name in enumerate(SIDE_COMPONENTS):
-        table[f"{name}_j"] = steps.side.factor[k, d] * side[k, r, l, p]
+        table[energy_column(name)] = steps.side.factor[k, d] * side[k, r, l, p]
     if steps.spare is not None:
         spare = (rows.weighted(x)[d, r, l, p] for x in (steps.spare.energy_j, steps.spare.latency_s))
         table["mapping_gap"] = steps.spare.gap(energy[d, r, l, p], latency[d, r, l, p], *spare)
@@ -203,7 +204,7 @@ def _run_rows(steps: StepCosts, rows: PlanRows, extra: tuple[Extra, ...]) -> lis
             "bound": "",
             "group": "",
             "dram_bits": item.dram_bits,
-            **{f"{name}_j": values[design] for name, values in item.energy_j.items()},
+            **{energy_column(name): values[design] for name, values in item.energy_j.items()},
         }
         for item in extra
         for design in range(len(steps.limit))

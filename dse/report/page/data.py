@@ -15,9 +15,9 @@ from dse.goals import objective_columns
 from dse.report.design_text import PLACEHOLDER, design_texts, hardware_part
 from dse.report.quantities import quantity
 from dse.report.run.data import RunData, hardware_columns, listed
-from dse.report.tables.runs import energy_components, keeps_limit, layers_with_macs
+from dse.report.tables.runs import keeps_limit, layers_with_macs
 from dse.types import Floats
-from dse.units import PREFIXED
+from dse.units import PREFIXED, energy_parts, memory_parts
 
 #: What bounds the part of a layer's time that conversions between formats take.
 CONVERSIONS = "conversions"
@@ -82,7 +82,7 @@ def _column(name: str, values: pd.Series, run: RunData) -> dict[str, Any]:
 def _detail(run: RunData, position: dict[str, int]) -> dict[str, Any] | None:
     """Costs of the layers by design, layer, pass; passes are summed, then designs dropped, where it would be too much."""
     table = run.layers[run.layers["design"].isin(position)]
-    parts = energy_components(table)
+    parts = {part.column: part.name for part in energy_parts(table.columns)}
     if not len(table):
         return None
     counts = [name for name in ("macs", "dram_bits") if name in table]
@@ -126,7 +126,7 @@ def _detail(run: RunData, position: dict[str, int]) -> dict[str, Any] | None:
         "layers": layers,
         "passes": passes,
         "values": values,
-        "parts": [name.removesuffix("_j") for name in parts],
+        "parts": list(parts.values()),
         "bounds": [name or "not stated" for name in bounds],
         "bound": _codes(time.argmax(axis=-1)),
         "numbers": _floats(cube),
@@ -177,7 +177,7 @@ def _bits(run: RunData, position: dict[str, int]) -> dict[str, Any] | None:
 def _memory(run: RunData, position: dict[str, int]) -> dict[str, Any] | None:
     """Bits held at the peak of a step by part; of several workloads, those of the one that needs most."""
     table = run.memory[run.memory["design"].isin(position)]
-    parts = [str(name) for name in table.columns if str(name).startswith("memory_") and str(name).endswith("_bits")]
+    parts = [part.column for part in memory_parts(table.columns)]
     if not len(table) or not parts:
         return None
     table = table.sort_values("peak_memory_bits", kind="stable").drop_duplicates("design", keep="last")

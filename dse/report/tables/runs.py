@@ -19,7 +19,7 @@ from dse.numbers import EVEN
 from dse.report.quantities import DROPS, format_share, quantity
 from dse.report.run.data import RunData, listed, read_run
 from dse.report.tables.terminal import longest_rows
-from dse.units import count_of, format_value
+from dse.units import count_of, energy_parts, format_value
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -321,13 +321,13 @@ def cost_tables(total: pd.DataFrame, layers: pd.DataFrame) -> tuple[Table, Table
 
 
 def _layer_table(layers: pd.DataFrame) -> Table:
-    every = energy_components(layers)
-    shown, left_out = longest_rows(layers, "energy_j" if "energy_j" in layers else every[0])
+    every = {part.column: part.label for part in energy_parts(layers.columns)}
+    shown, left_out = longest_rows(layers, "energy_j" if "energy_j" in layers else next(iter(every)))
     table = Table(title=f"Per layer{left_out}")
     # Components below 1 % of the energy would be columns of noise: they are added up.
-    components = [name for name in every if layers[name].sum() >= 0.01 * layers[every].to_numpy().sum()]
+    components = [name for name in every if layers[name].sum() >= 0.01 * layers[list(every)].to_numpy().sum()]
     small = [name for name in every if name not in components]
-    names = [*(name.removesuffix("_j").replace("_", " ") for name in components), *(["other"] if small else [])]
+    names = [*(every[name] for name in components), *(["other"] if small else [])]
     titles = ["layer", "pass", "latency", "bound by", "energy", *names]
     for title in titles:
         justify: JustifyMethod = "left" if title in ("layer", "pass", "bound by") else "right"
@@ -384,11 +384,6 @@ def phase_table(phases: pd.DataFrame) -> Table:
             format_value(energy / latency, "W"),
         )
     return table
-
-
-def energy_components(layers: pd.DataFrame) -> list[str]:
-    """Columns of a table of layers that are parts of the energy: they end in ``_j``, and are not the sum."""
-    return [str(name) for name in layers.columns if str(name).endswith("_j") and name != "energy_j"]
 
 
 #: What the layers without MACs are summed up as.

@@ -7,6 +7,9 @@ from typing import Any
 
 from rich.table import Table
 
+from dse.names import TIME_PARTS
+from dse.units import memory_parts
+
 #: Columns of the first table: title, key, what the value is divided by, decimals.
 _RATES = (
     ("step s", "latency_s", 1.0, 4),
@@ -35,16 +38,8 @@ def system_tables(rows: Sequence[Mapping[str, Any]]) -> list[Table]:
     for row in rows:
         if row.get("latency_s") is None:
             continue
-        times = {
-            key.removesuffix("_s"): value / row["latency_s"]
-            for key, value in row.items()
-            if key.endswith("_s") and key != "latency_s" and "per_s" not in key and value
-        }
-        held = {
-            key.removeprefix("memory_").removesuffix("_bits"): value / 8e9
-            for key, value in row.items()
-            if key.startswith("memory_") and value
-        }
+        times = {part: row[f"{part}_s"] / row["latency_s"] for part in TIME_PARTS if row.get(f"{part}_s")}
+        held = {part.name: row[part.column] / 8e9 for part in memory_parts(row) if row[part.column]}
         parts.add_row(
             f"{row['devices']:,}",
             str(row["parallel"]),
