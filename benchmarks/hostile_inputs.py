@@ -364,10 +364,17 @@ def _npy_header(content: bytes, draw: random.Random) -> bytes:
 # --- special places ---------------------------------------------------------------------------------------------------------------
 
 
+def _unused(place: Path) -> Path:
+    """A place of its own, also where one command line draws the same twice."""
+    while os.path.lexists(place):
+        place = place.with_name(place.name + "b")
+    return place
+
+
 def special_place(folder: Path, draw: random.Random) -> str:
     """A path where no sound file stands, made if need be."""
     which = draw.randrange(20)
-    place = folder / f"special{which}"
+    place = _unused(folder / f"special{which}")
     if which == 0:
         os.mkfifo(place)
     elif which == 1:
@@ -410,7 +417,7 @@ def special_place(folder: Path, draw: random.Random) -> str:
 def bad_target(folder: Path, draw: random.Random) -> str:
     """A path where nothing can be written, or nothing should be."""
     which = draw.randrange(12)
-    place = folder / f"target{which}"
+    place = _unused(folder / f"target{which}")
     if which == 0:
         place.mkdir()
     elif which == 1:

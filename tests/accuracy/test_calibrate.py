@@ -165,6 +165,18 @@ def test_broken_tables_name_every_line(bare, tmp_path):
         read_points(tmp_path / "none.csv", bare)
 
 
+def test_a_measured_value_that_nobody_could_measure_is_told_the_bound(bare, tmp_path):
+    rows = ["value,weight,activation", *(f"{value},8,8" for value in ("1e300", "-1e300", "nan", "inf", "89"))]
+    (tmp_path / "points.csv").write_text("\n".join(rows) + "\n")
+    with pytest.raises(InputError) as raised:
+        read_points(tmp_path / "points.csv", bare)
+    assert [problem.line for problem in raised.value.problems] == [2, 3, 4, 5]
+    bare.write_text(BARE.replace("4: 1.0", "4: 1.0e+300").replace("90.0", "1.0e+300"))
+    with pytest.raises(InputError, match="1000000") as raised:
+        read_profile(bare)
+    assert len(raised.value.problems) == 2
+
+
 def test_plans_to_measure_span_the_range_and_keep_ties(bare):
     profile = load_profile(bare)
     maps = plans_to_measure(profile, [4, 8], 12, seed=3)

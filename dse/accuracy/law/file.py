@@ -23,8 +23,8 @@ class _Strict(BaseModel):
 class Estimate(_Strict):
     """A fitted parameter and its standard error."""
 
-    value: Annotated[float, Field(allow_inf_nan=False)]
-    error: Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+    value: Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
+    error: Annotated[float, Field(ge=0.0, le=1e6, allow_inf_nan=False)]
 
 
 class LeftOut(_Strict):

@@ -18,8 +18,9 @@ from dse.yaml_input import Key, yaml_number, yaml_word
 
 Text = Annotated[str, Field(min_length=1)]
 Width = Annotated[int, Field(ge=1, le=32)]
-Score = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+#: Scores and measured quantities are squared, summed and divided: far inside what a float holds, far outside what anybody measures.
+Score = Annotated[float, Field(ge=0.0, le=1e30, allow_inf_nan=False)]
+Measured = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
 Operand = Literal["both", "weight", "activation"]
 
 
@@ -56,11 +57,11 @@ class PredictionFile(_Strict):
 
     quantity: Literal["top1", "kl", "loss"]
     """What the points measure."""
-    baseline: Finite
+    baseline: Measured
     """Its value without quantization."""
     baseline_name: Text
     """What the baseline is."""
-    noise: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] | None = None
+    noise: Annotated[float, Field(ge=0.0, le=1e6, allow_inf_nan=False)] | None = None
     """Spread of the same plan measured again, in the quantity's unit."""
     noise_source: Text | None = None
     """Where the noise is from."""
@@ -79,7 +80,7 @@ class PointFile(_Strict):
 
     name: Text
     """Its name."""
-    value: Finite
+    value: Measured
     """Measured value of the quantity."""
     both: Widths | None = None
     """Width of weight and activation, bits: one, or one per scored layer."""
@@ -103,11 +104,11 @@ class ErrorTensorFile(_Strict):
     """Where it was measured."""
     note: Text
     """What about that run differs."""
-    baseline: Finite
+    baseline: Measured
     """Value without narrowing."""
     baseline_name: Text
     """What the baseline is."""
-    widths: Annotated[dict[Width, Finite], Field(min_length=1)]
+    widths: Annotated[dict[Width, Measured], Field(min_length=1)]
     """Value by width of the error tensors, bits."""
 
 

@@ -92,6 +92,8 @@ class _Builder:
     def __init__(self, layers: Sequence[Layer], training: bool) -> None:
         self.layers, self.training = layers, training
         self.places = {layer.name: index for index, layer in enumerate(layers)}
+        #: First layer of every tie.
+        self.tied = {layer.tie: index for index, layer in reversed(list(enumerate(layers))) if layer.tie}
         self.operands = [self._operands(index) for index in range(len(layers))]
         self.read_by: dict[int, list[int]] = {}
         for index, operands in enumerate(self.operands):
@@ -112,8 +114,7 @@ class _Builder:
             if layer.reads_second:
                 found["second"] = tuple(self.places.get(name, -1) for name in layer.reads_second)
             return found
-        first = next((i for i, other in enumerate(self.layers) if layer.tie and other.tie == layer.tie), index)
-        return {"input": (first - 1,)}
+        return {"input": (self.tied.get(layer.tie, index) - 1,)}
 
     def build(self) -> Tensors:
         own, bits, result = [], [], []
