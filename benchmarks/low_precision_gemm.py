@@ -8,6 +8,7 @@ Tables it reads, by their columns in any order (letter case and spaces do not ma
 - ``M, N, K`` with ``Computation`` or a column of TFLOPS (and ``#Groups``, ``M per group``, ``format``): DeepGEMM's README. Operands
   are quantized before; FP8 in blocks on an H800 unless the table says otherwise.
 - ``gpu, format, achieved_TFLOPs, best_shape_MxNxK``: best shapes, the efficiencies of the GPU files (consistency, no judgement).
+- ``*.jsonl``: kernels around products, casts and Hadamard transforms (:mod:`low_precision_kernels`).
 - ``n_head...`` with ``fwd_speedup_vs_<format>``: Quartet's forward speed-up of MXFP4 over a Llama block's four products.
 
 Without FILE: speed-ups over BF16 of the twelve products of a Llama block in a training step (`--hardware b300 --tokens 16384`),
@@ -28,6 +29,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import low_precision_kernels
 import numpy as np
 
 from dse.errors import InputError
@@ -284,6 +286,9 @@ def main() -> None:
     try:
         if not options.file:
             print_block(load_gpu(options.hardware or "b300"), options.tokens)
+            return
+        if options.file.suffix == ".jsonl":
+            low_precision_kernels.report(options.file, options.hardware)
             return
         found = compare(options.file, options.hardware, options.tokens)
     except InputError as error:

@@ -46,6 +46,8 @@ class GpuFile(_Strict):
     """MACs per second of 16-bit operands that shared memory feeds in the largest tile."""
     cores: Count
     """Streaming multiprocessors or compute units."""
+    lanes_per_core: Count = 128
+    """FP32 vector lanes of a core, a multiply-add per clock each (128 on Hopper and Blackwell)."""
     clock_hz: Positive
     """Clock at which the peaks are stated."""
     memory_bytes_per_s: Positive
@@ -80,6 +82,7 @@ class Gpu:
     peak_macs_per_s: dict[str, float]
     fed_macs_per_s: float
     cores: int
+    lanes_per_core: int
     clock_hz: float
     memory_bytes_per_s: float
     cache_bytes: float

@@ -1,6 +1,7 @@
 """One matrix product on a GPU: data sheets, laws, and measured tables."""
 
 import importlib.util
+import json
 import math
 import sys
 from pathlib import Path
@@ -12,7 +13,17 @@ from hypothesis import strategies as st
 from dse.errors import InputError
 from dse.shipped import shipped_names
 from dse.system.gpu import gpu_called, load_gpu
-from dse.system.products import LAUNCH_S, RECIPES, multiplies, product_s, quantized_product_s, quantizing_s
+from dse.system.products import (
+    LAUNCH_S,
+    RECIPES,
+    TORCHAO_KERNELS,
+    Kernel,
+    kernel_s,
+    multiplies,
+    product_s,
+    quantized_product_s,
+    quantizing_s,
+)
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "tests" / "data"
@@ -23,6 +34,7 @@ SIZES = st.integers(1, 20_000)
 
 @pytest.fixture(scope="module")
 def bench():
+    sys.path.insert(0, str(ROOT / "benchmarks"))  # benchmarks import each other
     spec = importlib.util.spec_from_file_location("low_precision_gemm", ROOT / "benchmarks" / "low_precision_gemm.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
@@ -87,6 +99,63 @@ def test_bits_of_quantizing_by_hand():
     gpu = GPUS["b300"]
     for fmt, bits, kernels in (("nvfp4", 41.0, 2), ("mxfp8", 32.5, 1), ("fp8_current", 48.0, 2)):
         assert quantizing_s(gpu, fmt, 1e9) == pytest.approx(1e9 * bits / 8 / (8e12 * 0.73) + kernels * LAUNCH_S)
+
+
+def test_law_of_kernels_by_hand():
+    """A fixed time, then the longer of 24 bits per element through 0.73 of 8 TB/s and of operations on 148 x 128 lanes of 1.856 GHz."""
+    gpu, elements = GPUS["b200"], 1e9
+    moved_s, slots = 3e9 / (8e12 * 0.73), 148 * 128 * 1.856e9
+    assert kernel_s(gpu, Kernel("cast", 16.0, 8.0), elements, 3) == pytest.approx(9e-6 + moved_s)
+    for operations in (1.0, 100.0):
+        slow = Kernel("cast", 16.0, 8.0, operations, 5e-6)
+        assert kernel_s(gpu, slow, elements) == pytest.approx(5e-6 + max(moved_s, elements * operations / slots))
+    made = sum(kernel_s(gpu, TORCHAO_KERNELS[f"hadamard {name}, cutedsl"], 1e9) for name in ("amax", "quantize"))
+    assert quantizing_s(gpu, "nvfp4_torchao", 1e9) == pytest.approx(made)
+    assert made > quantizing_s(gpu, "nvfp4", 1e9)
+
+
+NVFP4_README = "benchmarks/prototype/nvfp4_training/README.md"
+AMAX = "NVFP4 Training Benchmarks / CuteDSL kernels / Hadamard Amax (`cutedsl_rht_amax` vs `triton_rht_amax`)"
+
+
+def entry(path, section, line, **row):
+    return json.dumps({"path": path, "section": section, "line": line, "row": row})
+
+
+def test_measured_kernels(bench, tmp_path):
+    """Rows of torchao's README files (BSD-3) that nothing was fitted to; shapes come as columns, as text, or from the bandwidth."""
+    fp8 = ("benchmarks/prototype/blockwise_fp8_training/README.md", "Blockwise FP8 Training Benchmarks / Current H100 Results")
+    moe = ("torchao/prototype/moe_training/README.md", "MXFP8 MoE Training / Kernel Microbenchmarks")
+    path = tmp_path / "table.jsonl"
+    lines = [
+        entry(NVFP4_README, AMAX, 179, M="2048", N="14336", cutedsl_kernel_us="20.99", triton_kernel_us="27.41", speedup="1.31x"),
+        entry(*fp8, 139, kernel="weight_quant_transposed_rhs", shape="32768x4096", kernel_us="150.53"),
+        entry(*fp8, 63, **{"kernel": "fwd: act_quant_lhs", "us": "253.5", "GB/s": "2809"}),
+        entry(*moe, 178, **{"Kernel": "`triton_to_mxfp8_dim0`", "Input Shape": "(131072, 2048)", "Time (\u00b5s)": "144.4"}),
+        entry(*fp8, 65, kernel="fwd: deepgemm_grouped_mm", us="779.3"),
+        entry(*fp8, 66, kernel="new_kernel", us="-"),
+    ]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    found = bench.low_precision_kernels.compare(path)
+    assert [figure.gpu.name for figure in found.figures] == ["b200", "b200", "h100", "h100", "b200"]
+    assert not any(figure.fitted for figure in found.figures)
+    assert all(abs(figure.error) < 0.2 for figure in found.figures)
+    assert found.figures[3].elements == pytest.approx(32768 * 7168, rel=1e-3)
+    assert sum(found.skipped.values()) == 2
+    assert bench.low_precision_kernels.summary(found)["rows"] == 5
+    path.write_text("{", encoding="utf-8")
+    with pytest.raises(InputError, match="JSON"):
+        bench.low_precision_kernels.compare(path)
+
+
+def test_a_size_left_out_of_a_line_is_foreseen(bench, tmp_path):
+    path = tmp_path / "table.jsonl"
+    rows = [(rows, 5.0 + rows * 4096 * 1e-6) for rows in (2048, 8192, 14336, 28672)]
+    lines = [entry(NVFP4_README, AMAX, at, M=str(m), N="4096", cutedsl_kernel_us=f"{us}") for at, (m, us) in enumerate(rows)]
+    path.write_text("\n".join(lines))
+    errors = bench.low_precision_kernels.left_out(bench.low_precision_kernels.compare(path).figures)
+    assert len(errors) == 4
+    assert max(map(abs, errors)) < 1e-6
 
 
 def test_what_a_gpu_does_not_multiply_is_refused():

@@ -24,7 +24,7 @@ from dse.system.network.rows import Row, Rows
 from dse.system.plans.arrays import Plans
 from dse.system.plans.collectives import all_to_all_s, ring_s, send_s
 from dse.system.plans.memory import held_parameters, parameter_share
-from dse.system.products import CONVERSION_EFFICIENCY
+from dse.system.products.kernels import CONVERSION_EFFICIENCY
 from dse.types import Floats
 
 #: Shortest sum that is worth splitting over idle cores.

@@ -14,11 +14,12 @@ a tile is not hidden behind the next one. Operands that do not fit in the cache 
 
 **Efficiencies**, none per row: the best measured shape of BF16 and of FP8 on the GPU (``gpu_peak_vs_achieved``; 4-bit elements take
 FP8's); on Blackwell times the share of the clock that long products sustain, 0.855, fitted to the ten BF16 times of
-TransformerEngine's table (B300); :data:`MEMORY_EFFICIENCY`, fitted to a BF16 product on an A100; and :data:`CONVERSION_EFFICIENCY`,
-torchao's MXFP8 kernels on a B200. The share of a best shape is taken for a tile, and waves, stores and launches count on top: best
+TransformerEngine's table (B300); :data:`MEMORY_EFFICIENCY`, fitted to a BF16 product on an A100; and those of
+:mod:`dse.system.products.kernels`. The share of a best shape is taken for a tile, and waves, stores and launches count on top: best
 shapes themselves, short and at a clock that lasts only there, come out -3 to +30 % off (median 19 %), sustained ones do not.
 
-**Quantizing** an operand is a list of passes over it, :data:`RECIPES`; each costs its traffic and a launch. Left out: the host,
+**Quantizing** an operand is a list of kernels over it, :data:`RECIPES`, by the law of :mod:`dse.system.products.kernels`: those of
+TransformerEngine are bound by the memory; torchao's of NVFP4 by their own operations. Left out: the host,
 where it issues kernels more slowly than they run; ranges that the kernel before could have found (fused normalizations).
 """
 
@@ -30,30 +31,16 @@ import numpy as np
 
 from dse.errors import InputError
 from dse.system.gpu import Gpu
+from dse.system.products.kernels import LAUNCH_S, TORCHAO_KERNELS, Kernel, kernel_s
 from dse.types import Floats
 from dse.yaml_input import suggest
 
 #: Share of the peak bandwidth of products that memory bounds: the BF16 product of 64 x 12288 x 12288 on an A100 without its
 #: launch (LLMCompass, ISCA 2024: 0.190 ms - 21 us for 305 MB at 2,039 GB/s).
 MEMORY_EFFICIENCY = 0.885
-#: Share of the peak bandwidth that quantizing reaches: median of torchao's MXFP8 kernels along either axis on a B200
-#: (workflows/training.md: 5.40 to 6.46 TB/s of 8), without the one that it marks as unused.
-CONVERSION_EFFICIENCY = 0.73
-#: Seconds of a kernel that does next to nothing, in a queue: a round figure within the few microseconds that are reported
-#: for launches; set, not fitted.
-LAUNCH_S = 3e-6
 #: Sums split over idle cores; every part writes and reads FP32 results.
 SPLITS = (1, 2, 4, 8, 16)
 RESULT_BITS = 16.0
-
-
-@dataclass(frozen=True)
-class Pass:
-    """One kernel over an operand: bits read and written per element."""
-
-    what: str
-    read_bits: float
-    written_bits: float
 
 
 @dataclass(frozen=True)
@@ -74,7 +61,7 @@ class Recipe:
 
     element: str
     bits: float
-    passes: tuple[Pass, ...]
+    passes: tuple[Kernel, ...]
     source: str
     block_scales: bool = False
 
@@ -85,32 +72,32 @@ RECIPES = {
     "fp8_current": Recipe(
         "fp8",
         8.0,
-        (Pass("range of the tensor", 16.0, 0.0), Pass("cast and transpose", 16.0, 16.0)),
+        (Kernel("range of the tensor", 16.0, 0.0), Kernel("cast and transpose", 16.0, 16.0)),
         "TransformerEngine, Float8CurrentScaling: the range is read before the cast",
     ),
     "fp8_delayed": Recipe(
         "fp8",
         8.0,
-        (Pass("cast, transpose and range for the next step", 16.0, 16.0),),
+        (Kernel("cast, transpose and range for the next step", 16.0, 16.0),),
         "TransformerEngine, DelayedScaling: the scale comes from earlier steps",
     ),
     "fp8_block": Recipe(
         "fp8",
         8.25,
-        (Pass("blocks of 1 x 128 along both axes", 16.0, 16.5),),
+        (Kernel("blocks of 1 x 128 along both axes", 16.0, 16.5),),
         "DeepSeek-V3 (arXiv 2412.19437, section 3.3), TransformerEngine Float8BlockScaling: an FP32 scale per 128 elements of "
         "activations; weights, in blocks of 128 x 128, need less and are charged the same",
     ),
     "fp8_row": Recipe(
         "fp8",
         8.0,
-        (Pass("range of rows, cast", 16.0, 8.0), Pass("range of columns, cast and transpose", 16.0, 8.0)),
+        (Kernel("range of rows, cast", 16.0, 8.0), Kernel("range of columns, cast and transpose", 16.0, 8.0)),
         "torchao, rowwise float8 training: each axis has its own scales",
     ),
     "mxfp8": Recipe(
         "fp8",
         8.25,
-        (Pass("blocks of 32 along both axes", 16.0, 16.5),),
+        (Kernel("blocks of 32 along both axes", 16.0, 16.5),),
         "OCP Microscaling 1.0, an 8-bit scale per 32; TransformerEngine MXFP8BlockScaling: both copies from the BF16 tensor",
         block_scales=True,
     ),
@@ -118,23 +105,30 @@ RECIPES = {
         "fp4",
         4.5,
         (
-            Pass("Hadamard and range of the tensor", 16.0, 0.0),
-            Pass("Hadamard, blocks of 16 along both axes", 16.0, 9.0),
+            Kernel("Hadamard and range of the tensor", 16.0, 0.0),
+            Kernel("Hadamard, blocks of 16 along both axes", 16.0, 9.0),
         ),
         "NVIDIA, Pretraining LLMs with NVFP4 (arXiv 2509.25149): an E4M3 scale per 16 under an FP32 scale of the tensor",
+        block_scales=True,
+    ),
+    "nvfp4_torchao": Recipe(
+        "fp4",
+        4.5,
+        (TORCHAO_KERNELS["hadamard amax, cutedsl"], TORCHAO_KERNELS["hadamard quantize, cutedsl"]),
+        "the same passes by torchao's fastest kernels (nvfp4_training), bound by their operations on a B200",
         block_scales=True,
     ),
     "mxfp4": Recipe(
         "fp4",
         4.25,
-        (Pass("Hadamard, blocks of 32 along the sum", 16.0, 4.25),),
+        (Kernel("Hadamard, blocks of 32 along the sum", 16.0, 4.25),),
         "OCP Microscaling 1.0; Quartet (arXiv 2505.14669), one fused kernel of the forward pass",
         block_scales=True,
     ),
     "int8": Recipe(
         "int8",
         8.0,
-        (Pass("range of rows, cast", 16.0, 8.0),),
+        (Kernel("range of rows, cast", 16.0, 8.0),),
         "torchao, dynamic int8: rows by their largest value, one kernel",
     ),
 }
@@ -227,9 +221,7 @@ def quantizing_s(gpu: Gpu, fmt: str, elements: float, operands: int = 1) -> floa
     InputError
         No such format, or the GPU does not multiply it.
     """
-    passes = recipe_of(fmt, gpu).passes
-    moved_bytes = sum(one.read_bits + one.written_bits for one in passes) / 8.0 * elements
-    return moved_bytes / (gpu.memory_bytes_per_s * CONVERSION_EFFICIENCY) + len(passes) * operands * LAUNCH_S
+    return sum(kernel_s(gpu, kernel, elements, operands) for kernel in recipe_of(fmt, gpu).passes)
 
 
 def quantized_product_s(gpu: Gpu, fmt: str, m: int, n: int, k: int, groups: int = 1) -> float:
