@@ -11,6 +11,10 @@ from dataclasses import dataclass
 # does other work too costs three times the work itself. Read when numba starts its threads, so it stands before any import.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+# Most tests are about something else than the last half per cent of a mapping, which costs 25 ms per layer and pass to find:
+# ``tests/cost/test_searched_mappings.py`` runs what is the default for users.
+os.environ.setdefault("DSE_MAPPINGS", "tables")
+
 import pytest
 from hypothesis import settings
 

@@ -1,9 +1,12 @@
 """Mappings that are searched on from the tables': never worse, the same alone and beside others, and what their loops say."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
 import dse
+from dse.cost.jobs import answers
 from dse.cost.mapped.explicit import best_mappings, evaluate_mappings
 from dse.errors import InputError
 from dse.hardware import sample_table
@@ -58,6 +61,69 @@ def test_what_is_reported_is_what_the_loops_cost(designs):
     ours = step.layers[step.layers["macs"] > 0]
     for name in compute:
         assert float(ours[name].sum()) == pytest.approx(float(loops[name[:-1] + "pj"].sum()) * 1e-12, rel=1e-9)
+
+
+@pytest.fixture
+def as_users_have_it(monkeypatch, tmp_path):
+    """The default for users: mappings are searched on, and kept in a cache of this test."""
+    monkeypatch.setenv("DSE_MAPPINGS", "searched")
+    monkeypatch.setenv("DSE_CACHE_DIR", str(tmp_path / "cache"))
+    answers.forget()
+    yield tmp_path / "cache" / "searched"
+    answers.forget()
+
+
+def test_few_designs_are_searched_by_default_and_many_say_that_they_are_not(as_users_have_it, designs, searched):
+    default = dse.evaluate(NET, "flex_trainer", PLAN, designs)
+    pd.testing.assert_frame_equal(default.total, searched.total, check_exact=True)
+    many = dse.evaluate(NET, "flex_trainer", [PLAN, *(f"w8a8e{bits}" for bits in range(2, 10))], designs)
+    assert "looked up in tables" in " ".join(many.notes)
+    assert "looked up" not in " ".join(default.notes)
+
+
+def test_what_was_found_is_kept_and_a_damaged_or_outdated_file_is_made_anew(as_users_have_it, designs, monkeypatch):
+    one = designs.iloc[[0]]
+    first = dse.evaluate(NET, "flex_trainer", PLAN, one).total
+    (path,) = as_users_have_it.iterdir()
+    whole = path.read_bytes()
+
+    def never(*_):
+        raise AssertionError("searched again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dse.cost.mapped.searched._searched", never)
+        answers.forget()
+        pd.testing.assert_frame_equal(dse.evaluate(NET, "flex_trainer", PLAN, one).total, first, check_exact=True)
+    kept = answers.Answers(path.stem, dict(answers._read(path.stem)))
+    wrong = {job: replace(item, energy_pj=1.0) for job, item in kept.found.items() if isinstance(item, answers.Priced)}
+    for content in (b"", whole[:-1], whole.replace(b"1", b"2", 1), wrong):
+        answers.forget()
+        if isinstance(content, dict):
+            answers.remember(kept, content)
+            assert path.read_bytes() != whole
+            answers.forget()
+        else:
+            path.write_bytes(content)
+        pd.testing.assert_frame_equal(dse.evaluate(NET, "flex_trainer", PLAN, one).total, first, check_exact=True)
+        assert path.read_bytes() == whole
+
+
+def test_a_front_has_the_figures_of_its_designs_alone(as_users_have_it):
+    run = dse.explore(NET, "flex_trainer", plan=PLAN, trials=2, seed=1)
+    assert (run.front["mapping_gap"] > 0).all()
+    assert "searched" in run.info["certificate"]["text"]
+    for row in run.front.itertuples():
+        alone = dse.evaluate(NET, run.hardware(row.design), PLAN).total.iloc[0]
+        for name in ("latency_s", "energy_j", "area_mm2", "mapping_gap"):
+            assert getattr(row, name) == pytest.approx(alone[name], rel=1e-11)
+    values = run.front[["latency_s", "energy_j", "area_mm2"]].to_numpy()
+    assert dse.pareto_front(values).tolist() == values.tolist()
+
+
+def test_a_wrong_setting_is_said(monkeypatch):
+    monkeypatch.setenv("DSE_MAPPINGS", "best")
+    with pytest.raises(InputError, match="searched or tables"):
+        dse.evaluate(NET, "flex_trainer", PLAN)
 
 
 def test_command_line_takes_the_same_options(dse_here, tmp_path):

@@ -72,8 +72,12 @@ _Mapping = Annotated[
 _SaveMapping = Annotated[Path | None, typer.Option(help="Write the best mappings, which --mapping reads.")]
 _MappingObjective = Annotated[str, typer.Option(help="What each layer's mapping is chosen by: edp, energy or latency.")]
 _SearchMappings = Annotated[
-    bool,
-    typer.Option("--search-mappings", help="Search every mapping on from the tables' for this design and plan."),
+    bool | None,
+    typer.Option(
+        "--search-mappings/--no-search-mappings",
+        help="Search every mapping on from the tables' for this design and plan (the default), or look it up.",
+        show_default=False,
+    ),
 ]
 
 
@@ -98,7 +102,7 @@ def evaluate(
     mapping: _Mapping = None,
     save_mapping: _SaveMapping = None,
     mapping_objective: _MappingObjective = "edp",
-    search_mappings: _SearchMappings = False,
+    search_mappings: _SearchMappings = None,
     fusion: FusionOption = None,
     as_json: AsJson = False,
 ) -> None:
@@ -107,7 +111,7 @@ def evaluate(
     Per layer and component.
     """
     if system is not None:
-        chosen = mapping_objective != "edp" or search_mappings or mapping or save_mapping
+        chosen = mapping_objective != "edp" or search_mappings is not None or mapping or save_mapping
         if workload is None or design or schedule or chosen or recompute or mode == "inference":
             raise InputError(
                 "--system", ["goes with a workload and --plan in training; recompute by --recompute-policy"]
@@ -132,7 +136,7 @@ def evaluate(
         raise InputError("--schedule", ["mappings are those of one plan; give --plan"])
     if mapping is not None:
         unused = {"--save-mapping": save_mapping, "--recompute": recompute, "--accumulate": accumulate}
-        unused |= {"--mapping-objective": mapping_objective != "edp", "--search-mappings": search_mappings}
+        unused |= {"--mapping-objective": mapping_objective != "edp", "--search-mappings": search_mappings is not None}
         if left := [name for name, value in (unused | {"--map-updates": map_updates}).items() if value]:
             raise InputError(left[0], ["goes with a whole step; --mapping costs single passes of layers"])
         _print_mappings(subject, mapping, as_json)

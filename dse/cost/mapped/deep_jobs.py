@@ -2,39 +2,25 @@
 
 There the best mapping is searched for each (design, job) at its own prices (:mod:`dse.mapping.best.deep.search`), and the mappings
 found are counted and priced loop by loop like those of a user (:mod:`dse.cost.mapped.mapping_costs`): what is reported is the exact
-cost of a mapping that exists.
+cost of a mapping that exists. It is kept on disk (:mod:`dse.cost.jobs.answers`).
 """
 
 from __future__ import annotations
 
 import os
-import threading
-from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
-from typing import Any
 
 import numpy as np
 
-from dse.content import content
+from dse.cost.jobs.answers import Answer, Priced, design_key, job_keys, recalled, remember
 from dse.cost.jobs.formats import Jobs, inserted_zeros, kept_bits, mac_pj, partial_bits, unusable, waiting
-from dse.cost.mapped.mapping_checks import shortfalls
-from dse.cost.mapped.mapping_costs import cost_of_mapping
+from dse.cost.mapped.searched import priced, worth
 from dse.cost.mapped.table_jobs import LEAK_COMPONENT, MAC_COMPONENT, JobCosts, array_shape
 from dse.hardware.arrays import HardwareArrays
 from dse.hardware.model import Hardware
 from dse.hardware.pe import Mode, pe_mode
 from dse.mapping.best.deep.search import DeepPoint, best_deep
-from dse.mapping.explicit.counts import ENGINE
-from dse.mapping.explicit.mapping import Mapping
-from dse.mapping.nest import ArrayShape, Nest
 from dse.names import ROLES
-
-#: Searches whose result is kept in memory.
-MOST_KEPT = 20_000
-
-_KNOWN: OrderedDict[bytes, list[Mapping]] = OrderedDict()
-_LOCK = threading.Lock()
 
 
 def deep_cost_jobs(hardware: Hardware, arrays: HardwareArrays, jobs: Jobs, objective: str = "edp") -> JobCosts:
@@ -56,65 +42,61 @@ def deep_cost_jobs(hardware: Hardware, arrays: HardwareArrays, jobs: Jobs, objec
     mode = pe_mode(hardware.pe, jobs.multiplier_bits[..., 0], jobs.multiplier_bits[..., 1])
     for u in range(count):
         costs.limit[:, u] = unusable(hardware, jobs, np.array([u]))
-    pairs = [(d, u) for d in range(designs) for u in range(count) if not costs.limit[d, u]]
-
-    def priced(pair: tuple[int, int]) -> dict[str, Any] | str:
-        return _best(hardware, arrays.rows(pair[0], pair[0] + 1), jobs, pair[1], mode, objective)
-
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        results = list(pool.map(priced, pairs))
-    for (d, u), row in zip(pairs, results, strict=True):
-        if isinstance(row, str):
-            costs.limit[d, u] = row
-            continue
-        costs.energy_pj[d, u], costs.cycles[d, u] = row["energy_pj"], row["cycles"]
-        costs.components_pj[d, u] = [row[f"{name}_pj"] for name in components]
-        costs.bound[d, u] = ("compute", *names).index(row["bound"])
-        costs.traffic_bits[d, u] = row["traffic_bits"]
-        costs.mappings[d, u] = row["placed"]
+        for d in range(designs):
+            wanted = [u for u in range(count) if not costs.limit[d, u]]
+            for u, answer in zip(
+                wanted, _answers(hardware, arrays.rows(d, d + 1), jobs, wanted, mode, objective, pool), strict=True
+            ):
+                if isinstance(answer, str):
+                    costs.limit[d, u] = answer
+                    continue
+                assert answer is not None
+                costs.energy_pj[d, u], costs.cycles[d, u] = answer.energy_pj, answer.cycles
+                costs.components_pj[d, u], costs.traffic_bits[d, u] = answer.components_pj, answer.traffic_bits
+                costs.bound[d, u] = answer.bound
+                costs.mappings[d, u] = answer.mapping
     return costs
 
 
-def _best(
-    hardware: Hardware, arrays: HardwareArrays, jobs: Jobs, job: int, mode: Mode, objective: str
-) -> dict[str, Any] | str:
-    """Row of costs of a job's best mapping on one design, or what no mapping fits into."""
+def _answers(
+    hardware: Hardware,
+    one: HardwareArrays,
+    jobs: Jobs,
+    wanted: list[int],
+    mode: Mode,
+    objective: str,
+    pool: ThreadPoolExecutor,
+) -> list[Answer]:
+    """The best mappings of some jobs on one design, priced, or what no mapping fits into."""
+    names = job_keys(jobs, wanted)
+    known = recalled(
+        design_key(hardware, one, 0, objective, "deep"),
+        names,
+        lambda place, answer: priced(answer.mapping, hardware, one, jobs, wanted[place]),
+    )
+    new = {name: job for name, job in zip(names, wanted, strict=True) if name not in known.found}
+    found = pool.map(lambda job: _best(hardware, one, jobs, job, mode, objective), new.values())
+    remember(known, dict(zip(new, found, strict=True)))
+    return [known.found[name] for name in names]
+
+
+def _best(hardware: Hardware, arrays: HardwareArrays, jobs: Jobs, job: int, mode: Mode, objective: str) -> Priced | str:
+    """A job's best mapping on one design, or what no mapping fits into."""
     nest = jobs.nests[int(jobs.nest[job])]
     shape = array_shape(hardware, arrays.axis_size[0], nest.pass_)
     point = deep_point(hardware, arrays, jobs, job, mode)
-    best: dict[str, Any] | None = None
-    least = np.inf
-    for mapping in _mappings(nest, shape, point, objective, hardware):
-        placed = mapping.with_outermost(hardware.memories[-1].name)
-        if shortfalls(placed, nest, hardware, arrays, jobs, job):
-            continue
-        row, entries = cost_of_mapping(placed, job, hardware, arrays, jobs, ENGINE)
-        value = {"energy": row["energy_pj"], "latency": row["cycles"], "edp": row["energy_pj"] * row["cycles"]}[
-            objective
-        ]
-        if value < least:
-            traffic = dict.fromkeys((memory.name for memory in hardware.memories), 0.0)
-            for entry in entries:
-                traffic[entry["memory"]] += entry["moved_bits"]
-            best, least = row | {"placed": placed, "traffic_bits": list(traffic.values())}, value
-    return best if best is not None else f"no mapping of a {nest.pass_} pass fits into the memories of {hardware.name}"
-
-
-def _mappings(nest: Nest, shape: ArrayShape, point: DeepPoint, objective: str, hardware: Hardware) -> list[Mapping]:
-    """:func:`best_deep`, from memory where it was asked before."""
-    parts = [np.asarray(getattr(point, f.name)).tobytes() for f in fields(point)]
     rules = (objective, hardware.overlap, hardware.stationary, hardware.tiles)
-    key = content((nest, shape, rules)).encode() + b"".join(parts)
-    with _LOCK:
-        if key in _KNOWN:
-            _KNOWN.move_to_end(key)
-            return _KNOWN[key]
-    found = best_deep(nest, shape, point, *rules)
-    with _LOCK:
-        _KNOWN[key] = found
-        while len(_KNOWN) > MOST_KEPT:
-            _KNOWN.popitem(last=False)
-    return found
+    best: Priced | None = None
+    for mapping in best_deep(nest, shape, point, *rules):
+        found = priced(mapping, hardware, arrays, jobs, job)
+        if found is None:
+            continue
+        if best is None or worth(found.energy_pj, found.cycles, objective) < worth(
+            best.energy_pj, best.cycles, objective
+        ):
+            best = found
+    return best or f"no mapping of a {nest.pass_} pass fits into the memories of {hardware.name}"
 
 
 def deep_point(hardware: Hardware, arrays: HardwareArrays, jobs: Jobs, job: int, mode: Mode) -> DeepPoint:

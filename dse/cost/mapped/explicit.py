@@ -19,6 +19,7 @@ from dse.cost.jobs.network import LayerRun, NetworkJobs, check_mode, layer_runs,
 from dse.cost.mapped.best_jobs import best_jobs, mapping_of
 from dse.cost.mapped.mapping_checks import on_hardware
 from dse.cost.mapped.mapping_costs import cost_of_mapping, counts_array
+from dse.cost.mapped.searched import searching
 from dse.errors import InputError, NothingFeasible, Problem
 from dse.hardware.arrays import hardware_arrays
 from dse.hardware.model import Hardware
@@ -107,7 +108,7 @@ def save_best_mappings(
     path: str | Path,
     mode: str = "training",
     objective: str = "edp",
-    search_mappings: bool = False,
+    search_mappings: bool | None = None,
 ) -> None:
     """Write :func:`best_mappings` in the form that :func:`evaluate_mapping_file` reads."""
     write_mappings(
@@ -180,7 +181,7 @@ def best_mappings(
     plan: Plan,
     mode: str = "training",
     objective: str = "edp",
-    search_mappings: bool = False,
+    search_mappings: bool | None = None,
 ) -> dict[str, Mapping]:
     """The mapping that :func:`dse.evaluate` chooses for each pass of each layer with MACs, by the names of :func:`mapping_names`.
 
@@ -194,7 +195,8 @@ def best_mappings(
         raise InputError("objective", [f"'{objective}' is unknown{suggest(objective, MAPPING_OBJECTIVES)}"])
     arrays = hardware_arrays(hardware, None)
     work = network_jobs(network, hardware, [plan], mode)
-    costs = best_jobs(hardware, arrays, work.jobs, objective, search_mappings)
+    searched = searching() if search_mappings is None else search_mappings
+    costs = best_jobs(hardware, arrays, work.jobs, objective, searched)
     failed = costs.failed()[0]
     if failed:
         raise NothingFeasible(

@@ -3,25 +3,25 @@
 Tables are searched at a number of points and looked up in between, where their best row may be some per cent from the best
 mapping. For designs that somebody looks at, the search goes on from there at the design's own prices, capacities and formats. What
 is found is counted and priced loop by loop, as a user's mapping is, and taken where it is better: what is reported is the exact
-cost of a mapping that exists, and never worse than the table's. It depends on the design and the job alone.
+cost of a mapping that exists, and never worse than the table's. It depends on the design and the job alone, and is kept on disk
+(:mod:`dse.cost.jobs.answers`).
 """
 
 from __future__ import annotations
 
 import os
-import threading
-from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 
+from dse.cost.jobs.answers import Answer, Priced, design_key, job_keys, recalled, remember
 from dse.cost.jobs.formats import Jobs
 from dse.cost.jobs.points import points_of, spans_of
 from dse.cost.mapped.mapping_checks import shortfalls
 from dse.cost.mapped.mapping_costs import cost_of_mapping
 from dse.cost.mapped.table_jobs import LEAK_COMPONENT, MAC_COMPONENT, JobCosts, array_shape, mapper_options, tables_of
+from dse.errors import InputError
 from dse.hardware.arrays import HardwareArrays
 from dse.hardware.model import Hardware
 from dse.mapping.best.space import slots_of
@@ -30,91 +30,62 @@ from dse.mapping.explicit.counts import ENGINE
 from dse.mapping.explicit.mapping import Mapping
 from dse.types import Floats
 
+#: Environment variable that says how mappings are found where nothing else is asked for, and its values, the default first.
+SETTING, SETTINGS = "DSE_MAPPINGS", ("searched", "tables")
+
 _Number = TypeVar("_Number", float, Floats)
 
-#: Searches whose result is kept in memory.
-MOST_KEPT = 50_000
 
+def searching() -> bool:
+    """Whether mappings are searched on where nothing else is asked for: unless ``DSE_MAPPINGS`` is ``tables``.
 
-@dataclass(frozen=True)
-class Priced:
-    """A mapping of a job on a design that fits, and what it costs there.
-
-    Attributes
-    ----------
-    components_pj, traffic_bits
-        By component as in :attr:`dse.cost.mapped.table_jobs.JobCosts.components`, and by memory.
-    bound
-        What the time follows: 0 compute, 1 + m memory m.
+    Raises
+    ------
+    InputError
+        ``DSE_MAPPINGS`` is neither ``searched`` nor ``tables``.
     """
-
-    mapping: Mapping
-    energy_pj: float
-    cycles: float
-    components_pj: tuple[float, ...]
-    traffic_bits: tuple[float, ...]
-    bound: int
-
-
-@dataclass(frozen=True)
-class _Question:
-    """One job on one design."""
-
-    hardware: Hardware
-    arrays: HardwareArrays
-    jobs: Jobs
-    design: int
-    job: int
-    objective: str
-
-    @property
-    def key(self) -> tuple[object, ...]:
-        """Everything that the answer depends on."""
-        numbers = [value[self.design] for value in vars(self.arrays).values() if isinstance(value, np.ndarray)]
-        numbers += [value[self.job] for name, value in vars(self.jobs).items() if name not in ("nests", "nest")]
-        nest = self.jobs.nests[int(self.jobs.nest[self.job])]
-        return (self.hardware.identity, nest, self.objective, b"".join(np.asarray(x).tobytes() for x in numbers))
-
-
-_KNOWN: OrderedDict[tuple[object, ...], Priced | None] = OrderedDict()
-_LOCK = threading.Lock()
+    chosen = os.environ.get(SETTING) or SETTINGS[0]
+    if chosen not in SETTINGS:
+        raise InputError(SETTING, [f"expected {' or '.join(SETTINGS)}, got '{chosen}'"])
+    return chosen == SETTINGS[0]
 
 
 def search_jobs(costs: JobCosts, hardware: Hardware, arrays: HardwareArrays, jobs: Jobs, objective: str) -> None:
     """Search on from the tables' mappings, in place, for every feasible job of every design."""
-    asked = [
-        _Question(hardware, arrays, jobs, design, job, objective)
-        for design, job in np.argwhere(costs.limit == "").tolist()
-    ]
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for question, found in zip(asked, pool.map(_answer, asked), strict=True):
-            take_if_better(costs, found, objective, question.design, question.job)
+        for design in range(len(arrays)):
+            wanted = np.flatnonzero(costs.limit[design] == "").tolist()
+            found = _answers(hardware, arrays.rows(design, design + 1), jobs, wanted, objective, pool)
+            for job, answer in zip(wanted, found, strict=True):
+                if isinstance(answer, Priced):
+                    take_if_better(costs, answer, objective, design, job)
 
 
-def _answer(question: _Question) -> Priced | None:
-    """What a search finds beyond the table, priced; None if nothing. From memory where it was asked before."""
-    key = question.key
-    with _LOCK:
-        if key in _KNOWN:
-            _KNOWN.move_to_end(key)
-            return _KNOWN[key]
-    found = _searched(question)
-    with _LOCK:
-        _KNOWN[key] = found
-        while len(_KNOWN) > MOST_KEPT:
-            _KNOWN.popitem(last=False)
-    return found
+def _answers(
+    hardware: Hardware, one: HardwareArrays, jobs: Jobs, wanted: list[int], objective: str, pool: ThreadPoolExecutor
+) -> list[Answer]:
+    """What searches of some jobs find beyond the tables on one design; None where nothing."""
+    names = job_keys(jobs, wanted)
+    known = recalled(
+        design_key(hardware, one, 0, objective, "tables"),
+        names,
+        lambda place, answer: priced(answer.mapping, hardware, one, jobs, wanted[place]),
+    )
+    new = {name: job for name, job in zip(names, wanted, strict=True) if name not in known.found}
+    found = pool.map(lambda job: _searched(hardware, one, jobs, job, objective), new.values())
+    remember(known, dict(zip(new, found, strict=True)))
+    return [known.found[name] for name in names]
 
 
-def _searched(question: _Question) -> Priced | None:
-    hardware, jobs, one = question.hardware, question.jobs, np.array([question.job])
-    arrays = question.arrays.rows(question.design, question.design + 1)
-    nest = jobs.nests[int(jobs.nest[question.job])]
-    slots = slots_of(array_shape(hardware, arrays.axis_size[0], nest.pass_))
-    (table,) = tables_of(hardware, arrays.axis_size[0], [nest], spans_of(hardware, jobs, one))
-    point = points_of(hardware, arrays, np.array([0]), jobs, one, nest, slots, [question.objective])
+def _searched(hardware: Hardware, one: HardwareArrays, jobs: Jobs, job: int, objective: str) -> Priced | None:
+    """What a search finds beyond the table of a job on one design, priced; None if nothing."""
+    only = np.array([job])
+    nest = jobs.nests[int(jobs.nest[job])]
+    slots = slots_of(array_shape(hardware, one.axis_size[0], nest.pass_))
+    (table,) = tables_of(hardware, one.axis_size[0], [nest], spans_of(hardware, jobs, only))
+    point = points_of(hardware, one, np.array([0]), jobs, only, nest, slots, [objective])
     mapping = refined(table, point, mapper_options(hardware))
-    return None if mapping is None else priced(mapping, hardware, arrays, jobs, question.job)
+    return None if mapping is None else priced(mapping, hardware, one, jobs, job)
 
 
 def priced(mapping: Mapping, hardware: Hardware, arrays: HardwareArrays, jobs: Jobs, job: int) -> Priced | None:

@@ -17,6 +17,8 @@ import pandas as pd
 
 from dse.cost.fusion.epilogues import with_fusion
 from dse.cost.jobs.accumulators import accumulator_notes
+from dse.cost.mapped.searched import searching
+from dse.cost.mapped.table_jobs import is_deep
 from dse.cost.steps.options import StepOptions
 from dse.cost.steps.side import STOCHASTIC
 from dse.cost.steps.step import StepCosts, step_costs
@@ -44,6 +46,14 @@ __all__ = ["MAX_DESIGNS_WITH_LAYERS", "RUN_ROW", "Cost", "EvaluateOptions", "eva
 #: Plans as they may be given.
 GivenPlan = Plan | Schedule | str | Path | Sequence[Plan | str | Path]
 
+#: Different designs times plans whose mappings are searched on from the tables' unless it is asked for otherwise.
+MOST_SEARCHED = 16
+#: What a table of many designs says of its mappings.
+_LOOKED_UP = (
+    "Mappings are looked up in tables, {count:,} designs times plans being more than "
+    f"{MOST_SEARCHED}: figures may be some per cent above those of one design alone, whose mappings are searched on from there; "
+    "search_mappings=True does that for all."
+)
 #: Designs costed at a time, so that memory stays bounded.
 CHUNK = 1024
 
@@ -61,7 +71,7 @@ class EvaluateOptions:
     map_updates: float = 0.0
     overhead: Overhead | None = None
     fusion: str | None = None
-    search_mappings: bool = False
+    search_mappings: bool | None = False
 
     @property
     def step(self) -> StepOptions:
@@ -78,7 +88,7 @@ class EvaluateOptions:
             tuple(self.stochastic),
             self.recompute,
             self.map_updates,
-            self.search_mappings,
+            bool(self.search_mappings),
         )
         options.check()
         return options
@@ -114,7 +124,7 @@ def evaluate(
     map_updates: float = 0.0,
     overhead: Overhead | None = None,
     fusion: str | None = None,
-    search_mappings: bool = False,
+    search_mappings: bool | None = False,
 ) -> Cost:
     """Cost of plans on hardware.
 
@@ -155,7 +165,11 @@ def evaluate(
     search_mappings
         Mappings are looked up in tables that are searched at some points of the hardware's space: fast for many designs, but
         between those points a mapping may exist that is some per cent better. True: the search goes on from there for each
-        design and format alone (:mod:`dse.cost.mapped.searched`), about 50 ms of one core per layer and pass the first time.
+        design and format alone (:mod:`dse.cost.mapped.searched`), about 25 ms of one core per layer and pass the first time;
+        what is found is kept on disk. False: tables. None, the default of :func:`dse.evaluate`: it goes on for up to
+        :data:`MOST_SEARCHED` different designs times plans, and a note says where there are more; none where ``DSE_MAPPINGS`` is
+        ``tables`` (:func:`dse.cost.mapped.searched.searching`). Where an operand lies in
+        several private or several shared memories there are no tables, and each mapping is searched.
         Either way a design costs the same whatever stands beside it.
 
     Raises
@@ -196,6 +210,8 @@ def evaluate_with(
     # A table often repeats designs (a space is finite): each distinct one is priced once.
     distinct, place = _distinct(designs)
     arrays = hardware_arrays(hardware, distinct)
+    if options.search_mappings is None:
+        step = replace(step, search_mappings=searching() and len(arrays) * len(rows.plans) <= MOST_SEARCHED)
     held = _held(network, rows, step)
     parts, kept = [], None
     extra: tuple[Extra, ...] = ()
@@ -223,6 +239,8 @@ def evaluate_with(
         *copies_notes(network, rows.plans, options.mode == "training"),
         *_conversion_notes(hardware, total),
     )
+    if options.search_mappings is None and searching() and not step.search_mappings and not is_deep(hardware):
+        notes = (*notes, _LOOKED_UP.format(count=len(arrays) * len(rows.plans)))
     return Cost(total, area, notes, kept, rows, extra, hardware, arrays if place is None else arrays.at(place))
 
 

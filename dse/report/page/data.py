@@ -32,6 +32,8 @@ def page_data(run: RunData) -> dict[str, Any]:
     names = [*(name for name in objective_columns() if name in designs), *hardware]
     if "certificate_gap" in designs:
         names.append("certificate_gap")
+    if "mapping_gap" in designs:
+        names.append("mapping_gap")
     position = {str(design): row for row, design in enumerate(designs["design"])}
     knee = run.knee()
     feasible = designs["feasible"] if "feasible" in designs else pd.Series(True, index=designs.index)

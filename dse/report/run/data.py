@@ -186,6 +186,6 @@ def _column_problem(column: pd.Series, needed: bool) -> Problem | None:
 
 def hardware_columns(run: RunData) -> list[str]:
     """Columns of the designs that are neither objectives nor bookkeeping: the hardware parameters."""
-    known = {"design", "feasible", "limit", "binds", *objective_columns(), *DROPS}
+    known = {"design", "feasible", "limit", "binds", "mapping_gap", *objective_columns(), *DROPS}
     names = [str(name) for name in run.designs.columns if name not in known]
     return [name for name in names if not name.startswith("certificate_")]

@@ -25,16 +25,21 @@ INTERVAL = ("accuracy_drop_low_pp", "accuracy_drop_high_pp")
 
 def drop_intervals(problem: SearchProblem, found: Found) -> dict[str, Floats]:
     """Ends of the interval of every design's drop by column; of several networks the largest of each end, as of the drop."""
-    if len(problem.subjects) == 1:
-        drops = [found.objectives[:, places([ACCURACY_DROP.column])[0]]]
-    else:
-        drops = [_drops(problem, k, subject, found) for k, subject in enumerate(problem.subjects)]
+    drops = predicted_drops(problem, found).T
     ends = [
         np.array([_ends(problem, subject, float(drop)) for drop in column]).reshape(-1, 2)
         for subject, column in zip(problem.subjects, drops, strict=True)
     ]
     largest = np.max(ends, axis=0)
     return {name: largest[:, side] for side, name in enumerate(INTERVAL)}
+
+
+def predicted_drops(problem: SearchProblem, found: Found) -> Floats:
+    """(n, networks) predicted drop of every network of designs; NaN where none is predicted."""
+    if len(problem.subjects) == 1 or not problem.predicts:
+        drop = found.objectives[:, places([ACCURACY_DROP.column])[0]]
+        return np.repeat(drop[:, None], len(problem.subjects), axis=1)
+    return np.stack([_drops(problem, k, subject, found) for k, subject in enumerate(problem.subjects)], axis=1)
 
 
 def plan_drop(problem: SearchProblem, drops: list[float], picked: bool = False) -> dict[str, float | bool]:

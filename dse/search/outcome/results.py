@@ -5,32 +5,35 @@ from __future__ import annotations
 import datetime
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from dse.cost.mapped.searched import searching
+from dse.cost.totals.evaluate import evaluate
 from dse.errors import InputError
-from dse.goals import OBJECTIVES
+from dse.goals import OBJECTIVES, Figures
 from dse.hardware.model import Hardware
 from dse.precision import Plan, Schedule
 from dse.precision.schedules.phases import Phase
-from dse.search.archive import Found, places
+from dse.search.archive import Found, joined, places
+from dse.search.bits.asked.possible import check_found
 from dse.search.bits.problem import BitProblem, SearchProblem, plan_of
 from dse.search.bits.schedule_space import DIMENSIONS
 from dse.search.bits.solve import Failed, certified
 from dse.search.loop.dimensions import size
 from dse.search.loop.run import Search
 from dse.search.loop.state import State
-from dse.search.outcome.drops import INTERVAL, drop_intervals
+from dse.search.outcome.drops import INTERVAL, drop_intervals, predicted_drops
 from dse.search.outcome.record import about, baselines, binding, certificate, notes_of, quantities
 from dse.search.outcome.sensitivity import sensitivity
 from dse.search.outcome.waterfall import waterfall
 from dse.search.pareto import pareto_mask
 from dse.showing import html_table, one_line
-from dse.types import Ints
+from dse.types import Floats, Ints
 from dse.yaml_input import suggest
 
 #: Columns of :attr:`dse.search.archive.Found.certificate`.
@@ -45,11 +48,14 @@ class Run:
     ----------
     front, designs
         Non-dominated designs and everything kept: ``design, latency_s, energy_j, area_mm2, accuracy_drop_pp,
-        accuracy_drop_low_pp, accuracy_drop_high_pp, certificate_gap, feasible``, then the parameters of hardware and schedule, the
-        width of the (narrowest) error tensors, where formats were not measured the number of layers whose score follows a law
-        (``layers_by_law``), what the gap is of (``certificate_weight, certificate_best, certificate_bound``: see
+        accuracy_drop_low_pp, accuracy_drop_high_pp, certificate_gap, mapping_gap, feasible``, then the parameters of hardware and
+        schedule, the width of the (narrowest) error tensors, where formats were not measured the number of layers whose score
+        follows a law (``layers_by_law``), what the gap is of (``certificate_weight, certificate_best, certificate_bound``: see
         :class:`dse.search.bits.solve.Certificate`) and the limits that bind. Latency and energy are per training step of one
-        batch (of the mean step, over a schedule).
+        batch (of the mean step, over a schedule): of the front under mappings searched for each design, as ``dse evaluate`` has
+        them (:func:`searched_figures`), of other designs under those of the tables. ``mapping_gap`` is the share of the
+        energy-delay product that better mappings could save at most (:attr:`dse.cost.totals.evaluate.Cost.total`); NaN off the
+        front.
     sensitivity
         Which hardware parameter moves which objective: see :func:`dse.search.outcome.sensitivity.sensitivity`.
     info
@@ -144,13 +150,16 @@ def make_run(
 ) -> Run:
     """Tables and facts of a finished search."""
     problem, objectives = asked.problem, asked.objectives
-    found, failed = state.found, state.failed
+    found, spare, failed = searched_figures(problem, state.found, objectives)
+    failed = [*state.failed, *failed]
+    if not len(found):
+        check_found(problem, state.done, failed)
     order = np.lexsort(found.objectives.T[::-1]) if len(found) else np.zeros(0, np.int64)
-    found = found.take(order)
+    found, spare = found.take(order), spare[order]
     digits = len(str(max(len(found) - 1, 1)))
     mask = pareto_mask(found.minimized(objectives))
     found = certified(problem, found, mask)
-    designs = _table(problem, found, [f"d{number:0{digits}d}" for number in range(len(found))])
+    designs = _table(problem, found, spare, [f"d{number:0{digits}d}" for number in range(len(found))])
     front = designs[mask].reset_index(drop=True)
     if failed:
         designs = pd.concat([designs, _infeasible(problem, failed, len(designs))], ignore_index=True)
@@ -190,7 +199,95 @@ def make_run(
     return Run(front, designs, moves, info, notes, folder, problem, found)
 
 
-def _table(problem: SearchProblem, found: Found, names: list[str]) -> pd.DataFrame:
+def searched_figures(
+    problem: SearchProblem, found: Found, objectives: Sequence[str]
+) -> tuple[Found, Floats, list[Failed]]:
+    """Designs with the figures of the front under mappings that are searched for each design, as evaluating it alone does.
+
+    Searched mappings are no worse than the tables' by their energy-delay product, but may trade time for energy. So limits are
+    checked again, and designs that were dominated may take the place of others: until all of the front is searched.
+
+    Returns
+    -------
+    The designs that keep the limits, their ``mapping_gap``, and those that do not. Of designs off the front the gap is NaN, and of
+    all where ``DSE_MAPPINGS`` is ``tables``: then nothing is searched.
+    """
+    spare, keeps = np.full(len(found), np.nan), np.ones(len(found), bool)
+    if not searching():
+        return found, spare, []
+    values = found.objectives.copy()
+    failed: list[Failed] = []
+    while True:
+        found = replace(found, objectives=values)
+        kept = np.flatnonzero(keeps)
+        front = kept[pareto_mask(found.take(kept).minimized(objectives))]
+        new = front[np.isnan(spare[front])]
+        if not len(new):
+            return found.take(kept), spare[kept], failed
+        distinct, place = np.unique(found.parameters[new], axis=0, return_inverse=True)
+        for number in range(len(distinct)):
+            rows = new[place.reshape(-1) == number]
+            values[rows], spare[rows], limits = _searched(problem, found.take(rows))
+            for row, limit in zip(rows, limits, strict=True):
+                if limit is not None:
+                    keeps[row] = False
+                    failed.append(limit)
+
+
+def _searched(problem: SearchProblem, found: Found) -> tuple[Floats, Floats, list[Failed | None]]:
+    """Objectives and ``mapping_gap`` of designs of one row of parameters under searched mappings, and the limits that they miss."""
+    hardware, shares = problem.hardware_of(found.parameters[0]), problem.shares(found.parameters[0])
+    depths = np.flatnonzero(shares > 0)
+    figures: list[list[Figures]] = [[] for _ in range(len(found))]
+    spare = np.zeros((len(found), len(problem.subjects)))
+    drops = predicted_drops(problem, found)
+    for k, (subject, part) in enumerate(zip(problem.subjects, problem.columns, strict=True)):
+        lower = subject.lowered(int(depths[-1]))
+        plans = [
+            plan_of(subject, int(error), lower[depth][np.arange(len(choice)), choice])
+            for error, choice in zip(found.error[:, k], found.choice[:, part], strict=True)
+            for depth in depths
+        ]
+        names = [str(number) for number in range(len(plans))]
+        total = evaluate(subject.network, hardware, plans, mode=problem.mode, labels=names, search_mappings=True).total
+        latency, energy, gap = (
+            total[name].to_numpy(np.float64).reshape(len(found), len(depths))
+            for name in ("latency_s", "energy_j", "mapping_gap")
+        )
+        for row in range(len(found)):
+            time, joules = (float((each[row] * shares[depths]).sum()) for each in (latency, energy))
+            figures[row].append(Figures(time, joules, float(total["area_mm2"].iloc[0]), float(drops[row, k])))
+        spare[:, k] = gap.max(axis=1)
+    # Of a sum no more can be saved of energy, and no more of time, than of the part with most to save.
+    together = spare.max(axis=1)
+    if len(depths) * len(problem.subjects) > 1:
+        together = 1.0 - (1.0 - together) ** 2
+    values = np.array(
+        [
+            [
+                # As in the archive: equal designs have to be equal.
+                float(
+                    f"{float(joined(item, [item.of(one) for one in each], problem.weights, problem.worst_case)):.12g}"
+                )
+                for item in OBJECTIVES.values()
+            ]
+            for each in figures
+        ]
+    )
+    return values, together, [_missed(problem, found.parameters[0], each) for each in figures]
+
+
+def _missed(problem: SearchProblem, values: Floats, each: Sequence[Figures]) -> Failed | None:
+    """The first limit on time or energy that a design's networks do not keep."""
+    for figures in each:
+        for name, value in (("latency", figures.latency_s), ("energy", figures.energy_j)):
+            bound = problem.limits.bound(name)
+            if value > bound * (1 + 1e-12):
+                return Failed(f"{name}: {value:.4g} is above {bound:.4g}", values.tolist(), value / bound - 1.0)
+    return None
+
+
+def _table(problem: SearchProblem, found: Found, spare: Floats, names: list[str]) -> pd.DataFrame:
     columns: dict[str, Any] = {"design": names}
     for place, item in enumerate(OBJECTIVES.values()):
         if problem.predicts or not item.needs_profile:
@@ -206,6 +303,7 @@ def _table(problem: SearchProblem, found: Found, names: list[str]) -> pd.DataFra
         columns["layers_by_law"] = _layers_by_law(problem, found)
     for k, name in enumerate(CERTIFICATE):
         columns[name] = found.certificate[:, k]
+    columns["mapping_gap"] = spare
     limits = np.array(problem.limit_names, dtype=object)
     columns["binds"] = ["+".join(limits[[bits >> i & 1 == 1 for i in range(len(limits))]]) for bits in found.binds]
     columns["limit"] = ""
@@ -253,7 +351,7 @@ def _infeasible(problem: SearchProblem, failed: Sequence[Failed], first: int) ->
     columns |= dict.fromkeys(_error_columns(problem), 0)
     if any(subject.by_law.any() for subject in problem.subjects):
         columns["layers_by_law"] = 0
-    columns |= dict.fromkeys(CERTIFICATE, np.nan)
+    columns |= dict.fromkeys((*CERTIFICATE, "mapping_gap"), np.nan)
     columns["binds"] = ""
     columns["limit"] = [item.limit for item in failed]
     return pd.DataFrame(columns, index=range(len(failed)))

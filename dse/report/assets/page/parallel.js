@@ -23,7 +23,7 @@ function drawParallel() {
   el("lines").textContent = step > 1 ? `${rows.length} of ${all.length} designs are drawn as lines; marks count all.` : "";
   axes = columns.filter((c) => {
     const first = c.values[every[0]];
-    return c.name !== "certificate_gap" && every.some((i) => c.values[i] !== first && !Number.isNaN(c.values[i]));
+    return c.name !== "certificate_gap" && c.name !== "mapping_gap" && every.some((i) => c.values[i] !== first && !Number.isNaN(c.values[i]));
   });
   const by = column[state.c] && !column[state.c].words ? column[state.c] : column[state.y];
   const box = el("parallel");

@@ -17,6 +17,7 @@ const cell = (c, i) => {
   const v = c.values[i];
   if (c.words) return c.words[v] ?? "";
   if (c.name === "certificate_gap") return Number.isNaN(v) ? "none" : v <= 1e-12 ? "0 (proven)" : `${(100 * v).toPrecision(2)} %`;
+  if (c.name === "mapping_gap") return Number.isNaN(v) ? "" : `${(100 * v).toPrecision(2)} %`;
   if (Number.isInteger(v) && (!c.prefixed || Math.abs(v) < 10000)) return `${v}${c.prefixed ? ` ${c.unit}` : ""}`;
   return c.prefixed ? people(v, c.unit, true, 4) : tidy(v, 4);
 };
