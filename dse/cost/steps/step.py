@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from dse.cost.jobs.floors import mapping_floor
 from dse.cost.jobs.network import check_mode, network_jobs
 from dse.cost.mapped.best_jobs import best_jobs
 from dse.cost.mapped.searched import worth
+from dse.cost.mapped.table_jobs import JobCosts
 from dse.cost.steps.convert import conversion_s
 from dse.cost.steps.options import STEP, StepOptions
 from dse.cost.steps.side import SIDE_COMPONENTS, STEP_PASSES, SideCosts, side_costs
@@ -28,7 +29,7 @@ from dse.hardware.model import ARITHMETIC, Hardware
 from dse.hardware.pe import pe_mode
 from dse.names import PASSES
 from dse.precision.plans.plan import Plan
-from dse.types import Floats, Ints
+from dse.types import Bools, Floats, Ints
 from dse.workload.model import Network
 
 
@@ -149,99 +150,150 @@ def step_costs(
     stored = [stored_tensors(network, plan, mode == "training") for plan in plans]
     work = network_jobs(network, hardware, plans, mode, stored)
     jobs = best_jobs(hardware, arrays, work.jobs, options.mapping_objective, options.search_mappings)
-    runs = work.job >= 0
-    picked = np.where(runs, work.job, 0)
-    names = (*jobs.components, "vector")
-    memories = tuple(memory.name for memory in hardware.memories)
-    macs = [index for index, layer in enumerate(network.layers) if layer.has_macs]
-    others = [index for index, layer in enumerate(network.layers) if not layer.has_macs]
-    shape = (len(arrays), len(plans), len(network.layers), len(STEP_PASSES))
-    sums = Sums(names, ("compute", *memories, "vector"), shape)
-    bitops, counted = np.zeros(shape[1:]), np.zeros(shape[2:])
-    seconds = 1.0 / arrays.clock_hz[:, None, None, None]
-    most = len(PASSES)
-
-    def of_pass(values: Floats) -> Floats:
-        """(D, I, layers, passes) sums over the nests of a pass of (D, U) values of jobs."""
-        return np.asarray((np.where(runs, values[:, picked], 0.0) * work.times).sum(axis=-1))
-
-    sums.energy_j[:, :, macs, :most] = of_pass(jobs.energy_pj) * 1e-12
-    sums.latency_s[:, :, macs, :most] = of_pass(jobs.cycles) * seconds
-    for c in range(len(jobs.components)):
-        sums.components_j[..., c][:, :, macs, :most] = of_pass(jobs.components_pj[..., c]) * 1e-12
-    # What bounds the longest of a pass's nests.
-    longest = (np.where(runs, jobs.cycles[:, picked], -1.0) * np.where(runs, work.times, 1.0)).argmax(axis=-1)[
-        ..., None
-    ]
-    slowest = np.take_along_axis(np.where(runs, jobs.bound[:, picked], -1), longest, axis=-1)[..., 0]
-    sums.bound[:, :, macs, :most] = slowest
-    unproven = np.zeros((2, *shape))
-    if spare:
-        floor = mapping_floor(hardware, arrays, work.jobs)
-        with np.errstate(invalid="ignore"):  # what is infeasible has no bound either
-            unproven[0][:, :, macs, :most] = of_pass(jobs.energy_pj - floor.energy_pj) * 1e-12
-            unproven[1][:, :, macs, :most] = of_pass(jobs.cycles - floor.cycles) * seconds
-    sums.dram_bits[:, :, macs, :most] = of_pass(jobs.traffic_bits[..., -1])
-    bitops[:, macs, :most] = work.bitops
-    counted[macs, :most] = work.macs
     parts = parts_of(hardware)
     saved = saved_bits(network, plans, mode, stored) if "epilogue" in parts else None
     vector = vector_costs(network, hardware, arrays, plans, mode, stored, saved)
-    _add(sums, vector, others, slice(0, most), seconds)
+    at = _places(network, arrays, plans)
+    nests = _Nests(work.job >= 0, np.where(work.job >= 0, work.job, 0), work.times)
+    sums = Sums((*jobs.components, "vector"), ("compute", *(m.name for m in hardware.memories), "vector"), at.shape)
+    _add_products(sums, jobs, nests, at)
+    _add(sums, vector, at.others, at.passes, at.seconds)
     groups = _groups(network, "epilogue" in parts, mode)
     step = FusedStep(
         network, hardware, arrays, plans, stored, work, jobs, vector, saved, mode, options.mapping_objective
     )
-    step.not_written(sums, macs)
+    step.not_written(sums, at.macs)
     apart = np.stack([sums.energy_j, sums.latency_s])
     own_groups = step.fuse(sums, groups, as_read)
-    # The bounds are of layers that meet in DRAM: of rows that cost something else where tensors wait on the chip nothing is proven.
-    together = np.stack([sums.energy_j, sums.latency_s])
-    unproven = np.where((together != apart).any(axis=0), together, unproven)
-    bounds = step.most_saved(sums, parts_of(asked), _times(network, options)) if at_most else None
-    own_operations, computed = np.zeros(shape[2:]), np.zeros(shape[2:], bool)
-    own_operations[others, :most], computed[others, :most] = vector.operations, True
-    if mode == "training":
-        every = list(range(len(network.layers)))
-        update = optimizer_costs(network, hardware, arrays, plans)
-        _add(sums, update, every, slice(most, most + 1), seconds)
-        own_operations[:, most:], computed[:, most:] = update.operations, True
-    side = side_costs(network, hardware, arrays, plans, mode, stored, options.stochastic, options.map_updates)
-    _add_side(sums, side, arrays, len(memories) - 1)
-    convert_s = conversion_s(hardware, arrays, side, sums.latency_s, own_operations, computed)
-    sums.latency_s += convert_s
-    leaks = convert_s * arrays.leakage_w[:, None, None, None]
-    for target in (sums.energy_j, sums.components_j[..., names.index("leakage")]):
-        target += leaks
-    if as_read:
-        bits = np.stack([item.as_read_bits for item in stored])
-        sums.dram_bits[..., 0] += bits
-        more = sums.components_j[..., 0, names.index(memories[-1])]
-        for target in (sums.energy_j[..., 0], more):
-            target += arrays.write_pj_per_bit[:, -1][:, None, None] * bits * 1e-12
+    unproven = _unproven(step, nests, at, apart, np.stack([sums.energy_j, sums.latency_s])) if spare else None
     times = _times(network, options)
+    bounds = step.most_saved(sums, parts_of(asked), times) if at_most else None
+    own = _OwnWork(np.zeros(at.shape[2:]), np.zeros(at.shape[2:], bool))
+    own.operations[at.others, at.passes], own.computed[at.others, at.passes] = vector.operations, True
+    if mode == "training":
+        every, last = list(range(len(network.layers))), slice(at.passes.stop, at.passes.stop + 1)
+        update = optimizer_costs(network, hardware, arrays, plans)
+        _add(sums, update, every, last, at.seconds)
+        own.operations[:, last], own.computed[:, last] = update.operations, True
+    side = side_costs(network, hardware, arrays, plans, mode, stored, options.stochastic, options.map_updates)
+    _add_side(sums, side, arrays, len(hardware.memories) - 1)
+    convert_s = conversion_s(hardware, arrays, side, sums.latency_s, own.operations, own.computed)
+    _add_conversions(sums, convert_s, arrays)
+    if as_read:
+        _add_as_read(sums, np.stack([item.as_read_bits for item in stored]), arrays)
+    bitops, macs = np.zeros(at.shape[1:]), np.zeros(at.shape[2:])
+    bitops[:, at.macs, at.passes], macs[at.macs, at.passes] = work.bitops, work.macs
     whole = (work.jobs.arithmetic != ARITHMETIC.index("float")).all(axis=-1)
+    widths = work.jobs.multiplier_bits[whole & (work.jobs.shares > 0)]
     return StepCosts(
         rows=tuple(layer.name for layer in network.layers),
         energy_j=sums.energy_j * times,
         latency_s=sums.latency_s * times,
         convert_s=convert_s * times,
-        components=names,
+        components=sums.components,
         components_j=sums.components_j * times[..., None],
         bounds=sums.bounds,
         bound=sums.bound,
         dram_bits=sums.dram_bits * times,
         bitops=bitops * times,
-        macs=counted * times,
+        macs=macs * times,
         limit=np.stack([jobs.failed(job[job >= 0]) for job in work.job], axis=1),
         side=replace(side, amount_j=side.amount_j * times),
         groups=groups,
         own_groups=own_groups,
-        notes=resident_notes(hardware, mode)
-        + rounded_widths(hardware, work.jobs.multiplier_bits[whole & (work.jobs.shares > 0)]),
+        notes=resident_notes(hardware, mode) + rounded_widths(hardware, widths),
         most_saved=bounds,
-        spare=Spare(unproven[0] * times, unproven[1] * times, options.mapping_objective) if spare else None,
+        spare=None if unproven is None else Spare(unproven[0] * times, unproven[1] * times, options.mapping_objective),
     )
+
+
+class _Places(NamedTuple):
+    """Where costs stand in a step.
+
+    macs, others: rows of layers with and without MACs. passes: of the layers; the optimizer's follow. shape: (D, I, rows, P).
+    seconds: (D, 1, 1, 1) of a cycle.
+    """
+
+    macs: list[int]
+    others: list[int]
+    passes: slice
+    shape: tuple[int, int, int, int]
+    seconds: Floats
+
+
+def _places(network: Network, arrays: HardwareArrays, plans: Sequence[Plan]) -> _Places:
+    macs = [index for index, layer in enumerate(network.layers) if layer.has_macs]
+    others = [index for index, layer in enumerate(network.layers) if not layer.has_macs]
+    shape = (len(arrays), len(plans), len(network.layers), len(STEP_PASSES))
+    return _Places(macs, others, slice(0, len(PASSES)), shape, 1.0 / arrays.clock_hz[:, None, None, None])
+
+
+class _Nests(NamedTuple):
+    """(I, layers, passes, nests) which nests run, the job of each (0 where none runs), and how often each runs."""
+
+    runs: Bools
+    job: Ints
+    times: Floats
+
+    def of_pass(self, values: Floats) -> Floats:
+        """(D, I, layers, passes) sums over the nests of a pass of (D, U) values of jobs."""
+        return np.asarray((np.where(self.runs, values[:, self.job], 0.0) * self.times).sum(axis=-1))
+
+    def slowest(self, cycles: Floats, bound: Ints) -> Ints:
+        """(D, I, layers, passes) what bounds the longest of a pass's nests; -1 where none runs."""
+        of_each = np.where(self.runs, cycles[:, self.job], -1.0) * np.where(self.runs, self.times, 1.0)
+        longest = of_each.argmax(axis=-1)[..., None]
+        return np.take_along_axis(np.where(self.runs, bound[:, self.job], -1), longest, axis=-1)[..., 0]
+
+
+class _OwnWork(NamedTuple):
+    """(rows, P) vector operations of layers by themselves, and where there are such."""
+
+    operations: Floats
+    computed: Bools
+
+
+def _add_products(sums: Sums, jobs: JobCosts, nests: _Nests, at: _Places) -> None:
+    """Put the loop nests in place, each of which runs as often as its pass says."""
+    sums.energy_j[:, :, at.macs, at.passes] = nests.of_pass(jobs.energy_pj) * 1e-12
+    sums.latency_s[:, :, at.macs, at.passes] = nests.of_pass(jobs.cycles) * at.seconds
+    for c in range(len(jobs.components)):
+        sums.components_j[..., c][:, :, at.macs, at.passes] = nests.of_pass(jobs.components_pj[..., c]) * 1e-12
+    sums.bound[:, :, at.macs, at.passes] = nests.slowest(jobs.cycles, jobs.bound)
+    sums.dram_bits[:, :, at.macs, at.passes] = nests.of_pass(jobs.traffic_bits[..., -1])
+
+
+def _unproven(step: FusedStep, nests: _Nests, at: _Places, apart: Floats, together: Floats) -> Floats:
+    """(2, D, I, rows, P) joules and seconds above the bounds that hold for every mapping.
+
+    The bounds are of layers that meet in DRAM: of rows that cost something else where tensors wait on the chip nothing is proven.
+
+    Parameters
+    ----------
+    apart, together
+        Joules and seconds before and after what fuses is put in place.
+    """
+    floor = mapping_floor(step.hardware, step.arrays, step.work.jobs)
+    result = np.zeros((2, *at.shape))
+    with np.errstate(invalid="ignore"):  # what is infeasible has no bound either
+        result[0][:, :, at.macs, at.passes] = nests.of_pass(step.jobs.energy_pj - floor.energy_pj) * 1e-12
+        result[1][:, :, at.macs, at.passes] = nests.of_pass(step.jobs.cycles - floor.cycles) * at.seconds
+    return np.where((together != apart).any(axis=0), together, result)
+
+
+def _add_conversions(sums: Sums, convert_s: Floats, arrays: HardwareArrays) -> None:
+    """Add the time of conversions, and what leaks meanwhile."""
+    sums.latency_s += convert_s
+    leaks = convert_s * arrays.leakage_w[:, None, None, None]
+    for target in (sums.energy_j, sums.components_j[..., sums.components.index("leakage")]):
+        target += leaks
+
+
+def _add_as_read(sums: Sums, bits: Floats, arrays: HardwareArrays) -> None:
+    """Add (I, rows) bits that results are larger, in DRAM, in the formats that their readers want."""
+    sums.dram_bits[..., 0] += bits
+    for target in (sums.energy_j[..., 0], sums.components_j[..., 0, sums.components.index(sums.bounds[-2])]):
+        target += arrays.write_pj_per_bit[:, -1][:, None, None] * bits * 1e-12
 
 
 def _times(network: Network, options: StepOptions) -> Floats:
