@@ -53,6 +53,10 @@ MODULES = (
 #: What is called of modules whose public names are not those of a package: read from their source, since some need torch, which an
 #: installation may lack.
 BY_SOURCE = {
+    "dse.system.front": ("evaluate",),
+    "dse.workload.from_torch.trace": ("trace",),
+    "dse.training.prepare": ("prepare", "Prepared"),
+    "dse.training.sensitivity": ("sensitivity",),
     "dse.goals": ("Figures", "Objective", "HardLimit", "register"),
     "dse.search.loop.strategies": ("Strategy", "register"),
     "dse.training.measure_training": ("measure_training", "Measured"),
@@ -122,8 +126,19 @@ def _type(title: str, field: dict[str, Any]) -> str:
         kind = f"list of {_type(title, field.get('items', {}))}"
     elif kind == "object":
         kind = f"mapping to {_type(title, field.get('additionalProperties') or {})}"
+    return " ".join([kind, *_bounds(field)])
+
+
+def _bounds(field: dict[str, Any]) -> list[str]:
+    """``>= 1``, or ``from 1 to 64`` where both ends belong to it."""
+    if "minimum" in field and "maximum" in field:
+        return [f"from {_number(field['minimum'])} to {_number(field['maximum'])}"]
     words = {"minimum": ">=", "maximum": "<=", "exclusiveMinimum": ">", "exclusiveMaximum": "<"}
-    return " ".join([kind, *(f"{sign} {field[key]:g}" for key, sign in words.items() if key in field)])
+    return [f"{sign} {_number(field[key])}" for key, sign in words.items() if key in field]
+
+
+def _number(value: float) -> str:
+    return f"{int(value):,}" if value == int(value) else f"{value:g}"
 
 
 def api_reference() -> str:
@@ -151,6 +166,10 @@ def api_reference() -> str:
         for name in names:
             text = _indented(ast.get_docstring(known[name]))
             parts.append(f"### {name}\n\n{_indented(_source_signature(known[name]))}\n\n{text}\n")
+            for method in [item for item in known[name].body if isinstance(item, ast.FunctionDef)]:
+                first = (ast.get_docstring(method) or "").split("\n\n")[0]
+                if first and not method.name.startswith("_"):
+                    parts.append(f"`{name}.{method.name}`: {_text(first)}\n")
     return "\n".join(parts)
 
 
@@ -158,7 +177,7 @@ def _source_signature(node: ast.FunctionDef | ast.ClassDef) -> str:
     if isinstance(node, ast.FunctionDef):
         return f"{node.name}({ast.unparse(node.args)}) -> {ast.unparse(node.returns) if node.returns else 'None'}"
     fields = [ast.unparse(item) for item in node.body if isinstance(item, ast.AnnAssign)]
-    return f"{node.name}({', '.join(fields)})"
+    return f"{node.name}({', '.join(text for text in fields if not text.startswith('_'))})"
 
 
 def _signature(name: str, item: Any) -> str:
@@ -169,12 +188,24 @@ def _signature(name: str, item: Any) -> str:
         return name
 
 
+#: A name as docstrings refer to it, ``:func:`dse.evaluate```; behind ~ only its last part is read.
+_ROLE = re.compile(r":[a-z]+:`(~?)([^`<]*?)`")
+
+
+def _referred(match: re.Match[str]) -> str:
+    return match[2].rpartition(".")[2] if match[1] else match[2]
+
+
 def _text(text: str | None) -> str:
-    return " ".join((text or "").split()).replace("|", "\\|")
+    """A docstring as a line of a page."""
+    plain = _ROLE.sub(lambda match: f"`{_referred(match)}`", " ".join((text or "").split()))
+    return plain.replace("``", "`").replace("|", "\\|")
 
 
 def _indented(text: str | None) -> str:
-    return "\n".join(f"    {line}".rstrip() for line in inspect.cleandoc(text or "").splitlines())
+    """A docstring as it is, in a block."""
+    plain = _ROLE.sub(_referred, inspect.cleandoc(text or ""))
+    return "\n".join(f"    {line}".rstrip() for line in plain.splitlines())
 
 
 def pages() -> dict[str, str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+import dse
 from dse.cli import app
 
 ROOT = Path(__file__).parents[2]
@@ -56,6 +57,18 @@ def test_the_references_are_those_that_the_schemas_and_docstrings_give(name):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     assert (DOCS / name).read_text(encoding="utf-8") == module.pages()[name], "run: python docs/generate.py"
+
+
+@pytest.mark.parametrize("name", ["reference-yaml.md", "reference-api.md"])
+def test_the_references_are_read_without_knowing_how_docstrings_are_written(name):
+    page = (DOCS / name).read_text(encoding="utf-8")
+    assert re.findall(r":[a-z]+:`[^`]*`|[0-9]e[+-][0-9]+ \||\b0x[0-9a-f]{6,}", page) == []
+
+
+def test_the_reference_has_every_name_that_the_package_gives():
+    page = (DOCS / "reference-api.md").read_text(encoding="utf-8")
+    shown = set(re.findall(r"^### (\w+)$", page, re.MULTILINE)) | {"InputError"}
+    assert set(dse.__all__) - shown == set()
 
 
 def test_every_key_of_every_file_has_a_meaning():
