@@ -2,8 +2,9 @@
 
     python benchmarks/mapping_adversary.py HARDWARE NETWORK [--plan w8a8e8] [--mode training] [--objective edp] [--seconds 60]
 
-For every distinct nest of the network: hand rules (one operand's loops innermost or outermost, tiles that fill the memories),
-random mappings, and hill climbing from all of them and from the program's own mapping. Every candidate goes through the explicit
+Against mappings as ``dse evaluate`` has them (with ``DSE_MAPPINGS=tables``: those of the tables). For every distinct nest of the
+network: hand rules (one operand's loops innermost or outermost, tiles that fill the memories), random mappings, and hill climbing
+from all of them and from the program's own mapping. Every candidate goes through the explicit
 evaluation that a user's mapping goes through (:func:`dse.cost.mapped.explicit.evaluate_mappings`): whether it suits the hardware,
 its counts, its price. Ends with one JSON line: ``worst_ratio`` is the objective of the program's mapping over that of the best one
 found here (above 1: it was beaten), ``layers`` the ratio of every nest and what found it.
@@ -26,6 +27,7 @@ from dse.cost.jobs.network import layer_runs, network_jobs
 from dse.cost.mapped.best_jobs import best_jobs, mapping_of
 from dse.cost.mapped.mapping_checks import on_hardware
 from dse.cost.mapped.mapping_costs import cost_of_mapping
+from dse.cost.mapped.searched import searching
 from dse.hardware.arrays import HardwareArrays, hardware_arrays
 from dse.hardware.model import Hardware
 from dse.mapping.explicit.counts import ENGINE
@@ -290,7 +292,7 @@ def main() -> None:
     arrays = hardware_arrays(hardware, None)
     plan = dse.Plan.parse(args.plan, network)
     work = network_jobs(network, hardware, [plan], args.mode)
-    costs = best_jobs(hardware, arrays, work.jobs, args.objective)
+    costs = best_jobs(hardware, arrays, work.jobs, args.objective, searched=searching())
     runs = {run.job: run for run in reversed(layer_runs(network, work)) if not costs.limit[0, run.job]}
     jobs = [job for job in sorted(runs) if work.jobs.runs[job] == 1]
     if args.layers:
