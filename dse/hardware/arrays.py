@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from dse.errors import InputError, Problem
+from dse.hardware.elements import element_family
 from dse.hardware.model import Hardware, Memory, expected, is_whole
 from dse.hardware.pe import pe_area_mm2, pe_extrapolated, pe_leakage_w
 from dse.hardware.prices import memories as prices
@@ -155,7 +156,7 @@ def _arrays(hardware: Hardware, columns: Mapping[str, Floats], n: int) -> Hardwa
     elements = axis_size.prod(axis=1).astype(np.float64)
     # Synthesis gives cells; between them is room for wires. A measured area has it.
     placed = prices.PLACEMENT if hardware.pe.area_um2 is None else 1.0
-    pipeline = pipeline_flip_flops(hardware, axis_size)
+    pipeline = pipeline_flip_flops(hardware, axis_size, element_family(hardware.pe.family).serial(hardware.pe))
     cells = elements * pe_area_mm2(hardware.pe, node) / placed
     if hardware.pe.area_um2 is None:
         cells = cells + pipeline * prices.register_area_mm2(1.0, node)

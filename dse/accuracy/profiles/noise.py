@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dse.precision.formats.properties import Format, parse_format, significant_bits
+from dse.precision.formats.properties import Format, parse_format, plain_integer, significant_bits
 from dse.precision.formats.quantize import quantize
 from dse.types import Floats
 
@@ -75,7 +75,7 @@ def between(form: Format) -> Between:
     >>> between(parse_format("int5")), between(parse_format("fp32")).wider
     (Between(narrower=5, wider=5, share=1.0), 24)
     """
-    if form.family == "int" and form.granularity in ("tensor", "channel"):
+    if plain_integer(form):
         return Between(form.element_bits, form.element_bits, 1.0)
     power, integers = noise_power(form), _integers()
     wider = int(np.argmax(integers <= power)) if (integers <= power).any() else WIDEST

@@ -20,7 +20,7 @@ from dse.accuracy.confidence import ErrorModel, Interval, fit_errors
 from dse.accuracy.profiles.noise import between, integer_width
 from dse.errors import InputError
 from dse.numbers import CONFIDENCE, EVEN
-from dse.precision.formats.properties import Format, significant_bits
+from dse.precision.formats.properties import Format, plain_integer, significant_bits
 from dse.precision.plans.plan import Plan
 from dse.showing import one_line
 from dse.types import Bools, Floats, Ints
@@ -244,7 +244,7 @@ class Profile:
             scores[:, f] = (
                 table[:, low] if low == high else place.share * table[:, low] + (1 - place.share) * table[:, high]
             )
-            by_law[f] = not stands_for_itself(form) or bool(law[0, low] if len(law) else False)
+            by_law[f] = not plain_integer(form) or bool(law[0, low] if len(law) else False)
         return scores, by_law
 
     def pair_table(self, pairs: Sequence[tuple[Format, Format]]) -> tuple[Floats, Bools]:
@@ -457,11 +457,6 @@ def forward_width(form: Format) -> int:
     [8, 4, 8, 4, 5, 24]
     """
     return significant_bits(form)
-
-
-def stands_for_itself(form: Format) -> bool:
-    """Whether a profile of integers is one of this format: an integer under one scale per tensor or channel."""
-    return form.family == "int" and form.granularity in ("tensor", "channel")
 
 
 def extrapolate(measured_widths: Ints, scores: Floats, widths: Ints) -> Floats:

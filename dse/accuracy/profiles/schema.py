@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from dse.precision.formats.names import format_problem, parse_format
+from dse.precision.formats.properties import plain_integer
 from dse.yaml_input import Key, yaml_number, yaml_word
 
 Text = Annotated[str, Field(min_length=1)]
@@ -28,7 +29,7 @@ def _format_name(name: str) -> str:
     if message := format_problem(name):
         raise PydanticCustomError("format", "{message}", {"message": message})
     form = parse_format(name)
-    if form.family == "int" and form.granularity in ("tensor", "channel"):
+    if plain_integer(form):
         raise PydanticCustomError("format", "an integer's width stands under 'layers'")
     return form.name
 

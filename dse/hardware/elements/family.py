@@ -67,6 +67,8 @@ class ElementFamily:
         Those of ``keys`` that a file must give.
     powers_of_two
         Maximum and minimum widths must be powers of two.
+    serial
+        Roles whose operand an element takes in slices of ``min_bits``, held in flip-flops slice by slice.
     """
 
     name: str
@@ -84,6 +86,7 @@ class ElementFamily:
     keys: tuple[str, ...] = ()
     needed: tuple[str, ...] = ()
     powers_of_two: bool = False
+    serial: Callable[[ProcessingElement], tuple[str, ...]] = lambda pe: ()
 
 
 def never(pe: ProcessingElement) -> bool:

@@ -116,6 +116,7 @@ BIT_SERIAL = ElementFamily(
     waits=True,
     reconfigures=True,
     keys=("min_bits", "block", "serial_operand"),
+    serial=lambda pe: (pe.serial_operand,),
 )
 BIT_SERIAL_LOOKUP = ElementFamily(
     name="bit_serial_lookup",
@@ -129,6 +130,7 @@ BIT_SERIAL_LOOKUP = ElementFamily(
     waits=True,
     reconfigures=True,
     keys=("min_bits", "block", "serial_operand"),
+    serial=lambda pe: (pe.serial_operand,),
 )
 BIT_SERIAL_2D = ElementFamily(
     name="bit_serial_2d",
@@ -142,4 +144,5 @@ BIT_SERIAL_2D = ElementFamily(
     waits=True,
     reconfigures=True,
     keys=("min_bits", "block"),
+    serial=lambda pe: ("weight", "activation"),
 )

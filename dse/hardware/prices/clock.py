@@ -7,10 +7,12 @@ flip-flops that are counted here: 4.9 fJ at 65 nm. The controller is a processor
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 import numpy.typing as npt
 
-from dse.hardware.model import Hardware, ProcessingElement
+from dse.hardware.model import Hardware
 from dse.hardware.prices.technology import energy_scale
 from dse.types import Floats
 
@@ -43,7 +45,7 @@ CONTROLLER_PJ, CONTROLLER_NM = 25.0, 22.0
 _DIMS = {"weight": "GKCRS", "activation": "NGCPQRS"}
 
 
-def pipeline_flip_flops(hardware: Hardware, axis_size: npt.ArrayLike) -> Floats:
+def pipeline_flip_flops(hardware: Hardware, axis_size: npt.ArrayLike, serial: Collection[str]) -> Floats:
     """Pipeline registers of the whole array, bits: operands and sums that no register of the element's own holds.
 
     An array that adds products in trees (elements along an axis share a sum) broadcasts its operands: each value is held once for
@@ -54,6 +56,8 @@ def pipeline_flip_flops(hardware: Hardware, axis_size: npt.ArrayLike) -> Floats:
     ----------
     axis_size
         (n, axes) elements along each axis.
+    serial
+        Roles whose operand an element takes in slices: :attr:`dse.hardware.elements.ElementFamily.serial`.
     """
     sizes = np.asarray(axis_size, np.float64)
     pe = hardware.pe
@@ -62,7 +66,7 @@ def pipeline_flip_flops(hardware: Hardware, axis_size: npt.ArrayLike) -> Floats:
         "weight": max((w * max(rate, 1.0) for w, _, rate in pe.modes), default=float(pe.max_weight_bits)),
         "activation": max((a * max(rate, 1.0) for _, a, rate in pe.modes), default=float(pe.max_activation_bits)),
     }
-    for role in serial_operands(pe):
+    for role in serial:
         widths[role] = float(pe.min_bits)
     inner = {role: next(m for m in hardware.memories if role in m.roles) for role in (*widths, "accumulator")}
     summed = [axis.name in inner["accumulator"].shared_along for axis in hardware.axes]
@@ -78,13 +82,6 @@ def pipeline_flip_flops(hardware: Hardware, axis_size: npt.ArrayLike) -> Floats:
             held = widths[role] * np.where(alike, 1.0, sizes).prod(axis=1)
         bits += held
     return bits
-
-
-def serial_operands(pe: ProcessingElement) -> tuple[str, ...]:
-    """Roles whose operand an element takes in slices."""
-    if pe.family == "bit_serial_2d":
-        return ("weight", "activation")
-    return (pe.serial_operand,) if pe.family.startswith("bit_serial") else ()
 
 
 def clock_pj_per_cycle(flip_flops: npt.ArrayLike, node_nm: npt.ArrayLike) -> Floats:

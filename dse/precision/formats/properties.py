@@ -26,6 +26,7 @@ __all__ = [
     "largest_code",
     "multiplier_bits",
     "parse_format",
+    "plain_integer",
     "significant_bits",
     "stored_bits",
     "tensor_bits",
@@ -171,3 +172,8 @@ def accumulator_bits(form_a: Format, form_b: Format, products: int, risk: float 
 def _largest_product(form_a: Format, form_b: Format) -> int:
     """Largest product in units of the smallest one, as an exact integer."""
     return largest_code(unpacked(form_a)) * largest_code(unpacked(form_b))
+
+
+def plain_integer(form: Format) -> bool:
+    """Whether a format is an integer under one scale per tensor or channel: what profiles measure, what widths alone mean."""
+    return form.family == "int" and form.granularity in ("tensor", "channel")

@@ -15,12 +15,11 @@ from math import isnan
 
 from dse.accuracy import Profile
 from dse.accuracy.profiles.noise import integer_width
-from dse.accuracy.profiles.profile import stands_for_itself
 from dse.cost.jobs.formats import takes_format
 from dse.errors import InputError
 from dse.hardware.elements import element_family
 from dse.hardware.model import Hardware
-from dse.precision.formats.properties import Format, format_problem, parse_format
+from dse.precision.formats.properties import Format, format_problem, parse_format, plain_integer
 from dse.precision.plans.file import short_formats
 
 #: Widths of integers that a search offers where nothing else is asked for, bits.
@@ -49,7 +48,7 @@ class Candidate:
     @property
     def integers(self) -> bool:
         """Whether weight and activation are integers, which have widths to lower and raise."""
-        return stands_for_itself(self.weight) and stands_for_itself(self.activation)
+        return plain_integer(self.weight) and plain_integer(self.activation)
 
     @property
     def widths(self) -> tuple[float, float]:
@@ -151,7 +150,7 @@ def error_candidates(
         forms = [parse_format(name.strip()) for name in asked]
     else:
         alone = [parse_format(name) for name in names if not _is_pair(name)]
-        other = [form for form in alone if not stands_for_itself(form)]
+        other = [form for form in alone if not plain_integer(form)]
         integers = [parse_format(f"int{bits}") for bits in sorted(profile.error_drops) if 2 <= bits <= 16]
         forms = [form for form in other if takes_format(hardware.pe, form)]
         forms += integers if len(other) < len(alone) or not alone else []

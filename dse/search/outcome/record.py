@@ -13,7 +13,6 @@ import pandas as pd
 from dse.accuracy import Profile
 from dse.accuracy.hold_out import counting_note
 from dse.accuracy.profiles.noise import integer_width
-from dse.accuracy.profiles.profile import stands_for_itself
 from dse.cost.jobs.accumulators import accumulator_notes
 from dse.cost.mapped.searched import searching
 from dse.cost.model import LEFT_OUT, MODEL_VERSION
@@ -22,7 +21,7 @@ from dse.cost.tensors.copies import copies_notes
 from dse.cost.totals.evaluate import evaluate
 from dse.goals import ENERGY, LATENCY, LIMITS
 from dse.precision import Plan
-from dse.precision.formats.properties import Format, arithmetic, multiplier_bits
+from dse.precision.formats.properties import Format, arithmetic, multiplier_bits, plain_integer
 from dse.precision.plans.labels import plan_label
 from dse.search.archive import Found
 from dse.search.bits.limits import ACCURACY
@@ -151,7 +150,7 @@ def notes_of(problem: SearchProblem, front: pd.DataFrame) -> tuple[str, ...]:
 
 def _errors_in_words(subject: BitProblem) -> str:
     """Formats of the error tensors: widths where they are integers."""
-    if all(stands_for_itself(form) for form in subject.errors):
+    if all(plain_integer(form) for form in subject.errors):
         return ", ".join(str(form.element_bits) for form in subject.errors) + " bits"
     layers = ", each layer for itself" if any(item.error is not None for item in subject.choices) else ""
     return ", ".join(form.name for form in subject.errors) + layers
@@ -173,7 +172,7 @@ def _searched(subject: BitProblem, profile: Profile) -> list[str]:
         form
         for item, law in zip(subject.choices, subject.by_law, strict=True)
         for form in (item.weight, item.activation)
-        if law and not stands_for_itself(form)
+        if law and not plain_integer(form)
     )
     unmeasured = [form for form in other if not any(form.name in names for names in profile.measured_formats.values())]
     if unmeasured:
