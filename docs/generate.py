@@ -54,6 +54,7 @@ MODULES = (
 #: installation may lack.
 BY_SOURCE = {
     "dse.system.front": ("evaluate",),
+    "dse.workload.from_onnx.network": ("import_onnx",),
     "dse.workload.from_torch.trace": ("trace",),
     "dse.training.prepare": ("prepare", "Prepared"),
     "dse.training.sensitivity": ("sensitivity",),

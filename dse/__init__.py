@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from dse.training.prepare import prepare
     from dse.training.sensitivity import sensitivity
     from dse.workload import load_workload
+    from dse.workload.from_onnx.network import import_onnx
     from dse.workload.from_torch.trace import trace
 
 __version__ = VERSION
@@ -40,6 +41,7 @@ _HOMES = {
     "Schedule": "dse.precision",
     "evaluate": "dse.system.front",
     "explore": "dse.search.explore",
+    "import_onnx": "dse.workload.from_onnx.network",
     "load_hardware": "dse.hardware",
     "load_law": "dse.accuracy",
     "load_profile": "dse.accuracy",
@@ -58,6 +60,7 @@ __all__ = [
     "Schedule",
     "evaluate",
     "explore",
+    "import_onnx",
     "load_hardware",
     "load_law",
     "load_profile",

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from dse.errors import InputError
 from dse.shipped import find_file
 from dse.workload.from_file.build import MAKERS, Builder
 from dse.workload.from_file.expressions import evaluate_expression
@@ -37,6 +38,10 @@ def load_workload(name_or_path: str | Path) -> Network:
         All problems of the file with their lines.
     """
     path = find_file(name_or_path, "workloads")
+    if path.suffix == ".onnx":
+        raise InputError(
+            str(path), [f"an ONNX model; 'dse import {path.name} -o {path.stem}.yaml' makes a workload file of it"]
+        )
     return network_from_document(load_yaml(path), path.stem)
 
 

@@ -146,3 +146,10 @@ layers:
     a, b, fc = network_from_document(parse_yaml(text, "net.yaml"), "net").mac_layers
     assert a.tie == b.tie != ""
     assert fc.tie == ""
+
+
+def test_an_onnx_model_says_how_it_becomes_a_workload(tmp_path):
+    path = tmp_path / "net.onnx"
+    path.write_bytes(b"\x08\x08")
+    with pytest.raises(InputError, match=r"dse import net\.onnx -o net\.yaml"):
+        load_workload(path)
