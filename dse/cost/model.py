@@ -7,9 +7,9 @@ MODEL_VERSION = "4"
 
 LEFT_OUT = (
     "Layers run one after the other and meet in DRAM, unless fusion is asked for: then layers without MACs run as their neighbours "
-    "write (norms still write their result, and a layer norm after a product reads it), in inference whole tensors may wait on "
-    "the chip, and scores of attention may stay there. No pipelining across layers, no tile chains, nothing resident in training; "
-    "fused lanes are not overlapped with the array.",
+    "write (norms still write their result, and a layer norm after a product reads it), tensors may wait on the chip (in training "
+    "also by slices of the batch), and scores of attention may stay there. No pipelining across layers, no tile chains over pixels "
+    "or tokens; fused lanes are not overlapped with the array.",
     "The time of writing a result is that of the layer's own activation (or error) format, its bits and energy those of the format "
     "that its reader wants (what a norm reads and results with a format of their own: in all three); partial sums have the "
     "accumulator's width. A tensor that products read in several formats is written in each.",

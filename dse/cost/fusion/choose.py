@@ -8,9 +8,8 @@ they are without both.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +18,8 @@ from dse.cost.fusion.attention import RowPass, attention_costs
 from dse.cost.fusion.bounds import MostSaved, most_saved
 from dse.cost.fusion.epilogues import Saved, parts_of
 from dse.cost.fusion.resident import Resident, joined, residents
+from dse.cost.fusion.training.bounds import most_saved_in_training
+from dse.cost.fusion.training.sliced import Sliced, StepArrays, joined_runs, not_as_read, put, sliced_choices
 from dse.cost.fusion.vector import VectorCosts
 from dse.cost.jobs.network import NetworkJobs
 from dse.cost.mapped.table_jobs import JobCosts
@@ -27,7 +28,7 @@ from dse.hardware.arrays import HardwareArrays
 from dse.hardware.model import Hardware
 from dse.names import PASSES
 from dse.precision.plans.plan import Plan
-from dse.types import Floats
+from dse.types import Floats, Ints
 from dse.workload.model import Network
 from dse.workload.work.attention import attentions_of
 
@@ -46,10 +47,10 @@ class Sums:
         self.components_j = np.zeros((*shape, len(components)))
         self.bound = np.full(shape, -1, np.int64)
 
-    def of(self, d: int, i: int) -> tuple[Any, ...]:
+    def of(self, d: int, i: int) -> StepArrays:
         """The arrays of one design under one plan."""
         every = (self.energy_j, self.latency_s, self.dram_bits, self.components_j, self.bound)
-        return tuple(values[d, i] for values in every)
+        return StepArrays(*(values[d, i] for values in every))
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class FusedStep:
     saved: Saved | None
     mode: str
     objective: str
+    recompute: bool = False
 
     @property
     def unwritten(self) -> Floats:
@@ -87,16 +89,17 @@ class FusedStep:
         parts = parts_of(self.hardware)
         own: dict[tuple[int, int], Groups] = {}
         attention = self._attention(sums) if "attention" in parts else {}
-        waits = "residency" in parts and self.mode == "inference"
+        # What runs again finds nothing of what waited.
+        waits = "residency" in parts and not self.recompute
         whole = self._residents(None) if waits else {}
         closed = {at: frozenset(row.row for rows in found for row in rows) for at, found in attention.items()}
         beside = self._residents(closed) if waits and closed else {}
         for d, i in {**whole, **attention}:
             before = [values.copy() for values in sums.of(d, i)]
-            ways: list[tuple[Resident | None, list[list[RowPass]]]] = []
+            ways: list[tuple[Resident | Sliced | None, list[list[RowPass]]]] = []
             ways += [(whole[d, i], [])] if (d, i) in whole else []
             ways += [(beside.get((d, i)), attention[d, i])] if (d, i) in attention else []
-            best: tuple[float, Groups, list[Any]] | None = None
+            best: tuple[float, Groups, list[Floats | Ints]] | None = None
             for kept, found in ways:
                 for target, values in zip(sums.of(d, i), before, strict=True):
                     target[...] = values
@@ -120,6 +123,12 @@ class FusedStep:
                 self.network, self.hardware, self.arrays, self.plans, self.stored, self.work, self.jobs, self.vector, self.unwritten
             )  # fmt: skip
         training = self.mode == "training"
+        if "residency" in parts and training and not self.recompute:
+            energy, latency = most_saved_in_training(
+                self.network, self.hardware, self.arrays, self.plans, self.stored, self.work, self.jobs, self.vector, self.unwritten
+            )  # fmt: skip
+            runs = times[:, : len(PASSES)]
+            found = MostSaved((energy * runs).sum(axis=-1), (latency * runs).sum(axis=-1))
         rows = sorted({row for item in attentions_of(self.network, training) for row in item.rows})
         if "attention" in parts:
             # No more than all.
@@ -128,8 +137,11 @@ class FusedStep:
                 target[..., rows] = np.where(np.isfinite(every), every, 0.0)
         return found
 
-    def _residents(self, closed: dict[tuple[int, int], frozenset[int]] | None) -> dict[tuple[int, int], Resident]:
-        return residents(
+    def _residents(
+        self, closed: dict[tuple[int, int], frozenset[int]] | None
+    ) -> Mapping[tuple[int, int], Resident | Sliced]:
+        choose = sliced_choices if self.mode == "training" else residents
+        return choose(
             self.network, self.hardware, self.arrays, self.plans, self.stored, self.work, self.jobs, self.vector,
             self.unwritten, self.objective, closed,
         )  # fmt: skip
@@ -167,13 +179,19 @@ class FusedStep:
         groups: Groups,
         d: int,
         i: int,
-        kept: Resident | None,
+        kept: Resident | Sliced | None,
         found: list[list[RowPass]],
         as_read: bool,
     ) -> Groups:
         """Put one choice in place; its groups."""
         own = groups.copy()
-        if kept is not None:
+        if isinstance(kept, Sliced):
+            views = sums.of(d, i)
+            put(views, self.arrays, d, int(self.vector.buffer[d]), kept, sums.components)
+            if as_read:
+                not_as_read(views, self.arrays, d, kept)
+            own = joined_runs(self.network, own, kept)
+        elif kept is not None:
             keep(sums, self.arrays, d, i, kept, int(self.vector.buffer[d]), self.stored[i].as_read_bits * as_read)
             own = joined(self.network, own, kept.tensors)
         dram = len(sums.bounds) - 2

@@ -14,7 +14,7 @@ among those in which no layer costs more energy or time than without: fused is n
 exact where the states are not cut; formats are not chosen with it.
 
 Inside the memory nothing is saved: tiles of a resident operand are charged as if they were filled, results as one more write.
-Training keeps what its backward passes read, and has no resident tensors here.
+A training step has other runs and a choice of its own (:mod:`dse.cost.fusion.training`).
 """
 
 from __future__ import annotations
@@ -315,11 +315,11 @@ def shortest_path(
     return min(best.values(), key=lambda item: item[0])[1]
 
 
-def resident_notes(hardware: Hardware, mode: str) -> tuple[str, ...]:
+def resident_notes(hardware: Hardware, recompute: bool = False) -> tuple[str, ...]:
     """Why nothing waits on the chip although it was asked for, as a sentence."""
-    if "residency" not in parts_of(hardware) or (mode == "inference" and not is_deep(hardware)):
+    if "residency" not in parts_of(hardware) or not (is_deep(hardware) or recompute):
         return ()
-    why = "in training" if mode != "inference" else "where an operand lies in several private or shared memories"
+    why = "where an operand lies in several private or shared memories" if is_deep(hardware) else "beside recomputation"
     instead = "fused as 'vector'" if hardware.fusion == "resident" else f"that part of '{hardware.fusion}' is left out"
     return (f"{hardware.name}: no tensor waits on the chip {why}; {instead}",)
 

@@ -178,7 +178,9 @@ def _by_capacity(hardware: Hardware, arrays: HardwareArrays, jobs: Jobs, shape: 
         return best
     for share in STRETCHES:
         stretch = share * held
-        most = np.sqrt(reuse * (2.0 * held + stretch) ** 3 / (27.0 * narrow))
+        # What costs nothing in DRAM sets no limit.
+        with np.errstate(divide="ignore"):
+            most = np.sqrt(reuse * (2.0 * held + stretch) ** 3 / (27.0 * narrow))
         best = np.maximum(best, stretch * np.floor(macs / np.maximum(most, 1.0)))
     return best
 

@@ -160,8 +160,9 @@ def step_costs(
     _add(sums, vector, at.others, at.passes, at.seconds)
     groups = _groups(network, "epilogue" in parts, mode)
     step = FusedStep(
-        network, hardware, arrays, plans, stored, work, jobs, vector, saved, mode, options.mapping_objective
-    )
+        network, hardware, arrays, plans, stored, work, jobs, vector, saved, mode, options.mapping_objective,
+        options.recompute,
+    )  # fmt: skip
     step.not_written(sums, at.macs)
     apart = np.stack([sums.energy_j, sums.latency_s])
     own_groups = step.fuse(sums, groups, as_read)
@@ -201,7 +202,7 @@ def step_costs(
         side=replace(side, amount_j=side.amount_j * times),
         groups=groups,
         own_groups=own_groups,
-        notes=resident_notes(hardware, mode) + rounded_widths(hardware, widths),
+        notes=resident_notes(hardware, options.recompute) + rounded_widths(hardware, widths),
         most_saved=bounds,
         spare=None if unproven is None else Spare(unproven[0] * times, unproven[1] * times, options.mapping_objective),
     )

@@ -159,9 +159,9 @@ def evaluate(
         Operations and traffic of a policy that chooses the widths: of the whole run with a schedule, else of a step.
     fusion
         What runs fused, one of :data:`dse.cost.fusion.epilogues.FUSIONS`: ``none``, layers meet in DRAM; ``vector``, layers without
-        MACs run as their neighbours write or read; ``resident``, and tensors of an inference wait on the chip until their last
-        reader; ``best``, all that the hardware says that it can (:attr:`~dse.hardware.model.Hardware.fuses`), attention too, each
-        where it is better. Default: the hardware's.
+        MACs run as their neighbours write or read; ``resident``, and tensors wait on the chip until their last reader
+        (in training by slices of the batch too); ``best``, all that the hardware says that it can
+        (:attr:`~dse.hardware.model.Hardware.fuses`), attention too, each where it is better. Default: the hardware's.
     search_mappings
         Mappings are looked up in tables that are searched at some points of the hardware's space: fast for many designs, but
         between those points a mapping may exist that is some per cent better. True: the search goes on from there for each
