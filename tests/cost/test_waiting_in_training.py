@@ -72,7 +72,7 @@ class Parts:
     def __init__(self, net, hw):
         self.plan, self.arrays = Plan.parse("w8a8e8", net), hardware_arrays(hw)
         self.stored = stored_tensors(net, self.plan, True)
-        self.work = network_jobs(net, [self.plan], "training", hw.causal_skip, [self.stored])
+        self.work = network_jobs(net, hw, [self.plan], "training", [self.stored])
         self.jobs = best_jobs(hw, self.arrays, self.work.jobs)
         self.saved = saved_bits(net, [self.plan], "training", [self.stored])
         self.vector = vector_costs(net, hw, self.arrays, [self.plan], "training", [self.stored], self.saved)

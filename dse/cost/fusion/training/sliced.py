@@ -192,9 +192,9 @@ def base_costs(
 
 
 @lru_cache(maxsize=64)
-def _work_of(network: Network, plan: Plan, slices: int, causal_skip: bool, unfold: bool) -> NetworkJobs:
+def _work_of(network: Network, hardware: Hardware, plan: Plan, slices: int) -> NetworkJobs:
     """The jobs of one slice."""
-    return network_jobs(network.with_batch(network.batch // slices), [plan], "training", causal_skip, (), unfold)
+    return network_jobs(network.with_batch(network.batch // slices), hardware, [plan], "training")
 
 
 class Priced:
@@ -221,10 +221,7 @@ class Priced:
     ) -> None:
         self.runs, self.hardware, self.one, self.m, self.base, self.vector = runs, hardware, one, m, base, vector
         self.plan, self.objective, self.size = plan, objective, float(one.size_bits[0, m])
-        self.work = {
-            slices: _work_of(runs.network, plan, slices, hardware.causal_skip, hardware.unfold_input)
-            for slices in slicings(runs.network.batch)
-        }
+        self.work = {slices: _work_of(runs.network, hardware, plan, slices) for slices in slicings(runs.network.batch)}
         self.states = self._all_states()
         for mode, by_run in self.states.items():
             for n, here in by_run.items():
