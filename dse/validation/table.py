@@ -7,9 +7,22 @@ predictor come from its room.
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
+from contextlib import suppress
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
 import pandas as pd
 
 from dse.accuracy.hold_out import validation as predicted_accuracies
+from dse.errors import InputError
+from dse.files import is_file, make_folder, read_json, write_text
+from dse.mapping.best.tables.cache import cache_dir
+from dse.shipped import shipped_folder, shipped_names
 from dse.validation.hardware import hardware_rows
 from dse.validation.nodes import node_rows
 from dse.validation.row import COLUMNS, Row, row
@@ -17,6 +30,8 @@ from dse.validation.silicon import silicon_rows
 from dse.validation.systems import system_rows
 from dse.workload import load_workload
 
+#: Kinds of shipped files that rows are computed from.
+KINDS = ("workloads", "workloads/profiles", "hwmodels")
 #: Workload: (GMAC, million parameters, source).
 NETWORKS = {
     "imagenet_resnet": (1.814, 11.69, "torchvision resnet18"),
@@ -77,3 +92,53 @@ def _accuracy() -> list[Row]:
         )
         for item in predicted_accuracies().to_dict("records")
     ]
+
+
+def published_rows() -> list[dict[str, Any]]:
+    """Rows of :func:`validation_table` without chips, by column: computed once per version of the program, and kept on disk.
+
+    They depend on the program and its shipped files alone, so that a digest of all of these names the file. It lies beside the tables
+    of mappings and holds a checksum; what does not fit is computed anew, from an empty cache in about ten seconds.
+    """
+    if any(is_file(name) for kind in KINDS for name in shipped_names(kind)):
+        return _computed()  # A file of a shipped name in the user's folder is read in its place: such figures are not kept.
+    return [dict(row) for row in _kept()]
+
+
+@lru_cache(maxsize=1)
+def _kept() -> list[dict[str, Any]]:
+    path = cache_dir() / f"published-{_digest()}.json"
+    with suppress(InputError):
+        found = read_json(path)
+        if isinstance(found, dict) and found.get("checksum") == _checksum(found.get("rows")):
+            return [dict(zip(COLUMNS, map(_number, row), strict=True)) for row in found["rows"]]
+    rows = _computed()
+    told = [[None if isinstance(value, float) and math.isnan(value) else value for value in row.values()] for row in rows]
+    with suppress(InputError, OSError):  # A directory that cannot be written costs only the time to compute again.
+        make_folder(path.parent)
+        write_text(path, json.dumps({"rows": told, "checksum": _checksum(told)}))
+    return rows
+
+
+def _computed() -> list[dict[str, Any]]:
+    return [{str(key): value for key, value in row.items()} for row in validation_table(chips=False).to_dict("records")]
+
+
+def _number(value: Any) -> Any:
+    """JSON has no NaN; a row's missing figure is one."""
+    return math.nan if value is None else value
+
+
+def _checksum(rows: Any) -> str:
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
+def _digest() -> str:
+    """Of everything that the rows are computed from: the program, its shipped files, and numpy."""
+    package = Path(__file__).parents[1]
+    folders = {package, *(shipped_folder(kind) for kind in KINDS)}
+    files = sorted({path for folder in folders for kind in ("py", "yaml", "csv") for path in folder.rglob(f"*.{kind}")})
+    digest = hashlib.sha256(version("numpy").encode())
+    for path in files:
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:32]

@@ -156,7 +156,7 @@ def explore(
     from dse.search import explore as run_explore
     from dse.search.explore import DEFAULT_TRIALS
     from dse.search.loop.strategies import STRATEGIES
-    from dse.validation.table import validation_table
+    from dse.validation.table import published_rows
 
     bounds = {
         "latency": max_latency,
@@ -200,9 +200,7 @@ def explore(
             fusion=fusion,
             progress=progress,
             command=" ".join(["dse", *sys.argv[1:]]),
-            validation=lambda: [
-                {str(k): v for k, v in row.items()} for row in validation_table(chips=False).to_dict("records")
-            ],
+            validation=published_rows,
         )
     assert found.folder is not None
     page = write_report(found.folder)
