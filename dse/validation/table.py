@@ -97,11 +97,13 @@ def _accuracy() -> list[Row]:
 def published_rows() -> list[dict[str, Any]]:
     """Rows of :func:`validation_table` without chips, by column: computed once per version of the program, and kept on disk.
 
-    They depend on the program and its shipped files alone, so that a digest of all of these names the file. It lies beside the tables
-    of mappings and holds a checksum; what does not fit is computed anew, from an empty cache in about ten seconds.
+    They depend on the program and its shipped files alone, so that a digest of all of these names the file. It lies beside
+    the tables of mappings and holds a checksum; what does not fit is computed anew, from an empty cache in ten seconds.
     """
     if any(is_file(name) for kind in KINDS for name in shipped_names(kind)):
-        return _computed()  # A file of a shipped name in the user's folder is read in its place: such figures are not kept.
+        return (
+            _computed()
+        )  # A file of a shipped name in the user's folder is read in its place: such figures are not kept.
     return [dict(row) for row in _kept()]
 
 
@@ -113,7 +115,9 @@ def _kept() -> list[dict[str, Any]]:
         if isinstance(found, dict) and found.get("checksum") == _checksum(found.get("rows")):
             return [dict(zip(COLUMNS, map(_number, row), strict=True)) for row in found["rows"]]
     rows = _computed()
-    told = [[None if isinstance(value, float) and math.isnan(value) else value for value in row.values()] for row in rows]
+    told = [
+        [None if isinstance(value, float) and math.isnan(value) else value for value in row.values()] for row in rows
+    ]
     with suppress(InputError, OSError):  # A directory that cannot be written costs only the time to compute again.
         make_folder(path.parent)
         write_text(path, json.dumps({"rows": told, "checksum": _checksum(told)}))

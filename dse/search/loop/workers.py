@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import CancelledError, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from types import TracebackType
 from typing import Any
@@ -43,7 +44,7 @@ class Workers:
     Raises
     ------
     InputError
-        Workers were killed again and again, Dask is not installed, or its scheduler does not answer.
+        Workers were killed again and again, Dask is not installed, or its scheduler does not answer or goes away.
     """
 
     def __init__(self, problem: SearchProblem, solves: bool, jobs: int, scheduler: str | None = None) -> None:
@@ -99,24 +100,29 @@ class Workers:
 
     def _run_on_cluster(self, values: Sequence[Mapping[str, float]], first: int) -> list[Outcome]:
         killed = importlib.import_module("distributed").KilledWorker
-
-        tasks = [
-            self.client.submit(
-                run_trials,
-                # With every task (some 50 kB): data that only workers hold would be lost with them.
-                self.problem,
-                self.solves,
-                [values[i] for i in part],
-                first + int(part[0]),
-                pure=False,
-                retries=ATTEMPTS - 1,
-            )
-            for part in _parts(len(values), CLUSTER_PARTS)
-        ]
         try:
+            tasks = [
+                self.client.submit(
+                    run_trials,
+                    # With every task (some 50 kB): data that only workers hold would be lost with them.
+                    self.problem,
+                    self.solves,
+                    [values[i] for i in part],
+                    first + int(part[0]),
+                    pure=False,
+                    retries=ATTEMPTS - 1,
+                )
+                for part in _parts(len(values), CLUSTER_PARTS)
+            ]
             return [outcome for outcomes in self.client.gather(tasks) for outcome in outcomes]
         except killed:
             raise InputError("--scheduler", ["workers were killed again and again; memory may be short"]) from None
+        except (CancelledError, OSError):
+            # Tasks of a lost scheduler are cancelled, new ones cannot be sent; Dask would log how it tries to connect.
+            logging.getLogger("distributed").setLevel(logging.CRITICAL + 1)
+            raise InputError(
+                "--scheduler", ["the Dask scheduler went away; finished trials are kept for --resume"]
+            ) from None
 
 
 def connect(scheduler: str) -> Any:
