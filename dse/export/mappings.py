@@ -10,7 +10,7 @@ from dse.cost.jobs.formats import partial_bits
 from dse.cost.jobs.network import layer_runs, network_jobs
 from dse.cost.mapped.best_jobs import best_jobs, mapping_of
 from dse.cost.mapped.mapping_costs import steps_of_mapping
-from dse.cost.mapped.searched import searching
+from dse.cost.mapped.searched import front_searching
 from dse.errors import InputError
 from dse.export.design import Design
 from dse.hardware.arrays import HardwareArrays, hardware_arrays
@@ -76,7 +76,7 @@ def best_mappings(design: Design) -> tuple[HardwareArrays, list[MappedNest]]:
     """
     arrays = hardware_arrays(design.hardware, None)
     work = network_jobs(design.network, design.hardware, [design.plan], design.mode)
-    costs = best_jobs(design.hardware, arrays, work.jobs, searched=searching())
+    costs = best_jobs(design.hardware, arrays, work.jobs, searched=front_searching())
     failed = costs.failed()[0]
     if failed:
         raise InputError(design.name, [f"is infeasible: {failed}"])

@@ -1,11 +1,14 @@
 """Mappings that are searched on from the tables': never worse, the same alone and beside others, and what their loops say."""
 
+import json
 from dataclasses import replace
 
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 import dse
+from dse.cli import app
 from dse.cost.jobs import answers
 from dse.cost.mapped.explicit import best_mappings, evaluate_mappings
 from dse.errors import InputError
@@ -118,6 +121,19 @@ def test_a_front_has_the_figures_of_its_designs_alone(as_users_have_it):
             assert getattr(row, name) == pytest.approx(alone[name], rel=1e-11)
     values = run.front[["latency_s", "energy_j", "area_mm2"]].to_numpy()
     assert dse.pareto_front(values).tolist() == values.tolist()
+
+
+def test_a_search_looks_up_by_default_and_its_designs_are_evaluated_so(monkeypatch, tmp_path):
+    monkeypatch.delenv("DSE_MAPPINGS")
+    run = dse.explore("fashion_cnn", "flex_trainer", plan="w4a8e8", trials=2, seed=1, out=tmp_path / "run")
+    assert (run.front["mapping_gap"] > 0).all()
+    assert "searched on" not in run.info["certificate"]["text"]
+    design = run.front.iloc[0]
+    done = CliRunner().invoke(app, ["evaluate", "--design", f"{tmp_path / 'run'}:{design['design']}", "--json"])
+    assert done.exit_code == 0, done.output
+    total = json.loads(done.output)["total"][0]
+    for name in ("latency_s", "energy_j", "mapping_gap"):
+        assert total[name] == pytest.approx(design[name], rel=1e-9)
 
 
 def test_a_wrong_setting_is_said(monkeypatch):

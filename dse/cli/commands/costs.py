@@ -154,8 +154,11 @@ def evaluate(
             search_mappings,
         )
     from dse.cost import evaluate as run_evaluate
+    from dse.cost.mapped.searched import front_searching
     from dse.precision import Schedule
 
+    if design is not None and search_mappings is None:
+        search_mappings = front_searching()  # as the run has it, whose figures these are
     cost = run_evaluate(
         subject.network,
         subject.hardware,

@@ -50,6 +50,14 @@ def searching() -> bool:
     return chosen == SETTINGS[0]
 
 
+def front_searching() -> bool:
+    """Whether what a search found is priced again under searched mappings: only where ``DSE_MAPPINGS`` is ``searched``.
+
+    A front has hundreds of designs with mappings of their own: ResNet-18 takes minutes in place of seconds.
+    """
+    return searching() and os.environ.get(SETTING) == SETTINGS[0]
+
+
 def search_jobs(costs: JobCosts, hardware: Hardware, arrays: HardwareArrays, jobs: Jobs, objective: str) -> None:
     """Search on from the tables' mappings, in place, for every feasible job of every design."""
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:

@@ -14,7 +14,7 @@ from dse.accuracy import Profile
 from dse.accuracy.hold_out import counting_note
 from dse.accuracy.profiles.noise import integer_width
 from dse.cost.jobs.accumulators import accumulator_notes
-from dse.cost.mapped.searched import searching
+from dse.cost.mapped.searched import front_searching
 from dse.cost.model import LEFT_OUT, MODEL_VERSION
 from dse.cost.steps.step import rounded_widths
 from dse.cost.tensors.copies import copies_notes
@@ -68,10 +68,12 @@ def certificate(front: pd.DataFrame, whole: bool, predicts: bool = True) -> dict
     if not front["mapping_gap"].notna().any():
         return {"worst_gap": worst, "text": f"{proven} {hardware}"}
     spare = float(front["mapping_gap"].max())
+    searched = (
+        "; the figures of the front are of mappings searched on from there for each design" if front_searching() else ""
+    )
     mappings = (
-        "That is said of costs under the mappings that the search looked up in tables; the figures of the front are of mappings "
-        f"searched on from there for each design, of which no others save more than {spare:.0%} of a step's energy-delay product "
-        "(mapping_gap)."
+        f"That is said of costs under the mappings that the search looked up in tables{searched}. No other mappings save more than "
+        f"{spare:.0%} of a step's energy-delay product (mapping_gap)."
     )
     return {"worst_gap": worst, "mapping_gap": spare, "text": f"{proven} {hardware} {mappings}"}
 
@@ -220,7 +222,7 @@ def baselines(problem: SearchProblem, found: Found, front: pd.DataFrame) -> list
                 [plan for _, plan, _ in its[: len(shown)]],
                 mode=problem.mode,
                 labels=[str(number) for number in range(len(shown))],
-                search_mappings=searching(),
+                search_mappings=front_searching(),
             ).total
             for subject, its in zip(problem.subjects, listed, strict=True)
         ]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dse.cost.mapped.searched import searching
+from dse.cost.mapped.searched import front_searching
 from dse.cost.totals.evaluate import evaluate
 from dse.errors import InputError
 from dse.goals import OBJECTIVES, Figures
@@ -52,8 +52,8 @@ class Run:
         schedule, the width of the (narrowest) error tensors, where formats were not measured the number of layers whose score
         follows a law (``layers_by_law``), what the gap is of (``certificate_weight, certificate_best, certificate_bound``: see
         :class:`dse.search.bits.solve.Certificate`) and the limits that bind. Latency and energy are per training step of one
-        batch (of the mean step, over a schedule): of the front under mappings searched for each design, as ``dse evaluate`` has
-        them (:func:`searched_figures`), of other designs under those of the tables. ``mapping_gap`` is the share of the
+        batch (of the mean step, over a schedule), under mappings of the tables, or of the front under mappings searched for each
+        design (:func:`searched_figures`). ``mapping_gap`` is the share of the
         energy-delay product that better mappings could save at most (:attr:`dse.cost.totals.evaluate.Cost.total`); NaN off the
         front.
     sensitivity
@@ -209,33 +209,36 @@ def searched_figures(
 
     Returns
     -------
-    The designs that keep the limits, their ``mapping_gap``, and those that do not. Of designs off the front the gap is NaN, and of
-    all where ``DSE_MAPPINGS`` is ``tables``: then nothing is searched.
+    The designs that keep the limits, their ``mapping_gap``, and those that do not. Of designs off the front the gap is NaN. Unless
+    ``DSE_MAPPINGS`` is ``searched`` nothing is searched: figures stay those of the tables, and the gap is that of their mappings.
     """
-    spare, keeps = np.full(len(found), np.nan), np.ones(len(found), bool)
-    if not searching():
-        return found, spare, []
+    spare, keeps, done = np.full(len(found), np.nan), np.ones(len(found), bool), np.zeros(len(found), bool)
+    searched = front_searching()
     values = found.objectives.copy()
     failed: list[Failed] = []
     while True:
         found = replace(found, objectives=values)
         kept = np.flatnonzero(keeps)
         front = kept[pareto_mask(found.take(kept).minimized(objectives))]
-        new = front[np.isnan(spare[front])]
+        new = front[~done[front]]
         if not len(new):
             return found.take(kept), spare[kept], failed
         distinct, place = np.unique(found.parameters[new], axis=0, return_inverse=True)
         for number in range(len(distinct)):
             rows = new[place.reshape(-1) == number]
-            values[rows], spare[rows], limits = _searched(problem, found.take(rows))
+            priced, spare[rows], limits = _priced(problem, found.take(rows), searched)
+            done[rows] = True
+            if not searched:
+                continue
+            values[rows] = priced
             for row, limit in zip(rows, limits, strict=True):
                 if limit is not None:
                     keeps[row] = False
                     failed.append(limit)
 
 
-def _searched(problem: SearchProblem, found: Found) -> tuple[Floats, Floats, list[Failed | None]]:
-    """Objectives and ``mapping_gap`` of designs of one row of parameters under searched mappings, and the limits that they miss."""
+def _priced(problem: SearchProblem, found: Found, searched: bool) -> tuple[Floats, Floats, list[Failed | None]]:
+    """Objectives and ``mapping_gap`` of designs of one row of parameters, mappings searched or of tables, and limits missed."""
     hardware, shares = problem.hardware_of(found.parameters[0]), problem.shares(found.parameters[0])
     depths = np.flatnonzero(shares > 0)
     figures: list[list[Figures]] = [[] for _ in range(len(found))]
@@ -249,7 +252,9 @@ def _searched(problem: SearchProblem, found: Found) -> tuple[Floats, Floats, lis
             for depth in depths
         ]
         names = [str(number) for number in range(len(plans))]
-        total = evaluate(subject.network, hardware, plans, mode=problem.mode, labels=names, search_mappings=True).total
+        total = evaluate(
+            subject.network, hardware, plans, mode=problem.mode, labels=names, search_mappings=searched
+        ).total
         latency, energy, gap = (
             total[name].to_numpy(np.float64).reshape(len(found), len(depths))
             for name in ("latency_s", "energy_j", "mapping_gap")

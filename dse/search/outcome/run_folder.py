@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from dse.cost.mapped.searched import searching
+from dse.cost.mapped.searched import front_searching
 from dse.cost.totals.evaluate import evaluate
 from dse.errors import InputError, NothingFeasible
 from dse.files import (
@@ -118,7 +118,7 @@ def _costs(run: Run, designs: list[str], network: Network) -> tuple[pd.DataFrame
     mode, hardware = run.problem.mode, run.hardware(designs[0])
     if run.problem.schedules is None:
         plans = [run.plan(design, network.name) for design in designs]
-        cost = evaluate(network, hardware, plans, mode=mode, labels=designs, search_mappings=searching())
+        cost = evaluate(network, hardware, plans, mode=mode, labels=designs, search_mappings=front_searching())
         return (
             cost.layers.drop(columns=["design"]).rename(columns={"plan": "design"}),
             cost.area,
@@ -127,7 +127,7 @@ def _costs(run: Run, designs: list[str], network: Network) -> tuple[pd.DataFrame
     tables, held = [], []
     for design in designs:
         schedule = run.schedule(design, network.name)
-        cost = evaluate(network, hardware, schedule, mode=mode, search_mappings=searching())
+        cost = evaluate(network, hardware, schedule, mode=mode, search_mappings=front_searching())
         table = cost.layers.drop(columns=["plan"]).assign(design=design)
         # A run's costs by its iterations: those of the mean step, as in the front.
         numbers = table.select_dtypes("number").columns.drop("mapping_gap")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dse.cost.mapped.searched import searching
+from dse.cost.mapped.searched import front_searching
 from dse.cost.totals.evaluate import Cost, evaluate
 from dse.cost.totals.intervals import HIGH, LOW
 from dse.errors import InputError
@@ -142,7 +142,7 @@ def _relative(run: Run, design: str, draws: int, seed: int) -> Floats:
     for subject, weight in zip(problem.subjects, problem.weights, strict=True):
         name = subject.network.name
         plan = run.plan(design, name) if problem.schedules is None else run.schedule(design, name)
-        cost: Cost = evaluate(subject.network, hardware, plan, mode=problem.mode, search_mappings=searching())
+        cost: Cost = evaluate(subject.network, hardware, plan, mode=problem.mode, search_mappings=front_searching())
         drawn = cost.draws(draws, seed)
         sums.append(weight * np.column_stack([drawn.latency_s[:, 0], drawn.energy_j[:, 0]]))
         nominal.append(weight * cost.total[["latency_s", "energy_j"]].iloc[0].to_numpy(np.float64))

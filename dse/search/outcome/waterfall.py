@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dse.cost.mapped.searched import searching
+from dse.cost.mapped.searched import front_searching
 from dse.cost.totals.evaluate import evaluate
 from dse.goals import ENERGY, LATENCY
 from dse.hardware.model import Hardware
@@ -61,7 +61,9 @@ def waterfall(problem: SearchProblem, found: Found, front: pd.DataFrame) -> list
     rows = []
     for step in steps:
         costs = [
-            evaluate(subject.network, step.hardware, plan, mode=problem.mode, search_mappings=searching()).total.iloc[0]
+            evaluate(
+                subject.network, step.hardware, plan, mode=problem.mode, search_mappings=front_searching()
+            ).total.iloc[0]
             for subject, plan in zip(problem.subjects, step.plans, strict=True)
         ]
         if not all(bool(cost["feasible"]) for cost in costs):
