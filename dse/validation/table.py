@@ -20,7 +20,7 @@ import pandas as pd
 
 from dse.accuracy.hold_out import validation as predicted_accuracies
 from dse.errors import InputError
-from dse.files import is_file, make_folder, read_json, write_text
+from dse.files import is_file, make_folder, read_bytes, read_json, write_text
 from dse.mapping.best.tables.cache import cache_dir
 from dse.shipped import shipped_folder, shipped_names
 from dse.validation.hardware import hardware_rows
@@ -101,9 +101,8 @@ def published_rows() -> list[dict[str, Any]]:
     the tables of mappings and holds a checksum; what does not fit is computed anew, from an empty cache in ten seconds.
     """
     if any(is_file(name) for kind in KINDS for name in shipped_names(kind)):
-        return (
-            _computed()
-        )  # A file of a shipped name in the user's folder is read in its place: such figures are not kept.
+        # A file of a shipped name in the user's folder is read in its place: such figures are not kept.
+        return _computed()
     return [dict(row) for row in _kept()]
 
 
@@ -144,5 +143,5 @@ def _digest() -> str:
     files = sorted({path for folder in folders for kind in ("py", "yaml", "csv") for path in folder.rglob(f"*.{kind}")})
     digest = hashlib.sha256(version("numpy").encode())
     for path in files:
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
+        digest.update(hashlib.sha256(read_bytes(path)).digest())
     return digest.hexdigest()[:32]
