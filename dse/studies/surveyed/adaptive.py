@@ -3,7 +3,9 @@
 Activation density (Vasquez et al., DATE 2021, arXiv 2101.04354): a layer's width shrinks with the share of its activations that are
 not zero. Class difficulty (Jo and Park, ISOCC 2022): classes that are learned run in few bits. Metagrad (Xu et al., ICASSP 2023,
 arXiv 2303.02347): INT4 gradients by a hypernetwork. Sub-8-bit integer training (Guo et al., arXiv 2411.10948): ShiftQuant and L1
-norms. The rules are functions of :mod:`dse.precision.policies.surveyed`.
+norms. InstantNet (Fu et al., DAC 2021, arXiv 2104.10853): one network at many widths. A fully quantized training accelerator for
+diffusion networks (Liu et al., IEEE TCAS-II 71(12) 2024): widths by tensor and noise. The rules are functions of
+:mod:`dse.precision.policies.surveyed`.
 """
 
 from __future__ import annotations
@@ -34,6 +36,31 @@ DROPS = (
 )
 #: ShiftQuant: published gain over FP16 in speed on a CPU, and in resources of an FPGA, percent.
 SHIFT_CPU, SHIFT_FPGA = 1.85, 33.9
+#: Systems of which only claims can stand here: quantity, unit, published, why.
+CLAIMED = (
+    (
+        "InstantNet",
+        "energy-delay product saved against expert mappings, at most",
+        "%",
+        84.68,
+        "which mappings is not public",
+    ),
+    ("InstantNet", "frames per second on ImageNet", "x", 1.86, "which networks it was held against is not public"),
+    (
+        "Diffusion training accelerator",
+        "training speed, at most",
+        "x",
+        2.4,
+        "its schedule by noise strength is not public",
+    ),
+    (
+        "Diffusion training accelerator",
+        "width of operations saved",
+        "%",
+        81.0,
+        "its schedule by noise strength is not public",
+    ),
+)
 
 
 def class_share(gain: float = CLASS_GAIN) -> float:
@@ -101,7 +128,7 @@ def study(hardware: Sequence[Hardware] = ()) -> Study:
     return Study(
         "adaptive_relatives",
         "Widths by what training shows: activation density, class difficulty, Metagrad, sub-8-bit integers",
-        "arXiv 2101.04354; Jo and Park, ISOCC 2022; arXiv 2303.02347; arXiv 2411.10948; abstracts",
+        "abstracts of arXiv 2101.04354, 2303.02347, 2411.10948, 2104.10853, of ISOCC 2022 and IEEE TCAS-II 71(12) 2024",
         (
             f"Activation density: the claimed {DENSITY_ENERGY:.0f} times less energy is that of inference on an array that "
             f"computes in memory; training half of the run at 16 bits takes {density:.2f} of the energy of 16 bits "
@@ -143,5 +170,6 @@ def _published_rows() -> list[Claim]:
     ]  # fmt: skip
     return [
         *rows,
+        *(Claim(system, what, unit, None, published, assumed=why) for system, what, unit, published, why in CLAIMED),
         *(Claim(system, "top-1 lost", "points", published=drop, subject=subject) for system, drop, subject in DROPS),
     ]

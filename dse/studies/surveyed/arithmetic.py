@@ -4,7 +4,7 @@ VS-Quant (Dai et al., MLSys 2021, arXiv 2102.04503): integers with a scale per v
 decomposition of {-1, +1} (Sun et al., AAAI 2019, arXiv 1905.13389): M x K binary products for M-bit by K-bit ones. n-hot (Sakuma et
 al., arXiv 2103.11704): sums of n powers of two. F8Net (Jin et al., ICLR 2022): 8-bit fixed point throughout, scales are shifts.
 BF16 FMA (Osorio et al., IEEE TETC 10(3) 2022): sums in BF16 too. A2Q (Colbert et al., ICCV 2023, arXiv 2308.13504): accumulators
-that no input overflows.
+that no input overflows. CANET (Yang et al., IEEE Access 12, 2024): accumulators of eight bits that count their carries.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ HOT_TERMS, HOT_BITS = 2, 8
 A2Q_GAIN, A2Q_KEPT = 2.3, 99.2
 #: Widths of A2Q's rows here, bits, and the longest sum of ResNet-18.
 A2Q_BITS, A2Q_TERMS = 4, 4608
+#: CANET: published savings of a MAC with 8-bit accumulators over 32-bit ones, percent: power, area.
+CANET = {"power": 40.0, "area": 49.0}
 #: BF16 FMA: published gain in speed over FP32 on a CPU, ResNet-101.
 BF16_SPEED = (1.28, 1.35)
 
@@ -187,3 +189,17 @@ def _a2q_rows() -> list[Claim]:
                   assumed=f"{A2Q_BITS}-bit operands", subject=f"{bits}-bit sums", key=("a2q", str(bits)))
         )  # fmt: skip
     return rows
+
+
+def _canet_rows() -> list[Claim]:
+    """A product of two bytes has 16 bits: narrower sums drop what the carries cost, which the element here does not price."""
+    wide, narrow = (
+        ProcessingElement("fixed", max_weight_bits=8, max_activation_bits=8, accumulator_bits=bits) for bits in (32, 8)
+    )
+    saved = 1.0 - float(mac_energy_pj(narrow, 8, 8)) / float(mac_energy_pj(wide, 8, 8))
+    return [
+        Claim("CANET", "power of a MAC saved against 32-bit sums", "%", 100.0 * saved, CANET["power"], subject="8-bit operands",
+              assumed="energy of an addition as wide as the product; its carry counters are left out", key=("canet", "power")),
+        Claim("CANET", "area of a MAC saved against 32-bit sums", "%", None, CANET["area"], subject="8-bit operands",
+              assumed="the area of a fixed element here does not follow the width of its sums"),
+    ]  # fmt: skip
