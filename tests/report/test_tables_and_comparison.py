@@ -26,7 +26,7 @@ from dse.report.compare import hypervolumes
 from dse.report.figures import bit_map_figure, run_figures
 from dse.report.quantities import format_share
 from dse.report.run.data import RunData, read_run
-from dse.report.tables.runs import latex_escape, pass_table
+from dse.report.tables.runs import latex_escape, pass_table, rate_table
 from dse.units import format_value
 
 
@@ -199,3 +199,10 @@ def test_a_run_that_names_no_knee_has_that_of_a_search():
     assert (run.knee(), knee(values), knee(np.log(values), "chord")) == ("c", 2, 1)
     unknown = dataclasses.replace(run, front=front.assign(latency_s=np.nan))
     assert unknown.knee() is None
+
+
+def test_rates_are_of_operations_and_samples():
+    total = pd.DataFrame({"plan": ["w8a8e8"], "macs": [3e12], "latency_s": [2.0], "energy_j": [4.0]})
+    cells = [list(column.cells) for column in rate_table(total, 64).columns]
+    # Two operations per MAC: 6e12 in two seconds and four joules.
+    assert cells[1] == ["3.00 TOPS", "1.50 TOPS/W", "32.0 /s", "62.5 mJ"]

@@ -171,7 +171,7 @@ def evaluate(
         search_mappings=search_mappings,
         fusion=fusion,
     )
-    _print_cost(subject, cost, as_json)
+    _print_cost(subject, cost, accumulate, as_json)
 
 
 class _Subject(NamedTuple):
@@ -217,7 +217,7 @@ def _print_mappings(subject: _Subject, mapping: Path, as_json: bool) -> None:
         console().print(table)
 
 
-def _print_cost(subject: _Subject, cost: Cost, as_json: bool) -> None:
+def _print_cost(subject: _Subject, cost: Cost, accumulate: int | None, as_json: bool) -> None:
     """Tables or JSON of a cost; exit code 3 where it is infeasible."""
     again = [] if subject.given is None else [subject.given.verdict(cost.as_dict()["total"][0])]
     if as_json:
@@ -230,9 +230,12 @@ def _print_cost(subject: _Subject, cost: Cost, as_json: bool) -> None:
         )
     if as_json:
         return
-    from dse.report.tables.runs import cost_tables, pass_table, phase_table
+    from dse.report.tables.runs import cost_tables, pass_table, phase_table, rate_table
 
-    for table in cost_tables(cost.total, cost.layers):
+    passes = 1 if subject.mode == "inference" else accumulate or subject.network.accumulate
+    steps = int(cost.phases["iterations"].sum()) if len(cost.phases) else 1
+    totals, *others = cost_tables(cost.total, cost.layers)
+    for table in (totals, rate_table(cost.total, subject.network.batch * passes * steps), *others):
         console().print(table)
     console().print(pass_table(cost.layers))
     if len(cost.phases):

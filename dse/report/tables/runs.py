@@ -386,6 +386,31 @@ def phase_table(phases: pd.DataFrame) -> Table:
     return table
 
 
+def rate_table(total: pd.DataFrame, samples: int) -> Table:
+    """What architects quote of each plan: operations (a MAC is two) and samples per second and per joule, with all waiting.
+
+    Parameters
+    ----------
+    total
+        :attr:`dse.cost.Cost.total`.
+    samples
+        Samples that a row's latency and energy are of.
+    """
+    table = Table(title="Rates")
+    table.add_column("quantity")
+    for plan in total["plan"]:
+        table.add_column(escape(str(plan)), justify="right")
+    figures = (
+        ("Operations per second", "TOPS", 2e-12 * total["macs"] / total["latency_s"]),
+        ("Operations per joule", "TOPS/W", 2e-12 * total["macs"] / total["energy_j"]),
+        ("Samples per second", "/s", samples / total["latency_s"]),
+        ("Energy of a sample", "J", total["energy_j"] / samples),
+    )
+    for name, unit, values in figures:
+        table.add_row(name, *(format_value(float(value), unit) for value in values))
+    return table
+
+
 #: What the layers without MACs are summed up as.
 OTHERS = "layers without MACs"
 
