@@ -78,7 +78,7 @@ def test_a_search_that_finds_nothing_writes_nothing(dse_here, net, tmp_path, lim
     assert [path.name for path in tmp_path.iterdir()] == [net.name]
 
 
-UNITS = ("mm²", "MAC", "BitOps", "bits", "s", "J", "W")
+UNITS = ("mm²", "MAC", "BitOps", "bits", "s", "J", "W", "TOPS", "TOPS/W", "samples/s")
 
 
 def unit(cell):

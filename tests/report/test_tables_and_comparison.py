@@ -205,4 +205,4 @@ def test_rates_are_of_operations_and_samples():
     total = pd.DataFrame({"plan": ["w8a8e8"], "macs": [3e12], "latency_s": [2.0], "energy_j": [4.0]})
     cells = [list(column.cells) for column in rate_table(total, 64).columns]
     # Two operations per MAC: 6e12 in two seconds and four joules.
-    assert cells[1] == ["3.00 TOPS", "1.50 TOPS/W", "32.0 /s", "62.5 mJ"]
+    assert cells[1] == ["3.00 TOPS", "1.50 TOPS/W", "32.0 samples/s", "62.5 mJ"]

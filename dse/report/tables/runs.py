@@ -403,7 +403,7 @@ def rate_table(total: pd.DataFrame, samples: int) -> Table:
     figures = (
         ("Operations per second", "TOPS", 2e-12 * total["macs"] / total["latency_s"]),
         ("Operations per joule", "TOPS/W", 2e-12 * total["macs"] / total["energy_j"]),
-        ("Samples per second", "/s", samples / total["latency_s"]),
+        ("Samples per second", "samples/s", samples / total["latency_s"]),
         ("Energy of a sample", "J", total["energy_j"] / samples),
     )
     for name, unit, values in figures:
