@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from dse.hardware.model import Hardware
 from dse.precision import Schedule
 from dse.precision.policies.surveyed import density_bits
-from dse.studies.devices import every_width, flexible
+from dse.studies.devices import flexible
 from dse.studies.study import Claim, Study, bars, rows_of
-from dse.studies.surveyed.ratios import relative_rows
+from dse.studies.surveyed.ratios import devices, relative_chart, relative_rows
 from dse.workload import load_workload
 
 NETWORK = "cifar_resnet20"
@@ -105,11 +105,6 @@ def schedules() -> dict[str, tuple[Schedule, str, str]]:
 SHIFTED = "integers with power-of-two group scales, whose shifts are left out; 16-bit integers stand for FP16"
 
 
-def devices() -> tuple[Hardware, ...]:
-    """Where the schedules are priced; the second has no words wider than eight bits."""
-    return (flexible(), every_width())
-
-
 def study(hardware: Sequence[Hardware] = ()) -> Study:
     """What the published gains become in time and energy, and what of them this model cannot express."""
     network = load_workload(NETWORK)
@@ -118,12 +113,7 @@ def study(hardware: Sequence[Hardware] = ()) -> Study:
         places = list(hardware or (devices() if base == "w8a8e8" else devices()[:1]))
         rows += relative_rows(name, network, places, schedule, Schedule.static(base, ITERATIONS), assumed)
     device = flexible().name
-    chart = {
-        label: {
-            name: found[0].ours for name in schedules() if (found := rows_of(rows, name, key, device)) and found[0].ours
-        }
-        for key, label in (("bitops", "BitOps"), ("latency_s", "time"), ("energy_j", "energy"))
-    }
+    chart = relative_chart(rows, list(schedules()), device)
     density = rows_of(rows, "Activation density", "energy_j", device)[0].ours or 1.0
     return Study(
         "adaptive_relatives",

@@ -129,9 +129,10 @@ def _hot_rows() -> list[Claim]:
     what = f"{HOT_TERMS} of {HOT_BITS} bits"
     return [
         Claim("n-hot", "shifts and additions saved against uniform", "%", saved, HOT_OPERATIONS, subject=what,
-              assumed="a uniform word takes one for each bit", key=("hot", "operations")),
+              assumed="terms and bits are those that give the claim, which the abstract does not name",
+              key=("hot", "operations")),
         Claim("n-hot", "model size saved", "%", smaller, HOT_SIZE, subject=what,
-              assumed="whole bits per weight, in all layers", key=("hot", "size")),
+              assumed="the same terms and bits, whole bits per weight, in all layers", key=("hot", "size")),
         Claim("n-hot", "accuracy lost, at most", "points", published=HOT_LOST, subject="CenterNet on COCO"),
     ]  # fmt: skip
 

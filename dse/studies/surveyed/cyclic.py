@@ -15,9 +15,9 @@ from collections.abc import Sequence
 
 from dse.hardware.model import Hardware
 from dse.precision import Schedule
-from dse.studies.devices import every_width, flexible
-from dse.studies.study import Claim, Study, bars, rows_of
-from dse.studies.surveyed.ratios import relative_rows
+from dse.studies.devices import flexible
+from dse.studies.study import Claim, Study, bars
+from dse.studies.surveyed.ratios import devices, relative_chart, relative_rows
 from dse.studies.systems.cpt import relative_bitops
 from dse.workload import load_workload
 
@@ -82,11 +82,6 @@ ASSUMED = {
 }
 
 
-def devices() -> tuple[Hardware, ...]:
-    """Where the schedules are priced."""
-    return (flexible(), every_width())
-
-
 def study(hardware: Sequence[Hardware] = ()) -> Study:
     """Operations as published, and what the schedules cost against static 8/8 on hardware."""
     network = load_workload(NETWORK)
@@ -106,12 +101,7 @@ def study(hardware: Sequence[Hardware] = ()) -> Study:
         ),
     ]
     device = flexible().name
-    chart = {
-        label: {
-            name: found[0].ours for name in schedules() if (found := rows_of(rows, name, key, device)) and found[0].ours
-        }
-        for key, label in (("bitops", "BitOps"), ("latency_s", "time"), ("energy_j", "energy"))
-    }
+    chart = relative_chart(rows, list(schedules()), device)
     return Study(
         "cyclic_relatives",
         "Relatives of cyclic precision: CycleBNN, double-cyclic, LDP, random precision switch, JNPU",
@@ -133,7 +123,10 @@ def study(hardware: Sequence[Hardware] = ()) -> Study:
 def _published_rows() -> list[Claim]:
     rows = []
     for data, published in CYCLEBNN.items():
-        for bounds, origin in ((CPT_BOUNDS, "CPT's bounds"), (CODE_BOUNDS, "bounds of its code's command")):
+        for bounds, origin in (
+            (CPT_BOUNDS, "CPT's bounds, tried once those of the code had missed"),
+            (CODE_BOUNDS, "bounds of its code's command"),
+        ):
             rows.append(
                 Claim(
                     f"CycleBNN {bounds[0]}-{bounds[1]}/8",

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from dse.cost import evaluate
 from dse.hardware.model import Hardware
 from dse.precision import Plan, Schedule
-from dse.studies.study import Claim
+from dse.studies.devices import every_width, flexible
+from dse.studies.study import Claim, rows_of
 from dse.workload.model import Network
 
 #: Column of a cost and what a row calls it.
@@ -68,3 +69,16 @@ def relative_rows(
         for hardware in devices
         for name, value in relative(Side(network, hardware, formats), Side(network, hardware, base)).items()
     ]
+
+
+def devices() -> tuple[Hardware, ...]:
+    """Where schedules are priced; the second has no words wider than eight bits."""
+    return (flexible(), every_width())
+
+
+def relative_chart(rows: Sequence[Claim], systems: Sequence[str], device: str) -> dict[str, dict[str, float]]:
+    """Of rows of :func:`relative_rows` on one device: quantity, system, ratio."""
+    return {
+        label: {row.system: row.ours for row in rows_of(rows, None, name, device) if row.system in systems and row.ours}
+        for name, label in QUANTITIES.items()
+    }
