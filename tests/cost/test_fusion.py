@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 
 import dse
+from dse.cost.fusion.apart import Apart
 from dse.cost.fusion.epilogues import links_of, saved_bits, with_fusion
-from dse.cost.fusion.resident import RowCost, StateCosts, base_costs, no_worse, shortest_path
-from dse.cost.fusion.states import Chooser, Item
+from dse.cost.fusion.inference.resident import RowCost, StateCosts, no_worse, shortest_path
+from dse.cost.fusion.inference.states import Chooser, Item
 from dse.cost.fusion.vector import shared_buffer, vector_costs
 from dse.cost.jobs.network import network_jobs
 from dse.cost.mapped.best_jobs import best_jobs
@@ -265,8 +266,8 @@ def every_set(net, hw, plan):
     vector = vector_costs(net, hw, arrays, [plan], "inference", [stored], saved)
     m = int(shared_buffer(hw, arrays)[0])
     chooser = Chooser(net, hw, plan, stored, work, 0, hw.memories[m].roles)
-    base = base_costs(chooser, arrays, 0, 0, jobs, vector, saved.written[0])
-    priced = StateCosts(chooser, arrays, m, base, vector, "edp")
+    priced = StateCosts(Apart(net, hw, arrays, [plan], [stored], work, jobs, vector, saved.written), chooser, 0, m)
+    base = priced.base
     for number in range(2 ** len(chooser.items)):
         chosen = [item for k, item in enumerate(chooser.items) if number >> k & 1]
         path = [frozenset(i.tensor for i in chosen if i.born <= row <= i.last) for row in range(len(net.layers))]

@@ -7,21 +7,13 @@ import numpy as np
 import pytest
 
 import dse
+from dse.cost.fusion.apart import Apart
 from dse.cost.fusion.epilogues import saved_bits, with_fusion
 from dse.cost.fusion.training.bounds import most_saved_in_training
+from dse.cost.fusion.training.path import best_path, sliced_choices
+from dse.cost.fusion.training.prices import Prices, RunCost, no_worse
 from dse.cost.fusion.training.runs import DATA, FORWARD, WEIGHT, TrainingRuns, slicings
-from dse.cost.fusion.training.sliced import (
-    NOTHING,
-    WHOLE,
-    Mode,
-    Priced,
-    RunCost,
-    Step,
-    base_costs,
-    best_path,
-    no_worse,
-    sliced_choices,
-)
+from dse.cost.fusion.training.states import NOTHING, WHOLE, Mode, Step
 from dse.cost.fusion.vector import shared_buffer, vector_costs
 from dse.cost.jobs.network import network_jobs
 from dse.cost.mapped.best_jobs import best_jobs
@@ -77,10 +69,11 @@ class Parts:
         self.saved = saved_bits(net, [self.plan], "training", [self.stored])
         self.vector = vector_costs(net, hw, self.arrays, [self.plan], "training", [self.stored], self.saved)
         self.m = int(shared_buffer(hw, self.arrays)[0])
-        self.given = (net, hw, self.arrays, [self.plan], [self.stored], self.work, self.jobs, self.vector, self.saved.written)
+        written = self.saved.written
+        self.apart = Apart(net, hw, self.arrays, [self.plan], [self.stored], self.work, self.jobs, self.vector, written)
         self.runs = TrainingRuns(net, self.plan, self.stored, self.work, 0, hw.memories[self.m].roles)
-        self.base = base_costs(self.runs, self.arrays, 0, 0, self.jobs, self.vector, self.saved.written[0])
-        self.priced = Priced(self.runs, hw, self.arrays, self.m, self.base, self.vector, self.plan, "edp")
+        self.prices = Prices(self.apart, self.runs, 0, self.m)
+        self.base = self.prices.base
 
 
 @pytest.fixture(scope="module")
@@ -113,11 +106,11 @@ def test_what_may_wait_by_hand(net, small):
 
 def test_the_path_is_the_best_of_all_sets_and_slicings(small):
     """Each tensor waits in some number of slices with somebody's weights, or not: every assignment is tried."""
-    runs, priced, base = small.runs, small.priced, small.base
-    path = best_path(runs, priced)
-    found = value(base, [priced.cost(n, step) for n, step in enumerate(path)])
+    runs, prices, base = small.runs, small.prices, small.base
+    path = best_path(runs, prices)
+    found = value(base, [prices.cost(n, step) for n, step in enumerate(path)])
     options = [
-        [None, *(mode for mode in priced.states if any(k in state for state in priced.states[mode].get(item.born, ())))]
+        [None, *(mode for mode in prices.states if any(k in state for state in prices.states[mode].get(item.born, ())))]
         for k, item in enumerate(runs.items)
     ]
     best, tried = np.inf, 0
@@ -132,10 +125,10 @@ def test_the_path_is_the_best_of_all_sets_and_slicings(small):
             if len(modes) > 1 or (modes and runs.whole[n] and over and max(modes).slices > 1):
                 break
             mode = modes.pop() if modes else WHOLE
-            if state and state not in priced.states[mode].get(n, ()):
+            if state and state not in prices.states[mode].get(n, ()):
                 break
             if (n, mode, state) not in known:
-                known[n, mode, state] = priced.cost(n, Step(mode, state))
+                known[n, mode, state] = prices.cost(n, Step(mode, state))
             rows.append(known[n, mode, state])
             if state and not no_worse(rows[-1], base[n]):
                 break
@@ -171,7 +164,7 @@ def walked(runs, path):
 
 
 def test_everything_that_waits_was_written_in_its_slice_and_fits(small):
-    path = best_path(small.runs, small.priced)
+    path = best_path(small.runs, small.prices)
     assert any(step.mode.slices > 1 for step in path)
     count, most = walked(small.runs, path)
     assert most <= 2.2e4
@@ -212,13 +205,13 @@ def test_a_larger_memory_is_never_worse_and_fused_is_never_worse(net):
 
 
 def test_no_choice_is_below_the_bound(net, small):
-    energy, latency = most_saved_in_training(*small.given)
+    energy, latency = most_saved_in_training(small.apart)
     reached = 0.0
-    for mode, by_run in small.priced.states.items():
+    for mode, by_run in small.prices.states.items():
         for n, states in by_run.items():
             run, own = small.runs.runs[n], small.base[n]
             for state in states:
-                found = small.priced.cost(n, Step(mode, state))
+                found = small.prices.cost(n, Step(mode, state))
                 at = (0, 0, run.row, run.pass_)
                 assert (own.energy_pj - found.energy_pj) * 1e-12 <= energy[at] * (1 + 1e-9) + 1e-30
                 assert (own.cycles - found.cycles) / small.arrays.clock_hz[0] <= latency[at] * (1 + 1e-9) + 1e-30
@@ -236,20 +229,20 @@ def test_slicings_divide_the_batch():
 
 def test_weights_that_stay_are_read_once(small):
     """A product whose weights stay reads them once for all slices; otherwise once for each."""
-    runs, priced = small.runs, small.priced
+    runs, prices = small.runs, small.prices
     row = next(row for row, layer in enumerate(runs.layers) if layer.name == "a")
     n = next(n for n, run in enumerate(runs.runs) if (run.row, run.pass_) == (row, FORWARD))
     made = runs.makes[n]
     state = frozenset({made})
     apart, stays = Mode(4, -1), Mode(4, row)
-    if state not in priced.states.get(stays, {}).get(n, ()):
+    if state not in prices.states.get(stays, {}).get(n, ()):
         pytest.fail("the state fits the memory of this test")
-    one, other = (priced.cost(n, Step(mode, state)) for mode in (apart, stays))
+    one, other = (prices.cost(n, Step(mode, state)) for mode in (apart, stays))
     assert one.dram_bits - other.dram_bits == pytest.approx(3 * 8 * runs.layers[row].parameters)
 
 
 def test_nothing_waits_without_slices_that_fit(net):
     parts = Parts(net, machine(1500))
-    assert best_path(parts.runs, parts.priced) == [Step(WHOLE, NOTHING)] * len(parts.runs.runs)
-    assert not any(choice.changed for choice in sliced_choices(*parts.given, "edp").values())
+    assert best_path(parts.runs, parts.prices) == [Step(WHOLE, NOTHING)] * len(parts.runs.runs)
+    assert not any(choice.changed for choice in sliced_choices(parts.apart).values())
     assert isinstance(parts.base[0], RunCost)

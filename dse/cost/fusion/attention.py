@@ -34,6 +34,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dse.cost.fusion.apart import Apart
 from dse.cost.fusion.vector import VECTOR_BITS, VectorCosts, shared_buffer
 from dse.cost.jobs.formats import Jobs, partial_bits
 from dse.cost.jobs.network import NetworkJobs
@@ -421,22 +422,13 @@ def _joined(first: RowPass, second: RowPass) -> RowPass:
     )
 
 
-def attention_costs(
-    network: Network,
-    hardware: Hardware,
-    arrays: HardwareArrays,
-    d: int,
-    plan: int,
-    work: NetworkJobs,
-    vector: VectorCosts,
-    training: bool,
-    objective: str,
-) -> list[list[list[RowPass]]]:
+def attention_costs(apart: Apart, d: int, plan: int, training: bool) -> list[list[list[RowPass]]]:
     """What each attention of a network costs fused on a design under a plan, in each way in which it can run; none on deep
     hierarchies, or where activations pass by the shared memory."""
+    network, hardware, arrays = apart.network, apart.hardware, apart.arrays
     m = int(shared_buffer(hardware, arrays)[d])
     if is_deep(hardware) or m < 0 or "activation" not in hardware.memories[m].roles:
         return []
-    one = arrays.rows(d, d + 1)
-    costs = AttentionCosts(network, hardware, one, m, work, plan, vector, training, objective)
+    one, objective = arrays.rows(d, d + 1), apart.objective
+    costs = AttentionCosts(network, hardware, one, m, apart.work, plan, apart.vector, training, objective)
     return [ways for item in attentions_of(network, training) if (ways := costs.of(item))]

@@ -1,35 +1,30 @@
 """What runs fused in a step, put in place of what its layers cost apart (:mod:`dse.cost.fusion.epilogues`).
 
 Layers without MACs come first (epilogues); then, where the hardware has them, attention whose scores stay on the chip
-(:mod:`dse.cost.fusion.attention`) and tensors that wait there (:mod:`dse.cost.fusion.resident`). Beside an attention that runs
-fused nothing waits: of that, and of residency without it, the better one is taken, by energy and latency each relative to what
-they are without both.
+(:mod:`dse.cost.fusion.attention`) and tensors that wait there (:mod:`dse.cost.fusion.inference`,
+:mod:`dse.cost.fusion.training`). Beside an attention that runs fused nothing waits: of that, and of residency without it, the
+better one is taken, by energy and latency each relative to what they are without both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from dse.cost.fusion.apart import Apart, Closed
 from dse.cost.fusion.attention import RowPass, attention_costs
-from dse.cost.fusion.bounds import MostSaved, most_saved
-from dse.cost.fusion.epilogues import Saved, parts_of
-from dse.cost.fusion.resident import Resident, joined, residents
+from dse.cost.fusion.epilogues import parts_of
+from dse.cost.fusion.inference.bounds import MostSaved, most_saved
+from dse.cost.fusion.inference.resident import Resident, joined, residents
 from dse.cost.fusion.training.bounds import most_saved_in_training
-from dse.cost.fusion.training.sliced import Sliced, StepArrays, joined_runs, not_as_read, put, sliced_choices
-from dse.cost.fusion.vector import VectorCosts
-from dse.cost.jobs.network import NetworkJobs
-from dse.cost.mapped.table_jobs import JobCosts
-from dse.cost.tensors.copies import Stored
+from dse.cost.fusion.training.path import Sliced, sliced_choices
+from dse.cost.fusion.training.put import StepArrays, joined_runs, not_as_read, put
 from dse.hardware.arrays import HardwareArrays
-from dse.hardware.model import Hardware
 from dse.names import PASSES
-from dse.precision.plans.plan import Plan
 from dse.types import Floats, Ints
-from dse.workload.model import Network
 from dse.workload.work.attention import attentions_of
 
 Groups = npt.NDArray[np.object_]
@@ -55,38 +50,23 @@ class Sums:
 
 @dataclass(frozen=True)
 class FusedStep:
-    """What the choice of what runs fused looks at; arguments of :func:`dse.cost.steps.step_costs` and what it found."""
+    """What the choice of what runs fused looks at."""
 
-    network: Network
-    hardware: Hardware
-    arrays: HardwareArrays
-    plans: Sequence[Plan]
-    stored: Sequence[Stored]
-    work: NetworkJobs
-    jobs: JobCosts
-    vector: VectorCosts
-    saved: Saved | None
+    apart: Apart
     mode: str
-    objective: str
     recompute: bool = False
-
-    @property
-    def unwritten(self) -> Floats:
-        """(plans, layers, passes) bits of results that epilogues take as they are made."""
-        shape = (len(self.plans), len(self.network.layers), len(PASSES))
-        return np.zeros(shape) if self.saved is None else self.saved.written
 
     def not_written(self, sums: Sums, rows: list[int]) -> None:
         """Take what epilogues save of the results of layers with MACs."""
-        bits, passes = self.unwritten[:, rows], slice(0, len(PASSES))
-        energy = self.arrays.write_pj_per_bit[:, -1][:, None, None, None] * bits * 1e-12
+        bits, passes = self.apart.not_written[:, rows], slice(0, len(PASSES))
+        energy = self.apart.arrays.write_pj_per_bit[:, -1][:, None, None, None] * bits * 1e-12
         sums.energy_j[:, :, rows, passes] -= energy
         sums.components_j[..., sums.components.index(sums.bounds[-2])][:, :, rows, passes] -= energy
         sums.dram_bits[:, :, rows, passes] -= bits
 
     def fuse(self, sums: Sums, groups: Groups, as_read: bool) -> dict[tuple[int, int], Groups]:
         """Put what runs fused in place; the groups of a design under a plan where they are not those of all."""
-        parts = parts_of(self.hardware)
+        parts = parts_of(self.apart.hardware)
         own: dict[tuple[int, int], Groups] = {}
         attention = self._attention(sums) if "attention" in parts else {}
         # What runs again finds nothing of what waited.
@@ -116,20 +96,16 @@ class FusedStep:
     def most_saved(self, sums: Sums, parts: frozenset[str], times: Floats) -> MostSaved:
         """What the parts whose cost follows other layers' formats save at most; ``sums`` are without them, and ``times`` (rows,
         passes) is how often a pass runs."""
-        shape = (len(self.arrays), len(self.plans), len(self.network.layers))
+        shape = (len(self.apart.arrays), len(self.apart.plans), len(self.apart.network.layers))
         found = MostSaved(np.zeros(shape), np.zeros(shape))
         if "residency" in parts and self.mode == "inference":
-            found = most_saved(
-                self.network, self.hardware, self.arrays, self.plans, self.stored, self.work, self.jobs, self.vector, self.unwritten
-            )  # fmt: skip
+            found = most_saved(self.apart)
         training = self.mode == "training"
         if "residency" in parts and training and not self.recompute:
-            energy, latency = most_saved_in_training(
-                self.network, self.hardware, self.arrays, self.plans, self.stored, self.work, self.jobs, self.vector, self.unwritten
-            )  # fmt: skip
+            energy, latency = most_saved_in_training(self.apart)
             runs = times[:, : len(PASSES)]
             found = MostSaved((energy * runs).sum(axis=-1), (latency * runs).sum(axis=-1))
-        rows = sorted({row for item in attentions_of(self.network, training) for row in item.rows})
+        rows = sorted({row for item in attentions_of(self.apart.network, training) for row in item.rows})
         if "attention" in parts:
             # No more than all.
             for target, values in ((found.energy_j, sums.energy_j), (found.latency_s, sums.latency_s)):
@@ -137,27 +113,19 @@ class FusedStep:
                 target[..., rows] = np.where(np.isfinite(every), every, 0.0)
         return found
 
-    def _residents(
-        self, closed: dict[tuple[int, int], frozenset[int]] | None
-    ) -> Mapping[tuple[int, int], Resident | Sliced]:
-        choose = sliced_choices if self.mode == "training" else residents
-        return choose(
-            self.network, self.hardware, self.arrays, self.plans, self.stored, self.work, self.jobs, self.vector,
-            self.unwritten, self.objective, closed,
-        )  # fmt: skip
+    def _residents(self, closed: Closed | None) -> Mapping[tuple[int, int], Resident | Sliced]:
+        return sliced_choices(self.apart, closed) if self.mode == "training" else residents(self.apart, closed)
 
     def _attention(self, sums: Sums) -> dict[tuple[int, int], list[list[RowPass]]]:
         """By design and plan the attentions that take no more energy and no more time fused."""
         result: dict[tuple[int, int], list[list[RowPass]]] = {}
         training = self.mode == "training"
-        for d in range(len(self.arrays)):
-            second = 1.0 / float(self.arrays.clock_hz[d])
-            for i in range(len(self.plans)):
+        for d in range(len(self.apart.arrays)):
+            second = 1.0 / float(self.apart.arrays.clock_hz[d])
+            for i in range(len(self.apart.plans)):
                 if not np.isfinite(sums.energy_j[d, i]).all():
                     continue
-                found = attention_costs(
-                    self.network, self.hardware, self.arrays, d, i, self.work, self.vector, training, self.objective
-                )
+                found = attention_costs(self.apart, d, i, training)
                 taken = []
                 for ways in found:
                     known = []
@@ -187,24 +155,36 @@ class FusedStep:
         own = groups.copy()
         if isinstance(kept, Sliced):
             views = sums.of(d, i)
-            put(views, self.arrays, d, int(self.vector.buffer[d]), kept, sums.components)
+            put(views, self.apart.arrays, d, int(self.apart.vector.buffer[d]), kept, sums.components)
             if as_read:
-                not_as_read(views, self.arrays, d, kept)
-            own = joined_runs(self.network, own, kept)
+                not_as_read(views, self.apart.arrays, d, kept)
+            own = joined_runs(self.apart.network, own, kept)
         elif kept is not None:
-            keep(sums, self.arrays, d, i, kept, int(self.vector.buffer[d]), self.stored[i].as_read_bits * as_read)
-            own = joined(self.network, own, kept.tensors)
+            keep(
+                sums,
+                self.apart.arrays,
+                d,
+                i,
+                kept,
+                int(self.apart.vector.buffer[d]),
+                self.apart.stored[i].as_read_bits * as_read,
+            )
+            own = joined(self.apart.network, own, kept.tensors)
         dram = len(sums.bounds) - 2
         for rows in found:
-            name = self.network.layers[min(row.row for row in rows)].name
+            name = self.apart.network.layers[min(row.row for row in rows)].name
             for row in rows:
                 at = (d, i, row.row, row.pass_)
-                less = float(self.unwritten[i, row.row, row.pass_]) if self.network.layers[row.row].has_macs else 0.0
+                less = (
+                    float(self.apart.not_written[i, row.row, row.pass_])
+                    if self.apart.network.layers[row.row].has_macs
+                    else 0.0
+                )
                 parts = np.append(row.components_pj, row.lanes_pj)
-                parts[dram] -= less * float(self.arrays.write_pj_per_bit[d, -1])
+                parts[dram] -= less * float(self.apart.arrays.write_pj_per_bit[d, -1])
                 sums.components_j[at] = parts * 1e-12
                 sums.energy_j[at] = parts.sum() * 1e-12
-                sums.latency_s[at] = row.cycles / float(self.arrays.clock_hz[d])
+                sums.latency_s[at] = row.cycles / float(self.apart.arrays.clock_hz[d])
                 sums.dram_bits[at] = row.dram_bits - less
                 sums.bound[at] = row.bound
                 own[row.row, row.pass_] = name

@@ -74,6 +74,11 @@ def with_fusion(hardware: Hardware, fusion: str | None) -> Hardware:
     return hardware if asked == hardware.fusion else replace(hardware, fusion=asked)
 
 
+def without_residents(hardware: Hardware) -> Hardware:
+    """The hardware without what makes a layer's cost follow other layers' formats, so that costs add up."""
+    return hardware if hardware.fusion in SUMMED else replace(hardware, fusion="vector")
+
+
 @dataclass(frozen=True)
 class Link:
     """A tensor, or its error, that streams from one layer's pass into another layer's.

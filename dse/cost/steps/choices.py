@@ -6,7 +6,7 @@ a result costs in the format that its reader wants is linear in its bits: the re
 what its own format would have been (:func:`dse.cost.steps.step.as_read_j`).
 
 Where tensors may wait on the chip costs do not add up: what is given then are those with nothing resident, which nothing exceeds,
-and the least that a choice can come to whatever the others are (:mod:`dse.cost.fusion.bounds`).
+and the least that a choice can come to whatever the others are (:mod:`dse.cost.fusion.inference.bounds`).
 """
 
 from __future__ import annotations

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from dse.cost.fusion.bounds import MostSaved, without_residents
+from dse.cost.fusion.apart import Apart
 from dse.cost.fusion.choose import FusedStep, Sums
-from dse.cost.fusion.epilogues import groups_of, parts_of, saved_bits
-from dse.cost.fusion.resident import resident_notes
+from dse.cost.fusion.epilogues import groups_of, parts_of, saved_bits, without_residents
+from dse.cost.fusion.inference.bounds import MostSaved
+from dse.cost.fusion.inference.resident import resident_notes
 from dse.cost.fusion.vector import COMPONENTS, VectorCosts, optimizer_costs, vector_costs
 from dse.cost.jobs.floors import mapping_floor
 from dse.cost.jobs.network import check_mode, network_jobs
@@ -159,14 +160,13 @@ def step_costs(
     _add_products(sums, jobs, nests, at)
     _add(sums, vector, at.others, at.passes, at.seconds)
     groups = _groups(network, "epilogue" in parts, mode)
-    step = FusedStep(
-        network, hardware, arrays, plans, stored, work, jobs, vector, saved, mode, options.mapping_objective,
-        options.recompute,
-    )  # fmt: skip
+    unwritten = np.zeros((*at.shape[1:3], len(PASSES))) if saved is None else saved.written
+    apart = Apart(network, hardware, arrays, plans, stored, work, jobs, vector, unwritten, options.mapping_objective)
+    step = FusedStep(apart, mode, options.recompute)
     step.not_written(sums, at.macs)
-    apart = np.stack([sums.energy_j, sums.latency_s])
+    before = np.stack([sums.energy_j, sums.latency_s])
     own_groups = step.fuse(sums, groups, as_read)
-    unproven = _unproven(step, nests, at, apart, np.stack([sums.energy_j, sums.latency_s])) if spare else None
+    unproven = _unproven(apart, nests, at, before, np.stack([sums.energy_j, sums.latency_s])) if spare else None
     times = _times(network, options)
     bounds = step.most_saved(sums, parts_of(asked), times) if at_most else None
     own = _OwnWork(np.zeros(at.shape[2:]), np.zeros(at.shape[2:], bool))
@@ -264,22 +264,22 @@ def _add_products(sums: Sums, jobs: JobCosts, nests: _Nests, at: _Places) -> Non
     sums.dram_bits[:, :, at.macs, at.passes] = nests.of_pass(jobs.traffic_bits[..., -1])
 
 
-def _unproven(step: FusedStep, nests: _Nests, at: _Places, apart: Floats, together: Floats) -> Floats:
+def _unproven(apart: Apart, nests: _Nests, at: _Places, before: Floats, after: Floats) -> Floats:
     """(2, D, I, rows, P) joules and seconds above the bounds that hold for every mapping.
 
     The bounds are of layers that meet in DRAM: of rows that cost something else where tensors wait on the chip nothing is proven.
 
     Parameters
     ----------
-    apart, together
+    before, after
         Joules and seconds before and after what fuses is put in place.
     """
-    floor = mapping_floor(step.hardware, step.arrays, step.work.jobs)
+    floor = mapping_floor(apart.hardware, apart.arrays, apart.work.jobs)
     result = np.zeros((2, *at.shape))
     with np.errstate(invalid="ignore"):  # what is infeasible has no bound either
-        result[0][:, :, at.macs, at.passes] = nests.of_pass(step.jobs.energy_pj - floor.energy_pj) * 1e-12
-        result[1][:, :, at.macs, at.passes] = nests.of_pass(step.jobs.cycles - floor.cycles) * at.seconds
-    return np.where((together != apart).any(axis=0), together, result)
+        result[0][:, :, at.macs, at.passes] = nests.of_pass(apart.jobs.energy_pj - floor.energy_pj) * 1e-12
+        result[1][:, :, at.macs, at.passes] = nests.of_pass(apart.jobs.cycles - floor.cycles) * at.seconds
+    return np.where((after != before).any(axis=0), after, result)
 
 
 def _add_conversions(sums: Sums, convert_s: Floats, arrays: HardwareArrays) -> None:

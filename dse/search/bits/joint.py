@@ -1,10 +1,10 @@
 """Bit maps whose cost is no plain sum over layers: what is resident on the chip is chosen together with the formats.
 
 What a map costs is what :func:`dse.evaluate` says of it, with the best set of resident tensors for it
-(:mod:`dse.cost.fusion.resident`). Two tables of plain sums enclose it for every map: the costs with nothing resident, which
-residency never exceeds, and the least that each choice can come to whatever the others are (:mod:`dse.cost.fusion.bounds`). The
-exact allocation over the lower one is a bound on all maps and all sets of resident tensors. Maps are proposed by the exact
-allocation over
+(:mod:`dse.cost.fusion.inference.resident`). Two tables of plain sums enclose it for every map: the costs with nothing
+resident, which residency never exceeds, and the least that each choice can come to whatever the others are
+(:mod:`dse.cost.fusion.inference.bounds`). The exact allocation over the lower one is a bound on all maps and all sets
+of resident tensors. Maps are proposed by the exact allocation over
 
 * both tables, and
 * tables between them that have, for each group of layers, the share of its saving that the best map so far really got,

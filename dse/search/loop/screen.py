@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from dse.cost.fusion.bounds import without_residents
+from dse.cost.fusion.epilogues import without_residents
 from dse.cost.jobs.network import nest_of
 from dse.cost.steps.options import StepOptions
 from dse.cost.steps.step import step_costs

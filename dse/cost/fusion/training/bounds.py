@@ -13,46 +13,31 @@ from dataclasses import replace
 
 import numpy as np
 
+from dse.cost.fusion.apart import Apart
+from dse.cost.fusion.training.prices import base_costs, lanes_cost
 from dse.cost.fusion.training.runs import TrainingRuns
-from dse.cost.fusion.training.sliced import base_costs, lanes_cost
-from dse.cost.fusion.vector import VectorCosts, shared_buffer
+from dse.cost.fusion.vector import shared_buffer
 from dse.cost.jobs.floors import mapping_floor
 from dse.cost.jobs.formats import Jobs
-from dse.cost.jobs.network import NetworkJobs
-from dse.cost.mapped.table_jobs import JobCosts, is_deep
-from dse.cost.tensors.copies import Stored
-from dse.hardware.arrays import HardwareArrays
-from dse.hardware.model import Hardware
+from dse.cost.mapped.table_jobs import is_deep
 from dse.names import PASSES
-from dse.precision.plans.plan import Plan
 from dse.types import Floats
-from dse.workload.model import Network
 
 
-def most_saved_in_training(
-    network: Network,
-    hardware: Hardware,
-    arrays: HardwareArrays,
-    plans: Sequence[Plan],
-    stored: Sequence[Stored],
-    work: NetworkJobs,
-    jobs: JobCosts,
-    vector: VectorCosts,
-    not_written: Floats,
-) -> tuple[Floats, Floats]:
-    """(designs, plans, layers, passes) joules and seconds that waiting saves at most; arguments as of
-    :func:`dse.cost.fusion.training.sliced.sliced_choices`."""
-    shape = (len(arrays), len(plans), len(network.layers), len(PASSES))
+def most_saved_in_training(apart: Apart) -> tuple[Floats, Floats]:
+    """(designs, plans, layers, passes) joules and seconds that waiting saves at most."""
+    hardware, arrays, stored, vector = apart.hardware, apart.arrays, apart.stored, apart.vector
+    shape = (len(arrays), len(apart.plans), len(apart.network.layers), len(PASSES))
     energy, latency = np.zeros(shape), np.zeros(shape)
     buffers = shared_buffer(hardware, arrays)
     for m in sorted(set(buffers.tolist()) - {-1}) if not is_deep(hardware) else ():
         here = np.flatnonzero(buffers == m)
-        for i, (plan, copies) in enumerate(zip(plans, stored, strict=True)):
-            runs = TrainingRuns(network, plan, copies, work, i, hardware.memories[m].roles)
+        for i, (plan, copies) in enumerate(zip(apart.plans, stored, strict=True)):
+            runs = TrainingRuns(apart.network, plan, copies, apart.work, i, hardware.memories[m].roles)
             products = [n for n in sorted({*runs.reads, *runs.makes}) if runs.runs[n].row in runs.macs]
             floor = mapping_floor(hardware, arrays.at(here), _freed(runs, products)) if products else None
             for place, d in enumerate(here.tolist()):
-                base = base_costs(runs, arrays, d, i, jobs, vector, not_written[i])
+                base = base_costs(apart, runs, d)
                 for n in sorted({*runs.reads, *runs.makes}):
                     run, own = runs.runs[n], base[n]
                     if not np.isfinite(own.energy_pj):

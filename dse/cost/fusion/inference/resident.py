@@ -6,7 +6,7 @@ DRAM. A tensor with several readers, as of a residual branch, stays alive over a
 
 What is resident is a shortest path: layers run in order, a state is the set of resident tensors that are alive, and a layer's
 cost in a state is that of its best mapping with the capacity that is left, its resident operands and result free of DRAM. All
-states are looked at (up to :data:`dse.cost.fusion.states.MOST_STATES` per layer), so that the choice is the best one for
+states are looked at (up to :data:`dse.cost.fusion.inference.states.MOST_STATES` per layer), so that the choice is the best one for
 
 ``energy / energy without + latency / latency without``
 
@@ -19,24 +19,21 @@ A training step has other runs and a choice of its own (:mod:`dse.cost.fusion.tr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from dse.cost.fusion.apart import Apart, Closed
 from dse.cost.fusion.epilogues import parts_of
-from dse.cost.fusion.states import Chooser, Item, State, Variant
-from dse.cost.fusion.vector import VectorCosts, shared_buffer
+from dse.cost.fusion.inference.states import Chooser, Item, State, Variant
+from dse.cost.fusion.vector import shared_buffer
 from dse.cost.jobs.formats import Jobs
-from dse.cost.jobs.network import NetworkJobs
 from dse.cost.mapped.table_jobs import JobCosts, cost_jobs, is_deep
-from dse.cost.tensors.copies import Stored
 from dse.hardware.arrays import HardwareArrays
 from dse.hardware.model import Hardware
-from dse.precision.plans.plan import Plan
-from dse.types import Floats
 from dse.workload.model import Network
 from dse.workload.work.tensors import tensors_of
 
@@ -85,33 +82,20 @@ class Resident:
     born: frozenset[int]
 
 
-def residents(
-    network: Network,
-    hardware: Hardware,
-    arrays: HardwareArrays,
-    plans: Sequence[Plan],
-    stored: Sequence[Stored],
-    work: NetworkJobs,
-    jobs: JobCosts,
-    vector: VectorCosts,
-    not_written: Floats,
-    objective: str,
-    closed: Mapping[tuple[int, int], frozenset[int]] | None = None,
-) -> dict[tuple[int, int], Resident]:
+def residents(apart: Apart, closed: Closed | None = None) -> dict[tuple[int, int], Resident]:
     """What is resident, by design and plan; nothing where a role passes by the shared memory or the hierarchy is deep.
 
     Parameters
     ----------
-    not_written
-        (plans, layers, passes) bits that fused layers save of other layers' results (:func:`dse.cost.fusion.epilogues.saved_bits`).
     closed
         Only of these designs and plans, beside layers that run fused otherwise; None: of all.
     """
     found: dict[tuple[int, int], Resident] = {}
+    hardware, arrays = apart.hardware, apart.arrays
     if is_deep(hardware):
         return found
     buffers = shared_buffer(hardware, arrays)
-    for i, (plan, copies) in enumerate(zip(plans, stored, strict=True)):
+    for i, (plan, copies) in enumerate(zip(apart.plans, apart.stored, strict=True)):
         choosers: dict[tuple[int, frozenset[int]], Chooser] = {}
         for d in range(len(arrays)):
             m = int(buffers[d])
@@ -120,26 +104,24 @@ def residents(
             key = (m, frozenset() if closed is None else closed[d, i])
             if key not in choosers:
                 roles = hardware.memories[m].roles
-                choosers[key] = Chooser(network, hardware, plan, copies, work, i, roles, key[1])
+                choosers[key] = Chooser(apart.network, hardware, plan, copies, apart.work, i, roles, key[1])
             chooser = choosers[key]
-            if not chooser.items or (jobs.limit[d][work.job[i][work.job[i] >= 0]] != "").any():
+            if not chooser.items or apart.infeasible(d, i):
                 continue
-            base = base_costs(chooser, arrays, d, i, jobs, vector, not_written[i])
-            found[d, i] = _choose(StateCosts(chooser, arrays.rows(d, d + 1), m, base, vector, objective))
+            found[d, i] = _choose(StateCosts(apart, chooser, d, m))
     return found
 
 
-def base_costs(
-    chooser: Chooser, arrays: HardwareArrays, d: int, i: int, jobs: JobCosts, vector: VectorCosts, not_written: Floats
-) -> list[RowCost]:
-    """What every layer costs with nothing resident."""
+def base_costs(apart: Apart, chooser: Chooser, d: int) -> list[RowCost]:
+    """What every layer costs on a design with nothing resident."""
+    arrays, jobs, vector, i = apart.arrays, apart.jobs, apart.vector, chooser.plan_place
     result, v = [], 0
     for row in range(len(chooser.layers)):
         if row in chooser.macs:
             u = chooser.work.job[i, chooser.macs[row], 0]
             times = chooser.work.times[chooser.macs[row], 0]
             runs = u >= 0
-            less = float(not_written[row, 0])
+            less = float(apart.not_written[i, row, 0])
             result.append(
                 RowCost(
                     float((jobs.energy_pj[d, u[runs]] * times[runs]).sum())
@@ -170,17 +152,10 @@ class StateCosts:
         Of the variants that layers with MACs run as: designs are capacities.
     """
 
-    def __init__(
-        self,
-        chooser: Chooser,
-        one: HardwareArrays,
-        m: int,
-        base: list[RowCost],
-        vector: VectorCosts,
-        objective: str,
-    ) -> None:
-        self.chooser, self.one, self.m, self.base, self.vector = chooser, one, m, base, vector
-        self.states = chooser.states(float(one.size_bits[0, m]))
+    def __init__(self, apart: Apart, chooser: Chooser, d: int, m: int) -> None:
+        self.chooser, self.m, self.vector = chooser, m, apart.vector
+        self.one, self.base = apart.arrays.rows(d, d + 1), base_costs(apart, chooser, d)
+        self.states = chooser.states(float(self.one.size_bits[0, m]))
         self.bits = {item.tensor: item.bits for item in chooser.items}
         self.wanted: dict[tuple[int, State], tuple[Variant, float]] = {}
         for row, here in enumerate(self.states):
@@ -189,7 +164,7 @@ class StateCosts:
                     self.wanted[row, state] = chooser.variant(row, state), sum(self.bits[t] for t in state)
         variants = sorted({variant for variant, _ in self.wanted.values()})
         held = sorted({taken for _, taken in self.wanted.values()})
-        self.costs = variant_costs(chooser, one, m, variants, held, objective)
+        self.costs = variant_costs(chooser, self.one, m, variants, held, apart.objective)
         self.place, self.at = {x: n for n, x in enumerate(variants)}, {x: n for n, x in enumerate(held)}
 
     def written_pj(self, row: int, state: State) -> float:

@@ -1,4 +1,4 @@
-"""What may be resident on the chip while an inference runs, layer by layer: the states of :mod:`dse.cost.fusion.resident`."""
+"""What may be resident on the chip while an inference runs, layer by layer."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """What residency can save at most, layer by layer and whatever the formats of other layers: bounds for a search.
 
-With tensors that wait on the chip (:mod:`dse.cost.fusion.resident`) a layer's cost depends on the formats of other layers too, by
-what lies beside it and by what it writes. A search that chooses formats needs a sum over layers below which no choice comes:
-each layer's cost under its own format in the best state, each state as cheap as it can be.
+With tensors that wait on the chip (:mod:`dse.cost.fusion.inference.resident`) a layer's cost depends on the formats of
+other layers too, by what lies beside it and by what it writes. A search that chooses formats needs a sum over layers
+below which no choice comes: each layer's cost under its own format in the best state, each state as cheap as it can be.
 
 * The capacity left is the whole memory, and as little of it may be taken as can be. A larger memory never has a worse best mapping
   by its own objective, but it may have more energy or more cycles than that of a smaller one. Where the mapping is the same with
@@ -16,23 +16,19 @@ each layer's cost under its own format in the best state, each state as cheap as
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 
-from dse.cost.fusion.epilogues import SUMMED
-from dse.cost.fusion.resident import RowCost, base_costs, variant_costs, vector_cost
-from dse.cost.fusion.states import Chooser, State, Variant
+from dse.cost.fusion.apart import Apart
+from dse.cost.fusion.inference.resident import RowCost, base_costs, variant_costs, vector_cost
+from dse.cost.fusion.inference.states import Chooser, State, Variant
 from dse.cost.fusion.vector import VectorCosts, shared_buffer
-from dse.cost.jobs.network import NetworkJobs
-from dse.cost.mapped.table_jobs import JobCosts, is_deep
+from dse.cost.mapped.table_jobs import is_deep
 from dse.cost.tensors.copies import Stored
 from dse.hardware.arrays import HardwareArrays
-from dse.hardware.model import Hardware
-from dse.precision.plans.plan import Plan
 from dse.types import Bools, Floats
-from dse.workload.model import Network
 
 #: Tensors that a layer reads of which all subsets are looked at; of more, all or none.
 MOST_OPERANDS = 3
@@ -54,20 +50,11 @@ class MostSaved:
     latency_s: Floats
 
 
-def most_saved(
-    network: Network,
-    hardware: Hardware,
-    arrays: HardwareArrays,
-    plans: Sequence[Plan],
-    stored: Sequence[Stored],
-    work: NetworkJobs,
-    jobs: JobCosts,
-    vector: VectorCosts,
-    not_written: Floats,
-) -> MostSaved:
-    """What residency saves at most where each layer has the format of one of the plans; arguments as of
-    :func:`dse.cost.fusion.resident.residents`. Nothing on deep hierarchies, where nothing is resident."""
-    shape = (len(arrays), len(plans), len(network.layers))
+def most_saved(apart: Apart) -> MostSaved:
+    """What residency saves at most where each layer has the format of one of the plans. Nothing on deep hierarchies, where nothing
+    is resident."""
+    hardware, arrays, stored = apart.hardware, apart.arrays, apart.stored
+    shape = (len(arrays), len(apart.plans), len(apart.network.layers))
     saved = MostSaved(np.zeros(shape), np.zeros(shape))
     if is_deep(hardware):
         return saved
@@ -75,15 +62,15 @@ def most_saved(
     for m in sorted(set(buffers.tolist()) - {-1}):
         roles = hardware.memories[m].roles
         choosers = [
-            Chooser(network, hardware, plan, copies, work, i, roles)
-            for i, (plan, copies) in enumerate(zip(plans, stored, strict=True))
+            Chooser(apart.network, hardware, plan, copies, apart.work, i, roles)
+            for i, (plan, copies) in enumerate(zip(apart.plans, stored, strict=True))
         ]
-        held = _Held(choosers, len(network.layers))
+        held = _Held(choosers, len(apart.network.layers))
         for d in np.flatnonzero(buffers == m).tolist():
             one = arrays.rows(d, d + 1)
-            bases = [base_costs(c, arrays, d, i, jobs, vector, not_written[i]) for i, c in enumerate(choosers)]
+            bases = [base_costs(apart, chooser, d) for chooser in choosers]
             _of_products(saved, choosers, held, bases, one, m, d, stored)
-            _of_vectors(saved, choosers, held, bases, one, m, d, vector)
+            _of_vectors(saved, choosers, held, bases, one, m, d, apart.vector)
     return saved
 
 
@@ -218,8 +205,3 @@ def _of_vectors(
             found = vector_cost(chooser, one, m, row, state, base, float(vector.operations[v, 0]))
             saved.energy_j[d, i, row] = max(base.energy_pj - found.energy_pj, 0.0) * 1e-12
             saved.latency_s[d, i, row] = max(base.cycles - found.cycles, 0.0) * second
-
-
-def without_residents(hardware: Hardware) -> Hardware:
-    """The hardware without what makes a layer's cost follow other layers' formats, so that costs add up."""
-    return hardware if hardware.fusion in SUMMED else replace(hardware, fusion="vector")

@@ -1,0 +1,1 @@
+"""Whole tensors that wait on the chip in an inference."""
