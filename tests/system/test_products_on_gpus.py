@@ -35,7 +35,16 @@ SIZES = st.integers(1, 20_000)
 @pytest.fixture(scope="module")
 def bench():
     sys.path.insert(0, str(ROOT / "benchmarks"))  # benchmarks import each other
-    spec = importlib.util.spec_from_file_location("low_precision_gemm", ROOT / "benchmarks" / "low_precision_gemm.py")
+    return loaded("low_precision_gemm")
+
+
+@pytest.fixture(scope="module")
+def pays(bench):
+    return loaded("low_precision_pays")
+
+
+def loaded(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
@@ -240,3 +249,31 @@ def test_separators_encodings_and_named_hardware(bench, tmp_path):
     sums = "gpu,mode,what,M,K,N,bf16_ms\nB200,autocast,fprop QKV,512,512,512,1\nGB200 NVL72,autocast,dgrad sum of 1,,,,1\n"
     assert len(bench.compare(write(tmp_path, sums), None).figures) == 2
     assert bench.summary(bench.compare(write(tmp_path, ""), None))["rows"] == 0
+
+
+def test_the_figure_is_what_the_model_says(pays):
+    """Lines and points of docs/pictures/low_precision_pays.csv, which its command made."""
+    found = pays.points()
+    written = ROOT / "docs" / "pictures" / "low_precision_pays.csv"
+    assert pays.as_csv(pays.table(16_384, 4_096), found) == written.read_bytes()
+    errors = {what: [p.error for p in found if (p.what == "model") == (what == "model")] for what in ("model", "products")}
+    assert pays.middle(errors["products"])["median_abs"] < 0.08
+    assert pays.middle(errors["model"])["median_abs"] < 0.10
+
+
+def test_a_whole_layer_gains_less_than_its_products(pays):
+    gpu = GPUS["b300"]
+    for width in (1024, 4096):
+        found = pays.speedups(gpu, "nvfp4", width, 8192, 4096)
+        assert found["products"] > found["linear"] > 1.0
+        assert found["products"] > found["layer"] > 1.0
+    shapes = pays.block_shapes(4096, 8192)
+    plain = pays.layer_of(gpu, "bf16", shapes, 4096, 4096)
+    assert plain.quantizing == 0.0
+    assert plain.other == pays.layer_of(gpu, "nvfp4", shapes, 4096, 4096).other > 0.0
+    assert plain.within("layer") == pytest.approx(plain.products + plain.other)
+
+
+@pytest.mark.parametrize(("by", "width"), [(1.0, 1024), (1.3, 512), (0.5, None), (0.85, 2048)])
+def test_crossover_is_the_narrowest_of_all_wider_ones(pays, by, width):
+    assert pays.crossover({512: 1.1, 768: 0.9, 1024: 1.1, 2048: 1.3} | ({512: 0.8} if by == 1.0 else {}), by) == width
