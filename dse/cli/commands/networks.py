@@ -31,9 +31,14 @@ def list_shipped(
 
 
 @app.command("import", epilog="Example: dse import model.onnx -o net.yaml --batch 8 --dim sequence=128")
-def import_model(
-    model: Annotated[Path, typer.Argument(help="An ONNX file; its weights are not read.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The workload file to write.")],
+def import_file(
+    model: Annotated[
+        Path,
+        typer.Argument(
+            help="An ONNX file, whose weights are not read; or ZigZag's accelerator or Timeloop's architecture (0.4), a YAML file."
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The workload or hardware file to write.")],
     batch: Annotated[int | None, typer.Option(help="Samples per step; default: the model's.")] = None,
     dim: Annotated[list[str] | None, typer.Option(help="NAME=VALUE, the size of an open dimension; repeat.")] = None,
     batch_dim: Annotated[
@@ -44,11 +49,37 @@ def import_model(
     ] = None,
     strip: Annotated[Path | None, typer.Option(help="Also write a copy of the model without its weights.")] = None,
     plan: Annotated[Path | None, typer.Option(help="Also write the formats of a quantized model as a plan.")] = None,
+    mapping: Annotated[Path | None, typer.Option(help="ZigZag's mapping file: what runs along each axis.")] = None,
+    energies: Annotated[Path | None, typer.Option(help="Accelergy's energy table (ERT) of a Timeloop file.")] = None,
+    clock_hz: Annotated[float | None, typer.Option(help="Clock of an accelerator whose file has none, Hz.")] = None,
+    node_nm: Annotated[float | None, typer.Option(help="Its technology node, nm.")] = None,
 ) -> None:
-    """Write an ONNX model as a workload file.
+    """Write an ONNX model as a workload, or an accelerator as hardware.
 
-    What was left out is told.
+    What was assumed or left out is told.
     """
+    of_models = {"--batch": batch, "--dim": dim, "--batch-dim": batch_dim, "--strip": strip, "--plan": plan}
+    of_hardware = {"--mapping": mapping, "--energies": energies, "--clock-hz": clock_hz, "--node-nm": node_nm}
+    is_hardware = model.suffix.lower() in (".yaml", ".yml")
+    misplaced = [name for name, value in (of_models if is_hardware else of_hardware).items() if value not in (None, [])]
+    if misplaced:
+        kind = "an accelerator's file" if is_hardware else "a model"
+        raise InputError(str(model), [f"is {kind}, which knows no {', '.join(misplaced)}; leave it out"])
+    if is_hardware:
+        _import_hardware(model, out, mapping, energies, clock_hz, node_nm)
+    else:
+        _import_model(model, out, batch, dim or [], batch_dim, strip, plan)
+
+
+def _import_model(
+    model: Path,
+    out: Path,
+    batch: int | None,
+    dim: list[str],
+    batch_dim: str | None,
+    strip: Path | None,
+    plan: Path | None,
+) -> None:
     from dse.files import write_files
     from dse.precision import Plan
     from dse.workload.from_onnx.imported import import_summary, plan_formats
@@ -56,7 +87,7 @@ def import_model(
     from dse.workload.from_onnx.strip import stripped_onnx
     from dse.workload.model import network_text
 
-    found = import_onnx(model, batch=batch, dims=read_dims(dim or []), name=out.stem, batch_dim=batch_dim)
+    found = import_onnx(model, batch=batch, dims=read_dims(dim), name=out.stem, batch_dim=batch_dim)
     formats = Plan.from_formats(found.network, plan_formats(found, str(model))) if plan is not None else None
     lines = import_summary(found)
     files: dict[Path, str | bytes] = {out: network_text(found.network, "\n".join(lines))}
@@ -66,6 +97,17 @@ def import_model(
         files[strip] = stripped_onnx(model)
     write_files(files)
     say("\n".join([*lines, f"workload: {out}"]))
+
+
+def _import_hardware(
+    path: Path, out: Path, mapping: Path | None, energies: Path | None, clock_hz: float | None, node_nm: float | None
+) -> None:
+    from dse.files import write_files
+    from dse.hardware.from_peers import import_hardware
+
+    found = import_hardware(path, mapping, energies, clock_hz, node_nm, name=out.stem)
+    write_files({out: found.text})
+    say("\n".join([*found.notes, f"hardware: {out}"]))
 
 
 @app.command(epilog="Example: dse show imagenet_vit_b16 --picture vit.html")
