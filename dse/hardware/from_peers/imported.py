@@ -101,7 +101,8 @@ def import_hardware(
         raise InputError(
             str(path),
             [
-                "expected ZigZag's accelerator (memories, operational_array) or Timeloop's architecture of version 0.4 (architecture.nodes)"
+                "expected ZigZag's accelerator (memories, operational_array) or Timeloop's architecture of version 0.4 "
+                "(architecture.nodes)"
             ],
         )
     if problems:
