@@ -55,7 +55,7 @@ MODULES = (
 BY_SOURCE = {
     "dse.system.front": ("evaluate",),
     "dse.workload.from_onnx.network": ("import_onnx",),
-    "dse.hardware.from_peers.imported": ("import_hardware", "ImportedHardware"),
+    "dse.hardware.from_file.peers.imported": ("import_hardware", "ImportedHardware"),
     "dse.workload.from_torch.trace": ("trace",),
     "dse.training.prepare": ("prepare", "Prepared"),
     "dse.training.sensitivity": ("sensitivity",),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dse.accuracy import load_law, load_profile
     from dse.errors import InputError
     from dse.hardware import load_hardware
-    from dse.hardware.from_peers import import_hardware
+    from dse.hardware.from_file.peers import import_hardware
     from dse.precision import Plan, Schedule
     from dse.search.explore import explore
     from dse.search.pareto import pareto_front
@@ -42,7 +42,7 @@ _HOMES = {
     "Schedule": "dse.precision",
     "evaluate": "dse.system.front",
     "explore": "dse.search.explore",
-    "import_hardware": "dse.hardware.from_peers",
+    "import_hardware": "dse.hardware.from_file.peers",
     "import_onnx": "dse.workload.from_onnx.network",
     "load_hardware": "dse.hardware",
     "load_law": "dse.accuracy",

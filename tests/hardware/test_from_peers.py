@@ -12,7 +12,7 @@ import dse
 from dse.errors import InputError
 from dse.export.zigzag import accelerator as exported_accelerator
 from dse.hardware import hardware_arrays, load_hardware
-from dse.hardware.from_peers import import_hardware
+from dse.hardware.from_file.peers import import_hardware
 
 ZIGZAG = """
 name: two_levels

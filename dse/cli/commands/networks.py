@@ -103,7 +103,7 @@ def _import_hardware(
     path: Path, out: Path, mapping: Path | None, energies: Path | None, clock_hz: float | None, node_nm: float | None
 ) -> None:
     from dse.files import write_files
-    from dse.hardware.from_peers import import_hardware
+    from dse.hardware.from_file.peers import import_hardware
 
     found = import_hardware(path, mapping, energies, clock_hz, node_nm, name=out.stem)
     write_files({out: found.text})

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dse.hardware.from_peers.reader import TAG, Section
+from dse.hardware.from_file.peers.reader import TAG, Section
 from dse.hardware.prices.memories import DRAM_PJ_PER_BIT
 
 #: Our loop dims by the names of Timeloop's convolution.
@@ -53,7 +53,7 @@ class Walk:
 def timeloop_hardware(
     architecture: Section, energies: Any, defaults: Mapping[str, float], notes: list[str]
 ) -> dict[str, Any]:
-    """The keys of a hardware file; parameters as of :func:`dse.hardware.from_peers.zigzag.zigzag_hardware`, with the ERT for
+    """The keys of a hardware file; parameters as of :func:`dse.hardware.from_file.peers.zigzag.zigzag_hardware`, with the ERT for
     the mapping."""
     problems = architecture.problems
     walk = Walk()

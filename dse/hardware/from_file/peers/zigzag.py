@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dse.hardware.from_peers.reader import Section
+from dse.hardware.from_file.peers.reader import Section
 
 #: Our loop dims by ZigZag's name; D0, D1, D2 are the rows, columns and sum of its matrix products.
 DIMS = {

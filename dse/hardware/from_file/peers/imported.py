@@ -12,9 +12,9 @@ import yaml
 
 from dse.errors import InputError
 from dse.hardware.from_file.load import hardware_from_document
-from dse.hardware.from_peers.reader import Section, read_peer_yaml
-from dse.hardware.from_peers.timeloop import timeloop_hardware
-from dse.hardware.from_peers.zigzag import zigzag_hardware
+from dse.hardware.from_file.peers.reader import Section, read_peer_yaml
+from dse.hardware.from_file.peers.timeloop import timeloop_hardware
+from dse.hardware.from_file.peers.zigzag import zigzag_hardware
 from dse.hardware.model import Hardware
 from dse.yaml_input import parse_yaml
 
