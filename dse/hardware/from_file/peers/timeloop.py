@@ -19,9 +19,9 @@ from dse.hardware.from_file.peers.reader import TAG, Section
 from dse.hardware.prices.memories import DRAM_PJ_PER_BIT
 
 #: Our loop dims by the names of Timeloop's convolution.
-DIMS = {"N": "N", "G": "G", "M": "K", "C": "C", "P": "P", "Q": "Q", "R": "R", "S": "S"}
+LOOPS = {"N": "N", "G": "G", "M": "K", "C": "C", "P": "P", "Q": "Q", "R": "R", "S": "S"}
 #: Roles by its data spaces.
-ROLES = {"Weights": "weight", "Inputs": "activation", "Outputs": "accumulator"}
+SPACES = {"Weights": "weight", "Inputs": "activation", "Outputs": "accumulator"}
 #: Attributes that are passed on to what stands below.
 _INHERITED = ("technology", "datawidth", "global_cycle_seconds")
 _STORES = re.compile(r"sram|regfile|register|storage|buffer|dram|_rf|memory", re.IGNORECASE)
@@ -151,16 +151,16 @@ def _mesh(node: Section, walk: Walk, notes: list[str]) -> None:
     spatial = node.section("constraints").section("spatial")
     ordered = [str(dim) for dim in _words(spatial.values.get("permutation"))]
     factors = dict(_factors(spatial.values.get("factors")))
-    named = [*ordered, *(dim for dim in DIMS if dim not in ordered)]
-    unknown = [dim for dim in (*ordered, *factors) if dim not in DIMS]
-    node.problems += [f"{spatial.where}: no loop '{dim}'; known: {', '.join(DIMS)}" for dim in unknown]
+    named = [*ordered, *(dim for dim in LOOPS if dim not in ordered)]
+    unknown = [dim for dim in (*ordered, *factors) if dim not in LOOPS]
+    node.problems += [f"{spatial.where}: no loop '{dim}'; known: {', '.join(LOOPS)}" for dim in unknown]
     split = spatial.values.get("split")
     for side, size in sides.items():
         if size == 1:
             continue
         both = min(sides.values()) > 1
         along = named if not both or split is None else named[: int(split)] if side == "X" else named[int(split) :]
-        dims = [DIMS[dim] for dim in along if dim in DIMS and factors.get(dim) != 1]
+        dims = [LOOPS[dim] for dim in along if dim in LOOPS and factors.get(dim) != 1]
         fixed = [f"{dim}={count}" for dim, count in factors.items() if count > 1 and dim in along]
         if fixed:
             notes.append(f"{node.text('name')}: extents may differ from the spatial factors {', '.join(fixed)}")
@@ -232,7 +232,7 @@ def _kept(dataspace: Section, beside: bool) -> list[str]:
     """Roles that a component may hold; beside others it holds what it must keep and nothing else."""
     listed = {key: [str(name) for name in _words(dataspace.values.get(key))] for key in ("keep", "keep_only", "bypass")}
     only = listed["keep_only"] or (listed["keep"] if beside else [])
-    return [role for name, role in ROLES.items() if (name in only if only else name not in listed["bypass"])]
+    return [role for name, role in SPACES.items() if (name in only if only else name not in listed["bypass"])]
 
 
 def _prices(table: Any, problems: list[str]) -> dict[str, dict[str, float]]:

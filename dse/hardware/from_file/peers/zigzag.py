@@ -15,7 +15,7 @@ from typing import Any
 from dse.hardware.from_file.peers.reader import Section
 
 #: Our loop dims by ZigZag's name; D0, D1, D2 are the rows, columns and sum of its matrix products.
-DIMS = {
+LOOPS = {
     "B": "N",
     "G": "G",
     "K": "K",
@@ -29,7 +29,7 @@ DIMS = {
     "D2": "C",
 }
 #: Roles by the operands of a layer.
-ROLES = {"W": "weight", "I": "activation", "O": "accumulator"}
+LAYER_OPERANDS = {"W": "weight", "I": "activation", "O": "accumulator"}
 LINKS = {"W": "I2", "I": "I1", "O": "O"}
 #: An innermost memory of sums up to this size holds one sum, bits; accumulators of others are taken as wide as most are.
 LARGEST_SUM_BITS, COMMON_SUM_BITS = 64, 32
@@ -69,7 +69,7 @@ def zigzag_hardware(
     if array.has("imc_type") or array.text("is_imc", "False").lower() == "true":
         array.problems.append(f"{array.where}: an array that computes in memory has no counterpart here")
     unrolled = read_unrolling(mapping, names, accelerator.problems)
-    roles = {operand: ROLES[name] for name, operand in unrolled.operands.items()}
+    roles = {operand: LAYER_OPERANDS[name] for name, operand in unrolled.operands.items()}
     memories = {
         str(name): _memory(Section(values, f"memories.{name}", accelerator.problems), roles, names, notes)
         for name, values in accelerator.section("memories").values.items()
@@ -155,11 +155,11 @@ def read_unrolling(mapping: Any, axes: Sequence[str], problems: list[str]) -> Un
             known = loops.setdefault(str(axis), {})
             for text in given if isinstance(given, list) else [given]:
                 name, _, extent = str(text).replace(" ", "").partition(",")
-                if name not in DIMS:
-                    problems.append(f"{spatial.where}.{axis}: no loop '{name}'; known: {', '.join(DIMS)}")
+                if name not in LOOPS:
+                    problems.append(f"{spatial.where}.{axis}: no loop '{name}'; known: {', '.join(LOOPS)}")
                 elif extent != "1":
-                    known[DIMS[name]] = None
+                    known[LOOPS[name]] = None
     problems += [f"the mapping file: no loop along {axis}" for axis in axes if not loops.get(axis)]
     links = Section(default, "mapping default", problems).section("memory_operand_links").values
-    operands = {name: str(links.get(name, LINKS[name])) for name in ROLES}
+    operands = {name: str(links.get(name, LINKS[name])) for name in LAYER_OPERANDS}
     return Unrolled({axis: tuple(found) for axis, found in loops.items()}, operands)
