@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 #: Changes whenever a change of the model can change a number that a user sees.
-MODEL_VERSION = "4"
+MODEL_VERSION = "5"
 
 LEFT_OUT = (
     "Layers run one after the other and meet in DRAM, unless fusion is asked for: then layers without MACs run as their neighbours "

@@ -15,14 +15,16 @@ from dse.hardware.from_file.load import load_hardware
 from dse.hardware.model import Hardware
 from dse.names import TIME_PARTS
 from dse.precision.plans.plan import Plan
+from dse.precision.plans.recipes import LINEAR
 from dse.system.from_file.load import load_system
 from dse.system.model import Parallel, System
-from dse.system.network.rows import Rows, rows_of
+from dse.system.network.rows import PLAIN_BITS, Rows, rows_of
 from dse.system.plans.arrays import Plans, plans_of
 from dse.system.plans.devices import mapped_device
 from dse.system.plans.memory import PARTS, footprint
 from dse.system.plans.search import best_plan, held_bytes, memory_shortfall, tokens_of
 from dse.system.plans.times import Communication, Times, step_times
+from dse.units import format_value
 from dse.workload.load import load_workload
 from dse.workload.model import Network
 
@@ -91,14 +93,16 @@ def evaluate_system(
         raise InputError("accumulate", [f"expected an integer >= 1, got {steps}"])
     if network.batch != 1:
         network = replace(network, batch=1)
-    rows = rows_of(network, bits, system.execution.dropout)
+    rows = _rows(network, bits, system)
     wrong = [problem for item in plans for problem in problems(rows, system, item, steps)]
     if wrong:
         raise InputError(f"{network.name} on {system.name}", list(dict.fromkeys(wrong)))
     system, sample_j, notes = _with_device(network, hardware, bits, system, plans[0].micro_batch)
     arrays = plans_of(plans, steps)
-    times = step_times(rows, arrays, system, communication or Communication())
-    return SystemCost(_table(rows, bits, arrays, times, system, sample_j), notes)
+    communication = communication or Communication()
+    times = step_times(rows, arrays, system, communication)
+    said = _conversions_said(rows, bits, arrays, times, system, communication)
+    return SystemCost(_table(rows, bits, arrays, times, system, sample_j), (*notes, *said))
 
 
 def best_of_system(
@@ -125,7 +129,7 @@ def best_of_system(
     if system.most_devices and devices > system.most_devices:
         raise InputError("devices", [f"{system.name} has at most {system.most_devices:,} devices, got {devices:,}"])
     network = replace(network, batch=1)
-    rows = rows_of(network, bits, system.execution.dropout)
+    rows = _rows(network, bits, system)
     system, sample_j, notes = _with_device(network, hardware, bits, system, 1)
     found, times = best_plan(rows, system, devices, samples, communication)
     arrays = plans_of([found.parallel], found.steps)
@@ -133,7 +137,8 @@ def best_of_system(
         f"{found.parallel.label} is the fastest of all {found.listed:,} parallel plans, of which {found.fitting:,} fit the memory; "
         "proven within the model"
     )
-    return SystemCost(_table(rows, bits, arrays, times, system, sample_j), (*notes, proof))
+    said = _conversions_said(rows, bits, arrays, times, system, communication or Communication())
+    return SystemCost(_table(rows, bits, arrays, times, system, sample_j), (*notes, *said, proof))
 
 
 def problems(rows: Rows, system: System, parallel: Parallel, steps: int) -> list[str]:
@@ -166,6 +171,37 @@ def problems(rows: Rows, system: System, parallel: Parallel, steps: int) -> list
     if parallel.expert > 1 and (not experts or experts % parallel.expert):
         wrong.append(f"expert parallelism of {parallel.expert} does not divide the {experts} experts")
     return wrong
+
+
+def _rows(network: Network, plan: Plan, system: System) -> Rows:
+    return rows_of(network, plan, system.execution.dropout, system.execution.attention == "fused")
+
+
+def _conversions_said(
+    rows: Rows, plan: Plan, arrays: Plans, times: Times, system: System, communication: Communication
+) -> tuple[str, ...]:
+    """What conversions take of the first parallel plan's step, and how it stands to BF16's; nothing without conversions."""
+    network, converting = rows.network, float(times.conversions[0])
+    said = []
+    narrow = any(row.layer.kind == "matmul" and row.widths.forward < PLAIN_BITS for row in rows.rows)
+    if narrow and system.execution.attention == "fused":
+        said.append(
+            "attention is one kernel that multiplies 16 bits, whatever the plan gives its products; nothing of it is converted"
+        )
+    if not converting > 0:
+        return tuple(said)
+    plain = _rows(network, Plan.uniform(network, "bf16", "bf16", "bf16"), system)
+    base, step = (float(item.step[0]) for item in (step_times(plain, arrays, system, communication), times))
+    took = f"conversions take {format_value(converting, 's')} of the step of {format_value(step, 's')}"
+    gained = f"{base / step:.2f} times as fast as the same step in BF16, {base / (step - converting):.2f} times without conversions"
+    said.append(f"{took}: {gained}")
+    if step > base:
+        recipes = ", ".join(LINEAR)
+        said.append(
+            f"slower than BF16: tensors are converted in every layer, and narrow products save less than that takes; "
+            f"plans that convert the inputs of layers with weights alone: {recipes}"
+        )
+    return tuple(said)
 
 
 def _with_device(

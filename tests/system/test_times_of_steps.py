@@ -126,6 +126,52 @@ def test_formats_decide_rates_and_conversions(transformer):
     assert found["bf16"].conversions[0] == 0 < found["nvfp4"].conversions[0]
 
 
+def test_nothing_of_fused_attention_is_converted(transformer):
+    """A kernel of 16 bits, scores never leave it: the conversions left are those of layers with weights."""
+    net = transformer(1024, 4, 16, 1024, 2048)
+    plan = Plan.uniform(net, "fp8_e4m3", "fp8_e4m3", "fp8_e4m3")
+    apart, fused = rows_of(net, plan), rows_of(net, plan, fused_attention=True)
+    for one, other in zip(apart.rows, fused.rows, strict=True):
+        if one.layer.kind == "matmul":
+            assert one.widths.converts_activation > 0 == other.widths.converts_activation + other.widths.converts_weight
+            assert one.widths.forward == other.widths.forward
+        else:
+            assert one == other
+
+
+@pytest.mark.parametrize("name", ["fp8_linear", "fp8_block_linear", "mxfp8_linear", "nvfp4_linear"])
+def test_recipes_are_narrow_in_linear_layers_alone(transformer, name):
+    net = transformer(256, 2, 4, 128)
+    plan = Plan.parse(name, net)
+    narrow = {
+        layer.name: all(plan.cells(operand)[index].name != "bf16" for operand in ("weight", "activation", "error"))
+        for index, layer in enumerate(net.layers)
+    }
+    assert narrow == {layer.name: layer.kind == "fc" and layer.name != "lm_head" for layer in net.layers}
+    changed = Plan.parse(f"{name},error=bf16,stash=int4", net)
+    assert {cell.name for cell in changed.cells("error")} == {"bf16"}
+    assert {cell.name for cell in changed.cells("stash")} == {"int4"}
+    assert changed.cells("weight") == plan.cells("weight")
+
+
+def test_a_system_says_what_conversions_take():
+    said = dict.fromkeys(("bf16", "fp8_linear", "fp8_e4m3"))
+    for name in said:
+        said[name] = dse.evaluate("gpt2_small", None, name, system="dgx_h100", parallel="d8b4")
+    assert not any("conversions" in note for note in said["bf16"].notes)
+    step = {name: float(cost.total["latency_s"].iloc[0]) for name, cost in said.items()}
+    assert step["fp8_e4m3"] < step["fp8_linear"] < step["bf16"]
+    note = next(note for note in said["fp8_linear"].notes if note.startswith("conversions take"))
+    row = said["fp8_linear"].total.iloc[0]
+    assert f"{step['bf16'] / step['fp8_linear']:.2f} times as fast" in note
+    assert f"{step['bf16'] / (row['latency_s'] - row['conversions_s']):.2f} times without" in note
+    assert any("one kernel that multiplies 16 bits" in note for note in said["fp8_e4m3"].notes)
+    slow = dse.evaluate("gpt2_small", None, "bf16,activation=fp8_e4m3:tensor,error=fp8_e5m2:tensor", system="dgx_h100", parallel="d8b4")
+    assert any("slower than BF16" in note and "fp8_linear" in note for note in slow.notes)
+    with pytest.raises(dse.InputError, match="fp8_linear, the recipe of linear layers"):
+        dse.evaluate("gpt2_small", None, "fp8", system="dgx_h100", parallel="d8b4")
+
+
 def test_conversions_pass_the_bits_that_transformer_engine_passes():
     from dse.precision.formats.names import parse_format
     from dse.system.network.rows import _converted_bits

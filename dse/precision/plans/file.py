@@ -37,6 +37,8 @@ _KEYS = ("network", *OPERANDS, "blocks", "joint", "copies")
 COPIES_KEY = re.compile(r",\s*copies\s*=\s*(\w+)")
 #: Plans with a name of their own. HFP8: Sun et al., Hybrid 8-bit Floating Point (HFP8) Training and Inference, NeurIPS 2019.
 RECIPES = {"hfp8": {"weight": "fp8_e4m3b11", "activation": "fp8_e4m3b11", "error": "fp8_e5m2"}}
+#: Recipes of linear layers (:mod:`dse.precision.plans.recipes`) by names that are no formats.
+MEANT = {"fp8": "fp8_linear", "mxfp8": "mxfp8_linear", "fp4": "nvfp4_linear"}
 _LETTERS = {letter: operand for operand, letter in LETTERS.items()}
 _LINE = 110
 CellsByLayer: TypeAlias = dict[str, Cell]
@@ -72,6 +74,8 @@ def short_formats(text: str) -> dict[str, str]:
             pairs = [(_LETTERS[w], f"int{bits}") for w, bits in re.findall(r"([waegmos])([0-9]+)", part.lower())]
         else:
             message = None if part.lower() in RECIPES else format_problem(part)
+            if message and part.lower() in MEANT:
+                message += f", or {MEANT[part.lower()]}, the recipe of linear layers"
             if message or shared:
                 why = f"and {message}" if message else "and its operands have a format already"
                 what = f"'{part}' is no part of one" if "," in text else "is no plan"

@@ -29,6 +29,7 @@ from dse.precision.formats.storage import moved_bits
 from dse.precision.plans.cells import Cell, Histogram, Joint, formats_of, joint_problem, lies_along_one_axis
 from dse.precision.plans.file import COPIES_KEY, is_path, plan_text, read_copies, read_plan, short_formats
 from dse.precision.plans.labels import plan_label
+from dse.precision.plans.recipes import LINEAR, PLAIN, in_linear_layers
 from dse.precision.plans.rules import DEFAULTS, Given, NamedNetwork, has_macs, read_cell, read_row
 from dse.types import Floats, Ints
 from dse.yaml_input import Document, load_yaml, suggest
@@ -209,13 +210,24 @@ class Plan:
 
     @classmethod
     def parse(cls, text: str, net: NamedNetwork) -> Plan:
-        """A plan in short (see :func:`dse.precision.plans.file.short_formats`), or the path of a plan's YAML file."""
+        """A plan in short (see :func:`dse.precision.plans.file.short_formats`), a recipe of linear layers
+        (:data:`dse.precision.plans.recipes.LINEAR`), or the path of a plan's YAML file."""
         short = text.strip()
         if is_path(short):
             return cls.load(short, net)
         given = COPIES_KEY.search(short)
-        formats = short_formats(COPIES_KEY.sub("", short))
-        made = cls.from_formats(net, formats, default=formats["activation"], copies=given[1] if given else "")
+        copies = given[1] if given else ""
+        name, comma, rest = COPIES_KEY.sub("", short).partition(",")
+        recipe = LINEAR.get(name.strip().lower())
+        if recipe is None:
+            formats = short_formats(name + comma + rest)
+            made = cls.from_formats(net, formats, default=formats["activation"], copies=copies)
+        else:
+            own = short_formats(recipe.formats)
+            # What is named, whatever stands for the operands that are not.
+            named, other = (short_formats(f"{base}{comma}{rest}") for base in (PLAIN, "fp32"))
+            changed = {operand: form for operand, form in named.items() if form == other[operand]}
+            made = cls.from_formats(net, in_linear_layers(net, own | changed), copies=copies)
         if given and not made._turns:
             raise InputError("plan", [f"'{text}': copies={given[1]} {_NOTHING_TURNS}"])
         return made

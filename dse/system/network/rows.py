@@ -101,18 +101,28 @@ class Rows:
         return [row for row in self.rows if row.part == part]
 
 
-def rows_of(network: Network, plan: Plan, dropout: bool = False) -> Rows:
+def rows_of(network: Network, plan: Plan, dropout: bool = False, fused_attention: bool = False) -> Rows:
     """The rows of a network under a plan.
 
     Parameters
     ----------
     dropout
         Whether masks of one byte per element stand behind every softmax of attention and before every residual sum.
+    fused_attention
+        Attention is one kernel that multiplies elements of 16 bits (:mod:`dse.system.plans.times`): whatever the plan says of its
+        products, nothing of them is converted, least of all scores, which never leave the chip.
     """
     blocks = blocks_of(network)
     layers, found = network.layers, tensors_of(network, True)
     cuts, core = cuts_of(network), _core(layers)
     widths = _widths(network, plan)
+    if fused_attention:
+        widths = [
+            width._replace(converts_weight=0.0, converts_activation=0.0, converts_error=0.0)
+            if layer.kind == "matmul"
+            else width
+            for layer, width in zip(layers, widths, strict=True)
+        ]
     stash = _stash(network, plan, found.tensors, cuts, core)
     bits = {index: float(value) for index, value in enumerate(storage_of(network).bits(plan, "stash"))}
     made: dict[tuple[object, ...], Row] = {}
