@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape as html_escape
 from pathlib import Path
 from typing import Any
 
@@ -19,26 +20,11 @@ from dse.files import write_text
 from dse.goals import ENERGY, LATENCY, minimized, objective_columns
 from dse.report.figures import front_figure
 from dse.report.page.page import fill_page, html_table, json_for_html
-from dse.report.quantities import quantity
+from dse.report.quantities import format_share, quantity
 from dse.report.run.data import RunData, read_run, read_table
+from dse.report.run.differences import differences, different_networks
 from dse.units import format_value
 
-#: What describes how a run went, or where, not what was asked of it.
-_NOT_INPUTS = frozenset(
-    {
-        "name",
-        "command",
-        "seconds",
-        "started",
-        "jobs",
-        "per",
-        "hypervolume",
-        "hypervolume_trace",
-        "reference",
-        "baselines",
-    }
-    | {"uncertainty", "counts", "certificate", "notes", "validation", "left_out", "assumptions", "quantities"}
-)
 #: The common reference lies this far beyond the worst value of any front, so that the outermost designs count too.
 _BEYOND = 1.05
 
@@ -62,8 +48,13 @@ class Comparison:
         None where a run was not drawn, or not with the same seed.
     designs
         (R,) designs of each front.
+    gains
+        Best of each objective in each front: ``best``, then one column per run with the value, its ratio to the first run's, and
+        the share of the draws of all prices in which it is better, where both were drawn with one seed.
     differences
         Inputs that differ: ``input``, then one column per run.
+    remarks
+        What a reader has to know first: that the runs are of different networks, or priced by different models.
     page
         The page with the fronts overlaid.
     """
@@ -75,7 +66,9 @@ class Comparison:
     ratio: tuple[float, ...]
     better: tuple[float | None, ...]
     designs: tuple[int, ...]
+    gains: pd.DataFrame
     differences: pd.DataFrame
+    remarks: tuple[str, ...]
     page: Path
 
     @property
@@ -98,19 +91,24 @@ class Comparison:
 
     @property
     def tables(self) -> tuple[Table, ...]:
-        """For the terminal: hypervolumes, then what differs."""
+        """For the terminal: hypervolumes, the best of each objective, then what differs."""
         first = Table(title=f"Fronts over {', '.join(self.objectives)}")
         titles = self.titles
         for title in titles:
             first.add_column(title, justify="left" if title == "run" else "right")
         for row in self.cells:
             first.add_row(rich_escape(row[0]), *row[1:])
-        second = Table(title="What differs in the inputs" if len(self.differences) else "The inputs are equal")
-        for column in self.differences.columns:
-            second.add_column(rich_escape(str(column)), overflow="fold")
-        for cells in self.differences.itertuples(index=False):
-            second.add_row(*(rich_escape(str(cell)) for cell in cells))
-        return (first, second) if len(self.differences) else (first,)
+        others = (("Best of each front", self.gains), ("What differs in the inputs", self.differences))
+        return (first, *(_table(title, content) for title, content in others if len(content)))
+
+
+def _table(title: str, content: pd.DataFrame) -> Table:
+    table = Table(title=title)
+    for column in content.columns:
+        table.add_column(rich_escape(str(column)), overflow="fold")
+    for cells in content.itertuples(index=False):
+        table.add_row(*(rich_escape(str(cell)) for cell in cells))
+    return table
 
 
 def compare_runs(folders: Sequence[Path], page: Path | None = None) -> Comparison:
@@ -151,7 +149,9 @@ def compare_runs(folders: Sequence[Path], page: Path | None = None) -> Compariso
         tuple(float(value) for value in ratio),
         better_in_draws(runs, objectives),
         tuple(len(run.front) for run in runs),
-        differences(runs, names),
+        gains(runs, names, objectives),
+        differences([run.info for run in runs], names),
+        _remarks(runs),
         path,
     )
     write_text(path, _page(result, runs))
@@ -200,6 +200,57 @@ def better_in_draws(runs: Sequence[RunData], objectives: Sequence[str]) -> tuple
     return tuple(result)
 
 
+def gains(runs: Sequence[RunData], names: Sequence[str], objectives: Sequence[str]) -> pd.DataFrame:
+    """Best of each objective in each front, and the knees; see :attr:`Comparison.gains`."""
+    drawn = [_drawn(run, objectives) for run in runs]
+    same = [run.info.get("uncertainty") == runs[0].info.get("uncertainty") for run in runs]
+    rows = []
+    for name in objectives:
+        values = [minimized(run.front[[name]].to_numpy(np.float64), [name]).min(initial=np.inf) for run in runs]
+        shown = quantity(name, runs[0].info)
+        cells = [shown.label]
+        for place, run in enumerate(runs):
+            own = run.front[name].to_numpy(np.float64)
+            best = own[np.argmin(minimized(own[:, None], [name]))] if len(own) else np.nan
+            text = format_value(best, shown.unit)
+            first = runs[0].front[name].to_numpy(np.float64)
+            if place and len(own) and len(first):
+                base = first[np.argmin(minimized(first[:, None], [name]))]
+                text += f", {format_share(best, base)}"
+                share = _better(name, drawn[place], drawn[0]) if same[place] else None
+                text += "" if share is None else f", better in {share:.0%} of the draws"
+            cells.append(text)
+        rows.append(cells if np.isfinite(values).any() else [shown.label, *["none"] * len(runs)])
+    return pd.DataFrame(rows, columns=["best", *names])
+
+
+def _better(name: str, own: dict[int, pd.DataFrame] | None, first: dict[int, pd.DataFrame] | None) -> float | None:
+    """Share of the draws in which the best of one front is better than that of the first; None where they were not drawn."""
+    if own is None or first is None:
+        return None
+    least = [
+        [minimized(table[draw][[name]].to_numpy(np.float64), [name]).min() for draw in sorted(first)]
+        for table in (own, first)
+    ]
+    ours, theirs = np.array(least)
+    return float(np.mean(np.where(np.isclose(ours, theirs, rtol=1e-12), 0.5, ours < theirs)))
+
+
+def _remarks(runs: Sequence[RunData]) -> tuple[str, ...]:
+    remarks = []
+    if networks := different_networks([run.info for run in runs]):
+        remarks.append(
+            f"The runs are of different networks ({'; '.join(networks)}): their fronts answer different questions, and a "
+            "ratio between them is no gain."
+        )
+    models = {str(run.info.get("model_version")) for run in runs}
+    if len(models) > 1:
+        remarks.append(
+            f"The runs were priced by different versions of the model ({', '.join(sorted(models))}); CHANGELOG.md says what moved."
+        )
+    return tuple(remarks)
+
+
 def _drawn(run: RunData, objectives: Sequence[str]) -> dict[int, pd.DataFrame] | None:
     """Fronts by draw of a run; what is not drawn, such as accuracy, is that of its front."""
     drawn = read_table(run.folder / "draws.csv", ("design", "draw"))
@@ -208,26 +259,6 @@ def _drawn(run: RunData, objectives: Sequence[str]) -> dict[int, pd.DataFrame] |
     merged = drawn.merge(known, on="design")
     places = merged["draw"].to_numpy(np.int64)
     return {int(draw): merged[places == draw] for draw in np.unique(places)} or None
-
-
-def differences(runs: Sequence[RunData], names: Sequence[str]) -> pd.DataFrame:
-    """Inputs that are not equal in all runs, as text: ``input``, then one column per run."""
-    flat = [_flat({key: value for key, value in run.info.items() if key not in _NOT_INPUTS}) for run in runs]
-    keys = dict.fromkeys(key for one in flat for key in one)
-    rows = [[key, *(one.get(key, "absent") for one in flat)] for key in keys]
-    return pd.DataFrame([row for row in rows if len(set(row[1:])) > 1], columns=["input", *names])
-
-
-def _flat(value: object, at: str = "") -> dict[str, str]:
-    if isinstance(value, Mapping):
-        return {
-            key: text
-            for name, item in value.items()
-            for key, text in _flat(item, f"{at}.{name}" if at else str(name)).items()
-        }
-    if isinstance(value, list) and value and all(isinstance(item, Mapping) and "name" in item for item in value):
-        return {key: text for item in value for key, text in _flat(item, f"{at}.{item['name']}").items()}
-    return {at: value if isinstance(value, str) else json.dumps(value)}
 
 
 def _names(runs: Sequence[RunData]) -> tuple[str, ...]:
@@ -256,6 +287,12 @@ def _page(result: Comparison, runs: Sequence[RunData]) -> str:
         "compare.html",
         volumes=html_table(heads, rows, "Fronts", tuple(range(1, len(heads)))),
         reference=f"Common reference point: {points}.",
+        remarks="".join(f"<p>{html_escape(remark)}</p>" for remark in result.remarks),
+        gains=html_table(
+            [str(column) for column in result.gains.columns],
+            result.gains.astype(str).to_numpy().tolist(),
+            "Best of each front",
+        ),
         changes=html_table(titles, cells, "What differs in the inputs") if cells else "<p>The inputs are equal.</p>",
         data=json_for_html({"figures": figures, "designs": []}),
     )

@@ -125,6 +125,29 @@ def test_a_run_against_itself_and_against_a_worse_one(build_run, tmp_path):
     assert result.page == tmp_path / "compare.html"
     assert "max_accuracy_drop_pp" in result.page.read_text()
     assert "ratio to the first" in shown(result.tables[0])
+    assert result.remarks == ()
+    energy = result.gains[result.gains["best"] == "Energy"].iloc[0]
+    assert energy.tolist()[2].endswith("equal")
+    assert energy.tolist()[3].endswith("1.20x (20 % more)")
+
+
+def test_runs_of_different_networks_and_hardware_are_said_to_be_different(build_run, tmp_path):
+    """What a thing is called stands for it; what came out of a search is no input, and no cell is a dump."""
+    one = build_run(tmp_path / "one", front=3, kept=3, waterfall=[{"step": "a", "latency_s": 1.0}])
+    two = build_run(tmp_path / "two", front=3, kept=3, formats=[f"int{n}" for n in range(2, 60)])
+    info = json.loads((two / "run.json").read_text())
+    info["workload"] |= {"name": "another", "batch": 3, "macs": 5}
+    info["model_version"] = "0"
+    (two / "run.json").write_text(json.dumps(info))
+    result = compare_runs([one, two])
+    networks, models = result.remarks
+    assert "of different networks" in networks
+    assert "another, batch 3" in networks
+    assert "different versions of the model" in models
+    found = result.differences.set_index("input")
+    assert set(found.index) == {"network", "formats", "model_version"}
+    assert found.loc["formats"].str.len().max() <= 90
+    assert found.loc["formats"].iloc[1].endswith("characters)")
 
 
 def test_what_cannot_be_compared(build_run, tmp_path):

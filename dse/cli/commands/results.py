@@ -172,6 +172,8 @@ def compare(runs: Annotated[list[Path], typer.Argument(help="Two or more run fol
     from dse.report import compare_runs
 
     comparison = compare_runs(runs)
+    for remark in comparison.remarks:
+        console().print(remark, markup=False)
     for table in comparison.tables:
         console().print(table)
     say(f"report: {comparison.page}")
