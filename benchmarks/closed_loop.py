@@ -1,14 +1,16 @@
-"""Do designs that `dse explore` finds keep their limit when they are trained? Three small networks, two data sets, three seeds.
+"""Do designs that `dse explore` finds keep their limit when they are trained? Small networks, three data sets, three seeds.
 
-    pip install 'lowprec-dse[torch]' scikit-learn
-    OMP_NUM_THREADS=1 python benchmarks/closed_loop.py FOLDER [digits_cnn digits_mlp char_lm]      # ten minutes of one core each
+    pip install 'lowprec-dse[torch]' scikit-learn; apt-get install dataset-fashion-mnist
+    OMP_NUM_THREADS=1 python benchmarks/closed_loop.py FOLDER digits_cnn fashion_cnn char_lm   # five to ten minutes of a core each
     python benchmarks/closed_loop.py FOLDER --table                    # the table, and shares kept by confidence
 
-Data: the handwritten digits that scikit-learn ships, and the text of Python's own help pages (`pydoc_data.topics`). For
-each network: a profile of the trained module (`dse.sensitivity`), calibrated with whole plans that were trained from scratch,
-error tensors measured the same way; then twice: search at confidence 0.5 and 0.9, train designs across the fronts with their
-own formats and seeds that no other run had, judge, and calibrate with what was found. The quantity is the loss on samples that
-were not trained on, in nat. FOLDER keeps every run; the command goes on where it was stopped.
+Data: the handwritten digits that scikit-learn ships, Fashion-MNIST at half its size, and the text of Python's own help pages
+(`pydoc_data.topics`). For each network: a profile of the trained module (`dse.sensitivity`), calibrated with whole plans that were
+trained from scratch, error tensors measured the same way; then twice: search at confidence 0.5 and 0.9 under several limits, train
+designs across the fronts with their own formats and seeds that no other run had, judge, and calibrate with what was found. No two
+designs of a network that are counted at one confidence have the same widths of weights and activations. The quantity is the loss on
+samples that were not trained on, in nat. Networks are small and runs short (200 steps), so that a hundred of them fit into minutes.
+FOLDER keeps every run; the command goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -34,15 +37,19 @@ from dse.workload.model import network_text
 from dse.yaml_input import Document
 
 WIDTHS, ERROR_WIDTHS = (3, 4, 6, 8), (4, 6, 8)
-#: Plans that calibrate, runs of each, seeds of designs; runs of full precision.
-PLANS, PLAN_SEEDS, DESIGN_SEEDS, EXACT_SEEDS = 14, 2, (100, 101, 102), 4
+#: Plans that calibrate, runs of each, seeds of designs; runs of full precision, and of each width of errors.
+PLANS, PLAN_SEEDS, DESIGN_SEEDS, EXACT_SEEDS, ERROR_SEEDS = 14, 2, (100, 101, 102), 8, 4
 #: Limits over the smallest that 8 bits keep at confidence 0.9; trained designs of each front; rounds of search and training.
-LIMITS, PER_FRONT, ROUNDS = (1.25, 2.0), 2, 2
+LIMITS, PER_FRONT, ROUNDS = (1.1, 1.5, 2.2, 3.5), 2, 2
+#: Designs that are trained have at least this share of the largest predicted drop of their front: those far below keep any limit.
+NEAR = 0.7
 STEPS = 200
-#: Rows of the table, which `dse/studies/data/closed_loop.csv` has too.
+PIXELS = "/usr/share/datasets/fashion-mnist"
+#: Rows of the table, which `dse/studies/data/closed_loop.csv` has too: widths of the layers as `4-4-6`.
 COLUMNS = (
-    "network", "round", "confidence", "limit_nat", "design", "plan", "predicted_drop_nat", "high_nat", "measured_drop_nat", "seeds",
-    "deviation_nat", "kept", "energy_j", "lowest_energy_j",
+    "network", "round", "confidence", "limit_nat", "design", "weight", "activation", "error", "predicted_drop_nat",
+    "error_deviation_nat", "freedom", "high_nat", "measured_drop_nat", "seeds", "deviation_nat", "kept", "energy_j",
+    "lowest_energy_j",
 )  # fmt: skip
 
 
@@ -72,7 +79,7 @@ class Task:
 class CharModel(nn.Module):
     """A transformer of two blocks over characters."""
 
-    def __init__(self, letters: int, length: int, width: int = 48) -> None:
+    def __init__(self, letters: int, length: int, width: int = 32) -> None:
         super().__init__()
         self.embed, self.place = nn.Embedding(letters, width), nn.Parameter(torch.randn(length, width) * 0.02)
         self.query = nn.ModuleList(nn.Linear(width, 3 * width) for _ in range(2))
@@ -106,6 +113,18 @@ def digits(flat: bool) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     return (images[~tested], labels[~tested]), (images[tested], labels[tested])
 
 
+def fashion() -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Every tenth of 60,000 training and every fifth of 10,000 test pictures of Fashion-MNIST, 14x14: means of four pixels."""
+    from dse.training.loops.data import load_dataset
+
+    data = load_dataset(PIXELS)
+    parts = []
+    for images, labels, every in ((data.images, data.labels, 10), (data.test_images, data.test_labels, 5)):
+        pictures = torch.as_tensor(images[::every]).float()
+        parts.append((nn.functional.avg_pool2d(pictures, 2), torch.as_tensor(labels[::every]).long()))
+    return parts[0], parts[1]
+
+
 def text(length: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor], int]:
     """Python's help pages in lower case, the last tenth for testing: windows of characters, and each one's next character."""
     from pydoc_data.topics import topics
@@ -116,7 +135,7 @@ def text(length: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor], int
     codes = torch.tensor([index.get(letter, len(known) - 1) for letter in words])
     windows = codes[: len(codes) // (length + 1) * (length + 1)].reshape(-1, length + 1)
     cut = len(windows) * 9 // 10
-    train, test = windows[:cut], windows[cut::8]
+    train, test = windows[:cut], windows[cut::16]
     return (train[:, :-1], train[:, 1:]), (test[:, :-1], test[:, 1:]), len(known)
 
 
@@ -124,7 +143,17 @@ def task(name: str) -> Task:
     """A network by name."""
     if name == "char_lm":
         train, test, letters = text(32)
-        return Task(lambda: CharModel(letters, 32), train, test, 4e-3, 24)
+        return Task(lambda: CharModel(letters, 32), train, test, 6e-3, 16)
+    if name == "fashion_cnn":
+        train, test = fashion()
+        return Task(
+            lambda: nn.Sequential(
+                nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(),
+                nn.Conv2d(16, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(16, 24, 3, padding=1), nn.ReLU(),
+                nn.Conv2d(24, 24, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(216, 10),
+            ),
+            train, test, 4e-3,
+        )  # fmt: skip
     train, test = digits(flat=name == "digits_mlp")
     if name == "digits_mlp":
         return Task(
@@ -135,9 +164,9 @@ def task(name: str) -> Task:
         )  # fmt: skip
     return Task(
         lambda: nn.Sequential(
-            nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 24, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Conv2d(24, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1), nn.ReLU(), nn.Flatten(),
-            nn.Linear(512, 10),
+            nn.Conv2d(1, 12, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(12, 16, 3, padding=1), nn.ReLU(),
+            nn.Conv2d(16, 24, 3, padding=1), nn.ReLU(), nn.Conv2d(24, 24, 3, padding=1), nn.ReLU(), nn.Flatten(),
+            nn.Linear(384, 10),
         ),
         train, test, 3e-3,
     )  # fmt: skip
@@ -215,9 +244,9 @@ class Loop:
         widths = {}
         for bits in ERROR_WIDTHS:
             plan = dse.Plan.from_formats(self.network, {"weight": "fp32", "activation": "fp32", "error": f"int{bits}"})
-            widths[bits] = max(exact, self.mean(f"error{bits}", plan, range(EXACT_SEEDS))[0])
+            widths[bits] = max(exact, self.mean(f"error{bits}", plan, range(ERROR_SEEDS))[0])
         errors = ErrorTensorFile(
-            source=f"this network, trained from scratch with all errors at one width, {EXACT_SEEDS} seeds",
+            source=f"this network, trained from scratch with all errors at one width, {ERROR_SEEDS} seeds",
             note="a gain counts as none",
             baseline=exact, baseline_name="full precision", widths=widths,
         )  # fmt: skip
@@ -246,13 +275,16 @@ class Loop:
             name=key, value=self.mean(key, plan, seeds)[0], weight=bits["weight"], activation=bits["activation"]
         )
 
-    def round(self, number: int, path: Path) -> tuple[list[dict[str, object]], Path]:
-        """Search, train what was found, and the profile calibrated with it."""
+    def round(self, number: int, path: Path, seen: dict[float, set[str]]) -> tuple[list[dict[str, object]], Path]:
+        """Search, train what was found and was not ``seen`` at the same confidence, and the profile calibrated with it."""
         profile = load_profile(path, self.network)
+        errors = profile.error_model
         eight = profile.predict_drop("w8a8e8", "training")
         least = profile.drop_interval(eight, CONFIDENCE, picked=True).high
         rows: list[dict[str, object]] = []
         points: dict[str, PointFile] = {}
+        names = [layer.name for layer in self.network.mac_layers]
+        order = [names.index(name) for name in profile.layer_names]
         for share in LIMITS:
             for confidence in (EVEN, CONFIDENCE):
                 limit = float(f"{share * least:.2g}")
@@ -264,37 +296,44 @@ class Loop:
                 except dse.InputError as error:
                     print(self.name, number, limit, confidence, error, flush=True)
                     continue
-                front = run.front[
-                    run.front["accuracy_drop_pp"] > 0.7 * run.front["accuracy_drop_pp"].max()
-                ].sort_values("energy_j")
-                for place in np.unique(np.linspace(0, len(front) - 1, PER_FRONT).round().astype(int)):
-                    row = front.iloc[int(place)]
+                front = run.front[run.front["accuracy_drop_pp"] > NEAR * run.front["accuracy_drop_pp"].max()]
+                fresh: list[tuple[pd.Series, dse.Plan, dict[str, list[int]]]] = []
+                for _, row in front.sort_values("energy_j").iterrows():
                     plan = run.plan(str(row["design"]))
-                    key = f"design {number} {share} {confidence} {place}"
+                    bits = {operand: [int(b) for b in plan.widths(operand)[order]] for operand in ("weight", "activation")}
+                    if json.dumps(bits) not in seen[confidence] | {json.dumps(other[2]) for other in fresh}:
+                        fresh.append((row, plan, bits))
+                for place in np.unique(np.linspace(0, len(fresh) - 1, min(PER_FRONT, len(fresh))).round().astype(int)):
+                    row, plan, bits = fresh[int(place)]
+                    seen[confidence].add(json.dumps(bits))
+                    widths = {operand: "-".join(map(str, found)) for operand, found in bits.items()}
+                    key = f"w{widths['weight']} a{widths['activation']} e{int(row['error_bits'])}"
                     value, deviation = self.mean(key, plan, DESIGN_SEEDS)
-                    drop = value - profile.baseline
-                    names = [layer.name for layer in self.network.mac_layers]
-                    bits = {operand: [int(b) for b in plan.widths(operand)[[names.index(n) for n in profile.layer_names]]]
-                            for operand in ("weight", "activation")}  # fmt: skip
+                    drop, predicted = value - profile.baseline, float(row["accuracy_drop_pp"])
                     lost = float(profile.error_drop(int(row["error_bits"])))
-                    points.setdefault(json.dumps(bits), PointFile(name=key, value=value - lost, **bits))  # type: ignore[arg-type]
+                    point = PointFile(name=key, value=value - lost, weight=bits["weight"], activation=bits["activation"])
+                    points.setdefault(json.dumps(bits), point)
                     rows.append(dict(zip(COLUMNS, (
-                        self.name, number, confidence, limit, row["design"], plan.label, round(float(row["accuracy_drop_pp"]), 5),
-                        round(float(row["accuracy_drop_high_pp"]), 5), round(drop, 5), len(DESIGN_SEEDS), round(deviation, 5),
-                        drop <= limit, float(row["energy_j"]), float(run.front["energy_j"].min()),
+                        self.name, number, confidence, limit, row["design"], widths["weight"], widths["activation"],
+                        int(row["error_bits"]), round(predicted, 5), round(float(errors.deviation(predicted)), 5),
+                        errors.freedom, round(float(row["accuracy_drop_high_pp"]), 5), round(drop, 5), len(DESIGN_SEEDS),
+                        round(deviation, 5), drop <= limit, float(row["energy_j"]), float(run.front["energy_j"].min()),
                     ), strict=True)))  # fmt: skip
                     print(rows[-1], flush=True)
         after = self.folder / f"profile{number}.yaml"
         if not after.is_file():
             file, document = read_profile(path)
-            write_text(after, profile_text(calibrate_file(file, document, list(points.values())).file))
+            known = {(tuple(np.ravel(p.weight)), tuple(np.ravel(p.activation))) for p in file.points}
+            new = [p for p in points.values() if (tuple(np.ravel(p.weight)), tuple(np.ravel(p.activation))) not in known]
+            write_text(after, profile_text(calibrate_file(file, document, new).file))
         return rows, after
 
     def run(self) -> None:
         """All rounds; the rows stand in ``rows.csv``."""
         path, rows = self.profile(), []
+        seen: dict[float, set[str]] = {EVEN: set(), CONFIDENCE: set()}
         for number in range(ROUNDS):
-            found, path = self.round(number, path)
+            found, path = self.round(number, path, seen)
             rows += found
             with (self.folder / "rows.csv").open("w", newline="") as file:
                 writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
@@ -304,8 +343,6 @@ class Loop:
 
 def table(folder: Path) -> None:
     """Write FOLDER/closed_loop.csv, print shares kept by confidence and round, and end with one JSON line."""
-    import pandas as pd
-
     rows = pd.concat([pd.read_csv(path) for path in sorted(folder.glob("*/rows.csv"))], ignore_index=True)
     rows.to_csv(folder / "closed_loop.csv", index=False, lineterminator="\n")
     kept = rows.groupby(["confidence", "round"])["kept"].agg(["sum", "size"])
@@ -330,7 +367,7 @@ def table(folder: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("networks", nargs="*", default=["digits_cnn", "digits_mlp", "char_lm"])
+    parser.add_argument("networks", nargs="*", default=["digits_cnn", "fashion_cnn", "char_lm"])
     parser.add_argument("--table", action="store_true", help="Print the table of what is there instead of training.")
     options = parser.parse_args()
     torch.set_num_threads(1)

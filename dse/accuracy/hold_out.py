@@ -168,8 +168,12 @@ def against_counting(profile: Profile, resamples: int = 300, seed: int = 0) -> C
 
 
 def counting_note(profile: Profile) -> str:
-    """A sentence on scores against counting bits; empty with too few points."""
+    """A sentence on scores against counting bits; with too few points by those of the profile whose errors it takes, else empty."""
     found = against_counting(profile)
+    if found is None and profile.errors_of and profile.link:
+        other = counting_note(load_profile(profile.errors_of))
+        few = f"{len(profile.point_drops)} measured plans of {profile.network} do not tell its scores from counting bits"
+        return f"{few}; of {profile.errors_of}, same source and method: {other}" if other else ""
     if found is None:
         return ""
     ranks = (

@@ -1,14 +1,15 @@
 """Calibration: points from files, the link chosen by error, and profiles that survive being written and read."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from dse.accuracy import load_profile
-from dse.accuracy.calibrate import calibrate, plans_to_measure, read_points
-from dse.accuracy.predictor import predict
-from dse.accuracy.profiles.loading import profile_from_document, read_profile
+from dse.accuracy.calibrate import SHRINK, calibrate, plans_to_measure, read_points
+from dse.accuracy.predictor import in_range, predict
+from dse.accuracy.profiles.loading import profile_from_document, profile_from_file, read_profile
 from dse.accuracy.profiles.schema import PointFile, profile_text
 from dse.errors import InputError
 from dse.precision.plans.plan import Plan
@@ -79,6 +80,38 @@ def test_factors_are_kept_where_they_lower_the_error(bare):
         table = result.profile.score_table([4], "weight")[0][:, 0]
         ratio = table[2] / table[:2].mean()
         assert ratio == pytest.approx(4.0 / 1.5 * (0.3 if spread else 1.0), rel=0.35)
+
+
+def test_scores_are_drawn_to_their_mean_where_layers_are_alike(bare):
+    """Whole plans whose damage is alike in every layer, whatever the layers' own scores say, and plans that follow the scores."""
+    profile = load_profile(bare)
+    maps = plans_to_measure(profile, [4, 8], 8)
+    alike = replace(profile, shrink=1.0)
+    for made, expected in ((alike, SHRINK), (profile, None)):
+        drops = predict("saturating", (6.0, 2.0), made.score_widths(maps))
+        points = [
+            PointFile(name=f"p{i}", value=90.0 - float(drop), **{key: bits[i].tolist() for key, bits in maps.items()})
+            for i, drop in enumerate(drops)
+        ]
+        assert calibrate(bare, points).file.prediction.shrink == expected
+    whole, table = alike.score_table([4], "weight")[0], profile.score_table([4], "weight")[0]
+    assert whole[:, 0] == pytest.approx(table.mean())
+    half = replace(profile, shrink=0.5).score_table([4], "weight")[0]
+    assert half == pytest.approx((whole + table) / 2)
+
+
+def test_scores_half_way_to_their_mean_foresee_left_out_plans_better():
+    """Root mean square of left-out errors of each profile, by share of the mean, without factors."""
+    table = []
+    for name in ("imagenet_resnet", "fashion_cnn", "imagenet_efficientnet_lite0"):
+        file, document = read_profile(name)
+        row = []
+        for share in (0.0, SHRINK):
+            told = file.prediction.model_copy(update={"shrink": share, "layer_spread": None})
+            profile = profile_from_file(file.model_copy(update={"prediction": told}), document)
+            row.append(np.sqrt(np.square(profile.loo_errors_pp[in_range(profile.point_scores)]).mean()))
+        table.append(np.log(np.array(row) / row[0]))
+    assert np.exp(np.array(table)[:, 1]) == pytest.approx([0.979, 0.789, 0.940], abs=0.002)
 
 
 def test_calibrated_profile_is_written_and_read_back(bare, tmp_path):

@@ -47,4 +47,10 @@ def test_mean_widths_are_those_of_the_points():
     assert by_name["uniform8"] == 8.0
     assert by_name["uniform4"] == 4.0
     assert 4.0 < by_name["bops_0.5"] < 8.0
-    assert counting_note(dse.load_profile("imagenet_resnet50")) == ""
+
+
+def test_too_few_points_are_told_by_the_profile_whose_errors_they_take():
+    told = counting_note(dse.load_profile("imagenet_resnet50"))
+    assert told.startswith("3 measured plans of imagenet_resnet50 do not tell its scores from counting bits; of imagenet_resnet,")
+    assert told.endswith(counting_note(dse.load_profile("imagenet_resnet")))
+    assert counting_note(replace(dse.load_profile("imagenet_resnet50"), errors_of="")) == ""

@@ -86,6 +86,8 @@ def profile_from_file(file: ProfileFile, document: Document, network: Network | 
         point_layer_scores=np.zeros((len(file.points), len(layers))),
         spread=float("nan") if file.prediction.layer_spread is None else file.prediction.layer_spread,
         factors=np.ones(len(layers)),
+        shrink=file.prediction.shrink or 0.0,
+        errors_of=file.prediction.errors_of or "",
         point_drops=drops,
         error_drops={} if file.error_tensor is None else _error_drops(file, sign),
         assumptions=_assumptions(file, unit),
@@ -203,6 +205,10 @@ def _assumptions(file: ProfileFile, unit: str) -> tuple[str, ...]:
     if operands_of(file) == ("both",):
         sentences.append(
             "Weight and activation were measured together and share one width; a plan with two widths counts the narrower."
+        )
+    if prediction.shrink:
+        sentences.append(
+            f"Of every layer's score {prediction.shrink:.0%} is the mean over the layers, which foresees left-out plans better."
         )
     if prediction.layer_spread is not None:
         sentences.append(

@@ -76,7 +76,12 @@ class Profile:
     point_names, point_scores, point_drops
         The measured points: name, summed score, measured drop (negative where the plan beat the baseline).
     point_layer_scores
-        (points, L) scores of the layers in each point, as measured.
+        (points, L) scores of the layers in each point, shrunk, without factors.
+    shrink
+        Share of every layer's score that is the mean over the layers at the same operand and format: 0, scores as measured; 1,
+        every layer alike, which is counting. A score of one layer alone says only in part what the layer costs in a whole plan,
+        and a search picks the layers whose scores err downwards; estimates that are drawn towards their mean do better in both
+        (James & Stein, Proc. 4th Berkeley Symp. 1, 1961; Smith & Winkler, Management Science 52(3), 2006).
     spread, factors
         If the measured points correct the layers' scores: by how much about, and (L,) the factors, which every score of this
         profile has in it; else NaN and ones.
@@ -88,8 +93,8 @@ class Profile:
         Per operand, other formats than integers that were measured, by name, and (L, F) their scores; empty where none was.
     point_mean_bits
         (points,) mean width of the scored layers' tensors in each point, bits: what counting bits ranks by.
-    shared_errors
-        The error model of another profile, which counts instead of that of these points; None: their own.
+    shared_errors, errors_of
+        The error model of another profile, which counts instead of that of these points, and its name; None and "": their own.
     """
 
     network: str
@@ -123,6 +128,8 @@ class Profile:
     format_scores: Mapping[str, Floats] = field(default_factory=dict)
     shared_errors: ErrorModel | None = None
     point_mean_bits: Floats = field(default_factory=lambda: np.zeros(0))
+    shrink: float = 0.0
+    errors_of: str = ""
 
     @property
     def tied(self) -> bool:
@@ -206,7 +213,7 @@ class Profile:
         bits = np.asarray(widths, dtype=np.int64)
         if bits.ndim != 1 or (bits < 1).any():
             raise InputError("widths", [f"expected a list of integers >= 1, got {list(widths)}"])
-        table = self.factors[:, None] * extrapolate(self.measured_widths[chosen], self.measured_scores[chosen], bits)
+        table = self._counted(extrapolate(self.measured_widths[chosen], self.measured_scores[chosen], bits))
         extrapolated = ~np.isin(bits, self.measured_widths[chosen])
         return table, np.broadcast_to(extrapolated, table.shape)
 
@@ -236,7 +243,7 @@ class Profile:
         measured = self.measured_formats.get(chosen, ())
         for f, (form, place) in enumerate(zip(formats, places, strict=True)):
             if form.name in measured:
-                scores[:, f] = self.factors * self.format_scores[chosen][:, measured.index(form.name)]
+                scores[:, f] = self._counted(self.format_scores[chosen][:, measured.index(form.name), None])[:, 0]
                 by_law[f] = False
                 continue
             low, high = column[place.narrower], column[place.wider]
@@ -436,6 +443,11 @@ class Profile:
                 low = middle
             else:
                 high = middle
+
+    def _counted(self, measured: Floats) -> Floats:
+        """(L, ...) measured scores of each layer as they are summed: drawn towards their mean, and corrected by the points."""
+        drawn = measured if self.shrink == 0.0 else (1.0 - self.shrink) * measured + self.shrink * measured.mean(axis=0)
+        return np.asarray(self.factors[:, None] * drawn)
 
     def _operand(self, operand: str | None) -> str:
         if operand is None and len(self.operands) == 1:

@@ -53,7 +53,8 @@ class PredictionFile(_Strict):
     """What the measured points measure, and the link that was chosen for them; without points, no link.
 
     ``layer_spread``: measured points correct the layers' scores by factors of about that size, see
-    :func:`dse.accuracy.predictor.fit_factors`; left out, scores are as measured.
+    :func:`dse.accuracy.predictor.fit_factors`; left out, scores are as measured. ``shrink``: see
+    :attr:`dse.accuracy.profiles.profile.Profile.shrink`.
     """
 
     quantity: Literal["top1", "kl", "loss"]
@@ -72,6 +73,8 @@ class PredictionFile(_Strict):
     """The law from summed score to loss, chosen by its error."""
     layer_spread: Annotated[float, Field(gt=1.0, le=10.0)] | None = None
     """Size of the factors by which points correct layers' scores."""
+    shrink: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
+    """Share of every score that is the mean over the layers; left out, none."""
     errors_of: Text | None = None
     """Profile of the same source and method whose points tell the predictor's error, where these are too few to."""
 
