@@ -172,7 +172,9 @@ def counting_note(profile: Profile) -> str:
     found = against_counting(profile)
     if found is None and profile.errors_of and profile.link:
         other = counting_note(load_profile(profile.errors_of))
-        few = f"{len(profile.point_drops)} measured plans of {profile.network} do not tell its scores from counting bits"
+        few = (
+            f"{len(profile.point_drops)} measured plans of {profile.network} do not tell its scores from counting bits"
+        )
         return f"{few}; of {profile.errors_of}, same source and method: {other}" if other else ""
     if found is None:
         return ""
