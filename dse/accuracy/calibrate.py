@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 #: Factors on layers' scores that are tried: most within two times more or less.
 SPREAD = 2.0
-#: Share of every score that is the mean over the layers, tried against none. Of 0, .25, .5, .75 and 1 it has the least leave-one-out
-#: errors (root mean square) over the three shipped profiles with points enough, factors as those have them: .93 of those of scores
-#: as measured (ResNet-18 .98, Fashion-MNIST .89, EfficientNet-Lite0 .92), and over any two of the three. Means that follow the
-#: layers' weights or MACs (to the power of .25 to 1) were tried and do worse in two of the three.
+#: Share of every score that is the mean over the layers, tried against none. Of 0, .25, .5, .75 and 1 it has the least root mean
+#: square of left-out errors over the three shipped profiles with points enough, and over any two of them, factors as they have
+#: them: .93 of that of scores as measured (ResNet-18 .98, Fashion-MNIST .89, EfficientNet-Lite0 .92). Means that follow the
+#: layers' weights or MACs, to a power of .25 to 1, do worse in two of the three.
 SHRINK = 0.5
 #: Share of the leave-one-out error that factors have to get below to be worth having.
 WORTH = 0.99
@@ -67,8 +67,8 @@ def calibrate(
     """Add measured points to a profile and choose the link with the least leave-one-out error.
 
     Scores drawn half-way to their mean over the layers (:data:`SHRINK`) are tried beside scores as measured, and kept unless that
-    error grows. With at least as many points as layers, factors on the layers' scores are tried too (:data:`SPREAD`) and kept if they lower
-    that error.
+    error grows. With at least as many points as layers, factors on the layers' scores are tried too (:data:`SPREAD`) and kept if
+    they lower that error.
 
     Post-training and quantization-aware points never mix: retraining recovers what the other kind loses, so that one link
     fits neither. To turn a profile over to the other kind, start from one without points.
