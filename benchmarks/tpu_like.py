@@ -135,7 +135,7 @@ def points(layer: Layer) -> NDArray[np.void]:
     result = np.zeros(len(QUESTIONS), POINT)
     weight, activation, partial = BITS
     bits = np.array([weight, activation, partial, FINAL_BITS, weight, activation, partial], np.float64)
-    assert (CLASSES[PARTIAL], CLASSES[RESULT], CLASSES[MAC_SUM]) == ("partial", "result", "mac_sum")
+    assert [CLASSES[k].name for k in (PARTIAL, RESULT, MAC_SUM)] == ["partial", "result", "mac_sum"]
     for m, memory in enumerate(reference()["memories"]):
         port = memory["ports"][0]["width"][1]
         result["read"][:, m], result["write"][:, m] = (memory[name] / port * bits for name in ("read_pj", "write_pj"))

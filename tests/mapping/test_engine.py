@@ -96,7 +96,9 @@ def questions(table: Table, seed_: int, jobs: int = 3, designs: int = 4) -> tupl
     price = rng.lognormal(-1, 1, (2, designs, memories + 1))
     capacity = rng.choice([256.0, 1024.0, 65536.0], (designs, memories + 1))
     width = rng.choice([16.0, 128.0], (designs, memories + 1))
-    return formats, Designs(price[0], price[1], width, capacity, rng.uniform(0, 1, designs), rng.uniform(0, 9, (designs, jobs)))
+    return formats, Designs(
+        price[0], price[1], width, capacity, rng.uniform(0, 1, designs), rng.uniform(0, 9, (designs, jobs))
+    )
 
 
 def cost(table: Table, formats: Formats, designs: Designs, objective: str) -> np.ndarray:
@@ -112,7 +114,7 @@ def test_every_row_re_evaluates_to_the_same_counts(name: str, nest: Nest) -> Non
     """The explicit model counts each row's loops alone, at several sizes of its elastic growth: ragged, strided, bypassed."""
     array = ARRAYS[name]
     table = made(nest, array)
-    kinds = [(column.memory, CLASSES.index(column.kind), int(column.writes)) for column in table.columns]
+    kinds = [(column.level, CLASSES.index(column.elements), int(column.writes)) for column in table.columns]
     for row in range(0, len(table), max(1, len(table) // 25)):
         for left in {int(table.least[row]), ceil(table.trips[row] / 2), int(table.trips[row])}:
             mapping = table.explicit(row, left)
@@ -148,7 +150,10 @@ def test_more_never_costs_more(nest: Nest, array: ArrayShape, number: int) -> No
 
 
 def test_a_pair_costs_the_same_alone_and_for_any_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    one, two = made(Nest((2, 1, 16, 16, 8, 8, 3, 3)), SMALL), made(Nest((2, 1, 12, 20, 6, 6, 1, 1), "backward_data"), SMALL)
+    one, two = (
+        made(Nest((2, 1, 16, 16, 8, 8, 3, 3)), SMALL),
+        made(Nest((2, 1, 12, 20, 6, 6, 1, 1), "backward_data"), SMALL),
+    )
     formats, designs = questions(one, 3, jobs=40, designs=30)
     both = look_up([one, two], formats._replace(table=np.arange(40) % 2), designs)
     monkeypatch.setattr("dse.mapping.best.tables.score.PAIRS_PER_THREAD", 10)
@@ -190,7 +195,9 @@ def shaped(rows: tuple[str, ...], size: int = 16) -> ArrayShape:
     )
 
 
-@pytest.mark.parametrize("nest", [Nest((1, 1, 64, 3, 56, 56, 3, 3)), Nest((8, 1, 40, 24, 14, 14, 3, 3), "backward_weight")])
+@pytest.mark.parametrize(
+    "nest", [Nest((1, 1, 64, 3, 56, 56, 3, 3)), Nest((8, 1, 40, 24, 14, 14, 3, 3), "backward_weight")]
+)
 def test_an_axis_that_may_unroll_more_has_all_unrollings_of_one_that_may_unroll_fewer(nest: Nest) -> None:
     """And the order in which dims are listed is no information."""
     every = {u.factors for u in unrollings(nest, shaped(("C", "P", "Q")))}
@@ -204,7 +211,9 @@ def test_more_dims_on_an_axis_are_never_worse(objective: str) -> None:
     nest = Nest((1, 1, 64, 6, 28, 28, 3, 3))
     points = asked(shaped(("C",)), 1, 1)
     points["objective"] = MAPPING_OBJECTIVES.index(objective)
-    value = {rows: search(nest, shaped(rows), points, np.array([2])).value[0] for rows in (("C",), ("C", "Q"), ("Q", "C"))}
+    value = {
+        rows: search(nest, shaped(rows), points, np.array([2])).value[0] for rows in (("C",), ("C", "Q"), ("Q", "C"))
+    }
     assert value["C", "Q"] == value["Q", "C"] <= value["C",]
 
 

@@ -37,9 +37,11 @@ Every dim but G is irrelevant to exactly one tensor (N P Q to W, K to X, C R S t
 
 from __future__ import annotations
 
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
+
+from dse.names import ROLES
 
 #: Most slots (three roles in eight memories) and memories (DRAM is one) of the records.
 SLOTS, MEMORIES = 24, 9
@@ -53,9 +55,32 @@ NONE, FIRST = cast(int, np.int64(-1)), cast(int, np.int64(0))
 THOROUGH, QUICK = cast(bool, np.bool_(True)), cast(bool, np.bool_(False))
 #: Temporal dims in the order of every array of seven; G has none.
 LOOPS = "NKCPQRS"
-#: Classes of elements that have a width of their own. The last three are accesses of the MACs themselves: lanes of one element add
-#: their products before the memory sees them, and what a causal mask leaves out is not fetched.
-CLASSES = ("weight", "activation", "partial", "result", "mac_weight", "mac_activation", "mac_sum")
+
+
+class Elements(NamedTuple):
+    """A class of elements that have a width of their own.
+
+    role: what the hardware holds them as (:data:`dse.names.ROLES`). final: as their reader wants them, which sums are not while
+    products are missing. at_macs: accesses of the MACs themselves, where lanes of one element add their products before the memory
+    sees them, and what a causal mask leaves out is not fetched. name: in files of tables.
+    """
+
+    role: str
+    final: bool
+    at_macs: bool
+    name: str
+
+
+#: The classes, as every array by class has them.
+CLASSES = (
+    Elements(ROLES[0], final=True, at_macs=False, name="weight"),
+    Elements(ROLES[1], final=True, at_macs=False, name="activation"),
+    Elements(ROLES[2], final=False, at_macs=False, name="partial"),
+    Elements(ROLES[2], final=True, at_macs=False, name="result"),
+    Elements(ROLES[0], final=True, at_macs=True, name="mac_weight"),
+    Elements(ROLES[1], final=True, at_macs=True, name="mac_activation"),
+    Elements(ROLES[2], final=False, at_macs=True, name="mac_sum"),
+)
 WEIGHT, ACTIVATION, PARTIAL, RESULT, MAC_WEIGHT, MAC_ACTIVATION, MAC_SUM = range(len(CLASSES))
 
 #: One nest on one array under one unrolling.

@@ -26,7 +26,7 @@ import numpy.typing as npt
 from dse.array_files import arrays_in
 from dse.errors import InputError
 from dse.files import make_folder, read_bytes, write_bytes
-from dse.mapping.best.records import MAC, SLOTS, STATE
+from dse.mapping.best.records import CLASSES, MAC, SLOTS, STATE
 from dse.mapping.best.space import Options, Slot
 from dse.mapping.best.tables.table import BY_ROW, Column, Table, build
 from dse.mapping.best.unrolling import Unrolling
@@ -36,6 +36,8 @@ from dse.types import Ints
 #: Part of every table's name: change it whenever a table of the same question would differ.
 SEARCH_VERSION = 9
 
+#: Classes of elements by the name that files have for them.
+ELEMENTS = {elements.name: elements for elements in CLASSES}
 #: Largest table that is read, bytes.
 MAX_TABLE_BYTES = 4_000_000_000
 #: Bytes of the checksum at the end of a file.
@@ -111,7 +113,9 @@ def forget() -> None:
 def _write(path: Path, key: str, table: Table) -> None:
     n = len(table.slots)
     meta = {
-        "columns": [asdict(column) for column in table.columns],
+        "columns": [
+            {"memory": column.level, "kind": column.elements.name, "writes": column.writes} for column in table.columns
+        ],
         "slots": [asdict(slot) for slot in table.slots],
         "unrolls": [asdict(unrolling) for unrolling in table.unrolls],
         "macs": table.macs,
@@ -150,7 +154,7 @@ def _read(path: Path, key: str, nest: Nest, array: ArrayShape) -> Table | None:
         states["left"][:, :n], states["left"][:, MAC] = data["left"][:, :n], data["left"][:, n]
         table = Table(
             nest=nest, array=array, slots=tuple(Slot(**slot) for slot in meta["slots"]), states=states,
-            columns=tuple(Column(int(c["memory"]), str(c["kind"]), bool(c["writes"])) for c in meta["columns"]),
+            columns=tuple(_column(column) for column in meta["columns"]),
             smallest=int(meta["smallest"]), macs=int(meta["macs"]), unrolls=tuple(_unrolling(u) for u in meta["unrolls"]),
             **{name: data[name] for name in BY_ROW},
         )  # fmt: skip
@@ -166,6 +170,10 @@ def _read(path: Path, key: str, nest: Nest, array: ArrayShape) -> Table | None:
     except Exception:  # Of another program, or made to fit the checksum: whatever is wrong with it, it is made anew.
         return None
     return table if whole else None
+
+
+def _column(data: dict[str, Any]) -> Column:
+    return Column(int(data["memory"]), ELEMENTS[data["kind"]], bool(data["writes"]))
 
 
 def _unrolling(data: dict[str, Any]) -> Unrolling:

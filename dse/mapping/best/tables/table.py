@@ -27,6 +27,7 @@ from dse.mapping.best.records import (
     SLOTS,
     STATE,
     WORK,
+    Elements,
 )
 from dse.mapping.best.search.family_kernel import follow, variants
 from dse.mapping.best.search.search import Found, search
@@ -48,14 +49,27 @@ PLACES = 2
 CHECKS = 4
 #: Points at which rows are ruled out first.
 FEW_POINTS = 64
+#: Whether a column counts what is written, in the order of the last axis of counts by memory and class.
+SIDES = (False, True)
 
 
 @dataclass(frozen=True)
 class Column:
-    """Elements of one class that one memory reads or writes; memories as in the array, DRAM last."""
+    """What one memory reads or writes of one class of elements.
 
-    memory: int
-    kind: str
+    Attributes
+    ----------
+    level
+        The memory: its place in the array; DRAM stands behind all of them, however many there are.
+    elements
+        Their role, whether they are final, and whether MACs access them.
+    writes
+        The side: what the memory is written, else what is read from it, with its children and its parent together. A price belongs
+        to the memory and not to a link, so that columns by child and parent would move no figure and only be more to add up.
+    """
+
+    level: int
+    elements: Elements
     writes: bool
 
 
@@ -129,8 +143,8 @@ class Table:
         return Rows(
             first=one, rows=np.array([len(self)], np.int64), smallest=np.array([self.smallest], np.int64), start=one,
             columns=np.array([len(self.columns)], np.int64), column=one,
-            memory=np.array([column.memory for column in self.columns], np.int64),
-            kind=np.array([CLASSES.index(column.kind) for column in self.columns], np.int64),
+            memory=np.array([column.level for column in self.columns], np.int64),
+            kind=np.array([CLASSES.index(column.elements) for column in self.columns], np.int64),
             writes=np.array([column.writes for column in self.columns], np.int64), counts=self.counts.T.reshape(-1),
             slopes=self.slopes.T.reshape(-1), tiles=self.tiles.T.reshape(-1), widths=self.widths.T.reshape(-1),
             finished=self.finished.T.reshape(-1), trips=self.trips, least=self.least, other=self.steps[:, 0].copy(),
@@ -243,9 +257,7 @@ def families(nest: Nest, array: ArrayShape, found: Found, states: npt.NDArray[np
     follow(
         found.cases, states, slot, dim, CHECKS, point, work, counts, slopes, tiles, widths, finished, trips, least, good
     )
-    columns = tuple(
-        Column(m, kind, bool(w)) for m in range(memories) for kind in CLASSES for w in range(2)
-    )  # fmt: skip
+    columns = tuple(Column(m, elements, writes) for m in range(memories) for elements in CLASSES for writes in SIDES)
     steps = np.array([[u.steps_other, u.steps_reduction] for u in found.unrolls], np.float64)[states["case"]]
     flat, rising = counts.reshape(n, -1), slopes.reshape(n, -1)
     used = (flat != 0).any(axis=0) | (rising != 0).any(axis=0)
