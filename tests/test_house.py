@@ -176,6 +176,25 @@ def test_a_word_is_defined_once(word):
     assert [name for name in MODULES if word in defined(name)] == [home], f"take {word} from {home}"
 
 
+def test_the_program_says_where_its_mappings_come_from():
+    """What it evaluates for itself is looked up in tables or searched on as a run has it, never as the length of a table decides."""
+    silent = []
+    for module, path in MODULES.items():
+        tree = ast.parse(path.read_text())
+        names = {
+            alias.asname or alias.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom) and node.module in ("dse.cost", "dse.cost.totals.evaluate")
+            for alias in node.names
+            if alias.name == "evaluate"
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names:
+                if "search_mappings" not in {word.arg for word in node.keywords}:
+                    silent.append(f"{module}:{node.lineno}")
+    assert not silent
+
+
 def test_every_room_is_listed():
     rooms = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in PACKAGE.rglob("*.py")}
     assert rooms - {"__init__", "__main__", "cli"} <= set(ALLOWED)

@@ -108,7 +108,7 @@ def at_target_loss(
         if limit:
             tables.append(pd.DataFrame({"plan": [name], "design": [""], "limit": [limit]}))
             continue
-        cost = evaluate(network, space, Plan.parse(_formats(name), network), designs).total
+        cost = evaluate(network, space, Plan.parse(_formats(name), network), designs, search_mappings=False).total
         steps = ends[0] / per_step
         table = pd.DataFrame(
             {

@@ -391,7 +391,9 @@ def _plans_of(name: str) -> tuple[str, ...]:
 @lru_cache(maxsize=64)
 def _points(name: str, supply_v: float | None, plans: Sequence[str]) -> list[Point]:
     hardware = _hardware(name, supply_v)
-    cost = evaluate(FILLING, hardware, [Plan.parse(plan, FILLING) for plan in plans], mode="inference").total
+    cost = evaluate(
+        FILLING, hardware, [Plan.parse(plan, FILLING) for plan in plans], mode="inference", search_mappings=False
+    ).total
     dram = hardware.memories[-1].name
     area = float(cost["area_mm2"].iloc[0])
     logic = [f"{memory.name}_j" for memory in hardware.memories if memory.kind == "register"]

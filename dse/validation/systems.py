@@ -238,6 +238,6 @@ def _inference(network: Network, hardware: Hardware, bits: int) -> tuple[float, 
     layers = [layer.name for layer in network.mac_layers]
     kept = {} if bits >= 8 else {layers[0]: 8, layers[-1]: 8}
     plan = Plan.from_bits(network, bits, bits, bits, kept=kept)
-    table = evaluate(network, hardware, plan, mode="inference").layers
+    table = evaluate(network, hardware, plan, mode="inference", search_mappings=False).layers
     table = table[table["layer"].isin(layers)]
     return float(table["latency_s"].sum()), float(table["energy_j"].sum())

@@ -7,14 +7,11 @@ from typing import get_overloads
 import dse
 from dse.cost.totals.evaluate import EvaluateOptions, evaluate
 
-#: The one default that differs: what a user reads is searched on where that is quick; what the program evaluates for itself is not.
-SEARCHED = {"search_mappings": None}
-
 
 def test_arguments_of_one_accelerator_are_those_of_its_evaluation():
     alone, front = (inspect.signature(function).parameters for function in (evaluate, dse.evaluate))
     assert list(front)[: len(alone)] == list(alone)
-    assert {name: front[name].default for name in alone} == {name: item.default for name, item in alone.items()} | SEARCHED
+    assert {name: front[name].default for name in alone} == {name: item.default for name, item in alone.items()}
     assert set(front) - set(alone) == {"system", "parallel", "communication"}
 
 
@@ -28,5 +25,5 @@ def test_arguments_are_the_fields_of_one_record():
             for name, item in inspect.signature(function).parameters.items()
             if item.kind is item.KEYWORD_ONLY and name not in ("system", "parallel", "communication")
         }
-        assert named == (record if function is evaluate else record | SEARCHED)
+        assert named == record
         assert list(named) == list(record)

@@ -58,7 +58,7 @@ def batch_sweep(
         raise InputError("--batches", [f"expected 1 to {MOST_BATCHES} batches, got {len(wanted)}"])
     rows = []
     for batch in wanted:
-        cost = evaluate(network.with_batch(batch), hardware, plan, mode=mode, fusion=fusion)
+        cost = evaluate(network.with_batch(batch), hardware, plan, mode=mode, fusion=fusion, search_mappings=False)
         total, layers = cost.total.iloc[0], cost.layers
         samples = batch * (network.accumulate if mode == "training" else 1)
         by_dram = layers.loc[layers["bound"] == hardware.memories[-1].name, "latency_s"].sum()

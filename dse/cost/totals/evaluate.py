@@ -71,7 +71,7 @@ class EvaluateOptions:
     map_updates: float = 0.0
     overhead: Overhead | None = None
     fusion: str | None = None
-    search_mappings: bool | None = False
+    search_mappings: bool | None = None
 
     @property
     def step(self) -> StepOptions:
@@ -124,7 +124,7 @@ def evaluate(
     map_updates: float = 0.0,
     overhead: Overhead | None = None,
     fusion: str | None = None,
-    search_mappings: bool | None = False,
+    search_mappings: bool | None = None,
 ) -> Cost:
     """Cost of plans on hardware.
 
@@ -166,7 +166,7 @@ def evaluate(
         Mappings are looked up in tables that are searched at some points of the hardware's space: fast for many designs, but
         between those points a mapping may exist that is some per cent better. True: the search goes on from there for each
         design and format alone (:mod:`dse.cost.mapped.searched`), about 25 ms of one core per layer and pass the first time;
-        what is found is kept on disk. False: tables. None, the default of :func:`dse.evaluate`: it goes on for up to
+        what is found is kept on disk. False: tables. None: it goes on for up to
         :data:`MOST_SEARCHED` different designs times plans, and a note says where there are more; none where ``DSE_MAPPINGS`` is
         ``tables`` (:func:`dse.cost.mapped.searched.searching`). Where an operand lies in
         several private or several shared memories there are no tables, and each mapping is searched.

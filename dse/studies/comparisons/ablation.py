@@ -86,7 +86,9 @@ def ablation_table(
         hardware = load_hardware(name)
         peer = constant_mac(hardware)
         for mode in modes:
-            ours, theirs = (evaluate(network, item, plans, mode=mode).total for item in (hardware, peer))
+            ours, theirs = (
+                evaluate(network, item, plans, mode=mode, search_mappings=False).total for item in (hardware, peer)
+            )
             for index, (w, a) in enumerate(WIDTHS):
                 real, constant = ours.iloc[index], theirs.iloc[index]
                 rows.append(

@@ -119,7 +119,7 @@ def cost(system: str, hardware: Hardware) -> Run | None:
     if system == "adapt":
         overhead = adapt.policy(network) * (made.iterations / ADAPT_ITERATIONS)
     updates = 1.0 / INTERVAL if system == "dynasty_like" else 0.0
-    found = evaluate(network, hardware, made, overhead=overhead, map_updates=updates)
+    found = evaluate(network, hardware, made, overhead=overhead, map_updates=updates, search_mappings=False)
     total = found.total.iloc[0]
     if not total["feasible"]:
         return None

@@ -118,7 +118,9 @@ def _blocks(network: Network) -> Schedule:
 
 def costs(network: Network, hardware: Hardware, entry: Entry) -> dict[str, float] | str:
     """Energy (J), time (s), power (W), BitOps and peak memory (bits) of a run of :data:`ITERATIONS`, or why it cannot run."""
-    cost = evaluate(network, hardware, entry.schedule, overhead=entry.policy, map_updates=entry.map_updates)
+    cost = evaluate(
+        network, hardware, entry.schedule, overhead=entry.policy, map_updates=entry.map_updates, search_mappings=False
+    )
     total = cost.total.iloc[0]
     if not total["feasible"]:
         return str(total["limit"])

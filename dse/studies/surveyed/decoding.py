@@ -36,7 +36,9 @@ WIDE = 16
 def token_seconds(network: Network, hardware: Hardware) -> dict[int, float]:
     """Seconds per token with weights of 16, 4, 3 and 2 bits; activations, keys and values have 16."""
     widths = (WIDE, 4, 3, 2)
-    total = evaluate(network, hardware, [f"w{bits}a{WIDE}" for bits in widths], mode="inference").total
+    total = evaluate(
+        network, hardware, [f"w{bits}a{WIDE}" for bits in widths], mode="inference", search_mappings=False
+    ).total
     return dict(zip(widths, total["latency_s"].astype(float).tolist(), strict=True))
 
 

@@ -33,7 +33,7 @@ class Side:
         ValueError
             The hardware cannot run it.
         """
-        total = evaluate(self.network, self.hardware, self.formats, mode=self.mode).total.iloc[0]
+        total = evaluate(self.network, self.hardware, self.formats, mode=self.mode, search_mappings=False).total.iloc[0]
         if not total["feasible"]:
             raise ValueError(f"{self.network.name} on {self.hardware.name}: {total['limit']}")
         runs = self.formats.iterations if isinstance(self.formats, Schedule) else 1

@@ -85,10 +85,10 @@ def study() -> Study:
     chart: dict[str, dict[str, float]] = {"time": {}, "energy": {}}
     for name in ("flexblock_like", "dynasty_like"):
         hardware = load_hardware(name)
-        booster = evaluate(network, hardware, schedule(network)).total.iloc[0]
+        booster = evaluate(network, hardware, schedule(network), search_mappings=False).total.iloc[0]
         for form in ("bfp8:64", "bfp6:64", "bfp4:64"):
             static = Schedule.static(form, EPOCHS * ITERATIONS_PER_EPOCH)
-            base = evaluate(network, hardware, static).total.iloc[0]
+            base = evaluate(network, hardware, static, search_mappings=False).total.iloc[0]
             for quantity, label in (("latency_s", "time"), ("energy_j", "energy")):
                 ratio = float(booster[quantity]) / float(base[quantity])
                 rows.append(

@@ -55,7 +55,7 @@ def study() -> Study:
         assumed = "16 GB for weights, gradients, momentum and the tensors of the moment that holds most; no workspace"
         rows.append(Claim("ActNN", "batch that fits", "x", after / before, *BATCH_CLAIM, assumed=assumed, subject=name))
         if name == NETWORKS[0]:
-            table = evaluate(network, hardware, [wide, narrow]).total
+            table = evaluate(network, hardware, [wide, narrow], search_mappings=False).total
             for quantity, label in (("energy_j", "energy"), ("latency_s", "time"), ("dram_bits", "DRAM traffic")):
                 ratio = float(table[quantity][1]) / float(table[quantity][0])
                 assumed = (

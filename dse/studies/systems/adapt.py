@@ -65,12 +65,13 @@ def policy(network: Network, lookback: int = 50, bins: int = 100, trials: int = 
 def hardware_rows(run: RunOf) -> list[Claim]:
     """Energy and time of the whole run on three elements in one array, all passes, memory and the policy included."""
     network = load_workload(run.network).with_batch(BATCH)
-    reference = evaluate(network, float32(), Schedule.static("fp32", ITERATIONS)).total.iloc[0]
+    reference = evaluate(network, float32(), Schedule.static("fp32", ITERATIONS), search_mappings=False).total.iloc[0]
     rows = []
     for hardware in (serial_32(), flexible()):
-        cost = evaluate(network, hardware, schedule(run), overhead=policy(network))
+        cost = evaluate(network, hardware, schedule(run), overhead=policy(network), search_mappings=False)
         ours = cost.total.iloc[0]
-        wide = evaluate(network, hardware, Schedule.static("w32a32e32", ITERATIONS)).total.iloc[0]
+        static = Schedule.static("w32a32e32", ITERATIONS)
+        wide = evaluate(network, hardware, static, search_mappings=False).total.iloc[0]
         for base, label in ((wide, "32-bit words on the same device"), (reference, REFERENCE)):
             for quantity, what in (("latency_s", "speed"), ("energy_j", "energy")):
                 rows.append(

@@ -36,7 +36,7 @@ def study() -> Study:
         name: Schedule.better(name, LOW, HIGH, HIGH, CYCLES, ITERATIONS).histogram(network) for name in BETTER_SCHEDULES
     }
     plans = list(dict.fromkeys(plan for histogram in (*shares.values(), static) for plan, _ in histogram))
-    cost = {hardware.name: evaluate(network, hardware, plans).total for hardware in devices()}
+    cost = {hardware.name: evaluate(network, hardware, plans, search_mappings=False).total for hardware in devices()}
     rows = []
     chart: dict[str, dict[str, float]] = {"BitOps": {}, "time": {}, "energy": {}}
     for name, histogram in shares.items():

@@ -59,7 +59,7 @@ def savings(network: Network, hardware: Hardware, schedule: Schedule, high: int)
     ``bitops``, ``latency_s``, ``energy_j``: a saving each.
     """
     static = Schedule.static(f"w{high}a{high}e{high}", schedule.iterations)
-    ours, base = (evaluate(network, hardware, item).total.iloc[0] for item in (schedule, static))
+    ours, base = (evaluate(network, hardware, item, search_mappings=False).total.iloc[0] for item in (schedule, static))
     return {name: 100.0 * (1.0 - float(ours[name]) / float(base[name])) for name in ("bitops", "latency_s", "energy_j")}
 
 
@@ -152,7 +152,7 @@ def _part_rows() -> list[Claim]:
     rows = []
     for hardware in devices():
         where = f"{network.name} on {hardware.name}"
-        layers = evaluate(network, hardware, schedule).layers
+        layers = evaluate(network, hardware, schedule, search_mappings=False).layers
         for name in PASSES:
             share = 100.0 * float(layers["energy_j"][layers["pass"] == name].sum()) / float(layers["energy_j"].sum())
             key = (name, network.name, hardware.name)

@@ -115,9 +115,11 @@ def mean_width(plan: Plan, network: Network) -> float:
 def gains(network: Network, plans: list[Plan]) -> list[Gain]:
     """Speed and energy of a training step with online analytics in every step, against static 8-bit blocks without."""
     hardware = load_hardware("dynasty_like")
-    base = evaluate(network, hardware, Plan.uniform(network, BASELINE, BASELINE, BASELINE)).total.iloc[0]
-    table = evaluate(network, hardware, plans, map_updates=1.0).total
-    given = evaluate(network, hardware, plans, map_updates=0.0).total
+    base = evaluate(
+        network, hardware, Plan.uniform(network, BASELINE, BASELINE, BASELINE), search_mappings=False
+    ).total.iloc[0]
+    table = evaluate(network, hardware, plans, map_updates=1.0, search_mappings=False).total
+    given = evaluate(network, hardware, plans, map_updates=0.0, search_mappings=False).total
     result = []
     for number, plan in enumerate(plans):
         ours = table.iloc[number]
@@ -232,7 +234,7 @@ def needed_mac_share(network: Network, narrowest: Plan, gain: Gain) -> tuple[flo
     """
     wide = Plan.uniform(network, BASELINE, BASELINE, BASELINE)
     stored = float(wide.stored_bits("activation").mean()) / float(narrowest.stored_bits("activation").min())
-    total = evaluate(network, load_hardware("dynasty_like"), wide).total.iloc[0]
+    total = evaluate(network, load_hardware("dynasty_like"), wide, search_mappings=False).total.iloc[0]
     share = (1.0 / stored - 1.0 / ENERGY_CLAIM) / (1.0 / stored - 1.0 / gain.arithmetic)
     return stored, share, float(total["mac_j"]) / float(total["energy_j"])
 

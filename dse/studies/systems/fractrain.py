@@ -51,7 +51,7 @@ def law() -> dict[str, tuple[float, float]]:
     """Our constant and slope of cost per MAC (pJ, ps) through static training at 8, 4 and 2 bits on bit_fusion."""
     network = load_workload("cifar_resnet38")
     plans = [Plan.from_bits(network, bits, bits, bits) for bits in (8, 4, 2)]
-    total = evaluate(network, load_hardware("bit_fusion"), plans).total
+    total = evaluate(network, load_hardware("bit_fusion"), plans, search_mappings=False).total
     f = (total["bitops"] / total["macs"] / 1024.0).to_numpy()
     result = {}
     for quantity in LAW:
@@ -71,7 +71,7 @@ def study() -> Study:
     hardware = load_hardware("bit_fusion")
     for name in ("cifar_resnet38", "cifar_resnet74"):
         network = load_workload(name)
-        total = evaluate(network, hardware, Schedule.static("w8a8e8", ITERATIONS)).total.iloc[0]
+        total = evaluate(network, hardware, Schedule.static("w8a8e8", ITERATIONS), search_mappings=False).total.iloc[0]
         ours = {"effective": float(total["bitops"]) / 1024.0, "kJ": float(total["energy_j"]) / 1e3}
         minutes = float(total["latency_s"]) / 60.0
         for item in TABLE:
@@ -100,7 +100,9 @@ def study() -> Study:
         rows.append(
             Claim("static 8/8", f"share of {label} that does not shrink with bits", "", share, theirs, assumed=assumed)
         )
-    total = evaluate(load_workload("cifar_resnet38"), hardware, Schedule.static("w8a8e8", 1)).total.iloc[0]
+    total = evaluate(
+        load_workload("cifar_resnet38"), hardware, Schedule.static("w8a8e8", 1), search_mappings=False
+    ).total.iloc[0]
     kept = 1.0 - float(total["mac_j"]) / float(total["energy_j"])
     assumed = "tensors stay at 8 bits in every memory: all but the energy of the MACs"
     rows.append(
@@ -156,14 +158,14 @@ def _dynamic_rows(found: dict[str, tuple[float, float]]) -> list[Claim]:
 
 def _progressive_rows() -> list[Claim]:
     network, hardware = load_workload("cifar_resnet38"), load_hardware("bit_fusion")
-    base = evaluate(network, hardware, Schedule.static("w8a8e8", ITERATIONS)).total.iloc[0]
+    base = evaluate(network, hardware, Schedule.static("w8a8e8", ITERATIONS), search_mappings=False).total.iloc[0]
     rows = []
     for label, switches in (
         (QUARTERS, (0.25, 0.5, 0.75)),
         ("rising early", (0.1, 0.2, 0.3)),
         ("rising late", (0.5, 0.7, 0.9)),
     ):
-        total = evaluate(network, hardware, progressive(switches)).total.iloc[0]
+        total = evaluate(network, hardware, progressive(switches), search_mappings=False).total.iloc[0]
         for quantity, what in (("bitops", "BitOps"), ("latency_s", "time"), ("energy_j", "energy")):
             saved = 100.0 * (1.0 - float(total[quantity]) / float(base[quantity]))
             rows.append(

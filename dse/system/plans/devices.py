@@ -40,7 +40,7 @@ def mapped_device(network: Network, hardware: Hardware, plan: Plan, micro_batch:
     kept = [*range(blocks.first + blocks.size), *range(blocks.end, len(network.layers))]
     part = replace(network, layers=tuple(network.layers[place] for place in kept)).with_batch(micro_batch)
     names = [layer.name for layer in part.layers]
-    cost = evaluate(part, replace_memory(hardware), plan.part(names))
+    cost = evaluate(part, replace_memory(hardware), plan.part(names), search_mappings=False)
     first = cost.total.iloc[0]
     if not first["feasible"]:
         raise NothingFeasible(f"{network.name} on {hardware.name}", [f"infeasible: {first['limit']}"])
