@@ -1,6 +1,6 @@
 """Words that several rooms share, each defined once: loop dims, passes, operands, roles, mapping objectives, sides of a memory.
 
-Tuples are in the order in which arrays and reports list them. What a word means stands in ``docs/design.md``, section 3.
+Tuples are in the order in which arrays and reports list them. What a word means stands in ``docs/design.md`` under Words.
 """
 
 from __future__ import annotations

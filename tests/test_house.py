@@ -2,11 +2,15 @@
 
 import ast
 import functools
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
+
+from dse.version import VERSION
 
 PACKAGE = Path(__file__).parents[1] / "dse"
 
@@ -193,6 +197,19 @@ def test_the_program_says_where_its_mappings_come_from():
                 if "search_mappings" not in {word.arg for word in node.keywords}:
                     silent.append(f"{module}:{node.lineno}")
     assert not silent
+
+
+def test_nothing_refers_to_a_design_by_numbers():
+    """Sections of the repository's own docs have titles; numbers are those of a text that is not here, and move."""
+    numbered = re.compile(r"\bDESIGN \d|design\.md[`)]*,? section \d")
+    told = [*PACKAGE.rglob("*.py"), *(PACKAGE.parent / "docs").glob("*.md"), *(PACKAGE.parent / "benchmarks").glob("*.py")]
+    assert not [str(path) for path in told if numbered.search(path.read_text(encoding="utf-8"))]
+
+
+def test_the_citation_is_of_this_version():
+    citation = yaml.safe_load((PACKAGE.parent / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == VERSION
+    assert {"cff-version", "title", "message", "authors", "type", "license", "abstract", "keywords"} <= set(citation)
 
 
 def test_every_room_is_listed():

@@ -1,6 +1,6 @@
 """From a network and plans to jobs: which nest runs with which operand formats, each distinct one once.
 
-Operands by pass (roles weight, activation; result), DESIGN 4.1:
+Operands by pass (roles weight, activation; result):
 
 * forward: weight, activation; the result is an activation, written in the layer's own activation format
 * backward_data: weight, error; the result is an error, written in the layer's own error format

@@ -1,8 +1,9 @@
 """``evaluate``: latency, energy and area of a training step, an inference, or a training run, on one design or a table.
 
 A step is the sum of all passes of all layers, of the layers without MACs and of the optimizer; a run is the sum of steps over the
-histogram of plans that a schedule yields (DESIGN 4.7), with what changing the widths costs (:mod:`dse.cost.totals.run`). What
-precision itself costs is in :mod:`dse.cost.steps.side`, the memory footprint in :mod:`dse.cost.tensors.memory`.
+histogram of plans that a schedule yields (docs/model.md, A step and a run), with what changing the widths costs
+(:mod:`dse.cost.totals.run`). What precision itself costs is in :mod:`dse.cost.steps.side`, the memory footprint in
+:mod:`dse.cost.tensors.memory`.
 """
 
 from __future__ import annotations
@@ -166,11 +167,10 @@ def evaluate(
         Mappings are looked up in tables that are searched at some points of the hardware's space: fast for many designs, but
         between those points a mapping may exist that is some per cent better. True: the search goes on from there for each
         design and format alone (:mod:`dse.cost.mapped.searched`), about 25 ms of one core per layer and pass the first time;
-        what is found is kept on disk. False: tables. None: it goes on for up to
-        :data:`MOST_SEARCHED` different designs times plans, and a note says where there are more; none where ``DSE_MAPPINGS`` is
-        ``tables`` (:func:`dse.cost.mapped.searched.searching`). Where an operand lies in
-        several private or several shared memories there are no tables, and each mapping is searched.
-        Either way a design costs the same whatever stands beside it.
+        what is found is kept on disk. False: tables. None: it goes on for up to :data:`MOST_SEARCHED` different designs times
+        plans, and a note says where there are more; none where ``DSE_MAPPINGS`` is ``tables``
+        (:func:`dse.cost.mapped.searched.searching`). Where an operand lies in several private or several shared memories there are
+        no tables, and each mapping is searched. Either way a design costs the same whatever stands beside it.
 
     Raises
     ------

@@ -1,6 +1,6 @@
 """How tensor and expert parallelism cut a network, read from its loop nests and from who reads whose result.
 
-A cut is a dim of a nest (DESIGN 3). A layer with MACs is cut along
+A cut is a dim of a nest (docs/design.md, Words). A layer with MACs is cut along
 
 * ``K``, its outputs: it needs its whole input, and its result is cut by channels,
 * ``C``, what it sums over: its input is cut by channels, its result is a sum over the devices (an all-reduce),
