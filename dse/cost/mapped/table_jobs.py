@@ -5,8 +5,8 @@ This module is where counts (from :mod:`dse.mapping`) and prices (from :mod:`dse
 ``energy = MACs * energy per MAC + sum over transfers of elements * bits per element * price per bit + leakage * cycles``
 ``cycles = slowest of compute and of every memory's traffic over its bandwidth`` (their sum where ``overlap`` is false)
 
-(docs/model.md, Time; Energy and area). Tables of mappings are searched once per nest and array (:mod:`dse.mapping.best.tables.table`) and looked up
-for every (design, job).
+(docs/model.md, Time; Energy and area). Tables of mappings are searched once per nest and array
+(:mod:`dse.mapping.best.tables.table`) and looked up for every (design, job).
 """
 
 from __future__ import annotations

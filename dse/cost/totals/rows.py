@@ -1,6 +1,7 @@
 """The rows of a result: which plans are costed, and how their steps add up to a row.
 
-A row is a step of one plan, or the run of a schedule: the sum of steps over its histogram of plans (docs/model.md, A step and a run).
+A row is a step of one plan, or the run of a schedule: the sum of steps over its histogram of plans (docs/model.md, A step and a
+run).
 """
 
 from __future__ import annotations

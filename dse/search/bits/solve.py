@@ -1,7 +1,7 @@
 """The inner problem: for given hardware, which formats each layer gets.
 
-Cost and score are sums over layers, so the bit map is the solution of a multiple-choice knapsack (docs/model.md, Search): choose one
-(weight, activation) pair of formats per group of tied layers, for each format of the error tensors, such that the summed score
+Cost and score are sums over layers, so the bit map is the solution of a multiple-choice knapsack (docs/model.md, Search): choose
+one (weight, activation) pair of formats per group of tied layers, for each format of the error tensors, such that the summed score
 keeps the limit that the predictor gives, and the further limits are kept, at the least weighted sum of latency and energy.
 Several networks on one hardware are as many such problems: neither a weighted sum nor a largest value couples their bit maps.
 Where tensors may wait on the chip the cost is no plain sum: :mod:`dse.search.bits.joint`.

@@ -50,7 +50,7 @@ CHECKS = 4
 #: Points at which rows are ruled out first.
 FEW_POINTS = 64
 #: Whether a column counts what is written, in the order of the last axis of counts by memory and class.
-SIDES = (False, True)
+WRITES = (False, True)
 
 
 @dataclass(frozen=True)
@@ -257,7 +257,7 @@ def families(nest: Nest, array: ArrayShape, found: Found, states: npt.NDArray[np
     follow(
         found.cases, states, slot, dim, CHECKS, point, work, counts, slopes, tiles, widths, finished, trips, least, good
     )
-    columns = tuple(Column(m, elements, writes) for m in range(memories) for elements in CLASSES for writes in SIDES)
+    columns = tuple(Column(m, elements, writes) for m in range(memories) for elements in CLASSES for writes in WRITES)
     steps = np.array([[u.steps_other, u.steps_reduction] for u in found.unrolls], np.float64)[states["case"]]
     flat, rising = counts.reshape(n, -1), slopes.reshape(n, -1)
     used = (flat != 0).any(axis=0) | (rising != 0).any(axis=0)
