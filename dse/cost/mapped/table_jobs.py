@@ -38,7 +38,7 @@ from dse.mapping.best.tables.table import Table
 from dse.mapping.explicit.mapping import Mapping
 from dse.mapping.nest import ArrayShape, Axis, Nest, Storage
 from dse.names import ROLES
-from dse.types import Floats, Ints
+from dse.types import Bools, Floats, Ints
 
 #: Energy components of a job beside one per memory.
 MAC_COMPONENT = "mac"
@@ -108,7 +108,9 @@ def array_shape(hardware: Hardware, axis_size: Sequence[int] | Ints, pass_: str)
     return ArrayShape(axes, storages, hardware.lanes_on_axes)
 
 
-def cost_jobs(hardware: Hardware, arrays: HardwareArrays, jobs: Jobs, objective: str = "edp") -> JobCosts:
+def cost_jobs(
+    hardware: Hardware, arrays: HardwareArrays, jobs: Jobs, objective: str = "edp", asked: Bools | None = None
+) -> JobCosts:
     """Cost of every job on every design, each under its best mapping.
 
     Parameters
@@ -117,6 +119,8 @@ def cost_jobs(hardware: Hardware, arrays: HardwareArrays, jobs: Jobs, objective:
         D designs, all of the same hardware file.
     objective
         What the mapping is chosen by: ``energy``, ``latency`` or ``edp``.
+    asked
+        (D, U) what is looked up; the rest stays as if it were infeasible, with no reason. None: all.
     """
     designs, count = len(arrays), len(jobs.nest)
     components = (MAC_COMPONENT, *(memory.name for memory in hardware.memories), LEAK_COMPONENT)
@@ -137,16 +141,18 @@ def cost_jobs(hardware: Hardware, arrays: HardwareArrays, jobs: Jobs, objective:
     wanted = np.flatnonzero(usable)
     if not len(wanted):
         return costs
-    asked = list(zip(jobs.nest[wanted].tolist(), spans_of(hardware, jobs, wanted), strict=True))
-    used = {pair: place for place, pair in enumerate(sorted(set(asked)))}
+    nest_spans = list(zip(jobs.nest[wanted].tolist(), spans_of(hardware, jobs, wanted), strict=True))
+    used = {pair: place for place, pair in enumerate(sorted(set(nest_spans)))}
     nests, spans = [jobs.nests[n] for n, _ in used], [span for _, span in used]
-    formats = _formats(hardware, jobs, wanted, np.array([used[pair] for pair in asked], np.int64))
+    formats = _formats(hardware, jobs, wanted, np.array([used[pair] for pair in nest_spans], np.int64))
     groups, member = np.unique(arrays.axis_size, axis=0, return_inverse=True)
     for g, sizes in enumerate(groups):
         rows = np.flatnonzero(member.reshape(-1) == g)
         tables = tables_of(hardware, sizes, nests, spans)
         given = _designs(hardware, arrays, rows, jobs, wanted)
-        _store(costs, hardware, jobs, rows, wanted, given, look_up(tables, formats, given, objective, hardware.overlap))
+        here = None if asked is None else asked[np.ix_(rows, wanted)]
+        found = look_up(tables, formats, given, objective, hardware.overlap, here)
+        _store(costs, hardware, jobs, rows, wanted, given, found, here)
     return costs
 
 
@@ -225,7 +231,14 @@ def _designs(hardware: Hardware, arrays: HardwareArrays, rows: Ints, jobs: Jobs,
 
 
 def _store(
-    costs: JobCosts, hardware: Hardware, jobs: Jobs, rows: Ints, wanted: Ints, designs: Designs, best: Best
+    costs: JobCosts,
+    hardware: Hardware,
+    jobs: Jobs,
+    rows: Ints,
+    wanted: Ints,
+    designs: Designs,
+    best: Best,
+    asked: Bools | None,
 ) -> None:
     """Put the results of one array into the (design, job) matrices."""
     at = np.ix_(rows, wanted)
@@ -235,7 +248,7 @@ def _store(
     costs.traffic_bits[at] = best.traffic
     leak = np.where(fits, best.cycles, 0.0) * designs.leak[:, None]
     costs.components_pj[at] = np.concatenate([designs.base[..., None], best.parts, leak[..., None]], axis=2)
-    for row, job in np.argwhere(~fits):
+    for row, job in np.argwhere(~fits if asked is None else asked & ~fits):
         memory = hardware.memories[int(best.short[row, job])]
         pass_ = jobs.nests[int(jobs.nest[wanted[job]])].pass_
         missing = f"{best.missing[row, job]:.0f} bits are missing"

@@ -13,6 +13,7 @@ import pandas as pd
 from dse.accuracy import Profile
 from dse.accuracy.hold_out import counting_note
 from dse.accuracy.profiles.noise import integer_width
+from dse.cost.fusion.training.states import MOST_STATES
 from dse.cost.jobs.accumulators import accumulator_notes
 from dse.cost.mapped.searched import front_searching
 from dse.cost.model import LEFT_OUT, MODEL_VERSION
@@ -36,7 +37,7 @@ from dse.version import VERSION
 from dse.workload.model import Network
 
 
-def certificate(front: pd.DataFrame, whole: bool, predicts: bool = True) -> dict[str, Any]:
+def certificate(front: pd.DataFrame, whole: bool, predicts: bool = True, waits: bool = False) -> dict[str, Any]:
     """How far the bit maps of a front are from the best, in a number and a sentence; a given plan has nothing to prove.
 
     Parameters
@@ -45,6 +46,8 @@ def certificate(front: pd.DataFrame, whole: bool, predicts: bool = True) -> dict
         Every hardware point of the space was solved.
     predicts
         Bit maps were chosen; false where the plan was given.
+    waits
+        Tensors may wait on the chip, so that what they are was chosen with the bit maps.
     """
     if not len(front) or not front["certificate_gap"].notna().any():
         return {
@@ -65,6 +68,11 @@ def certificate(front: pd.DataFrame, whole: bool, predicts: bool = True) -> dict
         if predicts
         else "The plan is given, so that no bit map is chosen."
     )
+    if waits and predicts:
+        proven += (
+            " The bound is below every bit map with every choice of tensors that wait on the chip (and of slices of the batch); "
+            f"each map has its best such choice among {MOST_STATES} sets at a layer."
+        )
     if not front["mapping_gap"].notna().any():
         return {"worst_gap": worst, "text": f"{proven} {hardware}"}
     spare = float(front["mapping_gap"].max())

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from dse.cost.fusion.epilogues import SUMMED
 from dse.cost.mapped.searched import front_searching
 from dse.cost.totals.evaluate import evaluate
 from dse.errors import InputError
@@ -184,7 +185,7 @@ def make_run(
             "infeasible_trials": len(failed),
             "front": len(front),
         },
-        "certificate": certificate(front, solved, problem.predicts),
+        "certificate": certificate(front, solved, problem.predicts, problem.hardware.fusion not in SUMMED),
         "hypervolume": state.trace[-1] if state.trace else None,
         "hypervolume_trace": state.trace,
         "reference": dict(zip(objectives, problem.reference[places(objectives)].tolist(), strict=True)),

@@ -34,6 +34,7 @@ from dse.cost.jobs.formats import Jobs
 from dse.cost.mapped.table_jobs import JobCosts, cost_jobs, is_deep
 from dse.hardware.arrays import HardwareArrays
 from dse.hardware.model import Hardware
+from dse.types import Bools
 from dse.workload.model import Network
 from dse.workload.work.tensors import tensors_of
 
@@ -155,6 +156,8 @@ class StateCosts:
     def __init__(self, apart: Apart, chooser: Chooser, d: int, m: int) -> None:
         self.chooser, self.m, self.vector = chooser, m, apart.vector
         self.one, self.base = apart.arrays.rows(d, d + 1), base_costs(apart, chooser, d)
+        self.touched = [chooser.touched(row) for row in range(len(chooser.layers))]
+        self._vectors: dict[tuple[int, State], RowCost] = {}
         self.states = chooser.states(float(self.one.size_bits[0, m]))
         self.bits = {item.tensor: item.bits for item in chooser.items}
         self.wanted: dict[tuple[int, State], tuple[Variant, float]] = {}
@@ -164,8 +167,11 @@ class StateCosts:
                     self.wanted[row, state] = chooser.variant(row, state), sum(self.bits[t] for t in state)
         variants = sorted({variant for variant, _ in self.wanted.values()})
         held = sorted({taken for _, taken in self.wanted.values()})
-        self.costs = variant_costs(chooser, self.one, m, variants, held, apart.objective)
         self.place, self.at = {x: n for n, x in enumerate(variants)}, {x: n for n, x in enumerate(held)}
+        asked: Bools = np.zeros((len(held), len(variants)), bool)
+        for variant, taken in self.wanted.values():
+            asked[self.at[taken], self.place[variant]] = True
+        self.costs = variant_costs(chooser, self.one, m, variants, held, apart.objective, asked)
 
     def written_pj(self, row: int, state: State) -> float:
         """What the write of a resident result takes."""
@@ -176,8 +182,11 @@ class StateCosts:
         """What a layer costs in a state."""
         chooser = self.chooser
         if row not in chooser.macs:
-            operations = float(self.vector.operations[_nth(chooser, row), 0])
-            return vector_cost(chooser, self.one, self.m, row, state, self.base[row], operations)
+            mine = (row, state & self.touched[row])
+            if mine not in self._vectors:
+                operations = float(self.vector.operations[chooser.lanes[row], 0])
+                self._vectors[mine] = vector_cost(chooser, self.one, self.m, *mine, self.base[row], operations)
+            return self._vectors[mine]
         if (row, state) not in self.wanted:
             return self.base[row]
         variant, taken = self.wanted[row, state]
@@ -208,11 +217,6 @@ def no_worse(found: RowCost, own: RowCost) -> RowCost:
     return own if worse else found
 
 
-def _nth(chooser: Chooser, row: int) -> int:
-    """Place of a layer without MACs among those."""
-    return sum(not layer.has_macs for layer in chooser.layers[:row])
-
-
 def vector_cost(
     chooser: Chooser, one: HardwareArrays, m: int, row: int, state: State, base: RowCost, operations: float
 ) -> RowCost:
@@ -229,9 +233,15 @@ def vector_cost(
 
 
 def variant_costs(
-    chooser: Chooser, one: HardwareArrays, m: int, variants: list[Variant], held: list[float], objective: str
+    chooser: Chooser,
+    one: HardwareArrays,
+    m: int,
+    variants: list[Variant],
+    held: list[float],
+    objective: str,
+    asked: Bools | None = None,
 ) -> JobCosts:
-    """Costs of variants (columns) beside what the shared memory holds (rows)."""
+    """Costs of variants (columns) beside what the shared memory holds (rows), of those pairs that are asked for or of all."""
     jobs: Jobs = chooser.work.jobs
     rows = np.array([variant.job for variant in variants], np.int64)
     per_job = {
@@ -240,14 +250,14 @@ def variant_costs(
     part = np.array([[variant.first, variant.second] for variant in variants]).reshape(-1, 2)
     stored = per_job["stored_bits"].copy()
     stored[:, 2] *= [variant.written for variant in variants]
-    asked = replace(jobs, **{**per_job, "stored_bits": stored, "dram_bits": per_job["dram_bits"] * part})
+    products = replace(jobs, **{**per_job, "stored_bits": stored, "dram_bits": per_job["dram_bits"] * part})
     repeated: dict[str, Any] = {
         name: np.repeat(value, len(held), axis=0) if isinstance(value, np.ndarray) else value
         for name, value in vars(one).items()
     }
     size = repeated["size_bits"].copy()
     size[:, m] -= np.array(held)
-    return cost_jobs(chooser.hardware, HardwareArrays(**{**repeated, "size_bits": size}), asked, objective)
+    return cost_jobs(chooser.hardware, HardwareArrays(**{**repeated, "size_bits": size}), products, objective, asked)
 
 
 def shortest_path(
@@ -269,13 +279,17 @@ def shortest_path(
     """
     energy = max(sum(row.energy_pj for row in base), 1e-300)
     cycles = max(sum(row.cycles for row in base), 1e-300)
-    last = {item.tensor: item.last for item in items}
-    born = {item.tensor: item.born for item in items}
+    news: dict[int, State] = {}
+    ends: dict[int, State] = {}
+    for item in items:
+        news[item.born] = news.get(item.born, frozenset()) | {item.tensor}
+        ends[item.last] = ends.get(item.last, frozenset()) | {item.tensor}
     best: dict[State, tuple[float, list[State]]] = {frozenset(): (0.0, [])}
     for row, here in enumerate(states):
         reached: dict[State, tuple[float, list[State]]] = {}
+        made, gone = news.get(row, frozenset()), ends.get(row, frozenset())
         for state in sorted(here, key=sorted):
-            before = frozenset(t for t in state if born[t] < row)
+            before = state - made
             if before not in best:
                 continue
             found = no_worse(cost(row, state), base[row])
@@ -283,7 +297,7 @@ def shortest_path(
                 continue
             so_far, path = best[before]
             value = so_far + found.energy_pj / energy + found.cycles / cycles
-            after = frozenset(t for t in state if last[t] > row)
+            after = state - gone
             if after not in reached or value < reached[after][0]:
                 reached[after] = (value, [*path, state])
         best = reached

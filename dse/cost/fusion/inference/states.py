@@ -70,10 +70,12 @@ class Chooser:
         self.layers, self.batch = network.layers, network.batch
         self.work, self.plan_place, self.roles, self.closed = work, place, roles, closed
         self.macs = {index: l for l, index in enumerate(i for i, x in enumerate(self.layers) if x.has_macs)}
+        self.lanes = {index: v for v, index in enumerate(i for i, x in enumerate(self.layers) if not x.has_macs)}
         self.found = tensors_of(network, False)
         self.streams = {(link.row, link.source) for link in links_of(network, False)}
         self.unwritten = {link.source for link in links_of(network, False) if link.written}
         self.items = self._items(copies_of(network, plan, False))
+        self._made = {item.born: item.tensor for item in reversed(self.items)}
         self.operands: dict[int, list[tuple[int, str, int]]] = {}
         for place_, tensor in enumerate(self.found.tensors):
             for use in tensor.readers:
@@ -148,7 +150,11 @@ class Chooser:
 
     def made(self, row: int) -> int:
         """The tensor that a layer's run writes; -1 where it is no candidate."""
-        return next((item.tensor for item in self.items if item.born == row), -1)
+        return self._made.get(row, -1)
+
+    def touched(self, row: int) -> State:
+        """Tensors that a layer reads, and the one that it writes."""
+        return frozenset({*(tensor for tensor, _, _ in self.operands.get(row, ())), self.made(row)})
 
     def vector_bits(self, row: int, state: State) -> tuple[float, float]:
         """Bits that a layer without MACs does not read from and write to DRAM in a state."""

@@ -100,17 +100,19 @@ def best_path(runs: TrainingRuns, prices: Prices) -> list[Step]:
     """By run how it is taken and what waits on the best path; no run may cost more than where nothing waits."""
     base = prices.base
     energy, cycles = (max(sum(x), 1e-300) for x in zip(*((row.energy_pj, row.cycles) for row in base), strict=True))
-    last, born = [item.last for item in runs.items], [item.born for item in runs.items]
+    last = [item.last for item in runs.items]
+    ends = {n: frozenset(k for k, at in enumerate(last) if at == n) for n in set(last)}
     free = Step(WHOLE, NOTHING)
     best: dict[Step, _Node] = {free: _Node(0.0, None, free)}
     for n, own in enumerate(base):
         reached: dict[Step, _Node] = {}
+        made, gone = frozenset({runs.makes.get(n, -1)}), ends.get(n, NOTHING)
         if free in best:
             value = best[free].value + own.energy_pj / energy + own.cycles / cycles
             reached[free] = _Node(value, best[free], free)
-        for mode, by_run in prices.states.items():
-            for state in sorted(by_run.get(n, ()), key=sorted):
-                before = frozenset(k for k in state if born[k] < n)
+        for mode, states in prices.options[n]:
+            for state in states:
+                before = state - made
                 node = best.get(Step(mode, before) if before else free)
                 if node is None or (before and mode.slices > 1 and runs.whole[n]):
                     continue
@@ -118,7 +120,7 @@ def best_path(runs: TrainingRuns, prices: Prices) -> list[Step]:
                 if not no_worse(found, own):
                     continue
                 value = node.value + found.energy_pj / energy + found.cycles / cycles
-                after = frozenset(k for k in state if last[k] > n)
+                after = state - gone
                 end = Step(mode, after) if after else free
                 if end not in reached or value < reached[end].value:
                     reached[end] = _Node(value, node, Step(mode, state))

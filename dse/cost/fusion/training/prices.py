@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from dse.cost.fusion.apart import Apart
 from dse.cost.fusion.training.runs import FORWARD, WEIGHT, Run, TrainingRuns
-from dse.cost.fusion.training.states import State, States, Step
+from dse.cost.fusion.training.states import Mode, Slicing, State, States, Step
 from dse.cost.fusion.vector import VectorCosts
-from dse.cost.jobs.formats import partial_bits
-from dse.cost.mapped.table_jobs import JobCosts, cost_jobs
+from dse.cost.jobs.formats import Jobs
+from dse.cost.mapped.table_jobs import cost_jobs
 from dse.hardware.arrays import HardwareArrays
 from dse.types import Floats
 
@@ -75,6 +77,22 @@ def base_costs(apart: Apart, runs: TrainingRuns, d: int) -> list[RunCost]:
     return result
 
 
+def together(slicing: Slicing, asks: Sequence[Ask]) -> Jobs:
+    """Jobs of all numbers of slices as one record, a row for each that is asked (ascending), with the shares of DRAM traffic."""
+    jobs = [work.jobs for work in slicing.work.values()]
+    first = np.cumsum([0, *(len(item.nests) for item in jobs)])
+    rows = [[ask.job for ask in asks if ask.slices == slices] for slices in slicing.work]
+    given: dict[str, Any] = {
+        name: np.concatenate([getattr(item, name)[np.array(at, np.int64)] for item, at in zip(jobs, rows, strict=True)])
+        for name, values in vars(jobs[0]).items()
+        if isinstance(values, np.ndarray)
+    }
+    given["nest"] += np.repeat(first[:-1], [len(at) for at in rows])
+    given["dram_bits"] = given["dram_bits"] * np.array([[ask.first, ask.second] for ask in asks])
+    given["stored_bits"][:, 2] *= [ask.result for ask in asks]
+    return replace(jobs[0], nests=tuple(nest for item in jobs for nest in item.nests), **given)
+
+
 class Prices:
     """What runs cost on one design under one plan, however they are taken.
 
@@ -90,29 +108,45 @@ class Prices:
         self.apart, self.runs, self.m = apart, runs, m
         self.one, self.base = apart.arrays.rows(d, d + 1), base_costs(apart, runs, d)
         self.may = States(apart, runs, d, m)
+        self._asked: dict[tuple[int, Step], Ask] = {}
+        self._products: dict[tuple[Ask, float, bool], RunCost] = {}
+        self._vectors: dict[tuple[int, State], RunCost] = {}
+        self.touched = [
+            frozenset(k for k, _ in runs.reads.get(n, ())) | {runs.makes.get(n, -1)} for n in range(len(runs.runs))
+        ]
         self.states = {
             mode: {
                 n: {state for state in here if self._moves_no_more(n, Step(mode, state))} for n, here in by_run.items()
             }
             for mode, by_run in self.may.by_mode.items()
         }
-        asks = {
-            self.ask(n, Step(mode, state))
+        #: By run the same, in order: each mode with what may wait.
+        self.options: list[list[tuple[Mode, list[State]]]] = [[] for _ in runs.runs]
+        for mode, by_run in self.states.items():
+            for n, here in by_run.items():
+                self.options[n].append((mode, sorted(here, key=sorted)))
+        kept = (
+            (n, Step(mode, state))
             for mode, by_run in self.states.items()
             for n, here in by_run.items()
-            if runs.runs[n].row in runs.macs
             for state in here
-        }
-        self.known = self._priced(asks)
+        )
+        self._price(sorted({self._asked[key] for key in kept if key in self._asked}))
 
     def ask(self, n: int, step: Step) -> Ask:
         """What has to be priced of a product."""
+        key = (n, step)
+        if key not in self._asked:
+            self._asked[key] = self._ask(n, step)
+        return self._asked[key]
+
+    def _ask(self, n: int, step: Step) -> Ask:
         run, (slices, stays), runs = self.runs.runs[n], step.mode, self.runs
         shares = [1.0, 1.0]
         for item, read in runs.reads.get(n, []):
             if item in step.state:
                 shares[read.role] -= read.share
-        held = sum(runs.items[k].bits for k in step.state) / slices
+        held = sum([runs.items[k].bits for k in step.state]) / slices
         result = 0.0 if run in runs.unwritten else 1.0
         made = runs.makes.get(n, -1)
         if made in step.state and not runs.items[made].written:
@@ -123,10 +157,9 @@ class Prices:
             shares[0] /= slices
         elif stays == run.row:
             result /= slices
-        parts = int(np.ceil(held / self.may.size * PARTS - 1e-9))
-        return Ask(
-            slices, self.may.job(run, slices), max(shares[0], 0.0), max(shares[1], 0.0), result, min(parts, PARTS)
-        )
+        parts = ceil(held / self.may.size * PARTS - 1e-9)
+        job = self.may.slicing.job(run, slices)
+        return Ask(slices, job, max(shares[0], 0.0), max(shares[1], 0.0), result, min(parts, PARTS))
 
     def _moves_no_more(self, n: int, step: Step) -> bool:
         """Whether a product may move no more than without: its weights, or sums, for each slice, and what it makes once."""
@@ -136,71 +169,74 @@ class Prices:
         ask, layer = self.ask(n, step), self.runs.layers[run.row]
         if layer.kind == "matmul":
             return True
-        jobs = self.may.work[ask.slices].jobs
-        weight, _, result = jobs.stored_bits[ask.job] * [ask.first, ask.second, ask.result]
+        stored = self.may.slicing.work[ask.slices].jobs.stored_bits
         if run.pass_ == WEIGHT:
             stays = step.mode.stays == run.row
-            again = 0.0 if stays else 2.0 * (ask.slices - 1) * float(partial_bits(self.apart.hardware, jobs)[ask.job])
+            again = 0.0 if stays else 2.0 * (ask.slices - 1) * float(self.may.slicing.partial[ask.slices][ask.job])
             least = layer.parameters * again
         else:
+            weight, result = float(stored[ask.job, 0]) * ask.first, float(stored[ask.job, 2]) * ask.result
             made = layer.output_elements * self.runs.network.batch * (run.pass_ == FORWARD)
-            least = ask.slices * layer.parameters * float(weight) + made * float(result)
+            least = ask.slices * layer.parameters * weight + made * result
         return least <= self.base[n].dram_bits * _EQUAL
 
-    def _priced(self, asks: set[Ask]) -> dict[Ask, tuple[JobCosts, int]]:
-        """Costs of one slice, by what was asked."""
-        known = {}
-        for slices, taken in sorted({(ask.slices, ask.taken) for ask in asks}):
-            here = sorted(ask for ask in asks if (ask.slices, ask.taken) == (slices, taken))
-            rows = np.array([ask.job for ask in here], np.int64)
-            jobs = self.may.work[slices].jobs
-            given: dict[str, Any] = {
-                k: v[rows] for k, v in vars(jobs).items() if k != "nests" and isinstance(v, np.ndarray)
-            }
-            given["dram_bits"] = given["dram_bits"] * np.array([[ask.first, ask.second] for ask in here])
-            stored = given["stored_bits"].copy()
-            stored[:, 2] *= [ask.result for ask in here]
-            size = self.one.size_bits.copy()
-            size[:, self.m] *= (PARTS - taken) / PARTS
-            costs = cost_jobs(
-                self.apart.hardware, replace(self.one, size_bits=size), replace(jobs, **{**given, "stored_bits": stored}),
-                self.apart.objective,
-            )  # fmt: skip
-            known.update({ask: (costs, u) for u, ask in enumerate(here)})
-        return known
+    def _price(self, asks: Sequence[Ask]) -> None:
+        """Look up the costs of one slice of all that is asked, those of all numbers of slices and parts of the memory at once."""
+        self.place = {ask: u for u, ask in enumerate(asks)}
+        if not asks:
+            return
+        jobs = together(self.may.slicing, asks)
+        taken = sorted({ask.taken for ask in asks})
+        self.row = {parts: r for r, parts in enumerate(taken)}
+        many: dict[str, Any] = {
+            name: np.repeat(values, len(taken), axis=0) if isinstance(values, np.ndarray) else values
+            for name, values in vars(self.one).items()
+        }
+        size = many["size_bits"].copy()
+        size[:, self.m] *= (PARTS - np.array(taken)) / PARTS
+        wanted = np.array(taken)[:, None] == np.array([ask.taken for ask in asks])[None]
+        arrays = HardwareArrays(**{**many, "size_bits": size})
+        self.known = cost_jobs(self.apart.hardware, arrays, jobs, self.apart.objective, wanted)
 
     def cost(self, n: int, step: Step) -> RunCost:
         """What a run costs as part of a path."""
         if not step.state:
             return self.base[n]
-        if self.runs.runs[n].row in self.runs.macs:
-            return self._product(n, step)
-        return self._lanes(n, step.state)
-
-    def _lanes(self, n: int, state: State) -> RunCost:
-        return lanes_cost(self.runs, self.one, self.m, n, state, self.base[n], self.apart.vector)
+        runs = self.runs
+        if runs.runs[n].row in runs.macs:
+            made = runs.makes.get(n, -1)
+            held = runs.items[made].bits if made in step.state else 0.0
+            known = (self.ask(n, step), held, step.mode.stays == runs.runs[n].row)
+            if known not in self._products:
+                self._products[known] = self._product(n, step)
+            return self._products[known]
+        mine = (n, step.state & self.touched[n])
+        if mine not in self._vectors:
+            self._vectors[mine] = lanes_cost(runs, self.one, self.m, *mine, self.base[n], self.apart.vector)
+        return self._vectors[mine]
 
     def _product(self, n: int, step: Step) -> RunCost:
         run, runs, one, m = self.runs.runs[n], self.runs, self.one, self.m
         slices = step.mode.slices
-        costs, u = self.known[self.ask(n, step)]
-        parts = costs.components_pj[0, u] * slices
-        cycles, moved = float(costs.cycles[0, u]) * slices, float(costs.traffic_bits[0, u, -1]) * slices
+        ask = self.ask(n, step)
+        costs, r, u = self.known, self.row[ask.taken], self.place[ask]
+        parts = costs.components_pj[r, u] * slices
+        cycles, moved = float(costs.cycles[r, u]) * slices, float(costs.traffic_bits[r, u, -1]) * slices
         if not np.isfinite(cycles):
             return RunCost(np.inf, np.inf, np.inf)
-        dram, bound = len(one.size_bits[0]), int(costs.bound[0, u])
+        dram, bound = len(one.size_bits[0]), int(costs.bound[r, u])
         made = runs.makes.get(n, -1)
         if made in step.state:
             parts[1 + m] += runs.items[made].bits * float(one.write_pj_per_bit[0, m])
         if slices > 1 and run.pass_ == WEIGHT and runs.layers[run.row].kind != "matmul":
             # Sums that go on from slice to slice, in the format of partial sums.
-            jobs = self.may.work[slices].jobs
-            wide = float(partial_bits(self.apart.hardware, jobs)[self.may.job(run, slices)])
+            jobs = self.may.slicing.work[slices].jobs
+            wide = float(self.may.slicing.partial[slices][ask.job])
             count = float(runs.layers[run.row].parameters) * (slices - 1)
             if step.mode.stays == run.row:
                 parts[1 + m] += count * wide * float(one.read_pj_per_bit[0, m] + one.write_pj_per_bit[0, m])
             else:
-                narrow = float(jobs.stored_bits[self.may.job(run, slices), 2])
+                narrow = float(jobs.stored_bits[ask.job, 2])
                 back, out = count * wide, count * max(wide - narrow, 0.0)
                 parts[dram] += back * float(one.read_pj_per_bit[0, -1]) + out * float(one.write_pj_per_bit[0, -1])
                 parts[1 + m] += back * float(one.write_pj_per_bit[0, m]) + out * float(one.read_pj_per_bit[0, m])

@@ -109,6 +109,7 @@ class TrainingRuns:
         self.whole = [self.layers[run.row].kind == "norm" for run in self.runs]
         links = links_of(network, True)
         self.streams = {Run(link.row, PASSES.index(link.pass_)) for link in links}
+        self._known: dict[Run, bool] = {}
         self.unwritten = {Run(link.source, PASSES.index(link.pass_)) for link in links if link.written}
         self.error_bits = error_bits(network, plan)
         plain = not has_result(plan) and plan.copies != "requantize"
@@ -126,6 +127,11 @@ class TrainingRuns:
 
     def simple(self, run: Run) -> bool:
         """Whether a run is one nest that runs once, or work without MACs on whole tensors."""
+        if run not in self._known:
+            self._known[run] = self._simple(run)
+        return self._known[run]
+
+    def _simple(self, run: Run) -> bool:
         layer = self.layers[run.row]
         if run.row in self.closed:
             return False

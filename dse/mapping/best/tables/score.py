@@ -13,7 +13,7 @@ import numpy as np
 from dse.mapping.best.tables.score_kernel import Best, Designs, Formats, Rows, best_of
 from dse.mapping.best.tables.table import Table
 from dse.names import MAPPING_OBJECTIVES
-from dse.types import Ints
+from dse.types import Bools, Ints
 
 #: Pairs of a job and a design that are worth a thread of their own.
 PAIRS_PER_THREAD = 2000
@@ -24,7 +24,12 @@ _PACKED: OrderedDict[tuple[int, ...], tuple[tuple[Table, ...], Rows]] = OrderedD
 
 
 def look_up(
-    tables: Sequence[Table], formats: Formats, designs: Designs, objective: str = "edp", overlap: bool = True
+    tables: Sequence[Table],
+    formats: Formats,
+    designs: Designs,
+    objective: str = "edp",
+    overlap: bool = True,
+    asked: Bools | None = None,
 ) -> Best:
     """Best mapping of every job on every design.
 
@@ -36,6 +41,8 @@ def look_up(
         ``energy``, ``latency`` or ``edp``; of equal latency the mapping of lower energy is taken.
     overlap
         Time is the slowest of compute and every memory; if false, their sum.
+    asked
+        (designs, jobs) pairs that are looked up, others being left as where nothing fits; None: all.
 
     Raises
     ------
@@ -53,13 +60,12 @@ def look_up(
         traffic=np.zeros((*shape, memories)), short=np.full(shape, -1, np.int64), missing=np.zeros(shape),
     )  # fmt: skip
     rows = _rows(tuple(tables))
-    pairs = count * jobs
-    threads = min(os.cpu_count() or 1, max(1, pairs // PAIRS_PER_THREAD))
-    edges = np.linspace(0, pairs, threads + 1).astype(np.int64)
-    spans = list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
+    pairs = np.arange(count * jobs) if asked is None else np.flatnonzero(asked.T)
+    threads = min(os.cpu_count() or 1, max(1, len(pairs) // PAIRS_PER_THREAD))
+    spans = np.array_split(pairs, threads)
 
-    def walk(span: tuple[int, int]) -> None:
-        best_of(rows, formats, designs, MAPPING_OBJECTIVES.index(objective), overlap, *span, out)
+    def walk(span: Ints) -> None:
+        best_of(rows, formats, designs, MAPPING_OBJECTIVES.index(objective), overlap, span, out)
 
     if threads == 1:
         walk(spans[0])

@@ -232,13 +232,13 @@ def lacking(rows: Rows, t: int, kept: Floats, word: Floats, capacity: Floats) ->
 
 @outer
 def best_of(
-    rows: Rows, formats: Formats, designs: Designs, objective: int, overlap: bool, start: int, stop: int, out: Best
+    rows: Rows, formats: Formats, designs: Designs, objective: int, overlap: bool, pairs: Ints, out: Best
 ) -> None:
-    """Fill the results of pairs ``start`` to ``stop``; pair = job * designs + design, so that a table is read while it is near."""
+    """Fill the results of pairs; pair = job * designs + design, ascending, so that a table is read while it is near."""
     count = len(designs.leak)
     memories = designs.read.shape[1]
     scratch = scratch_of(rows, memories)
-    for pair in range(start, stop):
+    for pair in pairs:
         d = pair % count
         u = pair // count
         t = formats.table[u]
