@@ -4,7 +4,11 @@ The chip's own mapping is evaluated, not ours: row-stationary sets of R x e elem
 element, ``r`` channels and ``t`` filters side by side, one *processing pass* after the other. The strip ``e``, ``r`` and ``t``
 are in the paper's text. ``p`` and ``q`` are what fits its scratchpads and gives the published accesses of the buffer (its table III
 is an image that was not at hand). Zeros are the measured shares of the activations: a zero stops the MAC and the read of the
-weight, as the paper describes. Prices are those of ``hwmodels/eyeriss.yaml``; none is fitted to the chip's power or time.
+weight, as the paper describes, and the sum stays as it is: its scratchpad is made of registers, which take nothing but their clock,
+priced with the clock network, for being written what they hold. The one adder of an element takes a product or the sum that
+arrives from its neighbour (the paper's figure of the element), so that every sum handed on takes a cycle and a read of the own
+sum. Words pass a queue of registers at the entrance of an element, sums another at its exit, written and read once each. Prices
+are those of ``hwmodels/eyeriss.yaml``; none is fitted to the chip's power or time.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from dse.hardware import hardware_arrays, load_hardware
 from dse.hardware.arrays import STANDING
 from dse.hardware.model import Hardware
 from dse.hardware.pe import mac_energy_pj
+from dse.hardware.prices.memories import register_pj_per_bit
 from dse.workload import load_workload
 from dse.workload.model import Layer
 
@@ -85,7 +90,7 @@ class Counts:
     activation_words, sum_words, weight_words
         Moved between buffer and array.
     hop_words
-        Sums handed from element to element.
+        Sums handed from element to element, each an addition of its own.
     """
 
     macs: float
@@ -159,6 +164,7 @@ def chip_table(hardware: Hardware | None = None) -> pd.DataFrame:
     write = dict(zip((memory.name for memory in hardware.memories), arrays.write_pj_per_bit[0], strict=True))
     wire = _buffer_wire(hardware)
     mac = float(mac_energy_pj(hardware.pe, WORD_BITS, WORD_BITS, None, hardware.node_nm))
+    queue = float(register_pj_per_bit(WORD_BITS, hardware.node_nm))
     rows = []
     for layer in network.mac_layers:
         if layer.name not in MEASURED:
@@ -166,20 +172,26 @@ def chip_table(hardware: Hardware | None = None) -> pd.DataFrame:
         chip = MEASURED[layer.name]
         done = counts(layer, chip, network.batch)
         busy = done.macs * (1.0 - chip.zeros)
+        delivered_weights = done.weight_words * chip.strip
+        delivered_activations = done.activation_words * layer.R * chip.filter_sets
         scratchpads = WORD_BITS * (
             busy * read["weight_spad"]
-            + done.macs * (read["activation_spad"] + read["psum_spad"] + write["psum_spad"])
-            + done.weight_words * chip.strip * write["weight_spad"]
-            + done.activation_words * layer.R * chip.filter_sets * write["activation_spad"]
+            + done.macs * (read["activation_spad"] + read["psum_spad"])
+            + busy * write["psum_spad"]
+            + done.hop_words * read["psum_spad"]
+            + delivered_weights * write["weight_spad"]
+            + delivered_activations * write["activation_spad"]
         )
+        queued = 2.0 * (delivered_weights + delivered_activations + 2.0 * done.hop_words)
         words = done.activation_words + done.sum_words
         buffer = WORD_BITS * (
             (words - done.sum_words / 2.0) * (read["buffer"] - wire)
             + done.sum_words / 2.0 * (write["buffer"] - wire)
             + done.weight_words * (read["buffer"] + write["buffer"] - 2.0 * wire)
         )
-        moved = WORD_BITS * wire * (words + done.weight_words + done.hop_words)
-        seconds = (done.macs / done.elements + done.passes * done.ramp_cycles) / hardware.clock_hz
+        moved = WORD_BITS * (wire * (words + done.weight_words + done.hop_words) + queue * queued)
+        turns = done.macs * (1.0 + 1.0 / (chip.channels * layer.S))
+        seconds = (turns / done.elements + done.passes * done.ramp_cycles) / hardware.clock_hz
         parts = {
             "mac_w": busy * mac * 1e-12 / seconds,
             "scratchpad_w": scratchpads * 1e-12 / seconds,

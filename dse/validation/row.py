@@ -27,7 +27,8 @@ class Row(NamedTuple):
     kind
         What it is a figure of.
     includes
-        Of silicon and RTL: what the published figure includes (DRAM, supply, sparsity, use); "" for other rows.
+        Of silicon and RTL: what the published figure includes (DRAM, supply, sparsity, use); "" for other rows. Its first word says
+        what counts apart: "anchor" (a law rests on it), "ratio" (of two figures of a chip), "limit" (a bound, not measured).
     """
 
     source: str

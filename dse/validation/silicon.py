@@ -21,6 +21,7 @@ from dse.hardware.arrays import STANDING
 from dse.hardware.model import Hardware
 from dse.hardware.pe import mac_energy_pj
 from dse.hardware.prices.memories import sram_read_pj_per_bit, sram_write_pj_per_bit
+from dse.hardware.prices.technology import highest_clock_hz, nominal_supply_v
 from dse.precision.plans.plan import Plan
 from dse.validation.row import Kind, Row, row
 from dse.workload.layer import Layer
@@ -64,7 +65,7 @@ class Figure:
     includes
         What the figure includes: DRAM, supply, sparsity, use.
     supply_v
-        None: the file's.
+        None: the file's. Below the one of its clock a chip runs as much slower as the alpha-power law says.
     work
         What it ran, where several figures differ in it alone.
     part
@@ -90,11 +91,12 @@ _RAPID, _TTA = "RaPiD, JSSC 2022", "BrainTTA, arXiv 2211.11331"
 _MX, _SIMBA = "MX array, arXiv 2511.06313", "Simba, VLSI 2019"
 _V4I, _V1 = "TPUv4i, ISCA 2021", "TPUv1, ISCA 2017"
 _LOW = "chip without DRAM, dense; supply of 0.63 to 1.1 V, taken at 0.63"
-_TDP = "board limit (TDP) with DRAM; ours at full rate"
+_TDP = "limit of the board (TDP) with DRAM, not measured on this work; ours at full rate"
+_ANCHOR = "anchor of the file's energy of a MAC: limit of the board (TDP) with DRAM, ours at full rate"
 _ONE_BIT = "bound by the buffer; the step of one bit rests on this figure"
-_ONE_BUFFER = "one buffer for all in ours, memories in each of four cores in the chip: at one bit, it is what is paid"
+_ONE_BUFFER = "one buffer for all in ours; by the law of synthesized units, which hold registers of their own, elements alone take what the chip takes"
 _OWN = "array and buffers are our own choice"
-_GPU_LIMIT = "a limit; instructions and schedulers of a GPU are left out"
+_GPU_LIMIT = "products on matrix units run at the board's limit; the price of a MAC is what other parts leave of it"
 _BEST = "chip without DRAM, dense; supply not told, taken at 0.50 V as chips that tell it"
 _SYSTEM = "system with its controllers, dense"
 _AROUND = "processors, streamers and interconnect of the system are left out"
@@ -135,13 +137,13 @@ FIGURES: tuple[Figure, ...] = (
     Figure(_TTA, "brain_tta_like", "w8a8", "efficiency", 2.47, _BEST, BEST_SUPPLY_V),
     Figure(_TTA, "brain_tta_like", "ternary", "efficiency", 14.9, _BEST, BEST_SUPPLY_V),
     Figure(_TTA, "brain_tta_like", "binary", "efficiency", 28.6, _BEST, BEST_SUPPLY_V),
-    Figure(_MX, "mx_trainer", "mxint8", "rate", 64.0),
-    Figure(_MX, "mx_trainer", "mxfp8_e4m3", "rate", 256.0),
-    Figure(_MX, "mx_trainer", "mxfp4_e2m1", "rate", 512.0),
-    Figure(_MX, "mx_trainer", "mxint8", "efficiency", 0.657, _SYSTEM, note=_AROUND),
-    Figure(_MX, "mx_trainer", "mxfp8_e4m3", "efficiency", 1.438, _SYSTEM, note=_AROUND),
-    Figure(_MX, "mx_trainer", "mxfp6_e2m3", "efficiency", 1.675, _SYSTEM, note=_AROUND),
-    Figure(_MX, "mx_trainer", "mxfp4_e2m1", "efficiency", 4.065, _SYSTEM, note=_AROUND),
+    Figure(_MX, "mx_array", "mxint8", "rate", 64.0),
+    Figure(_MX, "mx_array", "mxfp8_e4m3", "rate", 256.0),
+    Figure(_MX, "mx_array", "mxfp4_e2m1", "rate", 512.0),
+    Figure(_MX, "mx_array", "mxint8", "efficiency", 0.657, _SYSTEM, note=_AROUND),
+    Figure(_MX, "mx_array", "mxfp8_e4m3", "efficiency", 1.438, _SYSTEM, note=_AROUND),
+    Figure(_MX, "mx_array", "mxfp6_e2m3", "efficiency", 1.675, _SYSTEM, note=_AROUND),
+    Figure(_MX, "mx_array", "mxfp4_e2m1", "efficiency", 4.065, _SYSTEM, note=_AROUND),
     Figure(_SIMBA, "simba_like", "w8a8", "rate", 4010.0, "chip, dense, full use, 1.2 V and 2 GHz"),
     Figure(
         _SIMBA,
@@ -201,11 +203,11 @@ FIGURES: tuple[Figure, ...] = (
         0.24 * 331,
         "matrix unit, 24 % of at most 331 mm2",
         part="pe",
-        note="sums in ours are a tree; the chip keeps them, and a second weight, in registers of every element",
+        note="room for wires, control and test between the elements of a floor plan is left out",
     ),
     Figure(_V1, "tpu_v1", "w8a8", "area", 0.29 * 331, "unified buffer, 29 % of at most 331 mm2", part="unified_buffer"),
     Figure("A100, data sheet", "a100", "bf16", "rate", 312_000.0),
-    Figure("A100, data sheet", "a100", "bf16", "power", 400.0, _TDP, note=_GPU_LIMIT),
+    Figure("A100, data sheet", "a100", "bf16", "power", 400.0, _ANCHOR, note=_GPU_LIMIT),
     Figure("MI210, data sheet", "mi210", "bf16", "rate", 181_000.0),
     Figure(
         "MI210, data sheet",
@@ -213,8 +215,8 @@ FIGURES: tuple[Figure, ...] = (
         "bf16",
         "power",
         300.0,
-        _TDP,
-        note="a limit; instructions and schedulers of a GPU are left out",
+        _ANCHOR,
+        note=_GPU_LIMIT,
     ),
     Figure(
         "DYNASTY chip, JSSC 2024",
@@ -257,10 +259,10 @@ FIGURES: tuple[Figure, ...] = (
 )
 #: Ratios between formats of one chip: name, hardware, better plan, plan, published, supply.
 RATIOS: tuple[tuple[str, str, str, str, float, float | None], ...] = (
-    (_MX, "mx_trainer", "mxfp8_e4m3", "mxint8", 1.438 / 0.657, None),
-    (_MX, "mx_trainer", "mxfp6_e2m3", "mxint8", 1.675 / 0.657, None),
-    (_MX, "mx_trainer", "mxfp4_e2m1", "mxint8", 4.065 / 0.657, None),
-    (_MX, "mx_trainer", "mxfp4_e2m1", "mxfp8_e4m3", 4.065 / 1.438, None),
+    (_MX, "mx_array", "mxfp8_e4m3", "mxint8", 1.438 / 0.657, None),
+    (_MX, "mx_array", "mxfp6_e2m3", "mxint8", 1.675 / 0.657, None),
+    (_MX, "mx_array", "mxfp4_e2m1", "mxint8", 4.065 / 0.657, None),
+    (_MX, "mx_array", "mxfp4_e2m1", "mxfp8_e4m3", 4.065 / 1.438, None),
     (_UNPU, "unpu_like", "int16,weight=binary", "w16a16", 50.6 / 3.08, 0.63),
     (_TTA, "brain_tta_like", "ternary", "w8a8", 14.9 / 2.47, BEST_SUPPLY_V),
     (_TTA, "brain_tta_like", "binary", "ternary", 28.6 / 14.9, BEST_SUPPLY_V),
@@ -354,7 +356,8 @@ def component_rows() -> list[Row]:
 
 
 def _mac(name: str, significand: int) -> float:
-    return float(mac_energy_pj(load_hardware(name).pe, significand, significand))
+    """By the model, whatever a file gives."""
+    return float(mac_energy_pj(replace(load_hardware(name).pe, energy_pj=None), significand, significand))
 
 
 def _row(figure: Figure) -> Row:
@@ -376,6 +379,10 @@ def _row(figure: Figure) -> Row:
     label = f"{label}, {figure.work}" if figure.work else label
     note = figure.note or "shown, not held against a bound: mapping and memories of the chip are not ours"
     return row(kind, figure.chip, label, unit, figure.published, ours, note=note, includes=figure.includes)
+
+
+#: V, supply at which a chip reaches its file's clock, where it is published; else the file's, or the node's nominal one.
+CLOCK_SUPPLY_V = {"unpu_like": 1.1, "simba_like": 1.2}
 
 
 def operating_point(name: str, plan: str, supply_v: float | None = None) -> Point:
@@ -418,8 +425,12 @@ def _hardware(name: str, supply_v: float | None) -> Hardware:
     """A chip with free, unlimited DRAM: what its efficiency is published without."""
     hardware = variant(name)
     dram = replace(hardware.memories[-1], bandwidth_bits_per_cycle=float("inf"))
-    supply = hardware.supply_v if supply_v is None else supply_v
-    return replace(hardware, memories=(*hardware.memories[:-1], dram), supply_v=supply)
+    chip = replace(hardware, memories=(*hardware.memories[:-1], dram))
+    if supply_v is None:
+        return chip
+    nominal = float(nominal_supply_v(chip.node_nm)) if chip.supply_v is None else chip.supply_v
+    fast, slow = (float(highest_clock_hz(chip.node_nm, v)) for v in (CLOCK_SUPPLY_V.get(name, nominal), supply_v))
+    return replace(chip, supply_v=supply_v, clock_hz=chip.clock_hz * slow / fast)
 
 
 def variant(name: str) -> Hardware:

@@ -32,17 +32,18 @@ def _group(rows: pd.DataFrame) -> str:
 def silicon_markdown(table: pd.DataFrame) -> str:
     """Energy, power and area of chips and RTL: how far off, for figures that a law rests on, all others, and ratios on one chip.
 
-    Rows that say what the published figure includes; rates, which are counts, are left out.
+    Rows that say what the published figure includes; rates, which are counts, are left out, and so are limits of boards, which nobody
+    measured.
     """
     rows = table[table["includes"].fillna("").ne("") & table["kind"].isin(("energy", "power", "area"))]
-    anchors, ratios = rows["includes"].str.startswith("anchor"), rows["includes"].str.startswith("ratio")
+    anchors, limits, ratios = (rows["includes"].str.startswith(word) for word in ("anchor", "limit", "ratio"))
     lines = [
         "| silicon and RTL | figures | sources | median error | within 30 % | worst factor |",
         "|---|---|---|---|---|---|",
     ]
     lines += [
         _line("figures that a law rests on", rows[anchors]),
-        _line("energy, power and area of chips, nothing fitted to them", rows[~anchors & ~ratios]),
+        _line("energy, power and area of chips, nothing fitted to them", rows[~anchors & ~limits & ~ratios]),
         _line("ratios between formats of one chip", rows[ratios]),
     ]
     return "\n".join(lines) + "\n"

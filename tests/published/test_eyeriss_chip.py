@@ -67,19 +67,34 @@ def test_one_pass_by_hand():
 
 
 def test_time(table):
-    """Within 10 % in every layer, and nearer than nn_dataflow in every layer."""
+    """CONV1 to CONV3 within 1 %; CONV4 and CONV5 run under one mapping, so that their times should differ by 1.50 and not by 1.60."""
     found = error(table, "time_s")
-    assert np.abs(found).max() < 0.10
-    assert (np.abs(found) < np.abs(NN_TIME)).all()
+    assert np.abs(found[:3]).max() < 0.01
+    assert 0.04 < found[3] < found[4] < 0.125
+    assert np.abs(found).mean() < np.abs(NN_TIME).mean() / 2
+
+
+def test_a_sum_that_arrives_takes_a_turn(table):
+    """CONV5 by hand: 3 channels of 3 weights, then a sum of the neighbour: ten turns for nine products, 432 cycles of each pass."""
+    layer = next(layer for layer in load_workload("imagenet_alexnet").mac_layers if layer.name == "conv5")
+    cycles = 4 * layer.macs / 156 * 10 / 9 + 256 * 432
+    assert table["time_s"]["conv5"] == pytest.approx(cycles / 200e6)
 
 
 def test_power_and_energy(table):
-    """Power within 20 %, energy within 25 % in every layer, within 2 % of the whole; nn_dataflow's energy is off by up to 44 %."""
-    assert np.abs(error(table, "power_w")).max() < 0.22
+    """Power within 13 %, energy within 15 % in every layer, within 7 % of the whole; nn_dataflow's energy is off by up to 44 %."""
+    assert np.abs(error(table, "power_w")).max() < 0.13
     energy = error(table, "energy_j")
-    assert np.abs(energy).max() < 0.25
+    assert np.abs(energy).max() < 0.15
     assert np.abs(energy).mean() < np.abs(NN_ENERGY).mean() / 2
-    assert table["energy_j"].sum() == pytest.approx(table["published_energy_j"].sum(), rel=0.05)
+    assert table["energy_j"].sum() == pytest.approx(table["published_energy_j"].sum(), rel=0.07)
+
+
+def test_a_gated_product_leaves_the_scratchpads_to_the_clock(table):
+    """Shares of the scratchpads, 42 % in CONV1 and 33 % in CONV5: registers take nothing for being written what they hold."""
+    share = table["scratchpad_w"] / table["power_w"]
+    assert share["conv1"] == pytest.approx(0.42, rel=0.05)
+    assert share["conv5"] == pytest.approx(0.33, rel=0.06)
 
 
 def test_built_in_prices_are_nearer_than_nn_dataflow():

@@ -67,34 +67,37 @@ FLIP_FLOP = 9e-3 / (40 / 45) ** LOGIC
 AREA = {65: 1.5, 45: 1.0, 16: 0.19, 28: 0.46 * (0.21 / 0.46) ** (log(32 / 28) / log(32 / 20))}
 
 
+ADDER = 4.256  # um2 of a full adder, NanGate's library at 45 nm
+
+
 def fixed(h):
-    return unit(8, 8, 1) + add(h.pe.accumulator_bits - 16), unit(8, 8, 2)
+    return unit(8, 8, 1) + add(h.pe.accumulator_bits - 16), unit(8, 8, 2) + ADDER * (h.pe.accumulator_bits - 16)
 
 
 def composable(h):
     """Four bits by four: four products per cycle."""
-    return (FLEXIBLE[8, 2][0] + add(32 - 16)) / 4, FLEXIBLE[8, 2][1]
+    return (FLEXIBLE[8, 2][0] + add(32 - 16)) / 4, FLEXIBLE[8, 2][1] + ADDER * 16
 
 
 def bit_serial(h):
     step = add(16) + (add(32) + 32 * FLIP_FLOP) / 16
-    return 16 * max(step, unit(16, 16, 1) / 16), unit(1, 16, 2)
+    return 16 * max(step, unit(16, 16, 1) / 16), unit(1, 16, 2) + ADDER * 2
 
 
 def bit_serial_2d(h):
     """Slices of two bits in trees of 16: 64 steps of a 16 by 16 bit product."""
     step = multiply(2, 2) + add(4 + 4) + (add(32) + 32 * FLIP_FLOP) / 16
-    return 64 * max(step, unit(16, 16, 1) / 64), unit(2, 2, 2)
+    return 64 * max(step, unit(16, 16, 1) / 64), unit(2, 2, 2) + ADDER * 2
 
 
 def lookup(h):
     """UNPU: 23.1 % below the fixed unit at 16 bits."""
-    return unit(16, 16, 1) * (1 - 0.231), unit(1, 16, 2)
+    return unit(16, 16, 1) * (1 - 0.231), unit(1, 16, 2) + ADDER * 2
 
 
 def block_floating_point(h):
     """Mantissas of 4 bits: a quarter of the 8-bit unit's steps; a sum of 20 bits inside a block of 16, one FP32 addition per block."""
-    return (FLEXIBLE[8, 2][0] + add(4)) / 4 + (add(8) + float_add(32)) / 16, FLEXIBLE[8, 2][1]
+    return (FLEXIBLE[8, 2][0] + add(4)) / 4 + (add(8) + float_add(32)) / 16, FLEXIBLE[8, 2][1] + ADDER * 4 + (4184 + ADDER * 8) / 16
 
 
 def mls(h):
@@ -104,8 +107,8 @@ def mls(h):
 
 
 def floating(h):
-    """E4M3: significands of 4 bits, FP32 sums; the area of a 4-bit unit with 18 bits more for shifts."""
-    return float_multiply(4) + float_add(32), unit(4, 4, 2) + unit(0, 18, 2) - unit(0, 0, 2)
+    """E4M3: significands of 4 bits, FP32 sums; the area of a 4-bit unit with twice 32 bits more for shifts."""
+    return float_multiply(4) + float_add(32), unit(4, 4, 2) + unit(0, 64, 2) - unit(0, 0, 2)
 
 
 def multi_mode(h):
@@ -160,7 +163,7 @@ def test_energy_and_area(name, plan, formulas):
 def test_interface_and_clock():
     """LPDDR4 at 256 bits and 800 MHz: TPUv1's 3 % of 331 mm2 for 34 GB/s, and 12 % of 8 pJ per bit while it waits.
 
-    Clock of flex_trainer: 1,024 elements with 128 bits of weights and 8 of activations, 32 sums of 32 bits and 512 behind, 256 clocked; Eyeriss' 584 pJ over 168 elements of 192 + 256 + 256 clocked bits at 65 nm; a core of 25 pJ at 22 nm.
+    Clock of flex_trainer: 1,024 elements with 128 bits of weights and 8 of activations, 32 sums of 32 bits and 512 behind, 256 clocked; Eyeriss' 515 pJ over 168 elements of 192 + 256 + 256 clocked bits at 65 nm; a core of 25 pJ at 22 nm.
     """
     from dse.hardware import hardware_arrays
 
@@ -168,7 +171,24 @@ def test_interface_and_clock():
     arrays = hardware_arrays(hardware)
     gbit = 256 * 0.8
     assert arrays.area_parts_mm2[0, arrays.area_parts.index("dram")] == pytest.approx(0.03 * 331 / 272 * gbit)
-    clocked = 584 / 168 / (192 + 256 + 256) / energy_scale(65)
+    clocked = 515 / 168 / (192 + 256 + 256) / energy_scale(65)
     bits = 1024 * (128 + 8) + 32 * (256 + 32)
     pj = bits * clocked * energy_scale(28) + 25 * energy_scale(28) / energy_scale(22)
     assert arrays.leakage_parts_w[0, 1:] == pytest.approx([0.12 * 8e-12 * gbit * 1e9, pj * 1e-12 * 0.8e9], rel=1e-6)
+
+
+def test_systolic_elements_hold_an_operand_and_a_sum():
+    """Gemmini, 16 x 16: an activation of 8 and a sum of 32 bits travel through each element; as a tree, 16 of each kind."""
+    from dse.hardware.prices.clock import pipeline_flip_flops
+
+    gemmini = load_hardware("gemmini")
+    assert pipeline_flip_flops(gemmini, [[16, 16]], ()).tolist() == [256 * (8 + 32)]
+    assert pipeline_flip_flops(replace(gemmini, systolic=False), [[16, 16]], ()).tolist() == [16 * 8 + 16 * 32]
+
+
+def test_memories_shrink_as_cells_do():
+    """TSMC's cells: 0.296 um2 at 45 nm, 0.127 at 28, 0.027 at 7."""
+    from dse.hardware.prices.memories import sram_area_mm2
+
+    sizes = sram_area_mm2(2.0**22, 64, [45, 28, 7])
+    assert sizes / sizes[0] == pytest.approx([1, 0.127 / 0.296, 0.027 / 0.296])

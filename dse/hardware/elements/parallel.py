@@ -25,6 +25,7 @@ from dse.hardware.prices.arithmetic import (
     float_add_pj,
     float_add_um2,
     int_add_pj,
+    int_add_um2,
     int_multiply_pj,
     shift_pj,
     shift_um2,
@@ -179,6 +180,9 @@ def multi_mode_unit(pe: ProcessingElement, law: Law) -> float:
     """The fusing unit of the busiest mode; a float adder where a mode has float sums, the shifters of the mode that needs most."""
     base = busiest_mode(pe)
     unit = float(law.unit(base.weight_bits, base.activation_bits) * law.factor(levels(pe)) * base.macs_per_cycle)
+    if not all(held.float_sums for held in pe.formats) or not pe.formats:
+        beyond = max(pe.accumulator_bits - base.weight_bits - base.activation_bits, 0)
+        unit += float(int_add_um2(beyond)) * base.macs_per_cycle * per_um2(law)
     if not any(held.float_sums for held in pe.formats):
         return unit
     shifters = [0.0]
@@ -194,14 +198,33 @@ def per_um2(law: Law) -> float:
     return float(law.unit(8, 8) / AREA_UM2.unit(8, 8))
 
 
+def wide_sum(pe: ProcessingElement, law: Law) -> float:
+    """Adder bits beyond those of the product, which the synthesized unit contains; sums' registers are priced with the array's."""
+    beyond = max(pe.accumulator_bits - pe.max_weight_bits - pe.max_activation_bits, 0)
+    return float(int_add_um2(beyond)) * per_um2(law)
+
+
 def fixed_unit(pe: ProcessingElement, law: Law) -> float:
-    """The synthesized unit of full width."""
-    return float(law.unit(pe.max_weight_bits, pe.max_activation_bits))
+    """The synthesized unit of full width, and a sum as wide as the accumulator."""
+    return float(law.unit(pe.max_weight_bits, pe.max_activation_bits)) + wide_sum(pe, law)
 
 
 def fused_unit(pe: ProcessingElement, law: Law) -> float:
-    """The synthesized unit of full width with the factor of its levels of fusion."""
-    return float(law.unit(pe.max_weight_bits, pe.max_activation_bits) * law.factor(levels(pe)))
+    """The synthesized unit of full width with the factor of its levels of fusion, and a sum as wide as the accumulator."""
+    return float(law.unit(pe.max_weight_bits, pe.max_activation_bits) * law.factor(levels(pe))) + wide_sum(pe, law)
+
+
+def bfp_unit(pe: ProcessingElement, law: Law) -> float:
+    """The fusing unit with an integer sum as wide as a block needs, and its share of the block's float adder and of the adder of
+    exponents; a scale with a significand is multiplied as :func:`scale_pj` counts."""
+    inside = np.ceil(np.log2(pe.block))
+    shared = float_add_um2(pe.accumulator_bits) + int_add_um2(8.0)
+    gates = float(int_add_um2(inside) + shared / pe.block) * per_um2(law)
+    if pe.scale_bits:
+        held = pe.max_weight_bits + pe.max_activation_bits + inside
+        scale = law.unit(pe.scale_bits, pe.scale_bits) + law.unit(2.0 * pe.scale_bits, held)
+        gates += float(scale) / pe.block
+    return float(law.unit(pe.max_weight_bits, pe.max_activation_bits) * law.factor(levels(pe))) + gates
 
 
 def _fixed_range(pe: ProcessingElement) -> Extrapolated:
@@ -243,7 +266,7 @@ BFP = ElementFamily(
     source="FlexBlock, Noh et al., IEEE TC 2023; FAST, Zhang et al., HPCA 2022",
     mode=bfp_mode,
     energy_pj_45nm=bfp_energy,
-    unit=fused_unit,
+    unit=bfp_unit,
     extrapolated=_fused_range,
     takes_floats=never,
     reconfigures=True,

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 
 from dse.hardware.elements.family import ElementFamily, Extrapolated, Mode, fits, never, parts
-from dse.hardware.elements.parallel import product_pj, wide_sum_pj
+from dse.hardware.elements.parallel import per_um2, product_pj, wide_sum_pj
 from dse.hardware.model import ProcessingElement
-from dse.hardware.prices.arithmetic import extrapolated, int_add_pj, int_multiply_pj
+from dse.hardware.prices.arithmetic import extrapolated, int_add_pj, int_add_um2, int_multiply_pj
 from dse.hardware.prices.memories import register_pj_per_bit
 from dse.hardware.prices.units_45nm import ENERGY_PJ, Law
 from dse.types import Floats, Ints
@@ -91,13 +91,19 @@ def _in_a_tree(
 
 
 def bit_serial_unit(pe: ProcessingElement, law: Law) -> float:
-    """A unit of one bit by the parallel operand."""
-    return float(law.unit(1, pe.max_activation_bits if pe.serial_operand == "weight" else pe.max_weight_bits))
+    """A unit of one bit by the parallel operand, and its share of the tree's accumulator."""
+    own = law.unit(1, pe.max_activation_bits if pe.serial_operand == "weight" else pe.max_weight_bits)
+    return float(own) + _shared_sum(pe, law)
 
 
 def bit_serial_2d_unit(pe: ProcessingElement, law: Law) -> float:
-    """A unit of two slices."""
-    return float(law.unit(pe.min_bits, pe.min_bits))
+    """A unit of two slices, and its share of the tree's accumulator."""
+    return float(law.unit(pe.min_bits, pe.min_bits)) + _shared_sum(pe, law)
+
+
+def _shared_sum(pe: ProcessingElement, law: Law) -> float:
+    """The adder of the accumulator, which ``block`` elements share."""
+    return float(int_add_um2(pe.accumulator_bits)) / pe.block * per_um2(law)
 
 
 def _additions(pe: ProcessingElement) -> bool:

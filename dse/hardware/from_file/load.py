@@ -71,6 +71,7 @@ def hardware_from_document(document: Document) -> Hardware:
         fuses=tuple(name for name in FUSES if name in file.fuses),
         overlap=file.overlap,
         lanes_on_axes=file.lanes_on_axes,
+        systolic=file.systolic,
         unfold_input=file.unfold_input,
         die_mm2=file.die_mm2,
         formats=tuple(file.formats),

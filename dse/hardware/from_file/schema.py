@@ -347,6 +347,8 @@ class HardwareFile(Strict):
     """Area beside elements and memories as a share of their sum."""
     lanes_on_axes: bool = False
     """Precision lanes take pairs along the dims that an axis lists only, not over filter positions it does not list."""
+    systolic: bool = False
+    """Operands and sums pass from element to element through registers, also where an axis shares one sum (else an adder tree)."""
     unfold_input: bool = False
     """Convolutions that read the network's input are given as matrix products, their windows unfolded as channels (im2col)."""
     die_mm2: Annotated[float, Field(ge=0, le=2000)] = 0.0

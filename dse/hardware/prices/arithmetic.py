@@ -67,6 +67,19 @@ def float_add_pj(bits: npt.ArrayLike, node_nm: npt.ArrayLike = 45.0) -> Floats:
     return 0.4 * (np.asarray(bits, np.float64) / 16) ** _FLOAT_ADD_POWER * energy_scale(node_nm)
 
 
+#: um2 of a full adder at 45 nm (NanGate's open library, FA_X1).
+_FULL_ADDER_UM2 = 4.256
+
+
+def int_add_um2(bits: npt.ArrayLike) -> Floats:
+    """Area of an integer adder at 45 nm: a full adder per bit, carries rippling; a fast one is up to twice as large.
+
+    >>> round(float(int_add_um2(32)))
+    136
+    """
+    return np.asarray(_FULL_ADDER_UM2 * np.asarray(bits, np.float64))
+
+
 def float_add_um2(bits: npt.ArrayLike) -> Floats:
     """Area of a floating-point adder at 45 nm; exact for FP16 and FP32, a power law of exponent 1.62."""
     return np.asarray(1360 * (np.asarray(bits, np.float64) / 16) ** np.log2(4184 / 1360))

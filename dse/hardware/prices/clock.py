@@ -2,7 +2,7 @@
 
 ``flip-flops x price of a clocked bit + controller``. The price of a clocked bit is what the clock network of Eyeriss takes by its
 published shares of the chip's power (JSSC 2017, figure 16; :func:`dse.validation.eyeriss_chip.clock_from_shares`) over the
-flip-flops that are counted here: 4.9 fJ at 65 nm. The controller is a processor that issues one instruction per cycle.
+flip-flops that are counted here: 4.4 fJ at 65 nm. The controller is a processor that issues one instruction per cycle.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dse.types import Floats
 #: +60 %.
 GATED_BITS = 256.0
 #: pJ per cycle of Eyeriss' clock network at 65 nm by its published shares, its 168 elements, and the scratchpads of each, bits.
-EYERISS_CLOCK_PJ, EYERISS_ELEMENTS, EYERISS_SCRATCHPADS = 584.0, 168, (192, 384, 3584)
+EYERISS_CLOCK_PJ, EYERISS_ELEMENTS, EYERISS_SCRATCHPADS = 515.0, 168, (192, 384, 3584)
 
 
 def clocked_bits(size_bits: npt.ArrayLike) -> Floats:
@@ -48,9 +48,9 @@ _DIMS = {"weight": "GKCRS", "activation": "NGCPQRS"}
 def pipeline_flip_flops(hardware: Hardware, axis_size: npt.ArrayLike, serial: Collection[str]) -> Floats:
     """Pipeline registers of the whole array, bits: operands and sums that no register of the element's own holds.
 
-    An array that adds products in trees (elements along an axis share a sum) broadcasts its operands: each value is held once for
-    the elements that it goes to. Otherwise values travel from element to element (systolic) and each holds both and a sum. A
-    serial operand has as many bits as a step takes.
+    An array that adds products in trees (elements along an axis share a sum, and the file does not say ``systolic``) broadcasts its
+    operands: each value is held once for the elements that it goes to. Otherwise values travel from element to element and each
+    holds both and a sum. A serial operand has as many bits as a step takes.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def pipeline_flip_flops(hardware: Hardware, axis_size: npt.ArrayLike, serial: Co
         widths[role] = float(pe.min_bits)
     inner = {role: next(m for m in hardware.memories if role in m.roles) for role in (*widths, "accumulator")}
     summed = [axis.name in inner["accumulator"].shared_along for axis in hardware.axes]
-    trees = inner["accumulator"].kind != "dram" and any(summed)
+    trees = inner["accumulator"].kind != "dram" and any(summed) and not hardware.systolic
     bits = np.zeros(len(sizes))
     for role, memory in inner.items():
         if memory.kind == "register" and not memory.shared_along:

@@ -45,8 +45,10 @@ def narrow_share(network: Network, epochs: int = EPOCHS) -> float:
 
 
 def densities() -> dict[str, float]:
-    """MACs per cycle and area of a 4-bit mantissa unit over those of FP32 and bfloat16 units, memories left out."""
-    narrow = float(pe_area_mm2(ProcessingElement("fixed", max_weight_bits=4, max_activation_bits=4, min_bits=4)))
+    """MACs per cycle and area of a 4-bit mantissa unit over those of FP32 and bfloat16 units, memories left out; sums as wide as the
+    format, of mantissas as the product."""
+    fixed = ProcessingElement("fixed", max_weight_bits=4, max_activation_bits=4, min_bits=4, accumulator_bits=8)
+    narrow = float(pe_area_mm2(fixed))
     result = {}
     for name, significand in (("FP32", 24), ("BF16", 8)):
         unit = ProcessingElement(
@@ -55,6 +57,7 @@ def densities() -> dict[str, float]:
             max_activation_bits=significand,
             significand_bits=significand,
             exponent_bits=8,
+            accumulator_bits=significand + 8,
         )
         result[name] = float(pe_area_mm2(unit)) / narrow
     return result
