@@ -62,7 +62,9 @@ RANGES: dict[str, PriceRange] = {
     ),
     "element_area": PriceRange(0.7, 2.7, "placement of 0.85 to 0.5; a MAC of TPUv1 takes 2.7 times ours at 28 nm"),
     "memory_area": PriceRange(
-        0.6, 1.5, "foundries' cells against CACTI 7's runs at 65 to 22 nm, -19 to +24 %; periphery shrinks as logic or as cells"
+        0.6,
+        1.5,
+        "foundries' cells against CACTI 7's runs at 65 to 22 nm, -19 to +24 %; periphery shrinks as logic or as cells",
     ),
     "interface_area": PriceRange(
         0.4, 1.6, "a DDR interface by TPUv1's floor plan, smaller ones of mobile chips; HBM by die photographs"
