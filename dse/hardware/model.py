@@ -226,8 +226,8 @@ class Hardware:
         Precision lanes of an element take pairs along the dims that an axis may unroll (channels) only; if false along all dims
         that a pass reduces (channels and filter positions).
     systolic
-        Operands and sums travel from element to element through registers, also where the sums of an axis end in one memory; if false
-        an axis whose elements share a sum is an adder tree without registers.
+        Operands and sums travel from element to element through registers, also where the sums of an axis end in one memory; if
+        false an axis whose elements share a sum is an adder tree without registers.
     unfold_input
         Convolutions that read the network's input come unfolded from the host (im2col): every place with its window as channels.
     die_mm2

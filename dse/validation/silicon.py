@@ -94,7 +94,10 @@ _LOW = "chip without DRAM, dense; supply of 0.63 to 1.1 V, taken at 0.63"
 _TDP = "limit of the board (TDP) with DRAM, not measured on this work; ours at full rate"
 _ANCHOR = "anchor of the file's energy of a MAC: limit of the board (TDP) with DRAM, ours at full rate"
 _ONE_BIT = "bound by the buffer; the step of one bit rests on this figure"
-_ONE_BUFFER = "one buffer for all in ours; by the law of synthesized units, which hold registers of their own, elements alone take what the chip takes"
+_ONE_BUFFER = (
+    "one buffer for all in ours; by the law of synthesized units, which hold registers of their own, elements alone take "
+    "what the chip takes"
+)
 _OWN = "array and buffers are our own choice"
 _GPU_LIMIT = "products on matrix units run at the board's limit; the price of a MAC is what other parts leave of it"
 _BEST = "chip without DRAM, dense; supply not told, taken at 0.50 V as chips that tell it"

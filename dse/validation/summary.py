@@ -32,8 +32,8 @@ def _group(rows: pd.DataFrame) -> str:
 def silicon_markdown(table: pd.DataFrame) -> str:
     """Energy, power and area of chips and RTL: how far off, for figures that a law rests on, all others, and ratios on one chip.
 
-    Rows that say what the published figure includes; rates, which are counts, are left out, and so are limits of boards, which nobody
-    measured.
+    Rows that say what the published figure includes; rates, which are counts, are left out, and so are limits of boards, which
+    nobody measured.
     """
     rows = table[table["includes"].fillna("").ne("") & table["kind"].isin(("energy", "power", "area"))]
     anchors, limits, ratios = (rows["includes"].str.startswith(word) for word in ("anchor", "limit", "ratio"))

@@ -41,8 +41,10 @@ def float_unit(pe: ProcessingElement, law: Law) -> float:
     """The integer unit of the significand, with twice the full width of the sum for shifting and normalizing.
 
     The sum is as wide as the accumulator, at least as the format: an FP8 product that is added in FP32 is aligned and normalized
-    over 32 bits, so that the unit is two thirds larger than one of int8 (50 to 180 %, Baalen et al., arXiv 2303.17951, abstract). FP32 and bfloat16 units are then within 10 % as much larger than one of 4-bit mantissas as published (21.3 and 4.4 times,
-    Accuracy Booster, arXiv 2211.10737); by the areas of Horowitz' list, separate units that round, FP32 would be 63 times as large.
+    over 32 bits, so that the unit is 1.6 times as large as one of int8 (1.5 to 2.8, Baalen et al., arXiv 2303.17951, abstract).
+    FP32 and bfloat16 units with sums of their own width are within 10 % as much larger than one of 4-bit mantissas as published
+    (21.3 and 4.4 times, Accuracy Booster, arXiv 2211.10737); by the areas of Horowitz' list, separate units that round, FP32
+    would be 63 times as large.
     """
     core = pe.significand_bits
     width = max(core + pe.exponent_bits, pe.accumulator_bits)

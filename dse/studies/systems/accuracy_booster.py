@@ -45,8 +45,10 @@ def narrow_share(network: Network, epochs: int = EPOCHS) -> float:
 
 
 def densities() -> dict[str, float]:
-    """MACs per cycle and area of a 4-bit mantissa unit over those of FP32 and bfloat16 units, memories left out; sums as wide as the
-    format, of mantissas as the product."""
+    """MACs per cycle and area of a 4-bit mantissa unit over those of FP32 and bfloat16 units, memories left out.
+
+    Sums are as wide as the format, of mantissas as the product.
+    """
     fixed = ProcessingElement("fixed", max_weight_bits=4, max_activation_bits=4, min_bits=4, accumulator_bits=8)
     narrow = float(pe_area_mm2(fixed))
     result = {}
