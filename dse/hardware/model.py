@@ -179,7 +179,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class Converter:
-    """What converts tensors between formats at the memory port, as they stream by.
+    """What converts tensors between formats at the memory port, as they stream by, or kernels of their own that do.
 
     Attributes
     ----------
@@ -187,10 +187,14 @@ class Converter:
         Elements per cycle; infinite: it keeps up with the port.
     area_mm2
         Of all lanes.
+    kernel_s, kernel_bandwidth
+        Fixed time of a kernel that converts a tensor, and its share of the memory's bandwidth; a share of 0: nothing runs apart.
     """
 
     lanes: float = float("inf")
     area_mm2: float = 0.0
+    kernel_s: float = 0.0
+    kernel_bandwidth: float = 0.0
 
 
 @dataclass(frozen=True)

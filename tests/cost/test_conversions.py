@@ -14,6 +14,9 @@ from dse.hardware.from_file.load import hardware_from_document
 from dse.hardware.model import Converter
 from dse.precision.formats import parse_format
 from dse.shipped import shipped_names
+from dse.system.gpu import load_gpu
+from dse.system.products import Kernel, kernel_s
+from dse.workload import Layer, Network
 from dse.yaml_input import parse_yaml
 
 HARDWARE = """
@@ -129,3 +132,18 @@ def test_a_faulty_converter_is_refused():
         hardware_from_document(parse_yaml(HARDWARE + "converter: {source: made up, lanes: 0}\n", "plain.yaml"))
     with pytest.raises(InputError, match="source"):
         hardware_from_document(parse_yaml(HARDWARE + "converter: {lanes: 4}\n", "plain.yaml"))
+    for keys in ("lanes: 4, kernel_bandwidth: 0.5", "kernel_s: 1.0e-6"):
+        with pytest.raises(InputError, match="kernel_bandwidth"):
+            hardware_from_document(parse_yaml(HARDWARE + f"converter: {{source: made up, {keys}}}\n", "plain.yaml"))
+
+
+@pytest.mark.parametrize(("form", "kernels"), [("bf16", 0), ("fp8_e4m3", 1), ("fp8_e4m3:tensor", 2)])
+def test_conversions_of_a_gpu_are_the_kernels_of_its_products(form, kernels):
+    """Both ways to a GPU's time agree: a cast of 16 to 8 bits, and before it a range where the tensor has one scale."""
+    layer = Layer("gemm", "fc", N=4096, K=4096, C=512)
+    network = Network("gemm", "one product", (layer,), batch=1, samples=1, epochs=1)
+    for name, bytes_per_s in (("a100", 2039.04e9), ("mi210", 1637.95e9)):  # bits per cycle of their files
+        cost = dse.evaluate(network, name, f"bf16,activation={form}", mode="inference").total.iloc[0]
+        gpu = replace(load_gpu("a100"), memory_bytes_per_s=bytes_per_s)  # kernels bound by traffic: nothing else of it counts
+        passes = (Kernel("range", 16.0, 0.0), Kernel("cast", 16.0, 8.0))[2 - kernels :]
+        assert cost["convert_s"] == pytest.approx(sum(kernel_s(gpu, one, 4096 * 4096) for one in passes), rel=1e-5)

@@ -7,6 +7,10 @@ energy is that of the same operations in either.
 
 * **A converter** (``converter`` of the hardware's file) works beside the pass: only what takes longer than the pass is time, and
   nothing where it keeps up with the port.
+* **Kernels of their own** (``kernel_s`` and ``kernel_bandwidth`` of the converter; GPUs) take a fixed time for each tensor
+  and then their traffic at a share of the bandwidth, behind the pass: the law of ``dse.system.products.kernels``. Sums
+  become 16 bits in the product's own kernel, layers without MACs cast what they write, second copies along the other axis
+  are among what is written.
 * **The vector unit** converts where there is none. With ``overlap`` it does so tile by tile while the array goes on, and only what
   takes longer than the pass is time; without, the parts add up as all others do. In layers that it computes itself, conversions
   take its lanes: first those that would wait for DRAM.
@@ -47,6 +51,9 @@ def conversion_s(
     """
     clock = arrays.clock_hz[:, None, None, None]
     beside = np.where(np.isfinite(latency_s), latency_s, 0.0) * hardware.overlap
+    if hardware.converter is not None and hardware.converter.kernel_bandwidth > 0:
+        rate = arrays.bandwidth_bits_per_cycle[:, -1, None, None, None] * clock * hardware.converter.kernel_bandwidth
+        return np.asarray(side.kernels * hardware.converter.kernel_s + side.kernel_bits / rate)
     if hardware.converter is not None:
         lanes = hardware.converter.lanes
         needed = np.zeros_like(latency_s) if np.isinf(lanes) else side.elements / (lanes * clock)

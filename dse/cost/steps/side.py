@@ -25,6 +25,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -43,8 +44,8 @@ from dse.hardware.prices.side_costs import (
 )
 from dse.hardware.prices.technology import energy_scale
 from dse.names import PASSES
-from dse.precision.formats.properties import Format, family_of
-from dse.precision.plans.cells import Cell, Histogram
+from dse.precision.formats.properties import Format, family_of, stored_bits
+from dse.precision.plans.cells import Cell, Histogram, formats_of
 from dse.precision.plans.plan import Plan
 from dse.precision.policies.blocks import block_policy_overhead
 from dse.types import Floats
@@ -59,6 +60,8 @@ OPERANDS_WRITTEN = ("activation", "error", "gradient", "weight")
 STEP_PASSES = (*PASSES, "optimizer")
 #: Width of the accumulators and master copies that tensors are converted from, bits.
 WIDE_BITS = 32
+#: Width in which kernels of products write their results where others convert them, bits.
+PRODUCT_BITS = 16
 #: Significand of a 32-bit float with its hidden bit.
 WIDE_SIGNIFICAND = 24
 #: Random bits of stochastic rounding per element, our choice: the width of a common shift register with feedback.
@@ -81,6 +84,8 @@ class SideCosts:
         (I, layers, passes) DRAM traffic beside that of mappings and vector work.
     elements, operations
         (I, layers, passes) elements that are converted, and what a vector unit does for them, operations.
+    kernels, kernel_bits
+        (I, layers, passes) kernels of their own that converters run as, and bits that they move; 0 on hardware without such.
     """
 
     factor: Floats
@@ -89,6 +94,8 @@ class SideCosts:
     written_bits: Floats
     elements: Floats
     operations: Floats
+    kernels: Floats
+    kernel_bits: Floats
 
     def joules(self, component: int) -> Floats:
         """(D, I, layers, passes) joules of one of :data:`SIDE_COMPONENTS`."""
@@ -176,7 +183,8 @@ def side_costs(
     layers = network.layers
     shape = (len(plans), len(layers), len(STEP_PASSES))
     amount = np.zeros((len(SIDE_COMPONENTS), *shape))
-    read, written, converted, operations = (np.zeros(shape) for _ in range(4))
+    read, written, converted, operations, kernels, kernel_bits = (np.zeros(shape) for _ in range(6))
+    apart = hardware.converter is not None and hardware.converter.kernel_bandwidth > 0
     for operand in OPERANDS_WRITTEN:
         items = _written_of(network, training)[operand]
         random = training and operand in stochastic
@@ -195,6 +203,10 @@ def side_costs(
             each = np.array([vector_operations(cells[l], training, random) for l in at])
             operations[i, at, passes] += elements * each
             converted[i, at, passes] += elements * (each > 0)
+            if apart:
+                work = [_kernels(cells[l], layers[l].has_macs or operand == "weight") for l in at]
+                kernels[i, at, passes] += [kernel.runs for kernel in work]
+                kernel_bits[i, at, passes] += elements * [kernel.bits for kernel in work]
             if training and plan.is_blockwise and updates > 0:
                 averages = updates * np.array([_average_bits(cells[l], int(count)) for l, _, count in items])
                 read[i, at, passes] += averages
@@ -204,6 +216,10 @@ def side_costs(
             amount[:4, i, place, 0] += count * 1e-12 * _element_pj(cell, training, False)
             operations[i, place, 0] += count * vector_operations(cell, training, False)
             converted[i, place, 0] += count
+            if apart:
+                kernel = _kernels(cell, True)
+                kernels[i, place, 0] += kernel.runs
+                kernel_bits[i, place, 0] += count * kernel.read_bits
         for turned in copies.turned:
             p = STEP_PASSES.index(turned.pass_)
             amount[0, i, turned.layer, p] += turned.elements * 1e-12 * convert_cell_pj(turned.cell)
@@ -220,7 +236,48 @@ def side_costs(
     scale = energy_scale(arrays.node_nm) * arrays.logic_scale
     elements = arrays.axis_size.prod(axis=1)
     setup = reconfiguration(elements, 1, arrays.node_nm).energy_pj * arrays.logic_scale * 1e-12
-    return SideCosts(np.array([scale, scale, scale, scale, setup]), amount, read, written, converted, operations)
+    return SideCosts(
+        np.array([scale, scale, scale, scale, setup]),
+        amount,
+        read,
+        written,
+        converted,
+        operations,
+        kernels,
+        kernel_bits,
+    )
+
+
+class _Kernels(NamedTuple):
+    """Kernels that convert a tensor, and bits that they read and write per element."""
+
+    runs: float
+    read_bits: float
+    written_bits: float
+
+    @property
+    def bits(self) -> float:
+        return self.read_bits + self.written_bits
+
+
+@lru_cache(maxsize=4096)
+def _kernels(cell: Cell, apart: bool) -> _Kernels:
+    """What a GPU runs for a tensor of 16 bits that becomes one of narrower elements, as :data:`dse.system.products.RECIPES` has it.
+
+    One kernel casts; one more reads the tensor before it where a scale of the whole tensor has to be known. Not ``apart``:
+    kernels of layers without MACs cast what they write, and only the range is one of its own.
+    """
+    shares = cell.shares if isinstance(cell, Histogram) else (1.0,) * len(formats_of(cell))
+    found = [
+        (share, 1 + ("tensor" in (form.granularity, form.outer)), stored_bits(form))
+        for share, form in zip(shares, formats_of(cell), strict=True)
+        if form.element_bits < PRODUCT_BITS
+    ]
+    count, read, written = 0.0, 0.0, 0.0
+    for share, passes, bits in found:
+        passes -= not apart
+        count, read, written = max(count, passes), read + share * passes * PRODUCT_BITS, written + share * bits * apart
+    return _Kernels(float(count), read, written)
 
 
 @lru_cache(maxsize=4096)

@@ -331,6 +331,10 @@ def _add_side(sums: Sums, side: SideCosts, arrays: HardwareArrays, dram: int) ->
     for component in range(len(SIDE_COMPONENTS)):
         if side.amount_j[component].any():
             sums.energy_j += side.joules(component)
+    kernel_j = np.asarray(arrays.read_pj_per_bit[:, dram].reshape(-1, 1, 1, 1) * side.kernel_bits * 1e-12)
+    sums.energy_j += kernel_j
+    sums.components_j[..., sums.components.index(sums.bounds[1 + dram])] += kernel_j
+    sums.dram_bits += side.kernel_bits
     bits = side.read_bits + side.written_bits
     if bits.any():
         shape = (len(arrays), 1, 1, 1)

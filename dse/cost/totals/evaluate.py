@@ -310,6 +310,8 @@ def _conversion_notes(hardware: Hardware, total: pd.DataFrame) -> tuple[str, ...
     taken, alone, whole = (
         format_value(value, "s") for value in (row["convert_s"], row["latency_s"] - row["convert_s"], row["latency_s"])
     )
+    if hardware.converter is not None and hardware.converter.kernel_bandwidth > 0:
+        return (f"{row['plan']}: {taken} of {whole} are kernels that convert between formats, {alone} without them.",)
     unit = "the vector unit" if hardware.converter is None else "the converter"
     return (
         f"{row['plan']}: {taken} of {whole} are conversions between formats that {unit} does not hide, {alone} without them.",

@@ -77,7 +77,12 @@ def hardware_from_document(document: Document) -> Hardware:
         formats=tuple(file.formats),
         converter=None
         if file.converter is None
-        else Converter(float("inf") if file.converter.lanes is None else file.converter.lanes, file.converter.area_mm2),
+        else Converter(
+            float("inf") if file.converter.lanes is None else file.converter.lanes,
+            file.converter.area_mm2,
+            file.converter.kernel_s,
+            file.converter.kernel_bandwidth,
+        ),
         modelled_leakage=file.modelled_leakage,
         stationary=file.mapping.stationary or "",
         bypass=file.bypass,

@@ -302,6 +302,10 @@ class ConverterFile(Strict):
     """Elements per cycle; if left out, they keep up with the port."""
     area_mm2: Annotated[float, Field(ge=0, le=1e4)] = 0.0
     """Their measured area, mm2; 0: in what the file or the model counts otherwise."""
+    kernel_s: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Fixed seconds of a kernel that converts a tensor, where products convert in kernels of their own (GPUs)."""
+    kernel_bandwidth: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the memory's bandwidth that such kernels reach; 0: tensors are converted as they stream by."""
 
 
 class HardwareFile(Strict):
@@ -394,6 +398,15 @@ def check(file: HardwareFile) -> list[tuple[Key, str]]:
     if not problems and not file.allow_unusual:
         problems += _check_units(file)
     problems += _check_die(file)
+    made = file.converter
+    if made is not None and (made.kernel_bandwidth > 0 and made.lanes is not None):
+        problems.append(
+            (("converter",), "kernel_bandwidth says that kernels of their own convert, which have no lanes")
+        )
+    if made is not None and made.kernel_s > 0 and made.kernel_bandwidth == 0:
+        problems.append(
+            (("converter", "kernel_s"), "needs kernel_bandwidth, the share of the bandwidth that kernels reach")
+        )
     return problems + _check_passes(file) + _check_memories(file) + _check_element(file) + _check_mapping(file)
 
 
