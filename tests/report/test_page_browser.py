@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import shutil
 
 import pytest
@@ -190,5 +191,9 @@ def test_a_comparison(browser, build_run, tmp_path):
     assert asked(page) == []
 
 
-def test_prints_to_pdf(page):
-    assert base64.b64decode(page.print_page())[:5] == b"%PDF-"
+def test_prints_to_at_most_six_pages_and_comes_back(page):
+    wide = page.execute_script("return document.querySelector('#heat .main-svg').clientWidth")
+    printed = base64.b64decode(page.print_page())
+    assert printed[:5] == b"%PDF-"
+    assert 2 <= len(re.findall(rb"/Type\s*/Page\b", printed)) <= 6
+    assert page.execute_script("return document.querySelector('#heat .main-svg').clientWidth") == wide

@@ -247,7 +247,7 @@ def _space(run: RunData) -> str:
         body = html_table(
             ["number", "source"], [[str(k), str(v)] for k, v in sources.items()], "Sources of the hardware's numbers"
         )
-        text += f"<details><summary>Sources of the hardware's numbers ({len(sources)})</summary>{body}</details>"
+        text += f"<details class='long'><summary>Sources of the hardware's numbers ({len(sources)})</summary>{body}</details>"
     return text
 
 
@@ -309,7 +309,7 @@ def _gains(run: RunData) -> str:
             for item in failed
         )
         body = f"{table}{sentences}"
-        opened = " open" if number == 0 else ""
+        opened = " open" if number == 0 else " class='long'"
         text += (
             f"<details{opened}><summary>The {escape(name)} against baselines on its hardware</summary>{body}</details>"
         )
@@ -359,7 +359,7 @@ def _validation(run: RunData) -> str:
     text = html_table(titles, lines, "Signed errors of this model by source", (1, 2, 3, 4))
     titles = ["source", "quantity", "kind", "unit", "published", "ours", "signed error", "tolerance", "why it is off"]
     every = html_table(titles, rows, "Published figures against this model", (4, 5, 6, 7))
-    return f"{text}<details><summary>All {len(rows)} figures</summary>{every}</details>"
+    return f"{text}<details class='long'><summary>All {len(rows)} figures</summary>{every}</details>"
 
 
 def _errors(found: Sequence[tuple[bool, float]], held: bool) -> list[str]:

@@ -14,11 +14,11 @@ function drawHeat() {
   const formats = bits.layers.map((_, l) => bits.operands.map((_, o) => bits.formats[code(l, o)] ?? ""));
   const widths = bits.widths.filter((w) => w !== null);
   tall("heat", Math.max(260, 90 + 19 * nl));
-  Plotly.react("heat", [{
+  draw("heat", [{
     type: "heatmap", x: bits.operands, y: bits.layers, z, zmin: 0, zmax: Math.max(8, ...widths), colorscale: "Cividis", xgap: 2, ygap: 1,
     text: formats, texttemplate: "%{text}", textfont: { size: 10.5 }, hovertemplate: "%{y}, %{x}: %{text} (%{z} bits)<extra></extra>",
     colorbar: { title: { text: "bits", side: "top" }, thickness: 10, outlinewidth: 0 },
-  }], layout({ margin: { l: 110, r: 10, t: 34, b: 45 }, xaxis: axis("", { showgrid: false }), yaxis: axis("", { autorange: "reversed", dtick: 1, showgrid: false }) }), CONFIG);
+  }], layout({ margin: { l: 110, r: 10, t: 34, b: 45 }, xaxis: axis("", { showgrid: false }), yaxis: axis("", { autorange: "reversed", dtick: 1, showgrid: false }) }));
   const said = bits.operands.map((name, o) => {
     const found = {};
     bits.layers.forEach((_, l) => { const f = formats[l][o]; if (f) found[f] = (found[f] || 0) + 1; });

@@ -57,12 +57,12 @@ function drawScatter() {
   if (rows.includes(state.chosen))
     traces.push(ring(state.chosen, "shown below", { symbol: "circle-open", size: 17, color: PALETTE[5], line: { width: 2.5 } }));
   const log = (on, c1) => (on && !c1.words ? logTicks([...rows.map((i) => c1.values[i]), ...mine.map((b) => b[c1.name])], c1.prefixed ? c1.unit : null) : {});
-  Plotly.react("scatter", traces, layout({
+  draw("scatter", traces, layout({
     xaxis: axis(titled(x), { ...scaled(x), ...log(state.xlog, x) }), yaxis: axis(titled(y), { ...scaled(y), ...log(state.ylog, y) }),
     dragmode: state.drag, hovermode: "closest", uirevision: [state.x, state.y, state.xlog, state.ylog, state.all].join(),
     selectionrevision: state.lasso === null ? Math.random() : "kept", selections: state.lasso === null ? [] : undefined,
     newselection: { line: { color: css("--ink"), width: 1.5 } },
-  }), CONFIG);
+  }));
   el("scatter-text").textContent =
     `${x.label} against ${y.label.toLowerCase()} per ${data.per}: ${edge.length} non-dominated of ${count} designs kept` +
     `${hasFront ? "" : "; none is feasible"}. ${mine.length ? `Baselines: ${names.join(", ")}. ` : ""}` +

@@ -23,10 +23,10 @@ function drawLayers() {
   const height = Math.max(300, 120 + 19 * detail.layers.length);
   const bars = (id, traces, unit, title) => {
     tall(id, height);
-    Plotly.react(id, traces, layout({
+    draw(id, traces, layout({
       barmode: "stack", bargap: 0.25, margin: { l: 110, r: 14, t: 46 + 22 * Math.ceil(traces.length / (narrow() ? 1.3 : 3)), b: 50 }, showlegend: true,
       xaxis: axis(title, { tickformat: "~s", ticksuffix: unit, nticks: 6 }), yaxis: axis("", { autorange: "reversed", dtick: 1 }),
-    }), CONFIG);
+    }));
   };
   const each = detail.parts.map((name, k) => [name, sums.map((s) => s[1 + k]), k]).filter(([, v]) => v.some((x) => x > 0));
   const sum = (v) => v.reduce((a, b) => a + b, 0);
@@ -81,10 +81,10 @@ function drawRoof(row) {
     line: { dash: "dash", width: 1.5, color: css("--quiet") },
   });
   tall("roof", 430);
-  Plotly.react("roof", traces, layout({
+  draw("roof", traces, layout({
     margin: { l: 70, r: 14, t: narrow() ? 108 : 66, b: 50 },
     xaxis: axis("MACs per bit of DRAM traffic (MAC/bit)", logTicks(traces.flatMap((t) => t.x), "")),
     yaxis: axis("Throughput (MAC/s)", logTicks(traces.flatMap((t) => t.y), "")),
-  }), CONFIG);
+  }));
   el("roof-text").textContent = `Each mark is a layer in a pass. The dashed roof is the highest throughput (${people(peak, "MAC/s")}) and the highest DRAM rate (${people(rate, "bits/s")}) that any of them reaches.`;
 }

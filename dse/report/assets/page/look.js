@@ -3,6 +3,11 @@ const narrow = () => window.innerWidth < 560;
 const axis = (title, more = {}) => ({
   title: { text: title, standoff: 8 }, gridcolor: css("--grid"), linecolor: css("--line"), zeroline: false, automargin: true, ...more,
 });
+// On paper a plot is as wide as the page, or as half of it: A4 without its margins has some 700 pixels.
+let onPaper = false;
+const WIDE = new Set(["scatter", "parallel"]);
+const paper = (id) => (onPaper ? { autosize: false, width: WIDE.has(id) ? 690 : 335, height: el(id).clientHeight || 400 } : { autosize: true });
+const draw = (id, traces, look) => Plotly.react(id, traces, { ...look, ...paper(id) }, CONFIG);
 const layout = (more) => ({
   paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: css("--ink"), size: narrow() ? 11 : 12.5 },
   margin: { l: 60, r: 14, t: narrow() ? 108 : 66, b: 50 }, modebar: { bgcolor: "rgba(0,0,0,0)", color: css("--quiet"), activecolor: css("--accent") }, hoverlabel: { align: "left" },

@@ -44,11 +44,11 @@ function drawParallel() {
     const { unit, ...ticks } = axisTicks(c, low, high);
     return { ...dimension, ...ticks, label: axisLabel(c, unit) };
   });
-  Plotly.react(box, [{
+  draw(box, [{
     type: "parcoords", dimensions, labelangle: 0, labelfont: { color: css("--ink"), size: 11 }, tickfont: { color: css("--ink"), size: 10 },
     rangefont: { color: "rgba(0,0,0,0)", size: 1 },
     line: { color: rows.map((i) => by.values[i]), colorscale: ramp() }, unselected: { line: { color: css("--dim"), opacity: 0.15 } },
-  }], layout({ margin: { l: 60, r: 80, t: 84, b: 22 } }), CONFIG);
+  }], layout({ margin: { l: 60, r: 80, t: 84, b: 22 } }));
   if (!box.dataset.wired) {
     box.dataset.wired = "1";
     box.on("plotly_restyle", (change) => {

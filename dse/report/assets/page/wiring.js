@@ -69,5 +69,7 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
 matchMedia("print").addEventListener("change", drawAll);
 // plotly keeps room for a colour bar that stood elsewhere: a plot that changes its form starts anew.
 matchMedia("(max-width: 559px)").addEventListener("change", () => { Plotly.purge(box); drawAll(); wire(); });
-window.addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((d) => { d.open = true; }));
+// On paper: what is short is open; tables of many pages are named, and stand in the file beside the page.
+window.addEventListener("beforeprint", () => { onPaper = true; drawAll(); document.querySelectorAll("details").forEach((d) => { d.open = !d.classList.contains("long"); }); });
+window.addEventListener("afterprint", () => { onPaper = false; drawAll(); });
 document.documentElement.dataset.ready = "1";
