@@ -3,6 +3,7 @@
     pip install 'lowprec-dse[torch]' scikit-learn; apt-get install dataset-fashion-mnist
     OMP_NUM_THREADS=1 python benchmarks/closed_loop.py FOLDER digits_cnn fashion_cnn char_lm   # five to ten minutes of a core each
     python benchmarks/closed_loop.py FOLDER --table                    # the table, and shares kept by confidence
+    python benchmarks/closed_loop.py FOLDER digits_mlp --errors        # errors of several widths: two minutes
 
 Data: the handwritten digits that scikit-learn ships, Fashion-MNIST at half its size, and the text of Python's own help pages
 (`pydoc_data.topics`). For each network: a profile of the trained module (`dse.sensitivity`), calibrated with whole plans that were
@@ -254,7 +255,7 @@ class Loop:
             update={"baseline": exact, "baseline_name": f"full precision, {EXACT_SEEDS} seeds", "calibration": "quantization-aware",
                     "noise": noise, "noise_source": "standard deviation between seeds in full precision"}
         )  # fmt: skip
-        file = file.model_copy(update={"prediction": prediction, "error_tensor": errors, "error_scores": {}})
+        file = file.model_copy(update={"prediction": prediction, "error_tensor": errors})
         document = Document(str(path), {}, {(): 1})
         unfitted = profile_from_file(file, document)
         maps = plans_to_measure(unfitted, WIDTHS, PLANS, 0)
@@ -341,6 +342,36 @@ class Loop:
                 writer.writerows(rows)
 
 
+def error_widths(name: str, folder: Path) -> None:
+    """Write FOLDER/error_widths.csv: errors of one and of several widths, the rest in full precision, trained from scratch.
+
+    ``noise``: the sum of the layers' error scores (`dse.sensitivity`), by which a profile places errors of several widths.
+    """
+    given, widths, seeds = task(name), (2, 3, 4, 8), range(ERROR_SEEDS)
+    found = dse.trace(given.make(), given.train[0][: given.batch])
+    names = [layer.name for layer in found.mac_layers]
+    exact = float(np.mean([trained(given, None, seed)[0] for seed in seeds]))
+    some = torch.arange(512)
+    file = dse.sensitivity(
+        trained(given, None, 0)[1], given.train[0][some], given.train[1][some], loss_of, [f"int{bits}" for bits in widths],
+        plans=0, steps=0, network=name,
+    )  # fmt: skip
+    random, count = np.random.default_rng(1), len(names)
+    alone = [tuple(2 if k == layer else 8 for k in range(count)) for layer in range(count)]
+    drawn = [tuple(int(bits) for bits in random.choice(widths, count)) for _ in range(8)]
+    lines = [",".join([*(f"layer{k}" for k in range(count)), "drop_nat", "deviation_nat", "noise"])]
+    for chosen in dict.fromkeys([*((bits,) * count for bits in widths), *alone, *drawn]):
+        errors = {layer: f"int{bits}" for layer, bits in zip(names, chosen, strict=True)}
+        plan = dse.Plan.from_formats(found, {"weight": "fp32", "activation": "fp32", "error": errors})
+        values = [trained(given, plan, seed)[0] for seed in seeds]
+        noise = sum(file.error_scores[layer][bits] for layer, bits in zip(names, chosen, strict=True))
+        numbers = (f"{np.mean(values) - exact:.5f}", f"{np.std(values, ddof=1):.5f}", f"{noise:.6g}")
+        lines.append(",".join([*map(str, chosen), *numbers]))
+        print(lines[-1], flush=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "error_widths.csv", "\n".join(lines) + "\n")
+
+
 def table(folder: Path) -> None:
     """Write FOLDER/closed_loop.csv, print shares kept by confidence and round, and end with one JSON line."""
     rows = pd.concat([pd.read_csv(path) for path in sorted(folder.glob("*/rows.csv"))], ignore_index=True)
@@ -369,8 +400,13 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("networks", nargs="*", default=["digits_cnn", "fashion_cnn", "char_lm"])
     parser.add_argument("--table", action="store_true", help="Print the table of what is there instead of training.")
+    parser.add_argument("--errors", action="store_true", help="Train errors of several widths instead.")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.errors:
+        for name in options.networks:
+            error_widths(name, options.folder / name)
+        return
     if not options.table:
         for name in options.networks:
             Loop(name, options.folder).run()

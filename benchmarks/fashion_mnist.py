@@ -176,8 +176,13 @@ def calibrated(path, scores, known):
     """The profile of a kind of score, calibrated with all that was trained; returns the links' table."""
     path.parent.mkdir(exist_ok=True)
     file, document = read_profile(scores)
+    errors: dict[str, dict[int, float]] = {}
+    with (scores.parent / "error_scores.csv").open() as rows:
+        for row in csv.DictReader(rows):
+            errors.setdefault(row["layer"], {})[int(row["bits"])] = float(row["gradient_noise"])
     file = file.model_copy(
         update={
+            "error_scores": errors,
             "source": SOURCE,
             "method": "one tensor of the float32 network rounded at a time, on 2,000 training pictures; the points are whole plans "
             "trained from the start with 2 seeds each, errors of 8 bits rounded stochastically, float32 master weights; those "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -93,6 +94,7 @@ class Prepared:
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()
+        _forget_compiled()
         return self.module
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -126,6 +128,7 @@ class Prepared:
             self.module.register_state_dict_post_hook(partial(self._save_hook)),
             self.module.register_load_state_dict_pre_hook(partial(self._load_hook)),
         ]
+        _forget_compiled()
         self._apply()
 
     def _apply(self) -> None:
@@ -237,6 +240,12 @@ def _chooser(decides: Decides, network: Network, iterations: int | None) -> Choo
             )
         return Scheduled(Schedule.static(decides, 1), network)
     return Scheduled(decides, network) if isinstance(decides, Schedule) else decides
+
+
+def _forget_compiled() -> None:
+    """Graphs that ``torch.compile`` made run on without the hooks that a module got or lost since: let it make them anew."""
+    if "torch._dynamo" in sys.modules:
+        torch.compiler.reset()
 
 
 def _probed(module: nn.Module, inputs: Any) -> tuple[Network, set[str]]:

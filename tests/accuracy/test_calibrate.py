@@ -101,9 +101,9 @@ def test_scores_are_drawn_to_their_mean_where_layers_are_alike(bare):
 
 
 def test_scores_half_way_to_their_mean_foresee_left_out_plans_better():
-    """Root mean square of left-out errors of each profile, by share of the mean, without factors."""
+    """Root mean square of left-out errors of two profiles over that of scores as measured, without factors."""
     table = []
-    for name in ("imagenet_resnet", "fashion_cnn", "imagenet_efficientnet_lite0"):
+    for name in ("imagenet_resnet", "fashion_cnn"):
         file, document = read_profile(name)
         row = []
         for share in (0.0, SHRINK):
@@ -111,7 +111,7 @@ def test_scores_half_way_to_their_mean_foresee_left_out_plans_better():
             profile = profile_from_file(file.model_copy(update={"prediction": told}), document)
             row.append(np.sqrt(np.square(profile.loo_errors_pp[in_range(profile.point_scores)]).mean()))
         table.append(np.log(np.array(row) / row[0]))
-    assert np.exp(np.array(table)[:, 1]) == pytest.approx([0.979, 0.789, 0.940], abs=0.002)
+    assert np.exp(np.array(table)[:, 1]) == pytest.approx([0.979, 0.789], abs=0.002)
 
 
 def test_calibrated_profile_is_written_and_read_back(bare, tmp_path):

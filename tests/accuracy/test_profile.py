@@ -4,6 +4,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from dse.accuracy import forward_width, load_profile
 from dse.accuracy.profiles.loading import profile_from_document
 from dse.accuracy.profiles.noise import between, integer_width
-from dse.accuracy.profiles.profile import extrapolate
+from dse.accuracy.profiles.profile import extrapolate, power_between
 from dse.accuracy.profiles.schema import ProfileFile, profile_text
 from dse.errors import InputError
 from dse.precision.formats.properties import parse_format
@@ -182,6 +183,47 @@ def test_error_tensor_adds_its_assumed_drop():
     assert np.isnan(small.drop_of_score(2.0, 3))
     assert np.isnan(profile(APART).error_drop(16))
     assert profile(APART).error_drop(32) == 0.0
+
+
+def test_errors_of_several_widths_lie_between_those_of_one_by_their_scores():
+    """Drops of 0.1 at 8 bits and 1.6 at 4 grow with the square of a noise of 4 and 16."""
+    scored = "error_scores:\n" + "".join(f"  {name}: {{4: {4 * s}, 8: {s}}}\n" for name, s in (("stem", 1), ("a", 2), ("b", 1), ("c", 0)))
+    text = SMALL.replace("error_tensor", scored + "error_tensor").replace("4: 79.0", "4: 78.4")
+    errors, bound = profile(text), profile(text.replace(scored, ""))
+    net = SimpleNamespace(name="small", layers=[SimpleNamespace(name=name) for name in ("stem", "a", "b", "c")])
+
+    def drop(known, widths):
+        given = dict(zip(("stem", "a", "b", "c"), widths, strict=True))
+        return known.plan_error_drop(Plan.from_formats(net, {"weight": "fp32", "activation": "fp32", "error": given}))
+
+    four, eight, exact = "int4", "int8", "fp32"
+    assert drop(errors, [four] * 4) == errors.error_drop(4) == pytest.approx(1.6)
+    assert drop(errors, [eight] * 4) == pytest.approx(0.1)
+    assert drop(errors, [eight, four, eight, eight]) == pytest.approx(0.1 * (10 / 4) ** 2)  # a noise of 1 + 8 + 1
+    assert drop(errors, [four, eight, eight, four]) == pytest.approx(0.1 * (7 / 4) ** 2)
+    assert drop(errors, [exact, exact, eight, exact]) == pytest.approx(0.025)  # a quarter of the noise at 8 bits
+    assert drop(errors, [exact, exact, exact, four]) == 0.0  # whose error costs nothing
+    assert drop(bound, [eight, four, eight, eight]) == pytest.approx(1.6)  # without scores the narrowest counts
+    assert np.isnan(drop(errors, ["int3", eight, eight, eight]))
+
+
+def test_errors_layer_by_layer_are_foreseen_better_than_by_the_narrowest():
+    """Four linear layers on digits, trained with four seeds with weights and activations in full precision (dse/studies/data)."""
+    from dse.studies.comparisons.fashion_mnist import DATA  # the folder of trained results
+
+    table = pd.read_csv(DATA.parent / "error_widths.csv", comment="#")
+    layers = [name for name in table.columns if name.startswith("layer")]
+    uniform = table[table[layers].nunique(axis=1) == 1]
+    mixed = table[table[layers].nunique(axis=1) > 1]
+    known = {int(row[layers[0]]): row for _, row in uniform.iterrows()}
+    order = sorted(known, reverse=True)
+    noise = [0.0, *(float(known[width]["noise"]) for width in order)]
+    drops = [0.0, *np.maximum.accumulate([max(0.0, float(known[width]["drop_nat"])) for width in order])]
+    found = np.array([power_between(value, noise, drops) for value in mixed["noise"]])
+    narrowest = np.array([float(known[int(width)]["drop_nat"]) for width in mixed[layers].min(axis=1)])
+    measured = mixed["drop_nat"].to_numpy()
+    assert len(mixed) >= 8
+    assert np.abs(found - measured).mean() < 0.5 * np.abs(narrowest - measured).mean()
 
 
 @pytest.mark.parametrize("error_width", [4, 8, 32])

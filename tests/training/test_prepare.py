@@ -169,6 +169,26 @@ def test_checkpoints_accumulation_autocast_and_copies():
     low.sum().backward()
 
 
+def test_compiled_modules_are_rounded_like_others():
+    """Compiled and run before or compiled after; a backend that runs the captured graph as it is stands for all."""
+    torch.manual_seed(8)
+    module, x = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3)), torch.randn(8, 6)
+    before = torch.compile(module, backend="eager")
+    exact = before(x)
+    prepared = dse.prepare(module, x, dse.Schedule.piecewise([(1, "w4a4e4"), (1, "w3a8e6")]), stochastic=())
+    after = torch.compile(module, backend="eager")
+    for _ in range(2):
+        whole, wanted = gradients(module, x), module(x)
+        assert not torch.equal(wanted, exact)
+        for made in (before, after):
+            assert torch.equal(made(x), wanted)
+            for found, own in zip(gradients(made, x), whole, strict=True):
+                assert torch.allclose(found, own, atol=1e-7)
+        prepared.step()
+    prepared.restore()
+    assert torch.equal(before(x), exact)
+
+
 def test_a_schedule_is_followed_told_and_resumed():
     torch.manual_seed(6)
     module, x = Blocks(), torch.randn(16, 6)

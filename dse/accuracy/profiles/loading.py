@@ -88,6 +88,7 @@ def profile_from_file(file: ProfileFile, document: Document, network: Network | 
         factors=np.ones(len(layers)),
         shrink=file.prediction.shrink or 0.0,
         errors_of=file.prediction.errors_of or "",
+        error_scores={str(name): dict(scores) for name, scores in file.error_scores.items()},
         point_drops=drops,
         error_drops={} if file.error_tensor is None else _error_drops(file, sign),
         assumptions=_assumptions(file, unit),

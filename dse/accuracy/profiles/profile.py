@@ -87,6 +87,9 @@ class Profile:
         profile has in it; else NaN and ones.
     error_drops
         Drop by width of the error tensor: a network-level assumption; empty if there is none.
+    error_scores
+        Score by layer and width when its error alone is rounded: how plans with several error widths stand between those of one
+        width; empty where they were not measured.
     assumptions
         Sentences for the report.
     measured_formats, format_scores
@@ -130,6 +133,7 @@ class Profile:
     point_mean_bits: Floats = field(default_factory=lambda: np.zeros(0))
     shrink: float = 0.0
     errors_of: str = ""
+    error_scores: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
 
     @property
     def tied(self) -> bool:
@@ -355,8 +359,35 @@ class Profile:
         known = [drop for bits, drop in self.error_drops.items() if bits <= width]
         return min(known) if known else float("nan")
 
-    def drop_of_score(self, score: ArrayLike, error_width: float = 32) -> Floats:
+    def plan_error_drop(self, plan: Plan) -> float:
+        """Drop by the error tensors of a plan; NaN where its narrowest error is below all that were measured.
+
+        Errors of one width have the drop that was measured. Those of several have that of the narrowest, an upper bound, unless
+        every layer's error was scored: then the drop lies where the sum of their scores lies between those of one width, along a
+        power law between two of them (a straight line from no noise to the widest), and never above the bound.
+        """
+        formats, shares = plan.choices("error")
+        bound = self.error_drop(min(form.element_bits for form in formats))
+        widths = np.array([form.element_bits for form in formats])
+        if isnan(bound) or len(set(widths)) < 2 or not set(plan.layers) <= set(self.error_scores):
+            return bound
+        table = np.array([self._noise(self.error_scores[name], widths) for name in plan.layers])
+        noise, drop = [0.0], [0.0]
+        for width in sorted(self.error_drops, reverse=True):
+            noise.append(sum(float(self._noise(self.error_scores[name], np.array([width]))[0]) for name in plan.layers))
+            drop.append(max(drop[-1], self.error_drops[width]))
+        return min(bound, power_between(float((table * shares).sum()), noise, drop))
+
+    def _noise(self, scores: Mapping[int, float], widths: Ints) -> Floats:
+        """(W,) scores of one layer's error; full precision has none."""
+        known = np.array(sorted(scores), dtype=np.int64)
+        found = extrapolate(known, np.array([[scores[int(width)] for width in known]]), np.minimum(widths, 24))[0]
+        return np.where(widths >= 32, 0.0, found)
+
+    def drop_of_score(self, score: ArrayLike, error_width: float = 32, *, error_drop: float | None = None) -> Floats:
         """Predicted drop of summed scores, in ``unit``; NaN outside the calibrated range and for an unknown error width.
+
+        ``error_drop`` stands for that of the error width where it is given.
 
         A link with an offset may predict a gain. One within the predictor's own error (:attr:`error_pp`) is no finding and counts
         as 0; a larger one stands, as the measured points support it.
@@ -367,7 +398,8 @@ class Profile:
         _, top = self.range
         inside = (values >= 0.0) & (values <= top * (1.0 + 1e-12))
         drop = predictor.predict(self.link, self.parameters, np.where(inside, values, 0.0))
-        drop = np.where(inside, drop + self.error_drop(error_width), np.nan)
+        lost = self.error_drop(error_width) if error_drop is None else error_drop
+        drop = np.where(inside, drop + lost, np.nan)
         if (drop < 0.0).any():
             # Without an error nothing supports a gain: the comparison with NaN is false.
             drop = np.where((drop < 0.0) & ~(drop < -self.error_pp), 0.0, drop)
@@ -387,8 +419,8 @@ class Profile:
         Notes
         -----
         Unknown: a summed score beyond the largest measured one, a kept layer narrower than it was measured, an error
-        tensor narrower than any measurement. A plan with several error widths counts its narrowest, by stored bits: for
-        errors range matters more than the significand (LUQ trains with a significand of one bit).
+        tensor narrower than any measurement. Error widths count by stored bits: for errors range matters more than the
+        significand (LUQ trains with a significand of one bit); of several in a plan see :meth:`plan_error_drop`.
         """
         if mode not in (None, "training", "inference"):
             raise InputError("mode", [f"expected training or inference, got {mode!r}"])
@@ -397,8 +429,7 @@ class Profile:
         trains = self.calibration != "post-training" or bool(self.error_drops)
         if mode == "inference" or (mode is None and not trains):
             return float(self.drop_of_score(self.scores(plan)))
-        narrowest = min(form.element_bits for form in plan.choices("error").formats)
-        return float(self.drop_of_score(self.scores(plan), narrowest))
+        return float(self.drop_of_score(self.scores(plan), error_drop=self.plan_error_drop(plan)))
 
     def score_limit(self, max_drop_pp: float, error_width: float = 32, *, confidence: float = EVEN) -> float:
         """Largest summed score whose drop keeps a limit.
@@ -497,6 +528,21 @@ def extrapolate(measured_widths: Ints, scores: Floats, widths: Ints) -> Floats:
     nearest = distance == distance.min(axis=1, keepdims=True)
     ratio = (_steps(measured_widths)[None, :] / _steps(widths)[:, None]) ** 2
     return np.asarray(np.where(nearest, scores[:, None, :] * ratio, 0.0).max(axis=-1))
+
+
+def power_between(noise: float, known: Sequence[float], drops: Sequence[float]) -> float:
+    """A drop between those of known noises, both rising: ``drop ~ noise^n`` through two neighbours, straight where one has none.
+
+    >>> power_between(0.25, [0.0, 0.1, 0.4], [0.0, 1.0, 4.0]), power_between(2.0, [0.0, 1.0, 4.0], [0.0, 1.0, 16.0])
+    (2.5, 4.0)
+    """
+    above = int(np.searchsorted(known, noise))
+    if above == 0 or above == len(known):
+        return float(drops[min(above, len(known) - 1)])
+    (x, y), (low, high) = (known[above - 1], known[above]), (drops[above - 1], drops[above])
+    if low > 0.0 and x > 0.0:
+        return float(low * (noise / x) ** (np.log(high / low) / np.log(y / x)))
+    return float(low + (high - low) * (noise - x) / (y - x))
 
 
 def _steps(widths: Ints) -> Floats:

@@ -145,8 +145,8 @@ class ProfileFile(_Strict):
     """Score by layer, operand and format of formats that are no integers under one scale, where they were measured; others follow
     the noise of integers."""
     error_scores: dict[Text, Annotated[dict[Width, Score], Field(min_length=1)]] = {}
-    """By layer and width, squared change of all gradients over their square when its error alone is rounded. For the eye: the
-    predictor counts ``error_tensor``."""
+    """By layer and width, squared change of all gradients over their square when its error alone is rounded: where a plan with
+    errors of several widths lies between those of one width, which ``error_tensor`` has."""
     points: list[PointFile] = []
     """Whole plans that were measured."""
     error_tensor: ErrorTensorFile | None = None

@@ -145,6 +145,8 @@ def _samples(
     finally:
         for hook in hooks:
             hook.remove()
+    # Packed sequences say nothing of their axes.
+    read = [(own, tensor) for own, tensor in read if isinstance(tensor, torch.Tensor)]
     if any(tensor.ndim == 2 for _, tensor in read):
         return 1
     by_step = [tensor for own, tensor in read if not own.batch_first]
