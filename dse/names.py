@@ -27,3 +27,5 @@ TIME_PARTS = (
     "products", "vector", "conversions", "recomputed", "tensor", "expert", "context", "host", "bubble", "pipeline", "data",
     "optimizer",
 )  # fmt: skip
+#: Kinds of parallelism whose bits pass the links of a device.
+LINK_KINDS = ("tensor", "expert", "context", "pipeline", "data")

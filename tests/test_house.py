@@ -38,7 +38,7 @@ ALLOWED = {
     "system": GROUND | {"workload", "precision", "hardware", "mapping", "cost"},
     "accuracy": GROUND | {"workload", "precision"},
     "training": GROUND | {"workload", "precision", "accuracy"},
-    "search": GROUND | {"workload", "precision", "hardware", "mapping", "cost", "accuracy"},
+    "search": GROUND | {"workload", "precision", "hardware", "mapping", "cost", "accuracy", "system"},
     "report": GROUND,
     "export": GROUND | {"workload", "precision", "hardware", "mapping", "cost", "report"},
     "validation": GROUND

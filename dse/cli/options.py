@@ -47,6 +47,14 @@ SystemOption = Annotated[
         autocompletion=shipped("hwmodels/systems"),
     ),
 ]
+CommunicationOption = Annotated[
+    str | None,
+    typer.Option(
+        "--communication",
+        help="Of a system: formats of what collectives move, such as gradients=int8,weights=fp8; also tensor, "
+        "dispatch and combine.",
+    ),
+]
 HARDWARE_HELP = "A hardware file, or the name of a shipped one."
 FusionOption = Annotated[
     str | None,

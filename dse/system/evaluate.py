@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from dse.errors import InputError
 from dse.hardware.from_file.load import load_hardware
 from dse.hardware.model import Hardware
-from dse.names import TIME_PARTS
 from dse.precision.plans.plan import Plan
 from dse.precision.plans.recipes import LINEAR
 from dse.system.from_file.load import load_system
@@ -21,12 +21,26 @@ from dse.system.model import Parallel, System
 from dse.system.network.rows import PLAIN_BITS, Rows, rows_of
 from dse.system.plans.arrays import Plans, plans_of
 from dse.system.plans.devices import mapped_device
+from dse.system.plans.figures import figures
 from dse.system.plans.memory import PARTS, footprint
-from dse.system.plans.search import best_plan, held_bytes, memory_shortfall, tokens_of
+from dse.system.plans.search import best_plan, memory_shortfall, tokens_of
+from dse.system.plans.timeline import Layout, step_layout
 from dse.system.plans.times import Communication, Times, step_times
+from dse.types import Floats
 from dse.units import format_value
 from dse.workload.load import load_workload
 from dse.workload.model import Network
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a step's passes are laid out from."""
+
+    rows: Rows
+    system: System
+    communication: Communication
+    plans: tuple[Parallel, ...]
+    steps: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -39,14 +53,25 @@ class SystemCost:
         One row per parallel plan: ``plan, parallel, devices, micro_batch, accumulate, samples`` of a step; ``latency_s`` and its
         parts ``<part>_s``; ``samples_per_s, tokens_per_s, tokens_per_s_per_device, mfu`` (the time that the step's products,
         nothing recomputed, would take at the peaks of their formats, as a share of its latency), ``energy_j, energy_j_per_token,
-        tokens_per_j``; ``peak_memory_bits, memory_<part>_bits`` of the fullest device; ``link_bits`` that leave a device;
-        ``feasible, limit``. Infeasible rows have NaN figures and the name of the limit with the shortfall.
+        tokens_per_j``; ``peak_memory_bits, memory_<part>_bits`` of the fullest device; ``link_bits`` that leave a device,
+        ``link_<kind>_bits`` of them by kind of parallelism; ``feasible, limit``.
+        Infeasible rows have NaN figures and the name of the limit with the shortfall.
     notes
         What the figures assume, in sentences.
+    inputs
+        What :meth:`layout` lays a step out from.
     """
 
     total: pd.DataFrame
     notes: tuple[str, ...]
+    inputs: Inputs | None = None
+
+    def layout(self, place: int = 0) -> Layout | None:
+        """One step of a plan pass by pass, None where it has too many: see :func:`dse.system.plans.timeline.step_layout`."""
+        known = self.inputs
+        if known is None:
+            return None
+        return step_layout(known.rows, known.system, known.communication, known.plans[place], known.steps[place])
 
     def as_dict(self) -> dict[str, Any]:
         """The table as records of plain values, NaN as None."""
@@ -93,16 +118,17 @@ def evaluate_system(
         raise InputError("accumulate", [f"expected an integer >= 1, got {steps}"])
     if network.batch != 1:
         network = replace(network, batch=1)
-    rows = _rows(network, bits, system)
+    rows = system_rows(network, bits, system)
     wrong = [problem for item in plans for problem in problems(rows, system, item, steps)]
     if wrong:
         raise InputError(f"{network.name} on {system.name}", list(dict.fromkeys(wrong)))
-    system, sample_j, notes = _with_device(network, hardware, bits, system, plans[0].micro_batch)
+    system, sample_j, notes = with_device(network, hardware, bits, system, plans[0].micro_batch)
     arrays = plans_of(plans, steps)
-    communication = communication or Communication()
-    times = step_times(rows, arrays, system, communication)
-    said = _conversions_said(rows, bits, arrays, times, system, communication)
-    return SystemCost(_table(rows, bits, arrays, times, system, sample_j), (*notes, *said))
+    moved = communication or Communication()
+    times = step_times(rows, arrays, system, moved)
+    said = _conversions_said(rows, bits, arrays, times, system, moved)
+    inputs = Inputs(rows, system, moved, tuple(plans), (steps,) * len(plans))
+    return SystemCost(_table(rows, bits, arrays, times, system, sample_j), (*notes, *said), inputs)
 
 
 def best_of_system(
@@ -129,16 +155,18 @@ def best_of_system(
     if system.most_devices and devices > system.most_devices:
         raise InputError("devices", [f"{system.name} has at most {system.most_devices:,} devices, got {devices:,}"])
     network = replace(network, batch=1)
-    rows = _rows(network, bits, system)
-    system, sample_j, notes = _with_device(network, hardware, bits, system, 1)
+    rows = system_rows(network, bits, system)
+    system, sample_j, notes = with_device(network, hardware, bits, system, 1)
     found, times = best_plan(rows, system, devices, samples, communication)
     arrays = plans_of([found.parallel], found.steps)
     proof = (
         f"{found.parallel.label} is the fastest of all {found.listed:,} parallel plans, of which {found.fitting:,} fit the memory; "
         "proven within the model"
     )
-    said = _conversions_said(rows, bits, arrays, times, system, communication or Communication())
-    return SystemCost(_table(rows, bits, arrays, times, system, sample_j), (*notes, *said, proof))
+    moved = communication or Communication()
+    said = _conversions_said(rows, bits, arrays, times, system, moved)
+    inputs = Inputs(rows, system, moved, (found.parallel,), (found.steps,))
+    return SystemCost(_table(rows, bits, arrays, times, system, sample_j), (*notes, *said, proof), inputs)
 
 
 def problems(rows: Rows, system: System, parallel: Parallel, steps: int) -> list[str]:
@@ -173,7 +201,8 @@ def problems(rows: Rows, system: System, parallel: Parallel, steps: int) -> list
     return wrong
 
 
-def _rows(network: Network, plan: Plan, system: System) -> Rows:
+def system_rows(network: Network, plan: Plan, system: System) -> Rows:
+    """Rows of a network under a plan as the system's software runs it."""
     return rows_of(network, plan, system.execution.dropout, system.execution.attention == "fused")
 
 
@@ -190,7 +219,7 @@ def _conversions_said(
         )
     if not converting > 0:
         return tuple(said)
-    plain = _rows(network, Plan.uniform(network, "bf16", "bf16", "bf16"), system)
+    plain = system_rows(network, Plan.uniform(network, "bf16", "bf16", "bf16"), system)
     base, step = (float(item.step[0]) for item in (step_times(plain, arrays, system, communication), times))
     took = f"conversions take {format_value(converting, 's')} of the step of {format_value(step, 's')}"
     gained = f"{base / step:.2f} times as fast as the same step in BF16, {base / (step - converting):.2f} times without conversions"
@@ -204,10 +233,11 @@ def _conversions_said(
     return tuple(said)
 
 
-def _with_device(
+def with_device(
     network: Network, hardware: Hardware | str | Path | None, plan: Plan, system: System, micro_batch: int
 ) -> tuple[System, float | None, tuple[str, ...]]:
-    """The system with the device that is meant, its energy of a sample where a hardware model tells it, and notes."""
+    """The system with the device that is meant (a hardware model in place of its own), the energy of a sample where a hardware
+    model tells it, and notes."""
     notes = [
         f"{system.name}: {system.device.name}, products at {system.device.product_efficiency:g} of the peak, memory at "
         f"{system.device.memory_efficiency:g}; attention {system.execution.attention}"
@@ -231,65 +261,32 @@ def _with_device(
 
 def _table(rows: Rows, plan: Plan, plans: Plans, times: Times, system: System, sample_j: float | None) -> pd.DataFrame:
     """One row per plan; see :class:`SystemCost`."""
+    made = table_of(rows, plans, times, system, sample_j)
+    made.insert(0, "plan", plan.label)
+    return made
+
+
+def table_of(rows: Rows, plans: Plans, times: Times, system: System, sample_j: float | None) -> pd.DataFrame:
+    """Figures of plans, one row each; see :class:`SystemCost`."""
     held = footprint(rows, plans, system.execution)
-    total_bytes = held_bytes(rows, plans, system)
-    tokens = tokens_of(rows)
-    records = []
-    for place in range(len(plans.data)):
-        parallel = plans.parallel(place)
-        devices, steps = parallel.devices, int(plans.steps[place])
-        samples = parallel.data * parallel.micro_batch * steps
-        latency = float(times.step[place])
-        links = float(times.link_bits[place]) * devices * _link_pj(system, parallel) * 1e-12
-        boards = devices * system.device.power_w * latency if sample_j is None else samples * sample_j
-        energy = boards + links
-        held_here = float(total_bytes[place])
-        fits = held_here <= system.device.memory_bytes
-        figures = {
-            "latency_s": latency,
-            **{f"{part}_s": float(getattr(times, part)[place]) for part in TIME_PARTS},
-            "samples_per_s": samples / latency,
-            "tokens_per_s": samples * tokens / latency,
-            "tokens_per_s_per_device": samples * tokens / latency / devices,
-            "mfu": samples * _peak_s(rows, system) / (latency * devices),
-            "energy_j": energy,
-            "energy_j_per_token": energy / (samples * tokens),
-            "tokens_per_j": samples * tokens / energy if energy else math.nan,
-            "link_bits": float(times.link_bits[place]),
-        }
-        records.append(
-            {
-                "plan": plan.label,
-                "parallel": parallel.label,
-                "recompute": parallel.recompute,
-                "devices": devices,
-                "micro_batch": parallel.micro_batch,
-                "accumulate": steps,
-                "samples": samples,
-                **{name: value if fits else math.nan for name, value in figures.items()},
-                "peak_memory_bits": 8.0 * held_here,
-                **{f"memory_{part}_bits": 8.0 * float(held[part][place]) for part in PARTS},
-                "feasible": fits,
-                "limit": "" if fits else memory_shortfall(parallel, held_here, system.device.memory_bytes),
-            }
-        )
-    return pd.DataFrame(records)
-
-
-def _peak_s(rows: Rows, system: System) -> float:
-    """Seconds in which one device at the peaks of the formats would do the products of a sample."""
-    peaks = system.device.peak_macs_per_s
-    seconds = 0.0
-    for row in rows.rows:
-        for pass_ in row.layer.passes if row.layer.has_macs else ():
-            fitting = [bits for bits in peaks if bits >= getattr(row.widths, pass_)]
-            seconds += row.times * row.layer.macs / peaks[min(fitting) if fitting else max(peaks)]
-    return seconds
-
-
-def _link_pj(system: System, parallel: Parallel) -> float:
-    """Energy of a bit on the outermost level that the plan's devices need."""
-    level = next(
-        (link for link in system.links if link.devices == 0 or link.devices >= parallel.devices), system.links[-1]
-    )
-    return level.pj_per_bit
+    found = figures(rows, plans, times, system, sample_j)
+    total: Floats = np.asarray(sum(held.values()))
+    fits = total <= system.device.memory_bytes
+    records = [plans.parallel(place) for place in range(len(plans.data))]
+    columns = {
+        "parallel": [item.label for item in records],
+        "recompute": [item.recompute for item in records],
+        "devices": [item.devices for item in records],
+        "micro_batch": [item.micro_batch for item in records],
+        "accumulate": plans.steps.astype(np.int64),
+        "samples": found.samples.astype(np.int64),
+        **{name: np.where(fits, value, np.nan) for name, value in found.columns.items()},
+        "peak_memory_bits": 8.0 * total,
+        **{f"memory_{part}_bits": 8.0 * held[part] for part in PARTS},
+        "feasible": fits,
+        "limit": [
+            "" if fit else memory_shortfall(item, float(size), system.device.memory_bytes)
+            for item, fit, size in zip(records, fits, total, strict=True)
+        ],
+    }
+    return pd.DataFrame(columns)

@@ -115,18 +115,27 @@ def test_commands():
     assert done.exit_code == 0, done.output
     row = json.loads(done.output)["total"][0]
     assert (row["devices"], row["micro_batch"], row["accumulate"], row["recompute"]) == (64, 2, 4, "full")
-    assert run(*common, "--devices", "8").exit_code == 0
+    assert run(*common, "--devices", "8", "--parallel", "auto").exit_code == 0
+    moved = [json.loads(run(*common, "--parallel", "d8", "--communication", given, "--json").output)["total"][0] for given in ("gradients=int8", "gradients=bf16")]
+    assert moved[1]["link_data_bits"] == pytest.approx(2 * moved[0]["link_data_bits"])  # all-reduced: nothing else is sent
+    assert moved[0]["link_bits"] == pytest.approx(sum(moved[0][f"link_{kind}_bits"] for kind in ("tensor", "expert", "context", "pipeline", "data")))
     assert isinstance(run(*common, "--parallel", "d8", "--micro-batch", "4096").exception, NothingFeasible)
     for wrong in (["--devices", "8", "--parallel", "d4"], ["--devices", "0"], ["--parallel", "d8q2"], ["--parallel", "d2", "--recompute-policy", "some"], ["--micro-batch", "2"]):
         assert isinstance(run(*common, *wrong).exception, InputError), wrong
     assert isinstance(run("evaluate", "gpt2_small", "--devices", "8").exception, InputError)
 
 
-def test_sweep_over_devices():
-    done = run("sweep", "gpt2_small", "--plan", "bf16", "--system", "dgx_h100", "--devices", "8,64", "--json")
+def test_sweep_over_devices(tmp_path):
+    out = tmp_path / "sweep"
+    done = run("sweep", "gpt2_small", "--plan", "bf16", "--system", "dgx_h100", "--devices", "8,64", "--samples", "128", "--json", "--out", str(out))
     assert done.exit_code == 0, done.output
     rows = json.loads(done.output)["total"]
-    assert [row["devices"] for row in rows] == [8, 64]
+    assert [(row["scaling"], row["devices"], row["samples"]) for row in rows] == [("strong", 8, 128), ("strong", 64, 128), ("weak", 8, 16), ("weak", 64, 128)]
     assert rows[1]["tokens_per_s"] > 4 * rows[0]["tokens_per_s"]
+    assert rows[1]["latency_s"] == rows[3]["latency_s"]  # both meet at the most devices
+    for few, many in (rows[:2], rows[2:]):
+        assert few["efficiency"] == 1
+        assert many["efficiency"] == pytest.approx(many["tokens_per_s"] / 64 / (few["tokens_per_s"] / 8))
+    assert {"strong.svg", "weak.svg", "plans.csv", "report.html"} <= {path.name for path in out.iterdir()}
     assert isinstance(run("sweep", "gpt2_small", "--system", "dgx_h100", "--devices", "8,x").exception, InputError)
     assert isinstance(run("sweep", "gpt2_small", "--devices", "8").exception, InputError)

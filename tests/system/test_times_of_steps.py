@@ -14,7 +14,7 @@ from dse.system.plans.times import Communication, Times, product_s, step_times
 
 A100 = dse.load_system("dgx_a100")
 MEGATRON = A100.with_execution(attention="unfused", dropout=True, causal_skip=False)
-PARTS = [name for name in Times._fields if name not in ("step", "stages", "link_bits")]
+PARTS = [name for name in Times._fields if name not in ("step", "stages") and not name.startswith("link_")]
 
 
 def times(found, parallel, steps=8, system=A100, communication=Communication()):  # noqa: B008

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -11,6 +12,7 @@ import typer
 from dse.cli.options import (
     AsJson,
     Batch,
+    CommunicationOption,
     FusionOption,
     HardwareOption,
     Mode,
@@ -63,6 +65,9 @@ _MicroBatch = Annotated[int | None, typer.Option(help="Samples of a pass of one 
 _RecomputePolicy = Annotated[
     str | None, typer.Option(help="What a system computes again on the way back: none, selective or full.")
 ]
+_Out = Annotated[
+    Path | None, typer.Option("--out", help="Of a system: a new folder for a page, its drawings and a table.")
+]
 _MapUpdates = Annotated[
     float, typer.Option(min=0.0, help="How often per step block-wise tensors find new widths (online analytics).")
 ]
@@ -98,6 +103,8 @@ def evaluate(
     parallel: _Parallel = None,
     micro_batch: _MicroBatch = None,
     recompute_policy: _RecomputePolicy = None,
+    communication: CommunicationOption = None,
+    out: _Out = None,
     map_updates: _MapUpdates = 0.0,
     mapping: _Mapping = None,
     save_mapping: _SaveMapping = None,
@@ -120,17 +127,27 @@ def evaluate(
 
         named = str(getattr(context.get_parameter_source("hardware"), "name", "")) == "COMMANDLINE"
         device = hardware if named else None
-        _print_system(
-            evaluate_command(
-                workload, device, plan, system, devices, parallel, micro_batch, accumulate, batch, recompute_policy
-            ),
-            as_json,
+        from dse.cli.system import cost_page
+
+        spread = evaluate_command(
+            workload,
+            device,
+            plan,
+            system,
+            devices,
+            parallel,
+            micro_batch,
+            accumulate,
+            batch,
+            recompute_policy,
+            communication,
         )
+        files = cost_page(spread, out, f"{Path(workload).stem} on {Path(system).stem}")
+        _print_system(spread, as_json, files)
         return
-    if devices is not None or parallel is not None or micro_batch is not None or recompute_policy is not None:
-        raise InputError(
-            "dse evaluate", ["--devices, --parallel, --micro-batch and --recompute-policy go with --system"]
-        )
+    if any(value is not None for value in (devices, parallel, micro_batch, recompute_policy, communication, out)):
+        told = "--devices, --parallel, --micro-batch, --recompute-policy, --communication and --out go with --system"
+        raise InputError("dse evaluate", [told])
     subject = _subject(workload, hardware, plan, design, batch, mode)
     if (mapping is not None or save_mapping is not None) and schedule is not None:
         raise InputError("--schedule", ["mappings are those of one plan; give --plan"])
@@ -244,8 +261,8 @@ def _print_cost(subject: _Subject, cost: Cost, accumulate: int | None, as_json: 
         console().print(sentence, soft_wrap=True, markup=False)
 
 
-def _print_system(cost: SystemCost, as_json: bool) -> None:
-    """Cost of a system; exit code 3 where no plan fits the memory."""
+def _print_system(cost: SystemCost, as_json: bool, files: Mapping[Path, str]) -> None:
+    """Cost of a system; exit code 3 where no plan fits the memory, and then no files."""
     if as_json:
         say(json.dumps(cost.as_dict(), indent=1, allow_nan=False))
     limits = [str(row["limit"]) for row in cost.as_dict()["total"]]
@@ -258,6 +275,12 @@ def _print_system(cost: SystemCost, as_json: bool) -> None:
             console().print(table)
         for sentence in cost.notes:
             console().print(sentence, soft_wrap=True, markup=False)
+    if files:
+        from dse.files import write_all
+
+        page = next(path for path in write_all(files) if path.name == "report.html")
+        if not as_json:
+            console().print(f"report: {page}", soft_wrap=True, markup=False)
 
 
 @app.command(epilog="Example: dse sweep llama3_8b_decode --hardware tpu_like --mode inference --batches 1,8,64")
@@ -271,21 +294,27 @@ def sweep(
     system: SystemOption = None,
     devices: Annotated[str | None, typer.Option(help="Of a system: comma-separated numbers of devices.")] = None,
     samples: Annotated[
-        int | None, typer.Option(help="Of a system: samples per step, the same for all devices; default: 4 per device.")
+        int | None,
+        typer.Option(
+            help="Of a system: samples of a step on all (strong) and on the most devices; default: 4 for each."
+        ),
     ] = None,
+    communication: CommunicationOption = None,
+    out: _Out = None,
     as_json: AsJson = False,
 ) -> None:
     """Latency, rate and energy over batches or devices.
 
-    From latency-bound to throughput-bound batches, or from few to many devices of a system.
+    From latency-bound to throughput-bound batches, or strong and weak scaling over devices of a system.
     """
     if system is not None:
-        from dse.cli.system import sweep_command
+        from dse.cli.system import sweep_command, sweep_page
 
-        _print_system(sweep_command(workload, plan, system, devices or "8,64,512", samples), as_json)
+        swept = sweep_command(workload, plan, system, devices or "8,64,512", samples, communication)
+        _print_system(swept, as_json, sweep_page(swept, out, f"{Path(workload).stem} on {Path(system).stem}"))
         return
-    if devices is not None or samples is not None:
-        raise InputError("dse sweep", ["--devices and --samples go with --system"])
+    if any(value is not None for value in (devices, samples, communication, out)):
+        raise InputError("dse sweep", ["--devices, --samples, --communication and --out go with --system"])
     from dse.cost.totals.batch_sweep import batch_sweep, read_batches
     from dse.hardware import load_hardware
     from dse.precision import Plan

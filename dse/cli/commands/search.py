@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dse.cli.options import FusionOption, HardwareOption, Mode, app, numbers, shipped
+from dse.cli.options import CommunicationOption, FusionOption, HardwareOption, Mode, SystemOption, app, numbers, shipped
 from dse.cli.terminal import console, say
 from dse.errors import InputError
 from dse.goals import LIMITS, OBJECTIVES
@@ -39,7 +39,12 @@ _Plan = Annotated[
     ),
 ]
 _MaxAccuracyDrop = Annotated[float | None, typer.Option(help="Hard limit on lost top-1 accuracy, points; default 1.")]
-_Objectives = Annotated[str, typer.Option(help=f"Comma-separated, of {', '.join(OBJECTIVES)}.")]
+_Objectives = Annotated[
+    str,
+    typer.Option(
+        help=f"Comma-separated, of {', '.join(OBJECTIVES)}; of a system time, energy, devices, memory (all of them)."
+    ),
+]
 _Strategy = Annotated[str, typer.Option(help="nested, joint, random or exhaustive.")]
 _Sampler = Annotated[str, typer.Option(help="tpe, nsga2, nsga3, gp, qmc, cma or random.")]
 _Trials = Annotated[int | None, typer.Option(help="Hardware designs to try; default 120 without --seconds.")]
@@ -93,8 +98,23 @@ _TargetLoss = Annotated[
 ]
 
 
+_Devices = Annotated[
+    str | None, typer.Option(help="Of a system: a number of devices, or several to choose from, such as 8,64,512.")
+]
+_Plans = Annotated[
+    str | None,
+    typer.Option(
+        help="Of a system: plans of formats to try, recipes such as bf16,fp8,mxfp8,nvfp4 (the default) or others."
+    ),
+]
+_Samples = Annotated[
+    int | None, typer.Option(help="Of a system: samples of a step; default: 4 for each of the most devices.")
+]
+
+
 @app.command(epilog="Example: dse explore workloads/imagenet_resnet.yaml --max-accuracy-drop 0.5 --trials 400")
 def explore(
+    context: typer.Context,
     workload: _Workload,
     hardware: HardwareOption = "flex_trainer",
     profile: _Profile = None,
@@ -129,13 +149,33 @@ def explore(
     resume: _Resume = False,
     fusion: FusionOption = None,
     target_loss: _TargetLoss = None,
+    system: SystemOption = None,
+    devices: _Devices = None,
+    plans: _Plans = None,
+    samples: _Samples = None,
+    communication: CommunicationOption = None,
 ) -> None:
     """Search formats and hardware under an accuracy limit.
 
-    Writes a report with the Pareto front.
+    Or, with --system, all parallel plans on many devices. Writes a report with the Pareto front.
     """
+    given = {name for name in context.params if _given(context, name)}
+    if system is not None:
+        if others := sorted(given - ON_SYSTEMS):
+            told = ", ".join(f"--{name.replace('_', '-')}" for name in others)
+            raise InputError("--system", [f"does not go with {told}; formats are those of --plans"])
+        if len(workload) != 1:
+            raise InputError("--system", ["goes with one workload"])
+        from dse.cli.system import explore_command
+
+        device = hardware if "hardware" in given else None
+        chosen = objectives if "objectives" in given else None
+        explore_command(workload[0], device, system, devices, plans, samples, chosen, target_loss, communication, out)
+        return
+    if only := sorted(given & {"devices", "plans", "samples", "communication"}):
+        raise InputError("dse explore", [f"--{', --'.join(only)} go with --system"])
     if target_loss is not None:
-        others = (
+        unused = (
             profile,
             max_accuracy_drop,
             confidence,
@@ -145,7 +185,7 @@ def explore(
             robust or None,
             resume or None,
         )
-        if len(workload) != 1 or mode != "training" or any(value is not None for value in others):
+        if len(workload) != 1 or mode != "training" or any(value is not None for value in unused):
             text = "goes with one workload in training, --hardware, --plan, --trials, --seed, --fusion and --out alone"
             raise InputError("--target-loss", [text])
         from dse.cli.target_loss import explore_target_loss
@@ -205,6 +245,17 @@ def explore(
     assert found.folder is not None
     page = write_report(found.folder)
     _print_run(found, [summary_table(found.folder), waterfall_table(found.folder)], page)
+
+
+#: What goes with --system.
+ON_SYSTEMS = {
+    "workload", "hardware", "system", "devices", "plans", "samples", "objectives", "target_loss", "communication", "out",
+}  # fmt: skip
+
+
+def _given(context: typer.Context, name: str) -> bool:
+    """Whether an option stands on the command line."""
+    return str(getattr(context.get_parameter_source(name), "name", "")) == "COMMANDLINE"
 
 
 @contextmanager

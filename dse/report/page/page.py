@@ -106,6 +106,13 @@ def fill_page(template: str, **fields: str) -> str:
     return Template(text[template]).substitute(fields, style=text["style.css"], script=_script(), plotly=get_plotlyjs())
 
 
+def fill_still(template: str, **fields: str) -> str:
+    """Fill a template of the package that needs no script; the style is put in."""
+    folder = files("dse.report") / "assets"
+    text = {name: (folder / name).read_text(encoding="utf-8") for name in (template, "style.css")}
+    return Template(text[template]).substitute(fields, style=text["style.css"])
+
+
 def _script() -> str:
     """The script of the page: one scope, in which every file sees what those before it define."""
     folder = files("dse.report") / "assets" / "page"

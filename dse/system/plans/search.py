@@ -25,6 +25,10 @@ from dse.types import Floats
 MOST_PLANS = 2_000_000
 #: Pieces of a pipeline per device that are tried.
 MOST_PIECES = 16
+#: Samples of a micro batch, sharding (2 takes the time of 1 in the model and is left out), and recomputation that are tried.
+MICRO_BATCHES = (1, 2, 4, 8, 16)
+SHARDS = (0, 1, 3)
+POLICIES = ("none", "selective", "full")
 
 
 @dataclass(frozen=True)
@@ -62,9 +66,9 @@ def tokens_of(rows: Rows) -> int:
 def enumerate_plans(
     rows: Rows,
     devices: int,
-    micro_batches: Sequence[int] = (1, 2, 4, 8, 16),
-    zero: Sequence[int] = (0, 1, 3),
-    recompute: Sequence[str] = ("none", "selective", "full"),
+    micro_batches: Sequence[int] = MICRO_BATCHES,
+    zero: Sequence[int] = SHARDS,
+    recompute: Sequence[str] = POLICIES,
     sequence_parallel: bool | None = None,
     most_tensor: int = 0,
 ) -> list[Parallel]:

@@ -14,11 +14,13 @@ Behind it come what of the gradients' collective does not hide behind the backwa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import numpy as np
 
+from dse.errors import InputError, Problem
+from dse.precision.formats.properties import parse_format, stored_bits
 from dse.system.model import Device, Execution, System
 from dse.system.network.rows import Row, Rows
 from dse.system.plans.arrays import Plans
@@ -26,9 +28,14 @@ from dse.system.plans.collectives import all_to_all_s, ring_s, send_s
 from dse.system.plans.memory import held_parameters, parameter_share
 from dse.system.products.kernels import CONVERSION_EFFICIENCY
 from dse.types import Floats
+from dse.yaml_input import suggest
 
 #: Shortest sum that is worth splitting over idle cores.
 SPLIT_SUM = 512
+#: Bits per element that collectives may move.
+FEWEST_BITS, MOST_BITS = 0.5, 64.0
+#: Names of formats that recipes use too.
+SHORT_FORMATS = {"fp8": "fp8_e4m3", "mxfp8": "mxfp8_e4m3", "mxfp4": "mxfp4_e2m1"}
 #: Passes of a layer with MACs and what they read as widths of the operands.
 PRODUCTS = ("forward", "backward_data", "backward_weight")
 
@@ -55,9 +62,56 @@ class Communication:
     dispatch: float | None = None
     combine: float | None = None
 
+    def __post_init__(self) -> None:
+        wrong = [
+            Problem(item.name, f"expected bits per element from {FEWEST_BITS:g} to {MOST_BITS:g}, got {value!r}")
+            for item in fields(self)
+            if (value := getattr(self, item.name)) is not None and not FEWEST_BITS <= value <= MOST_BITS
+        ]
+        if wrong:
+            raise InputError("communication", wrong)
+
+    @classmethod
+    def parse(cls, text: str) -> Communication:
+        """Formats by what is moved, such as ``gradients=int4,weights=fp8_e4m3``: bits of the elements with those of their scales.
+
+        Raises
+        ------
+        InputError
+            No such tensor, one twice, no format.
+
+        >>> Communication.parse("gradients=int8,dispatch=mxfp8")
+        Communication(tensor=None, gradient=8.0, weight=None, dispatch=8.25, combine=None)
+        """
+        names = {
+            f"{item.name}s" if item.name in ("gradient", "weight") else item.name: item.name for item in fields(cls)
+        }
+        given: dict[str, float] = {}
+        wrong: list[Problem] = []
+        for part in (part.strip() for part in text.split(",")):
+            what, _, form = (word.strip() for word in part.partition("="))
+            name = names.get(what) or (what if what in names.values() else "")
+            if not name or not form:
+                known = ", ".join(names)
+                wrong.append(
+                    Problem(
+                        "", f"'{part}' is no tensor=format such as gradients=int8{suggest(what, names)}; known: {known}"
+                    )
+                )
+            elif name in given:
+                wrong.append(Problem("", f"{what} stands twice"))
+            else:
+                try:
+                    given[name] = stored_bits(parse_format(SHORT_FORMATS.get(form, form)))
+                except InputError as error:
+                    wrong += [Problem(what, problem.message) for problem in error.problems]
+        if wrong:
+            raise InputError("--communication", wrong)
+        return cls(**given)
+
 
 class Times(NamedTuple):
-    """Seconds of a step, (plans,): the sum of the parts is ``step``."""
+    """Seconds of a step, (plans,), whose parts add up to ``step``; bits that leave a device, in all and by kind of parallelism."""
 
     step: Floats
     products: Floats
@@ -74,6 +128,11 @@ class Times(NamedTuple):
     optimizer: Floats
     stages: Floats
     link_bits: Floats
+    link_tensor_bits: Floats
+    link_expert_bits: Floats
+    link_context_bits: Floats
+    link_pipeline_bits: Floats
+    link_data_bits: Floats
 
 
 #: What a micro batch spends its time on.
@@ -81,7 +140,7 @@ MICRO_BATCH_PARTS = ("products", "vector", "conversions", "recomputed", "tensor"
 
 
 class Work(NamedTuple):
-    """Seconds of one micro batch on one device, forward and backward, by kind, (plans,)."""
+    """Seconds of one micro batch on one device, forward and backward, by kind, and bytes that leave it, (plans,)."""
 
     products: Floats
     vector: Floats
@@ -92,7 +151,9 @@ class Work(NamedTuple):
     context: Floats
     host: Floats
     backward: Floats
-    link_bytes: Floats
+    tensor_bytes: Floats
+    expert_bytes: Floats
+    context_bytes: Floats
 
     @property
     def device(self) -> Floats:
@@ -125,12 +186,20 @@ def product_s(
     return np.asarray(np.maximum(computing, moving))
 
 
-def step_times(rows: Rows, plans: Plans, system: System, communication: Communication) -> Times:
-    """Seconds of a step of every plan."""
+class Stages(NamedTuple):
+    """One micro batch on the first, a middle and the last stage; of a pipeline of one stage all of it is in each."""
+
+    first: Work
+    middle: Work
+    last: Work
+
+
+def stages_of(rows: Rows, plans: Plans, system: System, communication: Communication) -> Stages:
+    """What a micro batch takes on the stages of every plan."""
     work = {part: _part(rows, part, plans, system, communication) for part in ("before", "block", "behind")}
     count = rows.blocks.count
     per_stage = plans.blocks(count)
-    p, m, v = plans.pipeline, plans.steps, plans.interleave
+    p = plans.pipeline
     one = p == 1
 
     def stage(blocks: Floats, before: Floats, behind: Floats) -> Work:
@@ -142,16 +211,25 @@ def step_times(rows: Rows, plans: Plans, system: System, communication: Communic
         )
 
     ends = one * 1.0
-    first = stage(per_stage, np.ones_like(p), ends)
-    last = stage(np.where(one, count, np.maximum(count - per_stage * (p - 1), 0.0)), ends, np.ones_like(p))
-    middle = stage(per_stage, ends, ends)
+    return Stages(
+        stage(per_stage, np.ones_like(p), ends),
+        stage(per_stage, ends, ends),
+        stage(np.where(one, count, np.maximum(count - per_stage * (p - 1), 0.0)), ends, np.ones_like(p)),
+    )
+
+
+def step_times(rows: Rows, plans: Plans, system: System, communication: Communication) -> Times:
+    """Seconds of a step of every plan."""
+    first, middle, last = stages_of(rows, plans, system, communication)
+    p, m, v = plans.pipeline, plans.steps, plans.interleave
+    one = p == 1
     slowest = np.maximum(first.total, np.maximum(last.total, np.where(p > 2, middle.total, 0.0)))
     everything = np.where(one, first.total, first.total + last.total + np.maximum(p - 2, 0.0) * middle.total)
     bubble = (everything - slowest) / v
     choose = np.where(first.total >= last.total, 0, 1)
     busiest = Work(*(np.where(choose == 0, a, b) for a, b in zip(first, last, strict=True)))
     idle = slowest - busiest.total
-    sends = _sends(rows, plans, system, communication)
+    sends = sends_s(rows, plans, system, communication)
     exposed = sends * (2.0 * (p - 1) + np.where(system.execution.pipeline_overlap, 0.0, 2.0 * (m - 1) * v)) * (p > 1)
     data, data_bytes = _data_s(rows, plans, system, communication, busiest)
     optimizer = _optimizer_s(rows, plans, system.device)
@@ -159,6 +237,13 @@ def step_times(rows: Rows, plans: Plans, system: System, communication: Communic
     spent["products"] = spent["products"] + m * idle
     step = sum(spent.values()) + bubble + exposed + data + optimizer
     send_bytes = rows.crossing_elements * 16.0 / 8.0 * plans.samples * 2.0 * m * (p > 1)
+    links = {
+        "tensor": m * busiest.tensor_bytes,
+        "expert": m * busiest.expert_bytes,
+        "context": m * busiest.context_bytes,
+        "pipeline": send_bytes,
+        "data": data_bytes,
+    }
     return Times(
         step=np.asarray(step),
         **spent,
@@ -167,7 +252,8 @@ def step_times(rows: Rows, plans: Plans, system: System, communication: Communic
         data=data,
         optimizer=optimizer,
         stages=slowest,
-        link_bits=8.0 * (m * busiest.link_bytes + data_bytes + send_bytes),
+        link_bits=np.asarray(8.0 * sum(links.values())),
+        **{f"link_{kind}_bits": 8.0 * moved for kind, moved in links.items()},
     )
 
 
@@ -211,7 +297,9 @@ def _row(row: Row, plans: Plans, system: System, communication: Communication) -
         context,
         execution.issue_s * _kernels(row, plans, execution),
         backward + vector_back + tensor_back + again,
-        moved + expert_moved + context_moved,
+        moved,
+        expert_moved,
+        context_moved,
     )
 
 
@@ -388,7 +476,7 @@ def _context_s(row: Row, plans: Plans, system: System, computing: Floats) -> tup
     return zero, zero
 
 
-def _sends(rows: Rows, plans: Plans, system: System, communication: Communication) -> Floats:
+def sends_s(rows: Rows, plans: Plans, system: System, communication: Communication) -> Floats:
     """Seconds of sending what passes between stages, of one micro batch."""
     bits = rows.crossing_elements * (16.0 if communication.tensor is None else communication.tensor)
     return send_s(system, bits / 8.0 * plans.samples * plans.whole_share, plans.stage_stride)
@@ -423,8 +511,8 @@ def _data_s(
     computing = execution.shard_overlap * m * busiest.total
     link = sum(
         (
-            gradient[expert] * np.where(plans.zero == 3, m, 1.0)
-            + weight[expert] * np.where(plans.zero == 3, 2.0 * m, 1.0)
+            gradient[expert] * np.where(plans.zero == 3, m, np.where(plans.zero == 0, 2.0, 1.0))
+            + weight[expert] * np.where(plans.zero == 3, 2.0 * m, np.where(plans.zero == 0, 0.0, 1.0))
         )
         * (group.size - 1.0)
         / group.size

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
 
-from dse.accuracy.law.law import RECIPES, Law, load_law
+from dse.accuracy.law.law import Law, load_law
 from dse.cost.totals.evaluate import evaluate
 from dse.errors import InputError, NothingFeasible, Problem
 from dse.hardware import load_hardware, sample_table
 from dse.hardware.model import Hardware
-from dse.numbers import CONFIDENCE
 from dse.precision import Plan
 from dse.search.pareto import pareto_mask
+from dse.search.target_loss.tokens import Tokens, formats_of, law_notes, parameters_of, tokens_per_step, tokens_to
 from dse.workload import load_workload
 from dse.workload.model import Network
 
@@ -28,28 +27,6 @@ from dse.workload.model import Network
 PLANS = ("bf16", "fp8_e4m3,error=fp8_e5m2", "mxfp8_e4m3", "nvfp4", "mxfp4_e2m1", "w8a8e8")
 #: What the front is non-dominated in.
 FRONT = ("latency_s", "energy_j", "area_mm2")
-
-
-def parameters_of(network: Network) -> float:
-    """Weights without embeddings and without a classifier over the rows of one: what laws of losses count.
-
-    Raises
-    ------
-    InputError
-        The network has no embedding: it is no language model.
-    """
-    rows = {layer.C for layer in network.layers if layer.kind == "embedding"}
-    if not rows:
-        text = f"{network.name} has no embedding of tokens; a law of losses is of language models"
-        raise InputError("--target-loss", [text])
-    # A product of activations has no weights, and the last layer is another copy of the embedding's table.
-    return float(sum(layer.parameters for layer in network.mac_layers if layer.G * layer.K not in rows))
-
-
-def tokens_per_step(network: Network) -> int:
-    """Tokens of a step: rows of the embedding's output for every sample of all passes before an update."""
-    rows = max(layer.N * layer.P * layer.Q for layer in network.layers if layer.kind == "embedding")
-    return rows * network.batch * network.accumulate
 
 
 def at_target_loss(
@@ -98,25 +75,25 @@ def at_target_loss(
     size, per_step = parameters_of(network), tokens_per_step(network)
     designs = _designs(space, trials, seed)
     tables: list[pd.DataFrame] = []
-    notes = dict.fromkeys(_notes(known, size, target_loss, plans))
+    notes = dict.fromkeys(law_notes(known, size, target_loss, plans))
     for name in plans:
-        limit, ends = "", (np.nan, np.nan, np.nan)
+        limit, ends = "", Tokens(np.nan, np.nan, np.nan)
         try:
-            ends = _tokens(known, size, target_loss, name)
+            ends = tokens_to(known, size, target_loss, name)
         except InputError as error:
             limit = "; ".join(problem.message for problem in error.problems)
         if limit:
             tables.append(pd.DataFrame({"plan": [name], "design": [""], "limit": [limit]}))
             continue
-        cost = evaluate(network, space, Plan.parse(_formats(name), network), designs, search_mappings=False).total
-        steps = ends[0] / per_step
+        cost = evaluate(network, space, Plan.parse(formats_of(name), network), designs, search_mappings=False).total
+        steps = ends.middle / per_step
         table = pd.DataFrame(
             {
                 "plan": name,
                 "design": [f"d{k:0{len(str(len(cost) - 1))}d}" for k in range(len(cost))],
-                "tokens": ends[0],
-                "tokens_low": ends[1],
-                "tokens_high": ends[2],
+                "tokens": ends.middle,
+                "tokens_low": ends.low,
+                "tokens_high": ends.high,
                 "steps": steps,
                 "step_latency_s": cost["latency_s"].to_numpy(),
                 "step_energy_j": cost["energy_j"].to_numpy(),
@@ -153,35 +130,3 @@ def _designs(space: Hardware, trials: int, seed: int) -> pd.DataFrame:
         return pd.DataFrame(index=range(1))
     default = pd.DataFrame([{parameter.name: parameter.default for parameter in space.space}])
     return pd.concat([default, sample_table(space, trials, seed)], ignore_index=True).drop_duplicates(ignore_index=True)
-
-
-def _tokens(law: Law, size: float, target: float, name: str) -> tuple[float, float, float]:
-    """Tokens to the loss, and their ends by the error of the excess."""
-    middle = law.tokens(target, size, name)
-    spread = NormalDist().inv_cdf(CONFIDENCE / 2 + 0.5) * law.excess_error(size, middle, name)
-    ends = []
-    for shift in (spread, -spread):
-        try:
-            ends.append(law.tokens(target + shift, size, name))
-        except InputError:
-            ends.append(np.inf)  # with so much excess the loss is never reached
-    return middle, ends[0], ends[1]
-
-
-def _formats(name: str) -> str:
-    """The plan in short of a recipe of the law: the formats of its products."""
-    if name not in RECIPES or name == "bf16":
-        return name
-    recipe = RECIPES[name]
-    error = recipe.data.first
-    return f"{recipe.forward.second},error={error}"
-
-
-def _notes(law: Law, size: float, target: float, plans: Sequence[str]) -> list[str]:
-    said = []
-    for name in plans:
-        try:
-            said += law.notes(size, law.tokens(target, size, name), name)
-        except InputError:
-            continue
-    return said

@@ -1,0 +1,1 @@
+"""Pages and drawings of systems of many accelerators, from records of their cost; no browser is needed."""
