@@ -16,6 +16,7 @@ from dse.goals import knee
 from dse.report import (
     compare_runs,
     cost_tables,
+    csv_table,
     latex_table,
     markdown_table,
     summary_table,
@@ -26,7 +27,8 @@ from dse.report.compare import hypervolumes
 from dse.report.figures import bit_map_figure, run_figures
 from dse.report.quantities import format_share
 from dse.report.run.data import RunData, read_run
-from dse.report.tables.runs import latex_escape, pass_table, rate_table
+from dse.report.tables.paper import front_cells, latex_escape
+from dse.report.tables.runs import pass_table, rate_table
 from dse.units import format_value
 
 
@@ -211,6 +213,21 @@ def test_tables_are_written_into_the_run_folder(build_run, tmp_path, form, name,
     assert path.read_text().startswith(head)
     with pytest.raises(InputError, match="'html' is no form of tables; known: latex, markdown"):
         write_tables(folder, "html")
+
+
+def test_a_paper_chooses_rows_and_columns(run_folder):
+    run = read_run(run_folder)
+    titles, rows = front_cells(run, ["energy_j", "hardware", "latency_s"], ["knee", "d00299"])
+    assert titles[:2] == ["design", "Energy (J)"]
+    assert titles[-1] == "Latency (s)"
+    assert len(titles) > 3  # the hardware's parameters stand between
+    assert [row[0] for row in rows] == ["knee d00150", "d00299"]
+    assert rows[1][1] == format_value(run.front.set_index("design").loc["d00299", "energy_j"], digits=4)
+    text = csv_table(run_folder, ["area_mm2"], ["fastest"])
+    assert text.splitlines()[0] == "design,Area (mm²)"
+    assert text.count("\n") == 2
+    with pytest.raises(InputError, match=r"no column 'energy'.*\n.*no design 'knees' on the front; did you mean 'knee'"):
+        front_cells(run, ["energy"], ["knees"])
 
 
 def test_a_run_that_names_no_knee_has_that_of_a_search():

@@ -10,6 +10,7 @@ import typer
 
 from dse.cli.options import AsJson, Channels, DesignName, Images, RunFolder, Skip, app
 from dse.cli.terminal import console, say
+from dse.errors import InputError
 
 if TYPE_CHECKING:
     pass
@@ -19,14 +20,26 @@ if TYPE_CHECKING:
 def report(
     run: RunFolder,
     figures: Annotated[str | None, typer.Option(help="Also write figures: pdf, svg or png.")] = None,
-    tables: Annotated[str | None, typer.Option(help="Also write the front as a table: latex or markdown.")] = None,
+    tables: Annotated[str | None, typer.Option(help="Also write the front as a table: latex, markdown or csv.")] = None,
+    rows: Annotated[
+        str | None,
+        typer.Option(
+            help="Designs of that table, with commas: knee, fastest, lowest-energy, names; default: the front."
+        ),
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(help="Its columns, with commas: of front.csv, hardware for all parameters; default: objectives."),
+    ] = None,
 ) -> None:
     """Write the report of a run again, or figures for a paper."""
     from dse.files import write_all
     from dse.report import figure_files, report_file, summary_table, table_file
 
     page = report_file(run)
-    table = table_file(run, tables) if tables is not None else {}
+    if tables is None and (rows is not None or columns is not None):
+        raise InputError("--rows, --columns", ["choose what a table shows: give --tables latex, markdown or csv too"])
+    table = {} if tables is None else table_file(run, tables, _listed(columns), _listed(rows))
     drawn = figure_files(run, figures) if figures is not None else {}
     summary = summary_table(run)
     write_all({**page, **table, **drawn})
@@ -34,6 +47,10 @@ def report(
     for what, paths in (("table", table), ("figure", drawn), ("report", page)):
         for path in paths:
             say(f"{what}: {path}")
+
+
+def _listed(text: str | None) -> list[str] | None:
+    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
 
 
 @app.command(epilog="Example: dse export reports/imagenet_resnet-2026-01-31-0 knee --to brevitas -o bits.json")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,29 +12,11 @@ from rich.console import JustifyMethod
 from rich.markup import escape
 from rich.table import Table
 
-from dse.errors import InputError
-from dse.files import write_all
-from dse.goals import objective_columns
 from dse.numbers import EVEN
-from dse.report.quantities import DROPS, format_share, quantity
+from dse.report.quantities import format_share, quantity
 from dse.report.run.data import RunData, listed, read_run
 from dse.report.tables.terminal import longest_rows
 from dse.units import count_of, energy_parts, format_value
-
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "²": r"$^2$",
-    "µ": r"$\mu$",
-}
 
 
 def notable(run: RunData) -> dict[str, pd.Series]:
@@ -230,69 +212,6 @@ def waterfall_table(run: RunData | Path) -> Table | None:
 def _baseline(baseline: dict[str, Any]) -> str:
     name = str(baseline.get("name", "baseline"))
     return name if baseline.get("feasible", True) else f"{name} (infeasible)"
-
-
-def front_cells(run: RunData, columns: Sequence[str] | None = None) -> tuple[list[str], list[list[str]]]:
-    """Titles and cells of the front as text, sorted by latency."""
-    names = [name for name in (columns or ["design", *objective_columns(), *DROPS[1:]]) if name in run.front.columns]
-    titles = ["design" if name == "design" else quantity(name, run.info).title for name in names]
-    ordered = run.front.sort_values(["latency_s", "energy_j"], kind="stable")
-    rows = [
-        [str(row[name]) if name == "design" else format_value(row[name], digits=4) for name in names]
-        for row in ordered.to_dict("records")
-    ]
-    return titles, rows
-
-
-def markdown_table(run: RunData | Path, columns: Sequence[str] | None = None) -> str:
-    """The front as a Markdown table; plain numbers, units in the head."""
-    run = run if isinstance(run, RunData) else read_run(run)
-    titles, rows = front_cells(run, columns)
-    lines = [titles, ["---", *["---:"] * (len(titles) - 1)], *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines) + "\n"
-
-
-def latex_table(run: RunData | Path, columns: Sequence[str] | None = None) -> str:
-    """The front as a LaTeX table for the booktabs package; plain numbers, units in the head."""
-    run = run if isinstance(run, RunData) else read_run(run)
-    titles, rows = front_cells(run, columns)
-    body = [" & ".join(map(latex_escape, row)) + r" \\" for row in rows]
-    head = " & ".join(map(latex_escape, titles)) + r" \\"
-    lines = [rf"\begin{{tabular}}{{l{'r' * (len(titles) - 1)}}}", r"\toprule", head, r"\midrule", *body]
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
-
-
-def write_tables(folder: Path, form: str) -> Path:
-    """Write the front as ``front.tex`` or ``front.md`` into ``tables/`` of a run folder.
-
-    Parameters
-    ----------
-    folder
-        A run folder.
-    form
-        ``latex`` (for the booktabs package) or ``markdown``.
-
-    Raises
-    ------
-    InputError
-        Unknown form, no run folder, or the file cannot be written.
-    """
-    return write_all(table_file(folder, form))[0]
-
-
-def table_file(folder: Path, form: str) -> dict[Path, str]:
-    """What :func:`write_tables` writes, by its place."""
-    forms = {"latex": ("front.tex", latex_table), "markdown": ("front.md", markdown_table)}
-    if form not in forms:
-        raise InputError("--tables", [f"'{form}' is no form of tables; known: {', '.join(forms)}"])
-    run = read_run(folder)
-    name, text = forms[form]
-    return {run.folder / "tables" / name: text(run)}
-
-
-def latex_escape(text: str) -> str:
-    """Text that LaTeX sets as it stands."""
-    return "".join(_LATEX.get(letter, letter) for letter in text)
 
 
 def cost_tables(total: pd.DataFrame, layers: pd.DataFrame) -> tuple[Table, Table]:
