@@ -76,15 +76,17 @@ def front_cells(
         raise InputError(str(run.folder), problems)
     default = [name for name in (*objective_columns(), *DROPS[1:]) if name in known]
     names = [name for name in dict.fromkeys(asked or default) if name != "design"]
+    counted = set(hardware_columns(run))
     titles = ["design", *(quantity(name, run.info).title for name in names)]
-    return titles, [[called, *(_cell(row[name]) for name in names)] for called, row in rows]
+    return titles, [[called, *(_cell(row[name], name in counted) for name in names)] for called, row in rows]
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, counted: bool) -> str:
+    """A value; whole numbers of what is counted, such as the rows of an array, have no digits behind the point."""
     if isinstance(value, (str, bool)):
         return str(value)
-    # Counts, such as the rows of an array, have no digits behind the point.
-    return f"{value:.0f}" if math.isfinite(value) and value == round(value) and value else format_value(value, digits=4)
+    whole = counted and math.isfinite(value) and value == round(value)
+    return f"{value:.0f}" if whole else format_value(value, digits=4)
 
 
 def markdown_table(
