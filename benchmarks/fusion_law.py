@@ -1,9 +1,9 @@
 """Is a step that runs fused ever worse than one whose layers meet in DRAM? Shipped networks on shipped accelerators, 8 bits.
 
-    python benchmarks/fusion_law.py [--networks A,B] [--hardware A,B] [--batch 1] [--mode inference]
+    python benchmarks/fusion_law.py [--networks A,B] [--hardware A,B] [--batch 1] [--mode inference] [--table]
 
 For each pair ``vector``, ``resident`` and ``best``: energy, time and DRAM bits relative to ``none``. The law: neither energy nor
-time is above 1, and the sum of both is lowest with ``best``. Ends with one JSON line: ``pairs, refused, worse`` (those that break
+time is above 1, and the sum of both is lowest with ``best``. ``--table`` prints rows of docs/own-fusion.md. Ends with one JSON line: ``pairs, refused, worse`` (those that break
 it), ``best_energy_median, best_latency_median``.
 """
 
@@ -47,12 +47,23 @@ def breaks(found: dict[str, list[float]]) -> bool:
     return above or sum(found["best"][:2]) > least * EQUAL
 
 
+def row_of(network: str, hardware: str, given: argparse.Namespace, found: dict[str, list[float]]) -> str:
+    """A row of the table of docs/own-fusion.md."""
+    shown: dict[str, str] = {}
+    for name in FUSIONS[1:]:
+        text = ", ".join(f"{value:.2f}" for value in found[name])
+        shown[name] = next((f"as `{other}`" for other in reversed(shown) if found[other] == found[name]), text)
+    batch = given.batch or dse.load_workload(network).batch
+    return f"| {network}, {batch}, {given.mode} | `{hardware}` | {' | '.join(shown.values())} |"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", default=",".join(shipped_names("workloads")))
     parser.add_argument("--hardware", default=",".join(shipped_names("hwmodels")))
     parser.add_argument("--batch", type=int)
     parser.add_argument("--mode", default="inference")
+    parser.add_argument("--table", action="store_true", help="Print rows of a Markdown table.")
     given = parser.parse_args()
     rows, refused, worse = [], 0, []
     for network in given.networks.split(","):
@@ -65,7 +76,7 @@ def main() -> None:
             if breaks(found):
                 worse.append(f"{network} on {hardware}")
             shown = "  ".join(f"{name} " + " ".join(f"{value:.3f}" for value in found[name]) for name in FUSIONS[1:])
-            print(f"{network:28s} {hardware:16s} {shown}", flush=True)
+            print(row_of(network, hardware, given, found) if given.table else f"{network:28s} {hardware:16s} {shown}", flush=True)
     best = [row["best"] for row in rows]
     print(
         json.dumps(

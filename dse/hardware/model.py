@@ -24,7 +24,7 @@ from dse.yaml_input import suggest
 ARITHMETIC = ("integer", "mls", "float")
 #: What a hardware may be able to fuse: lanes where results are written, tensors that wait in the shared memory, attention whose
 #: scores never leave it.
-FUSES = ("epilogue", "residency", "attention")
+FUSES = ("epilogue", "residency", "attention", "chain")
 #: Numbers of a memory that may vary.
 MEMORY_NUMBERS = (
     "size_bits",

@@ -156,7 +156,7 @@ def test_attentions_are_found_by_what_reads_what(name, count):
 
 
 def test_files_say_what_can_be_fused(hw):
-    assert hw.fuses == ("epilogue", "residency", "attention")
+    assert hw.fuses == ("epilogue", "residency", "attention", "chain")
     assert dse.load_hardware("bit_fusion").fuses == ("epilogue", "residency")
 
 

@@ -10,7 +10,8 @@ import pytest
 import dse
 from dse.cost.fusion.apart import Apart
 from dse.cost.fusion.epilogues import links_of, saved_bits, with_fusion
-from dse.cost.fusion.inference.resident import RowCost, StateCosts, no_worse, shortest_path
+from dse.cost.fusion.inference.resident import StateCosts, shortest_path
+from dse.cost.fusion.inference.rows import RowCost, no_worse
 from dse.cost.fusion.inference.states import Chooser, Item
 from dse.cost.fusion.vector import shared_buffer, vector_costs
 from dse.cost.jobs.network import network_jobs
@@ -119,6 +120,29 @@ def test_nothing_moves_without(net, hw):
 def test_an_unknown_word_is_told(net, hw):
     with pytest.raises(InputError, match="did you mean 'vector'"):
         dse.evaluate(net, hw, "w8a8e8", fusion="vectr")
+
+
+def test_the_environment_says_it_where_nobody_else_does(net, hw, monkeypatch, dse_here, tmp_path):
+    vector, none = (dse.evaluate(net, hw, "w8a8e8", fusion=fusion).total["energy_j"].iloc[0] for fusion in ("vector", "none"))
+    monkeypatch.setenv("DSE_FUSION", "vector")
+    assert dse.evaluate(net, hw, "w8a8e8").total["energy_j"].iloc[0] == vector
+    assert dse.evaluate(net, hw, "w8a8e8", fusion="none").total["energy_j"].iloc[0] == none
+    monkeypatch.setenv("DSE_FUSION", "vectr")
+    with pytest.raises(InputError, match="did you mean 'vector'"):
+        dse.evaluate(net, hw, "w8a8e8")
+    assert "did you mean 'best'" in dse_here("reproduce", "adapt", "--fusion", "bets", cwd=tmp_path, code=2).stderr
+
+
+def test_resnet50_on_an_edge_chip_of_4_megabytes_moves_weights_input_and_output():
+    """Batch 1, 8 bits: DRAM sees nothing else, whole tensors waiting in the shared memory."""
+    hw, net = dse.load_hardware("tpu_like"), dse.load_workload("imagenet_resnet50").with_batch(1)
+    memories = tuple(dataclasses.replace(m, size_bits=8.0 * 4 * 2**20) if m.name == "sram" else m for m in hw.memories)
+    cost = dse.evaluate(net, dataclasses.replace(hw, memories=memories), "w8a8", mode="inference", fusion="resident")
+    weights = sum(layer.G * layer.K * layer.C * layer.R * layer.S for layer in net.mac_layers)
+    padded = 3 * 229 * 229  # what the first windows read, padding included
+    assert cost.total["dram_bits"].iloc[0] == pytest.approx(8 * (weights + padded + 1000), rel=1e-12)
+    apart = dse.evaluate(net, hw, "w8a8", mode="inference").total["dram_bits"].iloc[0]
+    assert apart > 2 * cost.total["dram_bits"].iloc[0]
 
 
 @pytest.mark.parametrize("name", ["imagenet_densenet121", "imagenet_mobilenet_v3", "gpt2_small", "llama3_8b_lora", "lstm_ptb", "unet"])
@@ -250,7 +274,7 @@ def test_the_path_is_the_best_of_all_sets(seed):
         return sum(item.energy_pj / energy + item.cycles / cycles for item in found)
 
     best = min(value([alive(chosen, row) for row in range(rows)]) for chosen in fits)
-    assert value(shortest_path(states, base, cost, items)) == pytest.approx(best, rel=1e-12)
+    assert value([part.state for part in shortest_path(states, base, cost, items)]) == pytest.approx(best, rel=1e-12)
 
 
 # --- bounds of a search that chooses formats with what is resident

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dse.cli.options import AsJson, app
+from dse.cli.options import AsJson, FusionOption, app
 from dse.cli.terminal import console, say
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def reproduce(
     hardware: Annotated[
         list[str] | None, typer.Option(help="Device of the side-by-side table; may be given several times.")
     ] = None,
+    fusion: FusionOption = None,
     as_json: AsJson = False,
     out: Annotated[Path | None, typer.Option(help="Folder; default reports/reproduce-DATE.")] = None,
 ) -> None:
@@ -33,10 +35,14 @@ def reproduce(
 
     With what is assumed, and a page of figures.
     """
+    from dse.cost.fusion.epilogues import SETTING, known_fusion
     from dse.studies.page import terminal_tables
     from dse.studies.reproduce import as_json as plain
     from dse.studies.reproduce import default_folder, run_studies, write_studies
 
+    if fusion is not None:
+        # Studies price many steps in many places, none of which says what runs fused.
+        os.environ[SETTING] = known_fusion(fusion)
     studies = []
     for study in run_studies(names or (), hardware or ()):
         studies.append(study)

@@ -99,7 +99,7 @@ class FusedStep:
         shape = (len(self.apart.arrays), len(self.apart.plans), len(self.apart.network.layers))
         found = MostSaved(np.zeros(shape), np.zeros(shape))
         if "residency" in parts and self.mode == "inference":
-            found = most_saved(self.apart)
+            found = most_saved(self.apart, "chain" in parts)
         training = self.mode == "training"
         if "residency" in parts and training and not self.recompute:
             energy, latency = most_saved_in_training(self.apart)
@@ -207,6 +207,9 @@ def keep(sums: Sums, arrays: HardwareArrays, d: int, i: int, kept: Resident, buf
             sums.components_j[at][: len(names) - 1] = kept.costs.components_pj[cost.capacity, cost.variant] * 1e-12
             sums.components_j[at][1 + buffer] += kept.written_pj.get(row, 0.0) * 1e-12
             sums.bound[at] = kept.costs.bound[cost.capacity, cost.variant]
+        elif cost.parts_pj is not None:
+            sums.components_j[at][: len(names) - 1] = cost.parts_pj * 1e-12
+            sums.bound[at] = cost.bound
         else:
             part = sums.components_j[at]
             part[dram] -= (cost.not_read * read[-1] + cost.not_written * write[-1]) * 1e-12

@@ -27,6 +27,7 @@ of formats needs; and fused is never worse.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -46,6 +47,8 @@ from dse.yaml_input import suggest
 #: What may be fused, each containing those before it; ``best`` is what the hardware says that it can
 #: (:attr:`dse.hardware.model.Hardware.fuses`).
 FUSIONS = ("none", "vector", "resident", "best")
+#: The environment's variable for what runs fused where neither the caller nor the hardware's file says it.
+SETTING = "DSE_FUSION"
 #: Where the costs of layers add up.
 SUMMED = FUSIONS[:2]
 
@@ -61,17 +64,30 @@ def parts_of(hardware: Hardware) -> frozenset[str]:
 
 
 def with_fusion(hardware: Hardware, fusion: str | None) -> Hardware:
-    """The hardware with what runs fused on it; None: as it says itself.
+    """The hardware with what runs fused on it; None: as it says itself, and where it says nothing as ``DSE_FUSION`` of the
+    environment does.
 
     Raises
     ------
     InputError
         An unknown word.
     """
-    asked = hardware.fusion if fusion is None else fusion
-    if asked not in FUSIONS:
-        raise InputError("fusion", [f"'{asked}' is unknown{suggest(asked, FUSIONS)}"])
-    return hardware if asked == hardware.fusion else replace(hardware, fusion=asked)
+    own = hardware.fusion if hardware.fusion != FUSIONS[0] else os.environ.get(SETTING) or FUSIONS[0]
+    asked = own if fusion is None else fusion
+    return hardware if known_fusion(asked) == hardware.fusion else replace(hardware, fusion=asked)
+
+
+def known_fusion(word: str) -> str:
+    """A word that says what runs fused.
+
+    Raises
+    ------
+    InputError
+        An unknown one.
+    """
+    if word not in FUSIONS:
+        raise InputError("fusion", [f"'{word}' is unknown{suggest(word, FUSIONS)}"])
+    return word
 
 
 def without_residents(hardware: Hardware) -> Hardware:

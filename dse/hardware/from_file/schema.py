@@ -342,9 +342,10 @@ class HardwareFile(Strict):
     fusion: Literal["none", "vector", "resident", "best"] = "none"
     """What runs fused where nobody says: `none`, `vector` (layers without MACs as their neighbours write), `resident` too
     (tensors that wait on the chip), or `best` (all that `fuses` has, where it is better)."""
-    fuses: list[Literal["epilogue", "residency", "attention"]] = ["epilogue", "residency"]
+    fuses: list[Literal["epilogue", "residency", "attention", "chain"]] = ["epilogue", "residency"]
     """What can run fused with `fusion: best`: lanes where results are written (`epilogue`), tensors that wait in the shared memory
-    (`residency`), and attention whose scores never leave it (`attention`)."""
+    (`residency`), attention whose scores never leave it (`attention`), and layers that run band by band of rows in inference
+    (`chain`, beside `residency`)."""
     overlap: bool = True
     """Double-buffered: a pass takes its slowest part; if false the parts add up."""
     area_overhead: Amount = 0.0

@@ -11,20 +11,25 @@ below which no choice comes: each layer's cost under its own format in the best 
   cycles of any mapping are.
 * A result that stays is written into the memory in the narrowest format that some plan gives it.
 * Energy and cycles are bounded apart, each by its own best state.
+* Where layers may run band by band (:mod:`dse.cost.fusion.inference.chains`) a convolution takes no less than the lower bound of
+  all mappings of its nest with what may wait free of DRAM (:mod:`dse.cost.jobs.floors`), which is loose.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
 from dse.cost.fusion.apart import Apart
-from dse.cost.fusion.inference.resident import RowCost, base_costs, variant_costs, vector_cost
+from dse.cost.fusion.inference.resident import variant_costs
+from dse.cost.fusion.inference.rows import RowCost, base_costs, vector_cost
 from dse.cost.fusion.inference.states import Chooser, State, Variant
 from dse.cost.fusion.vector import VectorCosts, shared_buffer
+from dse.cost.jobs.floors import mapping_floor
 from dse.cost.mapped.table_jobs import is_deep
 from dse.cost.tensors.copies import Stored
 from dse.hardware.arrays import HardwareArrays
@@ -50,7 +55,7 @@ class MostSaved:
     latency_s: Floats
 
 
-def most_saved(apart: Apart) -> MostSaved:
+def most_saved(apart: Apart, chains: bool = False) -> MostSaved:
     """What residency saves at most where each layer has the format of one of the plans. Nothing on deep hierarchies, where nothing
     is resident."""
     hardware, arrays, stored = apart.hardware, apart.arrays, apart.stored
@@ -70,7 +75,9 @@ def most_saved(apart: Apart) -> MostSaved:
             one = arrays.rows(d, d + 1)
             bases = [base_costs(apart, chooser, d) for chooser in choosers]
             _of_products(saved, choosers, held, bases, one, m, d, stored)
-            _of_vectors(saved, choosers, held, bases, one, m, d, apart.vector)
+            if chains:
+                _of_chains(saved, choosers, bases, one, d, stored)
+            _of_vectors(saved, choosers, held, bases, one, m, d, apart.vector, chains)
     return saved
 
 
@@ -181,6 +188,34 @@ def _least(
     return energy, cycles
 
 
+def _of_chains(
+    saved: MostSaved,
+    choosers: Sequence[Chooser],
+    bases: Sequence[list[RowCost]],
+    one: HardwareArrays,
+    d: int,
+    stored: Sequence[Stored],
+) -> None:
+    """Convolutions on one design, as part of any chain: bands are a mapping of the whole nest."""
+    second, dram = 1.0 / float(one.clock_hz[0]), float(one.write_pj_per_bit[0, -1])
+    for i, chooser in enumerate(choosers):
+        jobs, rows = chooser.work.jobs, [row for row in chooser.macs if chooser.layers[row].kind == "conv"]
+        rows = [row for row in rows if chooser.simple(row) and np.isfinite(bases[i][row].energy_pj)]
+        if not rows:
+            continue
+        every = [chooser.variant(row, frozenset(chooser.waits)) for row in rows]
+        at = np.array([variant.job for variant in every], np.int64)
+        given: dict[str, Any] = {name: v[at] for name, v in vars(jobs).items() if isinstance(v, np.ndarray)}
+        given["dram_bits"] = given["dram_bits"] * np.array([[variant.first, variant.second] for variant in every])
+        given["stored_bits"][:, 2] *= [variant.written for variant in every]
+        floor = mapping_floor(chooser.hardware, one, replace(jobs, **given))
+        for u, row in enumerate(rows):
+            less = bases[i][row].energy_pj - float(floor.energy_pj[0, u]) + float(stored[i].wanted[row]) * dram
+            faster = (bases[i][row].cycles - float(floor.cycles[0, u])) * second
+            saved.energy_j[d, i, row] = max(saved.energy_j[d, i, row], less * 1e-12)
+            saved.latency_s[d, i, row] = max(saved.latency_s[d, i, row], faster)
+
+
 def _of_vectors(
     saved: MostSaved,
     choosers: Sequence[Chooser],
@@ -190,6 +225,7 @@ def _of_vectors(
     m: int,
     d: int,
     vector: VectorCosts,
+    chains: bool,
 ) -> None:
     """Layers without MACs on one design: least with all resident that they read and write."""
     second, size = 1.0 / float(one.clock_hz[0]), float(one.size_bits[0, m])
@@ -198,7 +234,7 @@ def _of_vectors(
         for v, row in enumerate(others):
             made = chooser.made(row)
             tensors = {*_operands(chooser, row), *({made} if made >= 0 else set())}
-            state = frozenset(tensor for tensor in tensors if held.narrowest[tensor] <= size)
+            state = frozenset(tensor for tensor in tensors if chains or held.narrowest[tensor] <= size)
             if not state or not chooser.simple(row):
                 continue
             base = bases[i][row]

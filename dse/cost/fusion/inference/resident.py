@@ -19,15 +19,17 @@ A training step has other runs and a choice of its own (:mod:`dse.cost.fusion.tr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from dse.cost.fusion.apart import Apart, Closed
 from dse.cost.fusion.epilogues import parts_of
+from dse.cost.fusion.inference.chains import Chain, Chains
+from dse.cost.fusion.inference.rows import RowCost, base_costs, no_worse, vector_cost
 from dse.cost.fusion.inference.states import Chooser, Item, State, Variant
 from dse.cost.fusion.vector import shared_buffer
 from dse.cost.jobs.formats import Jobs
@@ -37,25 +39,6 @@ from dse.hardware.model import Hardware
 from dse.types import Bools
 from dse.workload.model import Network
 from dse.workload.work.tensors import tensors_of
-
-#: A cost within this of another one is no worse.
-_EQUAL = 1.0 + 1e-9
-
-
-@dataclass(frozen=True)
-class RowCost:
-    """What a layer costs in a state: picojoules, cycles, bits of DRAM.
-
-    Of a layer with MACs also the places of its variant and of the capacity left; of another one the bits that it does not move.
-    """
-
-    energy_pj: float
-    cycles: float
-    dram_bits: float
-    variant: int = -1
-    capacity: int = -1
-    not_read: float = 0.0
-    not_written: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -109,33 +92,8 @@ def residents(apart: Apart, closed: Closed | None = None) -> dict[tuple[int, int
             chooser = choosers[key]
             if not chooser.items or apart.infeasible(d, i):
                 continue
-            found[d, i] = _choose(StateCosts(apart, chooser, d, m))
+            found[d, i] = _choose(StateCosts(apart, chooser, d, m), "chain" in parts_of(hardware))
     return found
-
-
-def base_costs(apart: Apart, chooser: Chooser, d: int) -> list[RowCost]:
-    """What every layer costs on a design with nothing resident."""
-    arrays, jobs, vector, i = apart.arrays, apart.jobs, apart.vector, chooser.plan_place
-    result, v = [], 0
-    for row in range(len(chooser.layers)):
-        if row in chooser.macs:
-            u = chooser.work.job[i, chooser.macs[row], 0]
-            times = chooser.work.times[chooser.macs[row], 0]
-            runs = u >= 0
-            less = float(apart.not_written[i, row, 0])
-            result.append(
-                RowCost(
-                    float((jobs.energy_pj[d, u[runs]] * times[runs]).sum())
-                    - less * float(arrays.write_pj_per_bit[d, -1]),
-                    float((jobs.cycles[d, u[runs]] * times[runs]).sum()),
-                    float((jobs.traffic_bits[d, u[runs], -1] * times[runs]).sum()) - less,
-                )
-            )
-        else:
-            bits = float(vector.dram_bits[i, v, 0])
-            result.append(RowCost(float(vector.energy_pj[d, i, v, 0]), float(vector.cycles[d, i, v, 0]), bits))
-            v += 1
-    return result
 
 
 class StateCosts:
@@ -154,7 +112,7 @@ class StateCosts:
     """
 
     def __init__(self, apart: Apart, chooser: Chooser, d: int, m: int) -> None:
-        self.chooser, self.m, self.vector = chooser, m, apart.vector
+        self.chooser, self.m, self.vector, self.objective = chooser, m, apart.vector, apart.objective
         self.one, self.base = apart.arrays.rows(d, d + 1), base_costs(apart, chooser, d)
         self.touched = [chooser.touched(row) for row in range(len(chooser.layers))]
         self._vectors: dict[tuple[int, State], RowCost] = {}
@@ -172,6 +130,10 @@ class StateCosts:
         for variant, taken in self.wanted.values():
             asked[self.at[taken], self.place[variant]] = True
         self.costs = variant_costs(chooser, self.one, m, variants, held, apart.objective, asked)
+
+    def chains(self) -> Chains:
+        """Chains of layers that run band by band."""
+        return Chains(self.chooser, self.one, self.m, self.base, self.vector, self.states, self.objective)
 
     def written_pj(self, row: int, state: State) -> float:
         """What the write of a resident result takes."""
@@ -195,41 +157,27 @@ class StateCosts:
         return RowCost(energy, float(self.costs.cycles[c, v]), float(self.costs.traffic_bits[c, v, -1]), v, c)
 
 
-def _choose(priced: StateCosts) -> Resident:
+def _choose(priced: StateCosts, chains: bool) -> Resident:
     """The shortest path on one design."""
     chooser, base = priced.chooser, priced.base
-    path = shortest_path(priced.states, base, priced.cost, chooser.items)
-    rows = {row: no_worse(priced.cost(row, state), base[row]) for row, state in enumerate(path)}
+    ending = priced.chains().ending if chains else {}
+    path = shortest_path(priced.states, base, priced.cost, chooser.items, ending)
+    rows: dict[int, RowCost] = {}
+    for part in path:
+        if part.chain is None:
+            rows[part.first] = no_worse(priced.cost(part.first, part.state), base[part.first])
+        else:
+            rows.update(enumerate(part.costs, part.first))
+    states = {row: part.state for part in path for row in range(part.first, part.last + 1)}
     written = {
         row: priced.written_pj(row, state)
-        for row, state in enumerate(path)
+        for row, state in states.items()
         if row in chooser.macs and chooser.made(row) in state
     }
     changed = {row: item for row, item in rows.items() if item != base[row]}
-    kept = set().union(*path)
+    kept = frozenset().union(*states.values())
     born = frozenset(item.born for item in chooser.items if item.tensor in kept)
     return Resident(tuple(sorted(kept)), changed, priced.costs, written, born)
-
-
-def no_worse(found: RowCost, own: RowCost) -> RowCost:
-    """A cost, or that with nothing resident where it has less energy or takes less time."""
-    worse = found.energy_pj > own.energy_pj * _EQUAL or found.cycles > own.cycles * _EQUAL
-    return own if worse else found
-
-
-def vector_cost(
-    chooser: Chooser, one: HardwareArrays, m: int, row: int, state: State, base: RowCost, operations: float
-) -> RowCost:
-    read, written = chooser.vector_bits(row, state)
-    dram_read, dram_write = float(one.read_pj_per_bit[0, -1]), float(one.write_pj_per_bit[0, -1])
-    on_read, on_write = float(one.read_pj_per_bit[0, m]), float(one.write_pj_per_bit[0, m])
-    left = base.dram_bits - read - written
-    cycles = min(
-        max(operations / float(one.vector_lanes[0]), left / float(one.bandwidth_bits_per_cycle[0, -1])), base.cycles
-    )
-    leak = float(one.leakage_w[0] / one.clock_hz[0] * 1e12)
-    saved = read * (dram_read + on_write) + written * (dram_write + on_read) + leak * (base.cycles - cycles)
-    return RowCost(base.energy_pj - saved, cycles, left, not_read=read, not_written=written)
 
 
 def variant_costs(
@@ -260,13 +208,31 @@ def variant_costs(
     return cost_jobs(chooser.hardware, HardwareArrays(**{**repeated, "size_bits": size}), products, objective, asked)
 
 
+class Part(NamedTuple):
+    """A piece of a path: the rows from ``first`` to ``last``, the tensors that wait while they run, and the chain that they are
+    with what its rows cost; without a chain one row."""
+
+    first: int
+    last: int
+    state: State
+    chain: Chain | None = None
+    costs: Sequence[RowCost] = ()
+
+
+class _Node(NamedTuple):
+    value: float
+    before: _Node | None
+    part: Part | None
+
+
 def shortest_path(
     states: Sequence[set[State]],
     base: Sequence[RowCost],
     cost: Callable[[int, State], RowCost],
     items: Sequence[Item],
-) -> list[State]:
-    """By layer the resident tensors of the best path; a layer may not cost more energy or cycles than with nothing resident.
+    chains: Mapping[int, Sequence[tuple[Chain, list[RowCost]]]] | None = None,
+) -> list[Part]:
+    """The best path; a layer by itself may not cost more energy or cycles than with nothing resident.
 
     Parameters
     ----------
@@ -276,6 +242,8 @@ def shortest_path(
         What layers cost with nothing resident.
     cost
         What a layer costs in a state.
+    chains
+        By last layer the chains that may run as one piece, with what their layers cost.
     """
     energy = max(sum(row.energy_pj for row in base), 1e-300)
     cycles = max(sum(row.cycles for row in base), 1e-300)
@@ -284,24 +252,38 @@ def shortest_path(
     for item in items:
         news[item.born] = news.get(item.born, frozenset()) | {item.tensor}
         ends[item.last] = ends.get(item.last, frozenset()) | {item.tensor}
-    best: dict[State, tuple[float, list[State]]] = {frozenset(): (0.0, [])}
+    best: list[dict[State, _Node]] = [{frozenset(): _Node(0.0, None, None)}]
     for row, here in enumerate(states):
-        reached: dict[State, tuple[float, list[State]]] = {}
+        reached: dict[State, _Node] = {}
         made, gone = news.get(row, frozenset()), ends.get(row, frozenset())
         for state in sorted(here, key=sorted):
-            before = state - made
-            if before not in best:
+            before = best[row].get(state - made)
+            if before is None:
                 continue
             found = no_worse(cost(row, state), base[row])
             if found is base[row] and state:
                 continue
-            so_far, path = best[before]
-            value = so_far + found.energy_pj / energy + found.cycles / cycles
+            value = before.value + found.energy_pj / energy + found.cycles / cycles
             after = state - gone
-            if after not in reached or value < reached[after][0]:
-                reached[after] = (value, [*path, state])
-        best = reached
-    return min(best.values(), key=lambda item: item[0])[1]
+            if after not in reached or value < reached[after].value:
+                reached[after] = _Node(value, before, Part(row, row, state))
+        for chain, costs in (chains or {}).get(row, ()):
+            before = best[chain.first].get(chain.state)
+            if before is None:
+                continue
+            value = before.value + sum(item.energy_pj / energy + item.cycles / cycles for item in costs)
+            every = chain.state | chain.leaves | chain.inner
+            ended = (ends.get(at, frozenset()) for at in range(chain.first, row + 1))
+            after = (chain.state | chain.leaves).difference(*ended)
+            if after not in reached or value < reached[after].value:
+                reached[after] = _Node(value, before, Part(chain.first, row, every, chain, costs))
+        best.append(reached)
+    node: _Node | None = min(best[-1].values(), key=lambda item: item.value)
+    path: list[Part] = []
+    while node is not None and node.part is not None:
+        path.append(node.part)
+        node = node.before
+    return path[::-1]
 
 
 def resident_notes(hardware: Hardware, recompute: bool = False) -> tuple[str, ...]:

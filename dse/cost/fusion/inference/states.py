@@ -45,8 +45,10 @@ class Chooser:
 
     Attributes
     ----------
-    items
-        The tensors that may be resident.
+    items, waits
+        The tensors that may be resident; the same by tensor.
+    sources
+        By layer those whose results stream into it.
     macs
         By place of a layer with MACs its number among those.
     work
@@ -75,6 +77,10 @@ class Chooser:
         self.streams = {(link.row, link.source) for link in links_of(network, False)}
         self.unwritten = {link.source for link in links_of(network, False) if link.written}
         self.items = self._items(copies_of(network, plan, False))
+        self.waits = {item.tensor: item for item in self.items}
+        self.sources: dict[int, list[int]] = {}
+        for row, source in sorted(self.streams):
+            self.sources.setdefault(row, []).append(source)
         self._made = {item.born: item.tensor for item in reversed(self.items)}
         self.operands: dict[int, list[tuple[int, str, int]]] = {}
         for place_, tensor in enumerate(self.found.tensors):
