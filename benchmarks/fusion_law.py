@@ -3,8 +3,8 @@
     python benchmarks/fusion_law.py [--networks A,B] [--hardware A,B] [--batch 1] [--mode inference] [--table]
 
 For each pair ``vector``, ``resident`` and ``best``: energy, time and DRAM bits relative to ``none``. The law: neither energy nor
-time is above 1, and the sum of both is lowest with ``best``. ``--table`` prints rows of docs/own-fusion.md. Ends with one JSON line: ``pairs, refused, worse`` (those that break
-it), ``best_energy_median, best_latency_median``.
+time is above 1, and the sum of both is lowest with ``best``. ``--table`` prints rows of docs/own-fusion.md. Ends with one JSON
+line: ``pairs, refused, worse`` (those that break it), ``best_energy_median, best_latency_median``.
 """
 
 from __future__ import annotations
