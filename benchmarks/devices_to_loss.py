@@ -120,9 +120,17 @@ def said(ratios: dict[str, list[float]]) -> dict[str, Any]:
     if not ratios["devices"]:
         return {}
     devices = [int(count) for count in ratios["devices"]]
+
+    def ends(place: int) -> dict[str, float | None]:
+        """None: the loss may never be reached."""
+        return {
+            end: round(ratios[end][place], 3) if np.isfinite(ratios[end][place]) else None
+            for end in ("value", "low", "high")
+        }
+
     return {
-        "fewest": {"devices": devices[0], **{end: round(ratios[end][0], 3) for end in ("value", "low", "high")}},
-        "most": {"devices": devices[-1], **{end: round(ratios[end][-1], 3) for end in ("value", "low", "high")}},
+        "fewest": {"devices": devices[0], **ends(0)},
+        "most": {"devices": devices[-1], **ends(-1)},
         "crossover": {end: crossover(devices, ratios[end]) for end in ("value", "low", "high")},
     }
 

@@ -296,7 +296,7 @@ def _row(row: Row, plans: Plans, system: System, communication: Communication) -
         expert,
         context,
         execution.issue_s * _kernels(row, plans, execution),
-        backward + vector_back + tensor_back + again,
+        backward + vector_back + convert_back + tensor_back + again,
         moved,
         expert_moved,
         context_moved,
