@@ -41,7 +41,7 @@ WIDTHS, ERROR_WIDTHS = (3, 4, 6, 8), (4, 6, 8)
 #: Plans that calibrate, runs of each, seeds of designs; runs of full precision, and of each width of errors.
 PLANS, PLAN_SEEDS, DESIGN_SEEDS, EXACT_SEEDS, ERROR_SEEDS = 14, 2, (100, 101, 102), 8, 4
 #: Limits over the smallest that 8 bits keep at confidence 0.9; trained designs of each front; rounds of search and training.
-LIMITS, PER_FRONT, ROUNDS = (1.1, 1.5, 2.2, 3.5), 2, 2
+LIMITS, PER_FRONT, ROUNDS = (1.1, 1.5, 2.2, 3.5), 3, 2
 #: Designs that are trained have at least this share of the largest predicted drop of their front: those far below keep any limit.
 NEAR = 0.7
 STEPS = 200
@@ -284,8 +284,6 @@ class Loop:
         least = profile.drop_interval(eight, CONFIDENCE, picked=True).high
         rows: list[dict[str, object]] = []
         points: dict[str, PointFile] = {}
-        names = [layer.name for layer in self.network.mac_layers]
-        order = [names.index(name) for name in profile.layer_names]
         for share in LIMITS:
             for confidence in (EVEN, CONFIDENCE):
                 limit = float(f"{share * least:.2g}")
@@ -301,6 +299,8 @@ class Loop:
                 fresh: list[tuple[pd.Series, dse.Plan, dict[str, list[int]]]] = []
                 for _, row in front.sort_values("energy_j").iterrows():
                     plan = run.plan(str(row["design"]))
+                    # A plan names layers without products, too.
+                    order = [plan.layers.index(name) for name in profile.layer_names]
                     bits = {operand: [int(b) for b in plan.widths(operand)[order]] for operand in ("weight", "activation")}
                     if json.dumps(bits) not in seen[confidence] | {json.dumps(other[2]) for other in fresh}:
                         fresh.append((row, plan, bits))

@@ -14,6 +14,17 @@ from dse.accuracy.confidence import PICKED, ROBUST, ErrorModel, fit_errors, pick
 from dse.numbers import EVEN
 from dse.studies.comparisons import fashion_mnist
 
+#: Of designs that the closed loop trained: kept their limit, and lost no more than the upper end of their interval at 0.9.
+KEPT: dict[tuple[str, float], tuple[int, int]] = {
+    ("char_lm", 0.5): (0, 6),
+    ("char_lm", 0.9): (5, 5),
+    ("digits_cnn", 0.5): (8, 11),
+    ("digits_cnn", 0.9): (13, 13),
+    ("fashion_cnn", 0.5): (3, 13),
+    ("fashion_cnn", 0.9): (12, 12),
+}
+INSIDE: dict[str, tuple[int, int]] = {"char_lm": (8, 11), "digits_cnn": (24, 24), "fashion_cnn": (23, 25)}
+
 MODELS = st.builds(ErrorModel, st.floats(0.01, 1.0), st.floats(0.0, 2.0), st.integers(1, 60))
 
 
@@ -113,13 +124,26 @@ def test_a_profile_can_take_the_errors_of_another(tmp_path):
         dse.load_profile(tmp_path / "p.yaml")
 
 
-def test_designs_of_the_closed_loop_kept_what_was_promised():
-    """Sixteen designs of another network, trained with three seeds each, which had no part in the factor."""
-    table = pd.read_csv(Path(fashion_mnist.__file__).parents[1] / "data" / "closed_loop.csv")
+def closed_loop():
+    """Designs of three networks, trained with three seeds each, which had no part in the factor (benchmarks/closed_loop.py)."""
+    return pd.read_csv(Path(fashion_mnist.__file__).parents[1] / "data" / "closed_loop.csv")
+
+
+def test_designs_of_the_closed_loop_are_different_maps_and_what_they_kept():
+    table = closed_loop()
     assert (table["seeds"] == 3).all()
+    assert not table.duplicated(["network", "confidence", "weight", "activation"]).any()
     assert ((table["measured_drop_nat"] <= table["limit_nat"]) == table["kept"]).all()
-    assert (table.loc[table["confidence"] == 0.9, "high_nat"] <= table["limit_nat"][table["confidence"] == 0.9] + 1e-5).all()
-    kept = table.groupby("confidence")["kept"].agg(["sum", "size"])
-    assert kept.loc[0.9].tolist() == [8, 8]
-    assert kept.loc[0.5].tolist() == [2, 8]
-    assert (table["measured_drop_nat"] <= table["high_nat"]).mean() >= 0.9
+    promised = table["confidence"] == 0.9
+    assert (table.loc[promised, "high_nat"] <= table.loc[promised, "limit_nat"] + 1e-5).all()
+    kept = {key: (int(rows["kept"].sum()), len(rows)) for key, rows in table.groupby(["network", "confidence"])}
+    assert kept == KEPT
+
+
+def test_the_factor_on_networks_that_it_was_not_measured_on():
+    """Excess over the prediction in units of the margin without the factor; the nine-tenths quantile by network."""
+    table = closed_loop()
+    margin = np.array([quantile(0.9, int(freedom)) for freedom in table["freedom"]]) * table["error_deviation_nat"]
+    ratio = (table["measured_drop_nat"] - table["predicted_drop_nat"]) / margin
+    inside = {name: (int((rows <= PICKED).sum()), len(rows)) for name, rows in ratio.groupby(table["network"])}
+    assert inside == INSIDE

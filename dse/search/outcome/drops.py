@@ -112,7 +112,7 @@ def promise(problem: SearchProblem) -> str:
         return f"The predicted drop alone keeps the limit of {limit}: about every second design loses more."
     said = (
         f"With a probability of {problem.confidence:g} a design loses at most {limit}, by the predictor's "
-        "leave-one-out errors, widened for what a search picks (measured on one small network); assumed drops of "
+        "leave-one-out errors, widened for what a search picks (measured on small networks); assumed drops of "
         "error tensors count as exact."
     )
     for subject in problem.subjects:
