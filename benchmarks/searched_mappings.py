@@ -88,7 +88,7 @@ def compared(draw: Draw, objective: str) -> dict[str, tuple[float, float]] | Non
 
     looked = value(table_mapping(hardware, arrays, jobs, costs, 0))
     start = time.thread_time()
-    further = refined(table, point, options)
+    further = refined(table, point, options).mapping
     middle = time.thread_time()
     found = search(nest, shape, point, np.array([2]), options, *LONG)
     end = time.thread_time()

@@ -31,7 +31,7 @@ from dse.mapping.best.tables.cache import SEARCH_VERSION, cache_dir
 from dse.mapping.explicit.mapping import Level, Loop, Mapping
 
 #: Part of every file's name: change it whenever a search of one (design, job) would find another mapping.
-ANSWER_VERSION = 1
+ANSWER_VERSION = 2
 #: Designs whose answers are kept in memory.
 MOST_DESIGNS = 1024
 #: Largest file that is read, bytes.

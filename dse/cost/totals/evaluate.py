@@ -166,7 +166,7 @@ def evaluate(
     search_mappings
         Mappings are looked up in tables that are searched at some points of the hardware's space: fast for many designs, but
         between those points a mapping may exist that is some per cent better. True: the search goes on from there for each
-        design and format alone (:mod:`dse.cost.mapped.searched`), about 25 ms of one core per layer and pass the first time;
+        design and format alone (:mod:`dse.cost.mapped.searched`), about 7 ms of one core per layer and pass the first time;
         what is found is kept on disk. False: tables. None: it goes on for up to :data:`MOST_SEARCHED` different designs times
         plans, and a note says where there are more; none where ``DSE_MAPPINGS`` is ``tables``
         (:func:`dse.cost.mapped.searched.searching`). Where an operand lies in several private or several shared memories there are

@@ -30,7 +30,8 @@ KINDS = len(CLASSES)
 @inner
 def grow(case: Record, state: Record, work: Record, s: int) -> None:
     """Grow ``work.extents`` at a slot: to whole inner tiles that leave at most so many trips."""
-    for d in range(7):
+    for k in range(case.moving):
+        d = case.loops[k]
         left = state.left[s, d]
         if left > 0.0:
             x = work.extents[d]
@@ -58,12 +59,14 @@ def place(case: Record, point: Record, state: Record, work: Record) -> float:
         s = state.order[i]
         grow(case, state, work, s)
         t = case.tensor[case.role[s]]
-        tile = case.groups[s]
-        rows = 0.0
-        columns = 0.0
+        tile = case.still[s, 0]
+        rows = case.still[s, 1]
+        columns = case.still[s, 2]
         for d in range(7):
+            work.cuts[s, d] = work.extents[d]
+        for k in range(case.moving):
+            d = case.loops[k]
             x = work.extents[d]
-            work.cuts[s, d] = x
             if case.sizes[d, 0] > 0.0 and x > 1.0 and x < case.trips[d]:
                 known = False
                 for j in range(SIZES):
@@ -78,7 +81,9 @@ def place(case: Record, point: Record, state: Record, work: Record) -> float:
                 else:
                     columns += (x - 1.0) * case.window[1 if d == 4 else 3]
         work.position[s] = i
-        work.tile[s] = tile * (rows + 1.0) * (columns + 1.0)
+        if t == 1:
+            tile *= (rows + 1.0) * (columns + 1.0)
+        work.tile[s] = tile
         work.finished[s] = 0
     below = NONE
     for s in range(case.slots):
@@ -105,18 +110,21 @@ def finished(case: Record, state: Record, work: Record, child: int, parent: int)
 
 
 @inner
-def pieces(bound: float, extent: float, spatial: float, inside: float) -> float:
-    """(tile, instance) pairs over a dim cut into tiles of ``extent`` trips at ``spatial / inside`` instances.
+def pieces(case: Record, d: int, extent: float, row: int) -> float:
+    """(tile, instance) pairs over a dim cut into tiles of ``extent`` trips, at the instances of a slot.
 
     Elements are dealt to the PEs one by one, so that the last tiles, if they are smaller, are spread over as many instances as they
     have elements for.
     """
-    if spatial == 1.0:
+    bound = case.bounds[d]
+    if case.spatial[d] == 1.0:
         return float(np.ceil(bound / extent))
-    whole = extent * spatial
-    apart = spatial / inside
+    apart = case.apart[row, d]
+    whole = extent * case.spatial[d]
+    if apart == 1.0:
+        return float(np.ceil(bound / whole))
     full = np.floor(bound / whole)
-    return float(full * apart + min(np.ceil((bound - full * whole) / inside), apart))
+    return float(full * apart + min(np.ceil((bound - full * whole) / case.inside[row, d]), apart))
 
 
 @inner
@@ -139,31 +147,30 @@ def crossing(case: Record, work: Record, t: int, child: int, parent: int) -> Non
     neighbouring outputs where the filter rows at hand do not reach from one to the next, a dilation between neighbouring filter
     rows.
     """
-    above = case.size[t]
-    below = above
-    for d in range(7):
-        if case.relevant[t, d] == 0 and case.bounds[d] > 1.0:
-            n = pieces(case.bounds[d], work.run[d], case.spatial[d], case.inside[parent, d])
+    above = case.size[t] * case.once[parent, t]
+    below = case.size[t] * case.once[child, t]
+    for k in range(case.moving):
+        d = case.loops[k]
+        if case.relevant[t, d] == 0:
+            n = pieces(case, d, work.run[d], parent)
             above *= n
-            below *= (
-                n
-                if case.spatial[d] == 1.0
-                else pieces(case.bounds[d], work.run[d], case.spatial[d], case.inside[child, d])
-            )
+            if case.apart[parent, d] != case.apart[child, d]:
+                n = pieces(case, d, work.run[d], child)
+            below *= n
     if t == 1:
         for p in range(3, 5):
             r = p + 2
             if case.bounds[p] == 1.0 and case.bounds[r] == 1.0:
                 continue
-            outputs = pieces(case.bounds[p], work.run[p], case.spatial[p], case.inside[child, p])
-            filters = pieces(case.bounds[r], work.run[r], case.spatial[r], case.inside[child, r])
+            outputs = pieces(case, p, work.run[p], child)
+            filters = pieces(case, r, work.run[r], child)
             below *= lines(case, p, outputs, filters)
             reach = (min(case.bounds[r], work.run[r] * case.spatial[r]) - 1.0) * case.window[p - 1] + 1.0
             if case.window[p - 3] <= reach:
-                outputs = pieces(case.bounds[p], work.run[p], case.spatial[p], case.inside[parent, p])
+                outputs = pieces(case, p, work.run[p], parent)
             reach = (min(case.bounds[p], work.run[p] * case.spatial[p]) - 1.0) * case.window[p - 3] + 1.0
             if case.window[p - 1] <= reach:
-                filters = pieces(case.bounds[r], work.run[r], case.spatial[r], case.inside[parent, r])
+                filters = pieces(case, r, work.run[r], parent)
             above *= lines(case, p, outputs, filters)
     work.above = above
     work.below = below
@@ -185,9 +192,9 @@ def first_touch(case: Record, work: Record, t: int, cut: int, child: int, apart:
             continue
         extent = 1.0 if cut == MAC else work.cuts[cut, p]
         gaps = case.window[p - 3] > (case.bounds[r] - 1.0) * case.window[p - 1] + 1.0
-        boxes = pieces(case.bounds[p], extent, case.spatial[p], case.inside[child if gaps else apart, p])
-        outputs = pieces(case.bounds[p], case.trips[p], case.spatial[p], case.inside[apart, p])
-        filters = pieces(case.bounds[r], case.trips[r], case.spatial[r], case.inside[apart, r])
+        boxes = pieces(case, p, extent, child if gaps else apart)
+        outputs = pieces(case, p, case.trips[p], apart)
+        filters = pieces(case, r, case.trips[r], apart)
         total *= min(lines(case, p, boxes, filters), lines(case, p, outputs, filters))
     return float(total)
 
@@ -210,7 +217,8 @@ def with_run(case: Record, state: Record, work: Record, child: int, t: int) -> N
                 s = state.order[i] if state.held[state.order[i]] == 1 else NONE
             if s < 0:
                 continue
-            for d in range(7):
+            for k in range(case.moving):
+                d = case.loops[k]
                 if work.cuts[s, d] > work.run[d]:
                     if case.relevant[t, d] == 1:
                         return

@@ -95,14 +95,18 @@ WEIGHT, ACTIVATION, PARTIAL, RESULT, MAC_WEIGHT, MAC_ACTIVATION, MAC_SUM = range
 #: free: (slot, dim) that the search may grow; row MAC: before the first slot. sizes: allowed tile sizes of a dim, 0: any.
 #: other, reduced, packed: steps over the dims of the accumulated tensor, over the reduced ones, and accumulations per those of the
 #: loops where a flattened axis packs them. must: 1 the slot is held, -1 it is bypassed, 0 either. first: a slot that is
-#: innermost, or -1.
+#: innermost, or -1. moving, loops: how many dims have trips left in time, and these dims, ascending. apart: instances of a slot along
+#: a dim, ``spatial / inside``. still: by slot, the part of its tile that no growth changes: elements of all dims but rows and
+#: columns, and rows and columns beyond the first. once: (slot, tensor) how often a link moves every element for the dims that do not
+#: move and do not index the tensor.
 CASE = np.dtype(
     [
         ("bounds", "f8", (7,)), ("trips", "f8", (7,)), ("spatial", "f8", (7,)), ("size", "f8", (3,)), ("window", "f8", (4,)),
         ("tensor", "i8", (3,)), ("relevant", "i8", (3, 7)), ("slots", "i8"), ("memories", "i8"), ("role", "i8", (SLOTS,)),
         ("memory", "i8", (SLOTS + 2,)), ("top", "i8", (SLOTS,)), ("inside", "f8", (SLOTS + 2, 7)), ("groups", "f8", (SLOTS,)),
         ("touched", "f8", (SLOTS + 2,)), ("free", "i8", (SLOTS + 1, 7)), ("other", "f8"), ("reduced", "f8"), ("packed", "f8"),
-        ("must", "i8", (SLOTS,)), ("first", "i8"), ("sizes", "f8", (7, SIZES)),
+        ("must", "i8", (SLOTS,)), ("first", "i8"), ("sizes", "f8", (7, SIZES)), ("moving", "i8"), ("loops", "i8", (7,)),
+        ("apart", "f8", (SLOTS + 2, 7)), ("still", "f8", (SLOTS, 3)), ("once", "f8", (SLOTS + 2, 3)),
     ],
     align=True,
 )  # fmt: skip
@@ -136,13 +140,17 @@ STATE = np.dtype(
 )
 #: Scratch of one thread. cuts: extents at each slot; MAC: of the first growth; DRAM: all trips. run: a cut with its run.
 #: reads, writes: by memory and class. below, above: what a link moves, counted in every instance and merged below the parent.
-#: before, after: trips left before and after a growth; rest, now: the same of every growth of a state.
+#: before, after: trips left before and after a growth; rest, now: the same of every growth of a state. gain, slots, dims: what each
+#: growth gains per room, and where it is; chosen, reached: trips left by the best growth, and the value it reaches. hasty: 1 for walks
+#: that leave out what hardly ever helps.
 WORK = np.dtype(
     [
         ("extents", "f8", (7,)), ("cuts", "f8", (SLOTS + 2, 7)), ("run", "f8", (7,)), ("need", "f8", (MEMORIES,)),
         ("tile", "f8", (SLOTS,)), ("finished", "i8", (SLOTS,)), ("position", "i8", (SLOTS,)),
         ("reads", "f8", (MEMORIES, len(CLASSES))), ("writes", "f8", (MEMORIES, len(CLASSES))), ("above", "f8"), ("below", "f8"),
-        ("energy", "f8"), ("cycles", "f8"), ("before", "f8"), ("after", "f8"), ("gain", "f8", (SLOTS + 1, 7)),
+        ("energy", "f8"), ("cycles", "f8"), ("before", "f8"), ("after", "f8"), ("gain", "f8", (7 * SLOTS + 7,)),
+        ("slots", "i8", (7 * SLOTS + 7,)), ("dims", "i8", (7 * SLOTS + 7,)), ("chosen", "f8"), ("reached", "f8"),
+        ("hasty", "i8"), ("promising", "i8", (SLOTS + 1, 7)),
         ("rest", "f8", (SLOTS + 1, 7)), ("now", "f8", (SLOTS + 1, 7)),
     ],
     align=True,

@@ -88,6 +88,10 @@ def cases_of(nest: Nest, array: ArrayShape, unrolls: Sequence[Unrolling], option
         place = (storage.name, slot.role)
         cases["must"][:, s] = 1 if place in options.held else -1 if place in options.bypassed else 0
     _restrict(cases, nest, slots, tensors, relevant, options)
+    cases["apart"] = spatial[:, None] / cases["inside"]
+    cases["moving"] = (cases["trips"] > 1).sum(axis=1)
+    cases["loops"] = np.argsort(cases["trips"] <= 1, axis=1, kind="stable")
+    _settle(cases, n)
     cases["other"] = [u.steps_other for u in unrolls]
     cases["reduced"], cases["packed"] = [u.steps_reduction for u in unrolls], [u.packed for u in unrolls]
     summed = tensors[2]
@@ -128,6 +132,29 @@ def _restrict(
             few[: len(allowed)] = sorted(set(allowed))[:SIZES]
             # a size of zero means that any is allowed
             cases["sizes"][:, LOOPS.index(d)] = few if allowed else [1.0, *[0.0] * (SIZES - 1)]
+
+
+def _settle(cases: npt.NDArray[np.void], slots: int) -> None:
+    """What dims without trips in time contribute to tiles and links, whatever the mapping."""
+    moves = cases["trips"] > 1
+    for s in range(slots):
+        tensor = int(cases["tensor"][0, cases["role"][0, s]])
+        held = np.minimum(cases["bounds"], cases["inside"][:, s])
+        own = (cases["relevant"][:, tensor] == 1) & ~moves
+        lines = tensor == 1
+        cases["still"][:, s, 0] = cases["groups"][:, s]
+        for d in range(7):
+            if lines and d >= 3:
+                step = cases["window"][:, d - 3]
+                cases["still"][:, s, 1 + (d - 3) % 2] += np.where(own[:, d], (held[:, d] - 1.0) * step, 0.0)
+            else:
+                cases["still"][:, s, 0] *= np.where(own[:, d], held[:, d], 1.0)
+    cases["once"] = 1.0
+    for row in (*range(slots), MAC, DRAM):
+        for tensor in range(3):
+            for d in np.flatnonzero(cases["relevant"][0, tensor] == 0).tolist():
+                each = pieces(cases["bounds"][:, d], np.ones(len(cases)), cases["spatial"][:, d], cases["inside"][:, row, d])
+                cases["once"][:, row, tensor] *= np.where(moves[:, d], 1.0, each)
 
 
 def pieces(bound: float | Floats, extent: Floats, spatial: Floats, inside: Floats) -> Floats:

@@ -8,7 +8,8 @@ import numpy.typing as npt
 from dse.mapping.best.compiled import Record, inner, outer
 from dse.mapping.best.count_kernel import KINDS, count, place
 from dse.mapping.best.records import MAC
-from dse.mapping.best.search.kernel import copy, remaining
+from dse.mapping.best.search.growth_kernel import remaining
+from dse.mapping.best.search.move_kernel import copy
 from dse.types import Floats, Ints
 
 #: A ladder has sizes of a growth up to so many times doubled and halved.
