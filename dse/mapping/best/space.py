@@ -153,7 +153,9 @@ def _settle(cases: npt.NDArray[np.void], slots: int) -> None:
     for row in (*range(slots), MAC, DRAM):
         for tensor in range(3):
             for d in np.flatnonzero(cases["relevant"][0, tensor] == 0).tolist():
-                each = pieces(cases["bounds"][:, d], np.ones(len(cases)), cases["spatial"][:, d], cases["inside"][:, row, d])
+                each = pieces(
+                    cases["bounds"][:, d], np.ones(len(cases)), cases["spatial"][:, d], cases["inside"][:, row, d]
+                )
                 cases["once"][:, row, tensor] *= np.where(moves[:, d], 1.0, each)
 
 
