@@ -50,7 +50,7 @@ def test_exchanging_rows_and_columns_exchanges_the_growth_of_all_slots(dims: tup
 
 
 def test_variants_are_a_state_as_it_is_and_ladders_of_each_growth() -> None:
-    cases, state, n = made()
+    cases, state, _ = made()
     s = slots_of(ARRAY).index(next(slot for slot in slots_of(ARRAY) if slot.role == "weight"))
     state["left"][0, s, 0] = 2.0  # N: two trips outside of weights, which is all of them
     point, work, out = np.zeros(1, POINT)[0], np.zeros(1, WORK)[0], np.zeros(4000, STATE)
@@ -61,9 +61,12 @@ def test_variants_are_a_state_as_it_is_and_ladders_of_each_growth() -> None:
         return [(out[i]["left"].tobytes(), int(slot[i]), int(dim[i])) for i in range(count)]
 
     plain, ladders = found(False), found(True)
-    assert [slot for _, slot, _ in plain].count(-1) == 1 and plain[0][0] == state["left"][0].tobytes()
-    assert len(set(plain)) == len(plain) and len(set(ladders)) == len(ladders)
-    assert plain == ladders[: len(plain)] and all(slot >= 0 for _, slot, _ in ladders[len(plain) :])
+    assert [slot for _, slot, _ in plain].count(-1) == 1
+    assert plain[0][0] == state["left"][0].tobytes()
+    assert len(set(plain)) == len(plain)
+    assert len(set(ladders)) == len(ladders)
+    assert plain == ladders[: len(plain)]
+    assert all(slot >= 0 for _, slot, _ in ladders[len(plain) :])
     # K of 40 on 4 columns: 10 trips, all outside of the buffer's activations; a ladder halves what is left
     x = next(i for i, slot in enumerate(slots_of(ARRAY)) if slot.role == "activation")
     left = {float(np.frombuffer(row).reshape(-1, 7)[x, 1]) for row, _, _ in ladders}

@@ -95,10 +95,10 @@ WEIGHT, ACTIVATION, PARTIAL, RESULT, MAC_WEIGHT, MAC_ACTIVATION, MAC_SUM = range
 #: free: (slot, dim) that the search may grow; row MAC: before the first slot. sizes: allowed tile sizes of a dim, 0: any.
 #: other, reduced, packed: steps over the dims of the accumulated tensor, over the reduced ones, and accumulations per those of the
 #: loops where a flattened axis packs them. must: 1 the slot is held, -1 it is bypassed, 0 either. first: a slot that is
-#: innermost, or -1. moving, loops: how many dims have trips left in time, and these dims, ascending. apart: instances of a slot along
-#: a dim, ``spatial / inside``. still: by slot, the part of its tile that no growth changes: elements of all dims but rows and
-#: columns, and rows and columns beyond the first. once: (slot, tensor) how often a link moves every element for the dims that do not
-#: move and do not index the tensor.
+#: innermost, or -1. moving, loops: how many dims have trips left in time, and these dims, ascending. apart: instances of a slot
+#: along a dim, ``spatial / inside``. still: by slot, the part of its tile that no growth changes: elements of all dims but rows and
+#: columns, and rows and columns beyond the first. once: (slot, tensor) how often a link moves every element for the dims that do
+#: not move and do not index the tensor.
 CASE = np.dtype(
     [
         ("bounds", "f8", (7,)), ("trips", "f8", (7,)), ("spatial", "f8", (7,)), ("size", "f8", (3,)), ("window", "f8", (4,)),
@@ -141,8 +141,8 @@ STATE = np.dtype(
 #: Scratch of one thread. cuts: extents at each slot; MAC: of the first growth; DRAM: all trips. run: a cut with its run.
 #: reads, writes: by memory and class. below, above: what a link moves, counted in every instance and merged below the parent.
 #: before, after: trips left before and after a growth; rest, now: the same of every growth of a state. gain, slots, dims: what each
-#: growth gains per room, and where it is; chosen, reached: trips left by the best growth, and the value it reaches. hasty: 1 for walks
-#: that leave out what hardly ever helps.
+#: growth gains per room, and where it is; chosen, reached: trips left by the best growth, and the value it reaches. hasty: 1 for
+#: walks that leave out what hardly ever helps. promising: growths that would gain if there were room.
 WORK = np.dtype(
     [
         ("extents", "f8", (7,)), ("cuts", "f8", (SLOTS + 2, 7)), ("run", "f8", (7,)), ("need", "f8", (MEMORIES,)),

@@ -91,8 +91,8 @@ def step(case: Record, work: Record, d: int, j: int) -> float:
 def gained(case: Record, point: Record, state: Record, best: float, room: float, s: int, d: int, work: Record) -> float:
     """Most that a growth at a slot gains per room, with its step in ``work.chosen`` and its value in ``work.reached``; 0 if none.
 
-    The state's :func:`left_of_growths` are known. In haste nothing is tried that is larger than what does not fit, though now and then
-    it would fit, where whole tiles at a later slot come out smaller or sums are finished.
+    The state's :func:`left_of_growths` are known. In haste nothing is tried that is larger than what does not fit, though now and
+    then it would fit, where whole tiles at a later slot come out smaller or sums are finished.
     """
     before = work.rest[s, d]
     after = work.now[s, d]
@@ -127,7 +127,8 @@ def gained(case: Record, point: Record, state: Record, best: float, room: float,
 def promise(case: Record, point: Record, state: Record, best: float, work: Record) -> None:
     """Which growths of a placed state would gain if there were room, in ``work.promising``.
 
-    The state's :func:`left_of_growths` are known. Where a walk has shrunk one tile, others grow into the room that gained without it.
+    The state's :func:`left_of_growths` are known. Where a walk has shrunk one tile, others grow into the room that would
+    have gained without it.
     """
     for i in range(case.slots + 1):
         s = MAC if i == case.slots else i

@@ -1,7 +1,7 @@
 """Compiled: moves from one mapping to another.
 
-A move changes the growth of one coordinate, holds a slot or not, puts a slot elsewhere in the order, exchanges rows and columns, puts
-the innermost growth elsewhere, or takes the growth of one or two slots back.
+A move changes the growth of one coordinate, holds a slot or not, puts a slot elsewhere in the order, exchanges rows and columns,
+puts the innermost growth elsewhere, or takes the growth of one or two slots back.
 """
 
 from __future__ import annotations

@@ -54,8 +54,8 @@ def walk_from(
     floor, ranked
         (cases,) a value that no mapping with an unrolling undercuts, and unrollings by ascending floor.
     starts, known_starts
-        States, of which so many are mappings to start from; the others are filled with the best of those that tiles grow to from the
-        smallest in each order under the unrolling with the lowest floor.
+        States, of which so many are mappings to start from; the others are filled with the best of those that tiles grow to from
+        the smallest in each order under the unrolling with the lowest floor.
     orders, helds
         (orders, slots) orders of slots, and which are held.
     kicks
@@ -91,7 +91,7 @@ def walk_from(
     number = 0
     near = values.min() * NEAR
     for _ in range(len(starts)):
-        i = values.argmin()
+        i = int(values.argmin())
         v = values[i]
         values[i] = np.inf
         if not v <= near or v == np.inf or best <= low:

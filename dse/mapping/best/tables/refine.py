@@ -22,8 +22,8 @@ from dse.mapping.explicit.mapping import Mapping
 from dse.mapping.nest import ArrayShape, Nest
 from dse.types import Ints
 
-#: Best rows of the table that are walked from, starts beside them that know nothing of it, and kicks without a gain after which a search ends: measured by
-#: ``benchmarks/searched_mappings.py``.
+#: Best rows of the table that are walked from, starts beside them that know nothing of it, and kicks without a gain after which a
+#: search ends: measured by ``benchmarks/searched_mappings.py``.
 STARTS = 6
 FRESH = 3
 KICKS = 60
