@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -405,6 +406,51 @@ CLOCK_SUPPLY_V = {"unpu_like": 1.1, "simba_like": 1.2}
 def operating_point(name: str, plan: str, supply_v: float | None = None) -> Point:
     """A chip on :data:`FILLING`, its DRAM free and unlimited."""
     return _points(name, supply_v, _plans_of(name))[_plans_of(name).index(plan)]
+
+
+class Drawn(NamedTuple):
+    """A published efficiency, TOPS/W, and what 90 % of the draws of all prices lie between."""
+
+    chip: str
+    plan: str
+    published: float
+    low: float
+    high: float
+
+    @property
+    def covered(self) -> bool:
+        return self.low <= self.published <= self.high
+
+
+def drawn_efficiencies(figures: Sequence[Figure] = FIGURES, draws: int = 200, seed: int = 0) -> list[Drawn]:
+    """Efficiencies of chips under drawn prices (:mod:`dse.hardware.prices.ranges`), without DRAM."""
+    found = []
+    for figure in figures:
+        if figure.quantity != "efficiency":
+            continue
+        hardware = _hardware(figure.hardware, figure.supply_v)
+        free = replace(hardware.memories[-1], read_pj_per_bit=0.0, write_pj_per_bit=0.0)
+        chip = replace(hardware, memories=(*hardware.memories[:-1], free))
+        cost = evaluate(FILLING, chip, Plan.parse(figure.plan, FILLING), mode="inference")
+        joules = np.asarray(cost.draws(draws, seed).energy_j).ravel()
+        low, high = np.quantile(2e-12 * float(cost.total["macs"].iloc[0]) / joules, (0.05, 0.95))
+        found.append(Drawn(figure.chip, figure.plan, figure.published, float(low), float(high)))
+    return found
+
+
+def drawn_markdown() -> str:
+    """The table of :func:`drawn_efficiencies`, and how many published figures lie inside."""
+    rows = drawn_efficiencies()
+    lines = [
+        "| chip | format | published, TOPS/W | 90 % of the draws of all prices | inside |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row.chip} | {row.plan} | {row.published:g} | {row.low:.3g} to {row.high:.3g} | {'yes' if row.covered else 'no'} |"
+        for row in rows
+    ]
+    inside = sum(row.covered for row in rows)
+    return "\n".join([*lines, f"| {inside} of {len(rows)} inside | | | | |"]) + "\n"
 
 
 def _plans_of(name: str) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ import pytest
 from dse.shipped import shipped_folder
 from dse.validation.hardware import JUDGED_BY, hardware_rows, judged_markdown
 from dse.validation.nodes import EXPONENT, efficiencies, fitted_exponent, leave_one_out
-from dse.validation.silicon import FIGURES, silicon_rows
+from dse.validation.silicon import FIGURES, drawn_efficiencies, operating_point, silicon_rows
 from dse.validation.summary import silicon_markdown
 from dse.validation.systems import mls_rows
 from dse.validation.table import COLUMNS
@@ -95,3 +95,14 @@ def test_supplies_are_told_or_by_the_rule():
     told = {figure.supply_v for figure in FIGURES if figure.supply_v is not None}
     assert {0.63, 0.46, 0.67, 0.42} <= told
     assert (0.63 + 0.46 + 0.42) / 3 in told
+
+
+def test_efficiencies_under_drawn_prices():
+    """DYNASTY's figure and the nominal one lie inside; MXINT8's is below, as processors and streamers of its system have no price."""
+    wanted = [figure for figure in FIGURES if figure.quantity == "efficiency" and figure.plan in ("bfp4", "mxint8")]
+    rows = {row.plan: row for row in drawn_efficiencies(wanted, draws=100)}
+    dynasty = next(figure for figure in wanted if figure.plan == "bfp4")
+    assert rows["bfp4"].covered
+    assert rows["bfp4"].low < operating_point(dynasty.hardware, "bfp4", dynasty.supply_v).tops_per_w < rows["bfp4"].high
+    assert not rows["mxint8"].covered
+    assert rows["mxint8"].published < rows["mxint8"].low

@@ -71,11 +71,13 @@ def validate(
 
     from dse.validation.hardware import judged_markdown
     from dse.validation.nodes import leave_one_out_markdown
+    from dse.validation.silicon import drawn_markdown
     from dse.validation.summary import silicon_markdown, summary_markdown
     from dse.validation.table import validation_table
 
     if left_out:
-        say(leave_one_out_markdown(), end="")
+        say(leave_one_out_markdown())
+        say(drawn_markdown(), end="")
         return
     table = validation_table()
     if as_json:
