@@ -431,7 +431,7 @@ def drawn_efficiencies(figures: Sequence[Figure] = FIGURES, draws: int = 200, se
         hardware = _hardware(figure.hardware, figure.supply_v)
         free = replace(hardware.memories[-1], read_pj_per_bit=0.0, write_pj_per_bit=0.0)
         chip = replace(hardware, memories=(*hardware.memories[:-1], free))
-        cost = evaluate(FILLING, chip, Plan.parse(figure.plan, FILLING), mode="inference")
+        cost = evaluate(FILLING, chip, Plan.parse(figure.plan, FILLING), mode="inference", search_mappings=False)
         joules = np.asarray(cost.draws(draws, seed).energy_j).ravel()
         low, high = np.quantile(2e-12 * float(cost.total["macs"].iloc[0]) / joules, (0.05, 0.95))
         found.append(Drawn(figure.chip, figure.plan, figure.published, float(low), float(high)))
