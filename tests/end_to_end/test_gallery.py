@@ -30,8 +30,14 @@ def test_every_example_has_its_picture(gallery):
     assert all((DOCS / "pictures" / "gallery" / f"{number}.svg").stat().st_size > 1000 for number in range(1, count + 1))
 
 
+def test_every_example_is_a_notebook(gallery):
+    for number in range(1, len(gallery.blocks()) + 1):
+        text = (DOCS / "notebooks" / f"{number}.ipynb").read_text(encoding="utf-8")
+        assert text == gallery.notebook(number), "python docs/gallery.py --notebooks"
+
+
 @pytest.mark.parametrize("number", QUICK)
-def test_example_runs(gallery, number, tmp_path, monkeypatch):
+def test_example_runs_as_a_notebook(gallery, number, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    figure = gallery.run(number)
+    figure = gallery.run_notebook((DOCS / "notebooks" / f"{number}.ipynb").read_text(encoding="utf-8"))
     assert all(len(trace.y) for trace in figure.data)
