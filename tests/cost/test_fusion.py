@@ -133,6 +133,16 @@ def test_the_environment_says_it_where_nobody_else_does(net, hw, monkeypatch, ds
     assert "did you mean 'best'" in dse_here("reproduce", "adapt", "--fusion", "bets", cwd=tmp_path, code=2).stderr
 
 
+def test_evaluate_prints_groups_and_layers_without_macs_by_kind(dse_here, tmp_path):
+    words = ("evaluate", "fashion_resnet", "--hardware", "tpu_like", "--plan", "w8a8", "--mode", "inference", "--batch", "1")
+    told = dse_here(*words, "--fusion", "resident", cwd=tmp_path).stdout
+    assert "Fused groups" in told
+    assert "conv1" in told[told.index("Fused groups") :]
+    own = told[told.index("Layers without MACs") :]
+    assert [kind for kind in ("add", "pool", "loss", "norm") if kind in own] == ["add", "pool"]
+    assert "Fused groups" not in dse_here(*words, cwd=tmp_path).stdout
+
+
 def test_resnet50_on_an_edge_chip_of_4_megabytes_moves_weights_input_and_output():
     """Batch 1, 8 bits: DRAM sees nothing else, whole tensors waiting in the shared memory."""
     hw, net = dse.load_hardware("tpu_like"), dse.load_workload("imagenet_resnet50").with_batch(1)

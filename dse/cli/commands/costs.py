@@ -255,6 +255,12 @@ def _print_cost(subject: _Subject, cost: Cost, accumulate: int | None, as_json: 
     for table in (totals, rate_table(cost.total, subject.network.batch * passes * steps), *others):
         console().print(table)
     console().print(pass_table(cost.layers))
+    if (cost.layers["group"] != "").any():
+        from dse.report.tables.fused import group_table, kind_table
+
+        console().print(group_table(cost.layers))
+        kinds = {layer.name: layer.kind for layer in subject.network.layers if not layer.has_macs}
+        console().print(kind_table(cost.layers, kinds))
     if len(cost.phases):
         console().print(phase_table(cost.phases))
     for sentence in (*cost.notes, *again):
