@@ -57,4 +57,5 @@ def kind_table(layers: pd.DataFrame, kinds: Mapping[str, str]) -> Table:
 
 
 def _first(layers: pd.DataFrame) -> pd.DataFrame:
-    return layers[(layers["design"] == layers["design"].min()) & (layers["plan"] == layers["plan"].iloc[0])]
+    own = (layers["design"] == layers["design"].min()) & (layers["plan"] == layers["plan"].iloc[0])
+    return pd.DataFrame(layers[own])
