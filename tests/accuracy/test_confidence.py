@@ -16,14 +16,14 @@ from dse.studies.comparisons import fashion_mnist
 
 #: Of designs that the closed loop trained: kept their limit, and lost no more than the upper end of their interval at 0.9.
 KEPT: dict[tuple[str, float], tuple[int, int]] = {
-    ("char_lm", 0.5): (0, 6),
-    ("char_lm", 0.9): (5, 5),
+    ("char_lm", 0.5): (0, 7),
+    ("char_lm", 0.9): (5, 6),
     ("digits_cnn", 0.5): (8, 11),
     ("digits_cnn", 0.9): (13, 13),
     ("fashion_cnn", 0.5): (3, 13),
     ("fashion_cnn", 0.9): (12, 12),
 }
-INSIDE: dict[str, tuple[int, int]] = {"char_lm": (8, 11), "digits_cnn": (24, 24), "fashion_cnn": (23, 25)}
+INSIDE: dict[str, tuple[int, int]] = {"char_lm": (9, 13), "digits_cnn": (24, 24), "fashion_cnn": (23, 25)}
 
 MODELS = st.builds(ErrorModel, st.floats(0.01, 1.0), st.floats(0.0, 2.0), st.integers(1, 60))
 
