@@ -3,7 +3,8 @@
 FILE is a table (csv or csv.gz) with the layer (`prob.*`), the configuration (`arch.*`), the mapping in Timeloop's one line
 (`mapping.mapping`), `target.cycle` and `target.energy`. Energy is linear in the counts, so that for each configuration at
 most eight prices are fitted (nonnegative least squares of the relative error) and the error that is left is printed by kind
-of layer. With `--holdout` prices are fitted on one half of the rows and judged on the other.
+of layer. With `--holdout` prices are fitted on one half of the rows and judged on the other. DRAM moves blocks of 64 words
+(`block_size` of the data set's own dataset/hw/gemmini/arch/arch.yaml); `--block-words 1` counts words.
 """
 
 from __future__ import annotations
@@ -17,15 +18,19 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-from dse.mapping.explicit.counts import Counts
+from dse.mapping.explicit.counts import Counts, counts_in_blocks
 from dse.mapping.explicit.timeloop import counts_of_rows
 
 #: Levels from the inside to the outside: weight register, accumulator, scratchpad, DRAM.
 LEVELS = ("L0", "L1", "L2", "L3")
+#: Words of 8 bits in an access of DRAM: `block_size` in dataset/hw/gemmini/arch/arch.yaml of ucb-bar/dosa.
+BLOCK_WORDS = 64
 
 
-def accesses(counts: Counts, names: tuple[str, ...] = LEVELS) -> NDArray[np.float64]:
-    """(row, 8) accesses with one price each; ``names`` are those of the levels of ``counts``."""
+def accesses(counts: Counts, names: tuple[str, ...] = LEVELS, block: int = BLOCK_WORDS) -> NDArray[np.float64]:
+    """(row, 8) accesses with one price each; ``names`` are those of the levels of ``counts``, ``block`` the words of an access of
+    DRAM."""
+    counts = counts_in_blocks(counts, [block if name == LEVELS[-1] else 1 for name in names])
     down, up, fill = (
         np.stack(
             [side[:, names.index(level)] if level in names else np.zeros_like(side[:, 0]) for level in LEVELS], axis=1
@@ -73,13 +78,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path)
     parser.add_argument("--holdout", action="store_true")
+    parser.add_argument("--block-words", type=int, default=BLOCK_WORDS, help="words in an access of DRAM")
     parser.add_argument("--markdown", action="store_true", help="print the table in Markdown")
     arguments = parser.parse_args()
     rows = pd.read_csv(arguments.file)
     start = time.perf_counter()
     counts, names = counts_of_rows(rows)
     seconds = time.perf_counter() - start
-    error = abs(predicted_energy(rows, accesses(counts, names), arguments.holdout) / rows["target.energy"] - 1)
+    features = accesses(counts, names, arguments.block_words)
+    error = abs(predicted_energy(rows, features, arguments.holdout) / rows["target.energy"] - 1)
     faster = int((counts.steps > rows["target.cycle"]).sum())
     print(
         f"{len(rows)} mappings parsed and counted in {seconds:.2f} s; {faster} have more compute cycles than Timeloop"

@@ -344,6 +344,8 @@ def main() -> None:
     arrays = hardware_arrays(hardware, None)
     plan = dse.Plan.parse(args.plan, network)
     work = network_jobs(network, hardware, [plan], args.mode)
+    one_order = replace(work.jobs, gathered=np.full(len(work.jobs.nest), -1, np.int64))
+    work = replace(work, jobs=one_order)
     costs = best_jobs(hardware, arrays, work.jobs, args.objective, searched=searching())
     runs = {run.job: run for run in reversed(layer_runs(network, work)) if not costs.limit[0, run.job]}
     jobs = [job for job in sorted(runs) if work.jobs.runs[job] == 1]

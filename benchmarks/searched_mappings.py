@@ -76,7 +76,7 @@ def compared(draw: Draw, objective: str) -> dict[str, tuple[float, float]] | Non
     costs = cost_jobs(hardware, arrays, jobs, objective)
     if costs.limit[0, 0]:
         return None
-    shape, options = array_shape(hardware, arrays.axis_size[0], nest.pass_), mapper_options(hardware)
+    shape, options = array_shape(hardware, arrays.axis_size[0], nest.pass_), mapper_options(hardware, nest)
     (table,) = tables_of(hardware, arrays.axis_size[0], [nest], spans_of(hardware, jobs, np.array([0])))
     point = points_of(
         hardware, arrays, np.array([0]), jobs, np.array([0]), nest, slots_of(shape), [objective]

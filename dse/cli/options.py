@@ -60,6 +60,14 @@ FusionOption = Annotated[
     str | None,
     typer.Option("--fusion", help="What runs fused: none, vector, resident or best; default: the hardware's."),
 ]
+ConstraintOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--constraint",
+        help="What the mapper may not choose, such as 'depthwise: unroll.rows=R,S', 'bypass.buffer=weight', 'tiles.K=1,4', "
+        "'backward_data: stationary=weight', 'keep.buffer=activation'; may be given several times.",
+    ),
+]
 HardwareOption = Annotated[str, typer.Option("--hardware", help=HARDWARE_HELP, autocompletion=shipped("hwmodels"))]
 Channels = Annotated[bool, typer.Option("--per-tensor", help="One scale per weight tensor, not per channel.")]
 Skip = Annotated[bool, typer.Option("--skip-unsupported", help="Keep layers that cannot be measured at 32 bits.")]

@@ -77,7 +77,7 @@ def arch(hardware: Hardware, arrays: HardwareArrays, run: MappedNest) -> dict[st
     opened: list[str] = []
     for m in reversed(range(len(hardware.memories))):
         memory = hardware.memories[m]
-        size, rate = float(arrays.size_bits[0, m]), float(arrays.bandwidth_bits_per_cycle[0, m])
+        size, rate = float(arrays.usable_bits[0, m]), float(arrays.bandwidth_bits_per_cycle[0, m])
         closed = [axis for axis in opened if axis in memory.shared_along]
         if closed:
             raise InputError(

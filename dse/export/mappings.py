@@ -83,8 +83,8 @@ def best_mappings(design: Design) -> tuple[HardwareArrays, list[MappedNest]]:
     sums = partial_bits(design.hardware, work.jobs)
     memories = len(design.hardware.memories)
     runs = []
-    for layer, pass_, place, job, times in layer_runs(design.network, work):
-        nest = work.jobs.nests[int(work.jobs.nest[job])]
+    for layer, pass_, place, job, times, _ in layer_runs(design.network, work):
+        nest = work.jobs.nests[int(costs.nest[0, job])]
         mapping = mapping_of(design.hardware, arrays, work.jobs, costs, job)
         parts = costs.components_pj[0, job]
         bits = work.jobs.stored_bits[job]

@@ -115,6 +115,8 @@ def _architecture(run: MappedNest, hardware: Hardware, arrays: HardwareArrays, p
         attributes: dict[str, Any] = {"width": width, "datawidth": width}
         if math.isfinite(size):
             attributes["depth"] = max(int(size // width), 1)
+        if hardware.memories[m].double_buffered:
+            attributes["multiple_buffering"] = 2
         if math.isfinite(rate):
             attributes |= {"read_bandwidth": rate / width, "write_bandwidth": rate / width}
         held = {} if outermost else {"constraints": {"dataspace": {"keep_only": list(tensors)}}}

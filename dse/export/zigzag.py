@@ -113,7 +113,7 @@ def accelerator(hardware: Hardware, arrays: HardwareArrays, runs: Sequence[Mappe
     dims = {axis.name: f"D{n}" for n, axis in enumerate(hardware.axes, start=1)}
     memories: dict[str, Any] = {}
     for m, memory in enumerate(hardware.memories):
-        size, rate = float(arrays.size_bits[0, m]), float(arrays.bandwidth_bits_per_cycle[0, m])
+        size, rate = float(arrays.usable_bits[0, m]), float(arrays.bandwidth_bits_per_cycle[0, m])
         width = _element_bits(hardware, memory.roles, runs) if math.isinf(rate) else max(int(rate), 1)
         memories[memory.name] = {
             "size": _UNLIMITED_BITS if math.isinf(size) else int(size),

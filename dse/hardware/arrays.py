@@ -35,6 +35,11 @@ __all__ = ["HardwareArrays", "grid_size", "hardware_arrays", "sample_table"]
 STANDING = ("leakage", "interface", "clock")
 
 
+#: Share of a double-buffered memory that tiles may take: Timeloop's effective size, the size over ``multiple_buffering`` (2), and
+#: Gemmini's library, whose tiles take half of the scratchpad and half of the accumulator.
+TILE_SHARE = 0.5
+
+
 @dataclass(frozen=True)
 class HardwareArrays:
     """n designs with m memories, inner to outer, DRAM last.
@@ -49,6 +54,10 @@ class HardwareArrays:
         (n, m) of one instance; infinite where unlimited.
     read_pj_per_bit, write_pj_per_bit
         (n, m)
+    tile_share
+        (n, m) share of an instance that tiles of a mapping may take.
+    block_bits
+        (n, m) bits that it moves at once; 0: any number.
     instances
         (n, m) how many there are of each.
     area_parts, area_parts_mm2
@@ -79,6 +88,8 @@ class HardwareArrays:
     bandwidth_bits_per_cycle: Floats
     read_pj_per_bit: Floats
     write_pj_per_bit: Floats
+    tile_share: Floats
+    block_bits: Floats
     instances: Floats
     area_parts: tuple[str, ...]
     area_parts_mm2: Floats
@@ -93,6 +104,11 @@ class HardwareArrays:
 
     def __len__(self) -> int:
         return len(self.clock_hz)
+
+    @property
+    def usable_bits(self) -> Floats:
+        """(n, m) bits of one instance that tiles of a mapping may take; whole tensors that wait there may take the rest."""
+        return self.size_bits * self.tile_share
 
     def rows(self, start: int, stop: int) -> HardwareArrays:
         """The designs of a range of rows."""
@@ -197,6 +213,8 @@ def _arrays(hardware: Hardware, columns: Mapping[str, Floats], n: int) -> Hardwa
         bandwidth_bits_per_cycle=bandwidth,
         read_pj_per_bit=read,
         write_pj_per_bit=write,
+        tile_share=np.tile([TILE_SHARE if memory.double_buffered else 1.0 for memory in hardware.memories], (n, 1)),
+        block_bits=np.tile([float(memory.block_bits) for memory in hardware.memories], (n, 1)),
         instances=instances,
         area_parts=("pe", *(memory.name for memory in hardware.memories), "overhead"),
         area_parts_mm2=parts,

@@ -8,7 +8,7 @@ of designs into arrays.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -25,6 +25,10 @@ ARITHMETIC = ("integer", "mls", "float")
 #: What a hardware may be able to fuse: lanes where results are written, tensors that wait in the shared memory, attention whose
 #: scores never leave it.
 FUSES = ("epilogue", "residency", "attention", "chain")
+#: Kinds of nests.
+KINDS = ("conv", "depthwise", "pointwise", "product")
+#: Keys of rules, and what the word after the dot of each names.
+KEYS = {"stationary": "", "tiles": "dim", "unroll": "axis", "bypass": "memory", "keep": "memory"}
 #: Numbers of a memory that may vary.
 MEMORY_NUMBERS = (
     "size_bits",
@@ -155,6 +159,11 @@ class Memory:
         Width of one access, which the price of an SRAM depends on.
     dram
         Type of a DRAM, a key of :data:`dse.hardware.prices.memories.DRAM_PJ_PER_BIT`.
+    double_buffered
+        The next tiles are brought while those before them are used: tiles of a mapping take half of it at most, as with Timeloop's
+        ``multiple_buffering: 2``. Whole tensors that wait in it (:mod:`dse.cost.fusion.resident`) lie there once.
+    block_bits
+        Bits that a DRAM moves at once: what a pass reads or writes of an operand is rounded up to whole blocks. 0: any number.
     wire_mm, wire_pj_per_bit
         Wires between the memory and the array: a length, priced by :func:`dse.hardware.prices.memories.data_wire_pj_per_bit`, or a
         price that replaces it. Every bit read or written pays it, also one that goes to or comes from the outer side. None: the
@@ -173,6 +182,8 @@ class Memory:
     area_mm2: float | None = None
     port_bits: int = 64
     dram: str = ""
+    block_bits: int = 0
+    double_buffered: bool = False
     wire_mm: float | None = None
     wire_pj_per_bit: float | None = None
 
@@ -195,6 +206,50 @@ class Converter:
     area_mm2: float = 0.0
     kernel_s: float = 0.0
     kernel_bandwidth: float = 0.0
+
+
+@dataclass(frozen=True)
+class MappingRule:
+    """What a mapper may not choose in some passes and kinds of layers; lines of rules: :mod:`dse.hardware.from_file.rules`.
+
+    Attributes
+    ----------
+    passes, kinds
+        Where it holds; empty: everywhere.
+    key, name
+        One of :data:`KEYS`, and the dim, axis or memory that it is about.
+    values
+        Roles, dims or sizes.
+    """
+
+    passes: tuple[str, ...]
+    kinds: tuple[str, ...]
+    key: str
+    name: str
+    values: tuple[str, ...]
+
+    @property
+    def line(self) -> str:
+        """The rule as files have it."""
+        scope = ",".join((*self.passes, *self.kinds))
+        name = f"{self.key}.{self.name}" if self.name else self.key
+        return f"{scope}: {name}={','.join(self.values)}" if scope else f"{name}={','.join(self.values)}"
+
+    def holds(self, pass_: str, kind: str) -> bool:
+        """Whether it holds for a nest."""
+        return (not self.passes or pass_ in self.passes) and (not self.kinds or kind in self.kinds)
+
+
+def kind_of(dims: Sequence[int]) -> str:
+    """Kind of a nest by its bounds N G K C P Q R S.
+
+    >>> kind_of((1, 32, 1, 1, 7, 7, 3, 3)), kind_of((1, 1, 8, 8, 7, 7, 1, 1)), kind_of((64, 1, 8, 8, 1, 1, 1, 1))
+    ('depthwise', 'pointwise', 'product')
+    """
+    _, g, k, c, p, q, r, s = dims
+    if r * s > 1:
+        return "depthwise" if g > 1 and k == c == 1 else "conv"
+    return "pointwise" if p * q > 1 else "product"
 
 
 @dataclass(frozen=True)
@@ -253,6 +308,8 @@ class Hardware:
     stationary, bypass, tiles
         What the mapper may not choose: the role whose operand is held innermost ("": any), whether an operand may pass a memory by
         that holds it, and (dim, sizes) that a dim may have inside a memory.
+    rules
+        What it may not choose in some passes and kinds of layers.
     space
         What may vary.
     taken
@@ -288,6 +345,7 @@ class Hardware:
     stationary: str = ""
     bypass: bool = True
     tiles: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    rules: tuple[MappingRule, ...] = ()
     space: tuple[Parameter, ...] = ()
     path: str = ""
     options: dict[str, float] = field(default_factory=dict)

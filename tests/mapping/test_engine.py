@@ -96,9 +96,7 @@ def questions(table: Table, seed_: int, jobs: int = 3, designs: int = 4) -> tupl
     price = rng.lognormal(-1, 1, (2, designs, memories + 1))
     capacity = rng.choice([256.0, 1024.0, 65536.0], (designs, memories + 1))
     width = rng.choice([16.0, 128.0], (designs, memories + 1))
-    return formats, Designs(
-        price[0], price[1], width, capacity, rng.uniform(0, 1, designs), rng.uniform(0, 9, (designs, jobs))
-    )
+    return formats, Designs(price[0], price[1], width, capacity, rng.uniform(0, 1, designs), rng.uniform(0, 9, (designs, jobs)), np.zeros_like(width))
 
 
 def cost(table: Table, formats: Formats, designs: Designs, objective: str) -> np.ndarray:

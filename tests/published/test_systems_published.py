@@ -47,11 +47,11 @@ def test_mls_ratios_of_computing_units(operations, fp32, fp8):
 
 @pytest.mark.parametrize("network", ["cifar_resnet38", "cifar_resnet74"])
 def test_fractrain_law(network):
-    """E = 11.7 + 98.8 f pJ and t = 7.08 + 45.2 f ps per MAC: the best mapping takes 54 to 64 % of it, tensors kept as 32-bit words."""
+    """E = 11.7 + 98.8 f pJ and t = 7.08 + 45.2 f ps per MAC: the best mapping takes 63 to 81 % of it, tensors kept as 32-bit words."""
     found = cost_per_mac(load_workload(network), load_hardware("bit_fusion"), (8, 4), 32.0)
     for f, energy, time in found:
         for (constant, slope), ours in zip(LAW.values(), (energy, time), strict=True):
-            assert 0.50 < ours / (constant + slope * f) < 0.67
+            assert 0.63 < ours / (constant + slope * f) < 0.82
     assert [f for f, _, _ in found] == pytest.approx([64 / 1024, 16 / 1024])
 
 
@@ -110,9 +110,9 @@ def test_bit_fusion_cycles_at_mixed_widths(dims, w, a):
 
 
 def test_bit_fusion_networks():
-    """Cycles of the eight networks in its simulator: what they compute to 3 % (rows of 3,600 are padded there), in all to 25 %.
+    """Cycles of the eight networks in its simulator: what they compute to 3 % (rows of 3,600 are padded there), in all to 9 %.
 
-    The speed over Eyeriss, by its own cycles of Eyeriss, is 3.9 in the mean.
+    The recurrent network is equal to 0.1 %. The speed over Eyeriss, by its own cycles of Eyeriss, is 3.9 in the mean.
     """
     rows = {item.quantity: item for item in bit_fusion_networks()}
     for name, run in SIMULATED.items():
@@ -120,8 +120,9 @@ def test_bit_fusion_networks():
         assert busy == pytest.approx(run.cycles - run.wait_cycles, rel=0.03), name
         exact = name != "bit_fusion_lstm"
         assert (busy == pytest.approx(run.cycles - run.wait_cycles, rel=1e-9)) == exact, name
-        assert abs(rows[f"cycles, {name}"].signed_error) < 0.25
-    assert rows["speed over eyeriss, geometric mean of its eight networks"].ours == pytest.approx(3.9, rel=0.1)
+        assert abs(rows[f"cycles, {name}"].signed_error) < 0.09
+    assert abs(rows["cycles, bit_fusion_rnn"].signed_error) < 0.001
+    assert rows["speed over eyeriss, geometric mean of its eight networks"].ours == pytest.approx(3.9, rel=0.05)
 
 
 def test_headlines_point_the_right_way():

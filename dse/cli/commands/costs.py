@@ -13,6 +13,7 @@ from dse.cli.options import (
     AsJson,
     Batch,
     CommunicationOption,
+    ConstraintOption,
     FusionOption,
     HardwareOption,
     Mode,
@@ -110,6 +111,7 @@ def evaluate(
     save_mapping: _SaveMapping = None,
     mapping_objective: _MappingObjective = "edp",
     search_mappings: _SearchMappings = None,
+    constraint: ConstraintOption = None,
     fusion: FusionOption = None,
     as_json: AsJson = False,
 ) -> None:
@@ -118,7 +120,7 @@ def evaluate(
     Per layer and component.
     """
     if system is not None:
-        chosen = mapping_objective != "edp" or search_mappings is not None or mapping or save_mapping
+        chosen = mapping_objective != "edp" or search_mappings is not None or mapping or save_mapping or constraint
         if workload is None or design or schedule or chosen or recompute or mode == "inference":
             raise InputError(
                 "--system", ["goes with a workload and --plan in training; recompute by --recompute-policy"]
@@ -149,11 +151,16 @@ def evaluate(
         told = "--devices, --parallel, --micro-batch, --recompute-policy, --communication and --out go with --system"
         raise InputError("dse evaluate", [told])
     subject = _subject(workload, hardware, plan, design, batch, mode)
+    if constraint:
+        from dse.hardware.from_file.rules import with_rules
+
+        subject = subject._replace(hardware=with_rules(subject.hardware, constraint))
     if (mapping is not None or save_mapping is not None) and schedule is not None:
         raise InputError("--schedule", ["mappings are those of one plan; give --plan"])
     if mapping is not None:
         unused = {"--save-mapping": save_mapping, "--recompute": recompute, "--accumulate": accumulate}
         unused |= {"--mapping-objective": mapping_objective != "edp", "--search-mappings": search_mappings is not None}
+        unused |= {"--constraint": bool(constraint)}
         if left := [name for name, value in (unused | {"--map-updates": map_updates}).items() if value]:
             raise InputError(left[0], ["goes with a whole step; --mapping costs single passes of layers"])
         _print_mappings(subject, mapping, as_json)

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dse.cli.options import CommunicationOption, FusionOption, HardwareOption, Mode, SystemOption, app, numbers, shipped
+from dse.cli.options import (
+    CommunicationOption,
+    ConstraintOption,
+    FusionOption,
+    HardwareOption,
+    Mode,
+    SystemOption,
+    app,
+    numbers,
+    shipped,
+)
 from dse.cli.terminal import console, say
 from dse.errors import InputError
 from dse.goals import LIMITS, OBJECTIVES
@@ -148,6 +158,7 @@ def explore(
     out: _Out = None,
     resume: _Resume = False,
     fusion: FusionOption = None,
+    constraint: ConstraintOption = None,
     target_loss: _TargetLoss = None,
     system: SystemOption = None,
     devices: _Devices = None,
@@ -184,6 +195,7 @@ def explore(
             weights,
             robust or None,
             resume or None,
+            constraint,
         )
         if len(workload) != 1 or mode != "training" or any(value is not None for value in unused):
             text = "goes with one workload in training, --hardware, --plan, --trials, --seed, --fusion and --out alone"
@@ -192,6 +204,8 @@ def explore(
 
         explore_target_loss(workload[0], hardware, target_loss, plan, trials, seed, fusion, out)
         return
+    from dse.hardware import load_hardware
+    from dse.hardware.from_file.rules import with_rules
     from dse.report import summary_table, waterfall_table, write_report
     from dse.search import explore as run_explore
     from dse.search.explore import DEFAULT_TRIALS
@@ -210,7 +224,7 @@ def explore(
     with _exploring(None if listed or (seconds and not trials) else trials or DEFAULT_TRIALS) as progress:
         found = run_explore(
             workload,
-            hardware,
+            with_rules(load_hardware(hardware), constraint) if constraint else hardware,
             profile=profile,
             plan=plan,
             max_accuracy_drop=max_accuracy_drop,

@@ -132,7 +132,21 @@ def _steps(hardware: Hardware, size: Floats, nest: Nest) -> tuple[Floats, Floats
 
 
 def mapping_floor(hardware: Hardware, arrays: HardwareArrays, jobs: Jobs) -> Floor:
-    """Lower bounds of every job on every design, feasible or not."""
+    """Lower bounds of every job on every design, feasible or not; of a job that may run in two orders the lower one."""
+    found = _floor(hardware, arrays, jobs)
+    other = np.flatnonzero(jobs.gathered >= 0)
+    if not len(other):
+        return found
+    columns = {name: value[other] for name, value in vars(jobs).items() if name != "nests"}
+    twins = _floor(hardware, arrays, Jobs(nests=jobs.nests, **{**columns, "nest": jobs.gathered[other]}))
+    energy, cycles = found.energy_pj.copy(), found.cycles.copy()
+    energy[:, other] = np.minimum(energy[:, other], twins.energy_pj)
+    cycles[:, other] = np.minimum(cycles[:, other], twins.cycles)
+    return Floor(energy, cycles)
+
+
+def _floor(hardware: Hardware, arrays: HardwareArrays, jobs: Jobs) -> Floor:
+    """Lower bounds in the order of each job's own nest."""
     sizes, member = np.unique(arrays.axis_size, axis=0, return_inverse=True)
     shape = _shape(hardware, tuple(tuple(row) for row in sizes.tolist()), jobs.nests)
     at = np.ix_(member.reshape(-1), jobs.nest)

@@ -62,6 +62,8 @@ class Jobs:
     beside_bits
         (U,) weights of other layers that run in turns with the job and stay on the chip beside its own
         (:mod:`dse.cost.mapped.resident`).
+    gathered
+        (U,) index into ``nests`` of the same job in its other order (:mod:`dse.cost.mapped.best_jobs`); -1: it has one order.
     """
 
     nests: tuple[Nest, ...]
@@ -77,6 +79,7 @@ class Jobs:
     dram_bits: Floats
     runs: Floats
     beside_bits: Floats
+    gathered: Ints
 
 
 def partial_bits(hardware: Hardware, jobs: Jobs) -> Floats:

@@ -142,6 +142,20 @@ def nests_of(layer: Layer, pass_: str, batch: int) -> list[tuple[Nest, float]]:
     return [(Nest(dims, nest_pass, layer.stride, layer.dilation), times) for dims, times in layer.nests(pass_, batch)]
 
 
+def gathered_nest(layer: Layer, pass_: str, batch: int) -> Nest | None:
+    """backward_data of a convolution of stride 1 as a forward convolution of the errors (:mod:`dse.cost.mapped.best_jobs`).
+
+    None where that is no other nest: without windows, with a stride, in other layers and passes.
+    """
+    if pass_ != "backward_data" or layer.kind != "conv" or layer.transposed or layer.folded is not None:
+        return None
+    runs = layer.nests(pass_, batch)
+    n, g, k, c, _, _, r, s = runs[0].dims
+    if len(runs) > 1 or layer.stride != (1, 1) or r * s == 1:
+        return None
+    return Nest((n, g, c, k, *layer.input_hw, r, s), "forward", (1, 1), layer.dilation)
+
+
 def unfolded(layer: Layer) -> Layer:
     """A convolution as the product of its windows, unfolded as channels (im2col), with its filters; other layers as they are."""
     if layer.kind != "conv" or layer.transposed or layer.folded is not None:
@@ -156,18 +170,20 @@ def nest_of(layer: Layer, pass_: str, batch: int) -> Nest:
 
 
 class LayerRun(NamedTuple):
-    """One nest of a pass of a layer: its place among those of the pass, its job, and how often it runs."""
+    """One nest of a pass of a layer: its place among those of the pass, its job, how often it runs, its order ("": the first)."""
 
     layer: Layer
     pass_: str
     place: int
     job: int
     times: float
+    order: str = ""
 
     @property
     def name(self) -> str:
-        """``LAYER.PASS``, and from a pass's second nest on ``LAYER.PASS.2`` and so on."""
-        return f"{self.layer.name}.{self.pass_}" + (f".{self.place + 1}" if self.place else "")
+        """``LAYER.PASS``, from a pass's second nest on ``LAYER.PASS.2`` and so on, and ``LAYER.PASS.ORDER`` in another order."""
+        parts = (self.layer.name, self.pass_, f"{self.place + 1}" if self.place else "", self.order)
+        return ".".join(part for part in parts if part)
 
 
 def layer_runs(network: Network, work: NetworkJobs, plan: int = 0) -> list[LayerRun]:
@@ -216,6 +232,7 @@ class _Shapes(NamedTuple):
     """What of a network's jobs no plan changes.
 
     at: places of the layers with MACs. nests: the distinct ones. nest, times: (layers, passes, nests) as of :class:`NetworkJobs`.
+    gathered: (layers, passes, nests) place of a nest in its other order, -1 without one.
     macs, kept: (layers, passes) multiply-accumulates, and the share that hardware does not leave out. kinds: operand, tensor and
     pass of what is read and written. roles, tensors: (layers, passes, 3) places among the operands and the kinds.
     """
@@ -223,6 +240,7 @@ class _Shapes(NamedTuple):
     at: list[int]
     nests: tuple[Nest, ...]
     nest: Ints
+    gathered: Ints
     times: Floats
     macs: Floats
     kept: Floats
@@ -250,7 +268,7 @@ def _shapes(network: Network, mode: str, causal_skip: bool, unfold: bool) -> _Sh
         for pass_ in passes_of(layer, mode)
     }
     parts = max((len(runs) for runs in runs_of.values()), default=1)
-    nest = np.full((*shape, parts), -1, np.int64)
+    nest, gathered = (np.full((*shape, parts), -1, np.int64) for _ in range(2))
     times, macs, kept = np.zeros((*shape, parts)), np.zeros(shape), np.ones(shape)
     for (l, p), runs in runs_of.items():
         kept[l, p] = layers[l].causal_share if causal_skip else 1.0
@@ -258,6 +276,9 @@ def _shapes(network: Network, mode: str, causal_skip: bool, unfold: bool) -> _Sh
             nest[l, p, j] = nests.setdefault(item, len(nests))
             times[l, p, j] = count
             macs[l, p] += prod(item.dims) * count * kept[l, p]
+        other = gathered_nest(layers[l], PASSES[p], network.batch)
+        if other is not None:
+            gathered[l, p, 0] = nests.setdefault(other, len(nests))
     kinds: dict[tuple[str, str, str], int] = {}
     roles, tensors = (np.zeros((*shape, 3), np.int64) for _ in range(2))
     for l, layer in distinct:
@@ -267,7 +288,8 @@ def _shapes(network: Network, mode: str, causal_skip: bool, unfold: bool) -> _Sh
             of = zip(operands, tensors_of(layer, pass_), strict=True)
             tensors[l, p] = [kinds.setdefault((operand, *place), len(kinds)) for operand, place in of]
     return _Shapes(
-        at, tuple(nests), nest[alike], times[alike], macs[alike], kept[alike], tuple(kinds), roles[alike], tensors[alike]
+        at, tuple(nests), nest[alike], gathered[alike], times[alike], macs[alike], kept[alike], tuple(kinds), roles[alike],
+        tensors[alike],
     )  # fmt: skip
 
 
@@ -347,6 +369,7 @@ def network_jobs(
             "dram_bits": dram_bits[of_plan],
             "runs": runs[of_pass],
             "beside_bits": _beside(network.mac_layers, runs, stored_bits[..., 0])[of_plan],
+            "gathered": shapes.gathered[of_nest],
         }
     )
     met = distinct["seen"].astype(np.int64)
@@ -364,6 +387,7 @@ def network_jobs(
         dram_bits=distinct["dram_bits"],
         runs=distinct["runs"],
         beside_bits=distinct["beside_bits"],
+        gathered=distinct["gathered"].astype(np.int64),
     )
     job = np.full((len(plans), *nest.shape), -1, np.int64)
     job[at_run] = place

@@ -109,7 +109,7 @@ def points_of(
     for s, slot in enumerate(slots):
         points["kept"][:, s] = kept_bits(hardware, slot.storage, slot.role, jobs, wanted)
         points["finished"][:, s] = jobs.stored_bits[wanted, 2]
-    points["capacity"][:, : memories - 1] = arrays.size_bits[rows][:, : memories - 1]
+    points["capacity"][:, : memories - 1] = arrays.usable_bits[rows][:, : memories - 1]
     run = inserted_zeros(hardware, nest) * jobs.kept[wanted]
     each = mac_pj(hardware, arrays.node_nm, jobs, np.unique(wanted))
     each = each * arrays.element_scale[:, None]
@@ -295,5 +295,6 @@ def format_jobs(hardware: Hardware, pass_: str, span: Span) -> tuple[Jobs, int]:
         dram_bits=stored,
         runs=np.ones(n),
         beside_bits=np.zeros(n),
+        gathered=np.full(n, -1, np.int64),
     )
     return jobs, len(forms)

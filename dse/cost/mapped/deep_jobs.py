@@ -15,7 +15,7 @@ import numpy as np
 from dse.cost.jobs.answers import Answer, Priced, design_key, job_keys, recalled, remember
 from dse.cost.jobs.formats import Jobs, inserted_zeros, kept_bits, mac_pj, partial_bits, unusable, waiting
 from dse.cost.mapped.searched import priced, worth
-from dse.cost.mapped.table_jobs import LEAK_COMPONENT, MAC_COMPONENT, JobCosts, array_shape
+from dse.cost.mapped.table_jobs import LEAK_COMPONENT, MAC_COMPONENT, JobCosts, array_shape, mapper_options, restricted
 from dse.hardware.arrays import HardwareArrays
 from dse.hardware.model import Hardware
 from dse.hardware.pe import Mode, pe_mode
@@ -38,6 +38,7 @@ def deep_cost_jobs(hardware: Hardware, arrays: HardwareArrays, jobs: Jobs, objec
         traffic_bits=np.zeros((designs, count, memories)),
         candidate=np.full((designs, count), -1, np.int64),
         left=np.ones((designs, count), np.int64),
+        nest=np.tile(jobs.nest, (designs, 1)),
     )
     mode = pe_mode(hardware.pe, jobs.multiplier_bits[..., 0], jobs.multiplier_bits[..., 1])
     for u in range(count):
@@ -84,9 +85,10 @@ def _answers(
 def _best(hardware: Hardware, arrays: HardwareArrays, jobs: Jobs, job: int, mode: Mode, objective: str) -> Priced | str:
     """A job's best mapping on one design, or what no mapping fits into."""
     nest = jobs.nests[int(jobs.nest[job])]
-    shape = array_shape(hardware, arrays.axis_size[0], nest.pass_)
+    options = mapper_options(hardware, nest)
+    shape = restricted(array_shape(hardware, arrays.axis_size[0], nest.pass_), options)
     point = deep_point(hardware, arrays, jobs, job, mode)
-    rules = (objective, hardware.overlap, hardware.stationary, hardware.tiles)
+    rules = (objective, hardware.overlap, options.stationary, options.sizes)
     best: Priced | None = None
     for mapping in best_deep(nest, shape, point, *rules):
         found = priced(mapping, hardware, arrays, jobs, job)
@@ -102,6 +104,7 @@ def _best(hardware: Hardware, arrays: HardwareArrays, jobs: Jobs, job: int, mode
 def deep_point(hardware: Hardware, arrays: HardwareArrays, jobs: Jobs, job: int, mode: Mode) -> DeepPoint:
     """Prices of a job on the first design of some arrays."""
     nest = jobs.nests[int(jobs.nest[job])]
+    held = mapper_options(hardware, nest).held
     one = np.array([job])
     stored = jobs.stored_bits[job]
     partial = float(partial_bits(hardware, jobs)[job])
@@ -129,10 +132,12 @@ def deep_point(hardware: Hardware, arrays: HardwareArrays, jobs: Jobs, job: int,
             [[float(kept_bits(hardware, m, role, jobs, one)[0]) for role in ROLES] for m in range(len(converts))]
         ).reshape(len(converts), 3),
         finished=np.where(outside, min(stored[2] / partial, 1.0), 1.0),
-        capacity_bits=arrays.size_bits[0, :-1].copy(),
+        capacity_bits=arrays.usable_bits[0, :-1].copy(),
         step_cycles=waiting(hardware.pe, jobs, one, mode)[0] * mode.step_cycles[job] * run,
         lanes=lanes,
-        required=np.full((len(converts), 3), 0 if hardware.bypass else 1),
+        required=np.array([[int((m.name, role) in held) for role in ROLES] for m in hardware.memories[:-1]]).reshape(
+            -1, 3
+        ),
         mac_share=np.array([kept, kept, float((jobs.shares[job] / lanes).sum()) * kept]),
         base_pj=float(mac_pj(hardware, arrays.node_nm[:1], jobs, one)[0, 0] * arrays.element_scale[0]) * macs * run,
         leak_pj_per_cycle=float(arrays.leakage_w[0] / arrays.clock_hz[0] * 1e12),

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping as Table
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from dse.cost.jobs.formats import Jobs
 from dse.cost.jobs.network import LayerRun, NetworkJobs, check_mode, layer_runs, network_jobs, roles_of
-from dse.cost.mapped.best_jobs import best_jobs, mapping_of
+from dse.cost.mapped.best_jobs import GATHER, best_jobs, mapping_of
 from dse.cost.mapped.mapping_checks import on_hardware
 from dse.cost.mapped.mapping_costs import cost_of_mapping, counts_array
 from dse.cost.mapped.searched import searching
@@ -64,6 +65,7 @@ class MappingCosts:
     ----------
     layers
         One row per nest: ``layer, pass, nest`` (its number among those of the pass; mixtures and attention windows have several),
+        ``order`` ("gather" where backward_data runs in its other order),
         ``times`` (how often it runs), and of one run of it ``macs, pes, compute_cycles, <memory>_cycles ..., cycles, bound,
         fill_cycles, drain_cycles, total_cycles, latency_s, mac_pj, <memory>_pj ..., leakage_pj, energy_pj, mapping``. ``cycles``
         is what :func:`dse.evaluate` calls the time of a pass; ``total_cycles`` adds filling and draining the memories, which that
@@ -86,10 +88,12 @@ class MappingCosts:
 
 def mapping_names(network: Network, work: NetworkJobs) -> dict[str, LayerRun]:
     """What a mapping file may name: ``LAYER.PASS`` for each pass that runs (``LAYER.PASS.2`` for the second nest of a pass that has
-    several), and ``LAYER`` for its forward pass."""
+    several), ``LAYER.backward_data.gather`` for its other order (:mod:`dse.cost.mapped.best_jobs`), and ``LAYER`` for its forward
+    pass."""
     runs = layer_runs(network, work)
     first = {run.layer.name: run for run in runs if run.pass_ == "forward" and run.place == 0}
-    return {run.name: run for run in runs} | first
+    others = [run._replace(order=GATHER) for run in runs if work.jobs.gathered[run.job] >= 0]
+    return {run.name: run for run in (*runs, *others)} | first
 
 
 def evaluate_mapping_file(
@@ -157,22 +161,28 @@ def evaluate_mappings(
             problems.append(Problem(name, f"no layer has this name{suggest(name, known)}"))
             continue
         run = known[name]
-        if run in found:
+        if any(run._replace(order=order) in found for order in ("", GATHER)):
             problems.append(Problem(name, f"the {run.pass_} pass of this layer has two mappings; keep one"))
             continue
-        nest = work.jobs.nests[int(work.jobs.nest[run.job])]
-        found[run], wrong = on_hardware(mapping, nest, hardware, arrays, work.jobs, run.job)
+        jobs = _in_order(work.jobs, run)
+        found[run], wrong = on_hardware(mapping, jobs.nests[int(jobs.nest[run.job])], hardware, arrays, jobs, run.job)
         problems += [Problem(f"{name}.{p.where}" if p.where else name, p.message) for p in wrong]
     if problems:
         raise InputError(source, problems)
     rows, counts = [], []
-    for run in (run for run in layer_runs(network, work) if run in found):
-        row, traffic = cost_of_mapping(found[run], run.job, hardware, arrays, work.jobs, conventions)
+    both = [run._replace(order=order) for run in layer_runs(network, work) for order in ("", GATHER)]
+    for run in (run for run in both if run in found):
+        row, traffic = cost_of_mapping(found[run], run.job, hardware, arrays, _in_order(work.jobs, run), conventions)
         operands = roles_of(run.layer, run.pass_)
-        of: dict[str, Any] = {"layer": run.layer.name, "pass": run.pass_, "nest": run.place + 1}
+        of: dict[str, Any] = {"layer": run.layer.name, "pass": run.pass_, "nest": run.place + 1, "order": run.order}
         rows.append({**of, "times": run.times, **row})
         counts += [{**of, **entry, "operand": operands[ROLES.index(entry["role"])]} for entry in traffic]
     return MappingCosts(pd.DataFrame(rows), pd.DataFrame(counts))
+
+
+def _in_order(jobs: Jobs, run: LayerRun) -> Jobs:
+    """Jobs of which those with two orders have that of a run."""
+    return replace(jobs, nest=np.where(jobs.gathered >= 0, jobs.gathered, jobs.nest)) if run.order else jobs
 
 
 def best_mappings(
@@ -202,4 +212,6 @@ def best_mappings(
         raise NothingFeasible(
             f"{network.name} on {hardware.name}, {plan_label(plan, mode)}, {mode}", [f"infeasible: {failed}"]
         )
-    return {run.name: mapping_of(hardware, arrays, work.jobs, costs, run.job) for run in layer_runs(network, work)}
+    turned = costs.nest[0] != work.jobs.nest
+    runs = [run._replace(order=GATHER if turned[run.job] else "") for run in layer_runs(network, work)]
+    return {run.name: mapping_of(hardware, arrays, work.jobs, costs, run.job) for run in runs}

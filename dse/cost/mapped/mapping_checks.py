@@ -97,9 +97,10 @@ def shortfalls(
         if finished[i]:
             bits[2] = float(jobs.stored_bits[job, 2])
         needed = sum(tile_elements(mapping, nest, i, r) * bits[r] for r in range(3))
-        short = needed - float(arrays.size_bits[0, m])
+        short = needed - float(arrays.usable_bits[0, m])
         if short > 0:
-            text = f"the tiles in '{level.name}' need {needed:,.0f} bits, {short:,.0f} more than it has; cut lower"
+            room = "half of it, which is double-buffered," if hardware.memories[m].double_buffered else "it"
+            text = f"the tiles in '{level.name}' need {needed:,.0f} bits, {short:,.0f} more than {room} has; cut lower"
             problems.append(Problem(f"levels[{i}]", text))
     return problems
 

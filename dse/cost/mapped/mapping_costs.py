@@ -13,12 +13,12 @@ import numpy as np
 from dse.cost.jobs.formats import Jobs, inserted_zeros, kept_bits, mac_pj, partial_bits, waiting
 from dse.cost.mapped.mapping_checks import above_array, finished_only
 from dse.cost.mapped.resident import WEIGHT, stays
-from dse.cost.mapped.table_jobs import array_shape
+from dse.cost.mapped.table_jobs import array_shape, mapper_options, restricted
 from dse.hardware.arrays import HardwareArrays
 from dse.hardware.model import Hardware
 from dse.hardware.pe import pe_mode
 from dse.mapping.best.unrolling import lane_dims, same_unrolling
-from dse.mapping.explicit.counts import Conventions, Counts, batch_of, counts_of_batch, temporal_steps
+from dse.mapping.explicit.counts import Conventions, Counts, batch_of, counts_of_batch, in_blocks, temporal_steps
 from dse.mapping.explicit.mapping import Mapping
 from dse.mapping.explicit.text import format_mapping
 from dse.mapping.nest import Nest
@@ -56,8 +56,9 @@ def cost_of_mapping(
     names = [memory.name for memory in hardware.memories]
     memory_of = [names.index(level.name) for level in mapping.levels]
     traffic = _traffic(
-        mapping, hardware, jobs.stored_bits[job], jobs.dram_bits[job], partial, counts, elided, share, packed, kept
-    )
+        mapping, hardware, jobs.stored_bits[job], jobs.dram_bits[job], partial, counts, elided, share, packed, kept,
+        float(arrays.block_bits[0, -1]),
+    )  # fmt: skip
     there = stays(mapping, job, hardware, arrays, jobs)
     later = traffic.copy()
     if there is not None:
@@ -127,9 +128,11 @@ def _steps(
     lanes = np.array([d in lane_dims(nest, shape) for d in DIMS])
     if any(axis.flatten for axis in hardware.axes):
         used = [[(x.dim, x.extent) for x in mapping.loops if x.axis == axis.name] for axis in shape.axes]
-        unrolling = same_unrolling(nest, shape, used)
-        if unrolling is not None:
-            return float(unrolling.steps_other), float(unrolling.steps_reduction), unrolling.packed
+        # The mapper may be restricted to some dims; a mapping of the user's own need not be.
+        for allowed in (restricted(shape, mapper_options(hardware, nest)), shape) if hardware.rules else (shape,):
+            unrolling = same_unrolling(nest, allowed, used)
+            if unrolling is not None:
+                return float(unrolling.steps_other), float(unrolling.steps_reduction), unrolling.packed
     return float(steps[~lanes].prod()), float(steps[lanes].prod()), 1.0
 
 
@@ -144,9 +147,11 @@ def _traffic(
     share: float,
     packed: float,
     kept: float,
+    block: float,
 ) -> Floats:
     """(level, role, side) bits: partial sums at the accumulator's width, finished results at their own in DRAM, and from where
-    they leave a memory above the whole array; of an attention that skips masked pairs the MACs fetch a share ``kept``."""
+    they leave a memory above the whole array; of an attention that skips masked pairs the MACs fetch a share ``kept``. DRAM moves
+    whole blocks of ``block`` bits, unfinished and finished sums apart (0: any number of bits)."""
     moved = counts_array(counts)[0].astype(np.float64)
     first = counts_array(elided)[0].astype(np.float64)
     result = moved * np.array([stored_bits[0], stored_bits[1], partial])[None, :, None]
@@ -165,6 +170,11 @@ def _traffic(
             result[above, 2, 1] -= (first[above, 2, 1] - first[above, 2, 0]) * saved
         if converted and moved[below, 2, 3] > 0:
             result[below, 2, 3] -= (first[below, 2, 3] - first[below, 2, 2]) * saved
+    if block:
+        written = float(result[-1, 2, 1])
+        done = (first[-1, 2, 1] - first[-1, 2, 0]) * stored_bits[2] if len(holders) > 1 else 0.0
+        result[-1] = in_blocks(result[-1], block)
+        result[-1, 2, 1] = in_blocks(written - done, block) + in_blocks(done, block)
     return np.asarray(result)
 
 

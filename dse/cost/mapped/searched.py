@@ -92,7 +92,7 @@ def _searched(hardware: Hardware, one: HardwareArrays, jobs: Jobs, job: int, obj
     slots = slots_of(array_shape(hardware, one.axis_size[0], nest.pass_))
     (table,) = tables_of(hardware, one.axis_size[0], [nest], spans_of(hardware, jobs, only))
     point = points_of(hardware, one, np.array([0]), jobs, only, nest, slots, [objective])
-    mapping = refined(table, point, mapper_options(hardware)).mapping
+    mapping = refined(table, point, mapper_options(hardware, nest)).mapping
     return None if mapping is None else priced(mapping, hardware, one, jobs, job)
 
 

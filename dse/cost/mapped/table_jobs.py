@@ -12,7 +12,7 @@ This module is where counts (from :mod:`dse.mapping`) and prices (from :mod:`dse
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,7 @@ from dse.cost.jobs.formats import (
 )
 from dse.cost.jobs.points import Span, anchors, point_bits, spans_of
 from dse.hardware.arrays import HardwareArrays
-from dse.hardware.model import Hardware
+from dse.hardware.model import Hardware, kind_of
 from dse.hardware.pe import pe_mode
 from dse.mapping.best.space import Options, slots_of
 from dse.mapping.best.tables.cache import build_tables, recall, remember
@@ -63,6 +63,8 @@ class JobCosts:
         (D, U, memories) bits read and written at each memory.
     candidate
         (D, U) the best mapping, as its row in the nest's table; -1 where infeasible.
+    nest
+        (D, U) the nest that a job runs, as its place among those of the jobs.
     left
         (D, U) trips left outside of the row's elastic growth.
     mappings
@@ -78,6 +80,7 @@ class JobCosts:
     traffic_bits: Floats
     candidate: Ints
     left: Ints
+    nest: Ints
     mappings: dict[tuple[int, int], Mapping] = field(default_factory=dict)
 
     def failed(self, jobs: Ints | None = None) -> npt.NDArray[np.object_]:
@@ -111,7 +114,7 @@ def array_shape(hardware: Hardware, axis_size: Sequence[int] | Ints, pass_: str)
 def cost_jobs(
     hardware: Hardware, arrays: HardwareArrays, jobs: Jobs, objective: str = "edp", asked: Bools | None = None
 ) -> JobCosts:
-    """Cost of every job on every design, each under its best mapping.
+    """Cost of every job on every design, each under its best mapping and in the order of its own nest.
 
     Parameters
     ----------
@@ -134,6 +137,7 @@ def cost_jobs(
         traffic_bits=np.zeros((designs, count, len(hardware.memories))),
         candidate=np.full((designs, count), -1, np.int64),
         left=np.ones((designs, count), np.int64),
+        nest=np.tile(jobs.nest, (designs, 1)),
     )
     usable = ~unsupported(hardware, jobs).any(axis=1)
     for job in np.flatnonzero(~usable):
@@ -156,11 +160,32 @@ def cost_jobs(
     return costs
 
 
-def mapper_options(hardware: Hardware) -> Options:
-    """What a hardware's mapper may not choose."""
+def mapper_options(hardware: Hardware, nest: Nest) -> Options:
+    """What a hardware's mapper may not choose for a nest; of rules about one thing the last one holds."""
     wired = () if hardware.bypass else hardware.memories[:-1]
-    held = tuple((memory.name, role) for memory in wired for role in memory.roles)
-    return Options(hardware.stationary, hardware.tiles, held)
+    held = [(memory.name, role) for memory in wired for role in memory.roles]
+    rules = [rule for rule in hardware.rules if rule.holds(nest.pass_, kind_of(nest.dims))]
+    named = {
+        key: {rule.name: rule.values for rule in rules if rule.key == key} for key in ("stationary", "tiles", "unroll")
+    }
+    tiles = dict(hardware.tiles) | {dim: tuple(map(int, sizes)) for dim, sizes in named["tiles"].items()}
+    axes = {axis.name: axis.dims[nest.pass_] for axis in hardware.axes}
+    unroll = tuple((axis, tuple(d for d in axes[axis] if d in dims)) for axis, dims in named["unroll"].items())
+    places = {key: [(r.name, role) for r in rules if r.key == key for role in r.values] for key in ("keep", "bypass")}
+    stationary = named["stationary"].get("", (hardware.stationary,))[0]
+    return Options(stationary, tuple(tiles.items()), (*held, *places["keep"]), tuple(places["bypass"]), unroll)
+
+
+def restricted(shape: ArrayShape, options: Options) -> ArrayShape:
+    """What is left of an array under a mapper's options: dims of axes, and roles of memories that are not passed by."""
+    unroll = dict(options.unroll)
+    axes = tuple(replace(axis, dims=unroll.get(axis.name, axis.dims)) for axis in shape.axes)
+    passed = set(options.bypassed)
+    storages = tuple(
+        replace(storage, roles=tuple(role for role in storage.roles if (storage.name, role) not in passed))
+        for storage in shape.storages
+    )
+    return replace(shape, axes=axes, storages=storages)
 
 
 def tables_of(hardware: Hardware, axis_size: Ints, nests: Sequence[Nest], spans: Sequence[Span]) -> list[Table]:
@@ -170,7 +195,6 @@ def tables_of(hardware: Hardware, axis_size: Ints, nests: Sequence[Nest], spans:
     asked = [(common, nest, span) for nest, span in zip(nests, spans, strict=True)]
     new = [question for question in dict.fromkeys(asked) if recall(question) is None]
     if new:
-        options = mapper_options(hardware)
         shapes = {pass_: array_shape(hardware, sizes, pass_) for pass_ in {nest.pass_ for _, nest, _ in new}}
         searched = {
             (pass_, span): anchors(hardware, sizes, pass_, slots_of(shapes[pass_]), span)
@@ -178,7 +202,10 @@ def tables_of(hardware: Hardware, axis_size: Ints, nests: Sequence[Nest], spans:
         }
         points = [(nest, searched[nest.pass_, span]) for _, nest, span in new]
         found = build_tables(
-            [(nest, shapes[nest.pass_], at.of(hardware, nest), at.effort, options) for nest, at in points]
+            [
+                (nest, shapes[nest.pass_], at.of(hardware, nest), at.effort, mapper_options(hardware, nest))
+                for nest, at in points
+            ]
         )
         for question, table in zip(new, found, strict=True):
             remember(question, table)
@@ -189,7 +216,7 @@ def table_mapping(
     hardware: Hardware, arrays: HardwareArrays, jobs: Jobs, costs: JobCosts, job: int, design: int = 0
 ) -> Mapping:
     """The mapping that a feasible job of :func:`cost_jobs` runs under on a design."""
-    nest = jobs.nests[int(jobs.nest[job])]
+    nest = jobs.nests[int(costs.nest[design, job])]
     (table,) = tables_of(hardware, arrays.axis_size[design], [nest], spans_of(hardware, jobs, np.array([job])))
     return table.explicit(int(costs.candidate[design, job]), int(costs.left[design, job]))
 
@@ -224,9 +251,10 @@ def _designs(hardware: Hardware, arrays: HardwareArrays, rows: Ints, jobs: Jobs,
         read=np.ascontiguousarray(arrays.read_pj_per_bit[rows]),
         write=np.ascontiguousarray(arrays.write_pj_per_bit[rows]),
         width=np.ascontiguousarray(arrays.bandwidth_bits_per_cycle[rows] * arrays.instances[rows]),
-        capacity=np.ascontiguousarray(arrays.size_bits[rows]),
+        capacity=np.ascontiguousarray(arrays.usable_bits[rows]),
         leak=arrays.leakage_w[rows] / arrays.clock_hz[rows] * 1e12,
         base=np.ascontiguousarray(per_mac * (macs[jobs.nest[wanted]] * jobs.kept[wanted])),
+        block=np.ascontiguousarray(arrays.block_bits[rows]),
     )
 
 

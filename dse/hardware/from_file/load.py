@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from dse.hardware.from_file.rules import with_rules
 from dse.hardware.from_file.schema import AxisFile, HardwareFile, Range, Values, check, numbers
 from dse.hardware.model import (
     FUSES,
@@ -57,7 +58,7 @@ def hardware_from_document(document: Document) -> Hardware:
     axes = tuple(
         ArrayAxis(key, int(default[f"array.{key}"]), _dims(axis), axis.flatten) for key, axis in file.array.axes.items()
     )
-    return Hardware(
+    hardware = Hardware(
         name=file.name,
         description=file.description.strip(),
         sources=_sources(file),
@@ -92,6 +93,7 @@ def hardware_from_document(document: Document) -> Hardware:
         options=dict(file.options),
         **{name: default[name] for name in TOP_NUMBERS if name in default},
     )
+    return with_rules(hardware, file.constraints, document.source) if file.constraints else hardware
 
 
 def _dims(axis: AxisFile) -> dict[str, tuple[str, ...]]:
@@ -112,10 +114,11 @@ def _memories(file: HardwareFile, default: dict[str, Any], axes: tuple[str, ...]
     memories = []
     for key, memory in file.memories.items():
         given = {name: default.get(f"memories.{key}.{name}") for name in MEMORY_NUMBERS}
-        known = {name: value for name, value in given.items() if value is not None}
+        known: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         known.setdefault("size_bits", float("inf"))
         shared = axes if memory.shared_along == "all" else tuple(memory.shared_along)
-        memories.append(Memory(key, memory.kind, tuple(memory.holds), shared, dram=memory.dram, **known))
+        rules = {"dram": memory.dram, "block_bits": memory.block_bits, "double_buffered": memory.double_buffered}
+        memories.append(Memory(key, memory.kind, tuple(memory.holds), shared, **{**rules, **known}))
     return tuple(memories)
 
 

@@ -249,6 +249,8 @@ class MemoryFile(Strict):
     """Axes whose elements share one instance, or all."""
     size_bits: Size | None = None
     """Capacity of an instance, bits or a size such as 64KiB; of the DRAM what a step may hold, unlimited if left out."""
+    double_buffered: bool = False
+    """The next tiles arrive in one half while the other is in use, so that tiles take half of it at most; else all of it."""
     port_bits: Count = 64
     """Bits per access."""
     bandwidth_bits_per_cycle: Positive | None = None
@@ -261,6 +263,8 @@ class MemoryFile(Strict):
     """Measured area of an instance, mm2."""
     dram: str = ""
     """Type of DRAM, which has a price."""
+    block_bits: Annotated[int, Field(ge=0, le=2**20)] = 0
+    """Bits that a DRAM moves at once: what a pass reads or writes of an operand takes whole blocks; 0: any number of bits."""
     wire_mm: Amount | None = None
     """Length of the wire to it, mm; if left out, the side of the square of what shares it (0 where its price is given)."""
     wire_pj_per_bit: Amount | None = None
@@ -272,7 +276,11 @@ MEMORY_KEYS = (
     "holds", "shared_along", "size_bits", "bandwidth_bits_per_cycle", "read_pj_per_bit", "write_pj_per_bit", "area_mm2",
     "wire_mm", "wire_pj_per_bit",
 )  # fmt: skip
-KEYS_OF_KIND: dict[str, tuple[str, ...]] = {"register": (), "sram": ("port_bits",), "dram": ("dram",)}
+KEYS_OF_KIND: dict[str, tuple[str, ...]] = {
+    "register": ("double_buffered",),
+    "sram": ("port_bits", "double_buffered"),
+    "dram": ("dram", "block_bits"),
+}
 
 
 class MappingFile(Strict):
@@ -331,6 +339,8 @@ class HardwareFile(Strict):
     """Memories from the inside to the outside; DRAM last."""
     mapping: MappingFile = MappingFile()
     """What the mapper may not choose."""
+    constraints: list[Text] = []
+    """Rules for some passes and kinds of layers, such as `depthwise: unroll.rows=R,S` (`dse.hardware.from_file.rules`)."""
     bypass: bool = True
     """An operand may pass memories by that hold it (the best mapping chooses); false where the wires lead through all of them."""
     vector_lanes: Side = 64

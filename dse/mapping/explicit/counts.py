@@ -38,7 +38,7 @@ at the edge the inner of the two may stand still.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -46,8 +46,8 @@ import numpy as np
 
 from dse.mapping.explicit.mapping import Mapping
 from dse.mapping.nest import RELEVANT, TENSORS, Nest
-from dse.names import DIMS
-from dse.types import Bools, Ints
+from dse.names import DIMS, SIDES
+from dse.types import Bools, Floats, Ints
 
 _N_DIMS = len(DIMS)
 _P, _Q, _R, _S = (DIMS.index(d) for d in "PQRS")
@@ -453,6 +453,35 @@ def counts_of_batch(batch: NestBatch, conventions: Conventions = DEFAULT) -> Cou
     steps = _blocks(loops, ~batch.spatial).prod(axis=1)
     pes = np.where(batch.spatial, loops.extent, 1).prod(axis=1)
     return Counts(down, up_in, fill, up_out, tiles, instances, fills, batch.bounds.prod(axis=1), steps, pes)
+
+
+def in_blocks(amount: Floats | float, block: float) -> Floats:
+    """Amounts rounded up to whole blocks; what exceeds a block by rounding of the sum alone adds none. A block of 0 rounds nothing.
+
+    >>> in_blocks([1.0, 64.0, 65.0], 64.0).tolist()
+    [64.0, 64.0, 128.0]
+    """
+    given = np.asarray(amount, dtype=np.float64)
+    return np.ceil(given / block - 1e-9) * block if block else given
+
+
+def counts_in_blocks(counts: Counts, words: Sequence[int]) -> Counts:
+    """Counts with accesses of whole blocks.
+
+    All that an instance reads, or all that it writes, of an operand over the pass is rounded up together, as Timeloop counts vector
+    accesses of ``block_size`` words: blocks are the same for all tiles, however they are cut.
+
+    Parameters
+    ----------
+    words
+        Words of a block by level, inner to outer; 1 rounds nothing.
+    """
+    block = np.asarray(words, np.int64)[None, :, None]
+    used = np.maximum(counts.instances, 1)
+    return replace(
+        counts,
+        **{side: -(-getattr(counts, side) // (used * block)) * used * block for side in SIDES if (block > 1).any()},
+    )
 
 
 def temporal_steps(batch: NestBatch) -> Ints:

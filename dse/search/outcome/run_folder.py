@@ -95,6 +95,10 @@ def write_run(run: Run, folder: Path) -> None:
     given = Path(run.problem.hardware.path)
     if is_file(given):
         text = re.sub(r"(?m)^fusion:.*\n", "", read_text(given, "a hardware file"))
+        if rules := run.problem.hardware.rules:
+            # Those of the command line beside the file's own.
+            kept = re.sub(r"(?m)^constraints:.*\n(?:[ -].*\n)*", "", f"{text.rstrip()}\n")
+            text = f"{kept}constraints: {json.dumps([rule.line for rule in rules])}\n"
         # What ran fused may be the search's own choice.
         fusion = run.problem.hardware.fusion
         write_text(folder / "hardware.yaml", text if fusion == "none" else f"{text.rstrip()}\nfusion: {fusion}\n")

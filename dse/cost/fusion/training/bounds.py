@@ -20,7 +20,8 @@ from dse.cost.fusion.training.prices import Ask, base_costs, lanes_cost, togethe
 from dse.cost.fusion.training.runs import WEIGHT, TrainingRuns
 from dse.cost.fusion.training.states import Slicing
 from dse.cost.fusion.vector import shared_buffer
-from dse.cost.mapped.table_jobs import cost_jobs, is_deep
+from dse.cost.mapped.best_jobs import ordered_cost_jobs
+from dse.cost.mapped.table_jobs import is_deep
 from dse.names import PASSES
 from dse.types import Floats
 
@@ -100,8 +101,8 @@ def _least(
     asks = sorted({way.ask for way in ways})
     place = {ask: u for u, ask in enumerate(asks)}
     jobs, arrays = together(slicing, asks), apart.arrays.at(np.array(designs))
-    by_energy = cost_jobs(apart.hardware, arrays, jobs, "energy").energy_pj
-    by_time = cost_jobs(apart.hardware, arrays, jobs, "latency").cycles
+    by_energy = ordered_cost_jobs(apart.hardware, arrays, jobs, "energy").energy_pj
+    by_time = ordered_cost_jobs(apart.hardware, arrays, jobs, "latency").cycles
     read, write = arrays.read_pj_per_bit[:, m], arrays.write_pj_per_bit[:, m]
     found: dict[int, tuple[Floats, Floats]] = {}
     for way in ways:

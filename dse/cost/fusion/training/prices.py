@@ -14,7 +14,7 @@ from dse.cost.fusion.training.runs import FORWARD, WEIGHT, Run, TrainingRuns
 from dse.cost.fusion.training.states import Mode, Slicing, State, States, Step
 from dse.cost.fusion.vector import VectorCosts
 from dse.cost.jobs.formats import Jobs
-from dse.cost.mapped.table_jobs import cost_jobs
+from dse.cost.mapped.best_jobs import ordered_cost_jobs
 from dse.hardware.arrays import HardwareArrays
 from dse.types import Floats
 
@@ -87,7 +87,9 @@ def together(slicing: Slicing, asks: Sequence[Ask]) -> Jobs:
         for name, values in vars(jobs[0]).items()
         if isinstance(values, np.ndarray)
     }
-    given["nest"] += np.repeat(first[:-1], [len(at) for at in rows])
+    shift = np.repeat(first[:-1], [len(at) for at in rows])
+    given["nest"] += shift
+    given["gathered"] += np.where(given["gathered"] >= 0, shift, 0)
     given["dram_bits"] = given["dram_bits"] * np.array([[ask.first, ask.second] for ask in asks])
     given["stored_bits"][:, 2] *= [ask.result for ask in asks]
     return replace(jobs[0], nests=tuple(nest for item in jobs for nest in item.nests), **given)
@@ -196,7 +198,7 @@ class Prices:
         size[:, self.m] *= (PARTS - np.array(taken)) / PARTS
         wanted = np.array(taken)[:, None] == np.array([ask.taken for ask in asks])[None]
         arrays = HardwareArrays(**{**many, "size_bits": size})
-        self.known = cost_jobs(self.apart.hardware, arrays, jobs, self.apart.objective, wanted)
+        self.known = ordered_cost_jobs(self.apart.hardware, arrays, jobs, self.apart.objective, wanted)
 
     def cost(self, n: int, step: Step) -> RunCost:
         """What a run costs as part of a path."""

@@ -22,6 +22,9 @@ from dse.mapping.best.compiled import Record, inner, outer
 from dse.mapping.best.records import FIRST
 from dse.types import Floats, Ints
 
+#: Blocks that come out of rounding alone.
+ROUNDING = 1e-9
+
 
 class Rows(NamedTuple):
     """Tables, one after the other; what a table has by row lies row beside row, so that rows are worked on several at a time.
@@ -72,7 +75,8 @@ class Formats(NamedTuple):
 class Designs(NamedTuple):
     """Designs. read, write: (design, memory) energy per bit. width: bits per cycle of all instances. capacity: bits of one
     instance.
-    leak: energy per cycle. base: (design, job) energy that no mapping changes."""
+    leak: energy per cycle. base: (design, job) energy that no mapping changes. block: bits that a memory moves at once, 0 for any
+    number."""
 
     read: Floats
     write: Floats
@@ -80,6 +84,7 @@ class Designs(NamedTuple):
     capacity: Floats
     leak: Floats
     base: Floats
+    block: Floats
 
 
 class Best(NamedTuple):
@@ -99,12 +104,13 @@ class Best(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Of one thread. price, time: by column, energy and cycles of an element. By row: left, trips left outside of the elastic
-    growth, 0 where the smallest tiles do not fit; energy, cycles, value; need, grow: bits of a memory that the inner tiles take,
-    and that each more of them takes. busy: (memory, row) cycles."""
+    """Of one thread. price, time, block: by column, energy and cycles of an element, elements of a block (0: any number). By row:
+    left, trips left outside of the elastic growth, 0 where the smallest tiles do not fit; energy, cycles, value; need, grow: bits
+    of a memory that the inner tiles take, and that each more of them takes. busy: (memory, row) cycles."""
 
     price: Floats
     time: Floats
+    block: Floats
     left: Floats
     energy: Floats
     cycles: Floats
@@ -123,8 +129,8 @@ def scratch_of(rows: Rows, memories: int) -> Scratch:
         columns = max(columns, rows.columns[t])
         n = max(n, rows.rows[t])
     return Scratch(
-        np.empty(columns), np.empty(columns), np.empty(n), np.empty(n), np.empty(n), np.empty(n), np.empty(n), np.empty(n),
-        np.empty((memories, n)),
+        np.empty(columns), np.empty(columns), np.zeros(columns), np.empty(n), np.empty(n), np.empty(n), np.empty(n), np.empty(n),
+        np.empty(n), np.empty((memories, n)),
     )  # fmt: skip
 
 
@@ -164,6 +170,12 @@ def fewest_trips(rows: Rows, t: int, kept: Floats, word: Floats, capacity: Float
 
 
 @inner
+def in_blocks(moved: float, block: float) -> float:
+    """Elements in whole blocks; a share of a block below rounding counts as none."""
+    return moved if block == 0.0 else np.ceil(moved / block - ROUNDING) * block
+
+
+@inner
 def values_of(
     rows: Rows, t: int, base: float, leak: float, step: Floats, lanes: Floats, objective: int, overlap: bool, scratch: Scratch
 ) -> None:  # fmt: skip
@@ -187,10 +199,17 @@ def values_of(
         busy = scratch.busy[rows.memory[rows.column[t] + j]]
         price = scratch.price[j]
         time = scratch.time[j]
-        for i in range(n):
-            moved = counts[i] + left[i] * slopes[i]
-            energy[i] += moved * price
-            busy[i] += moved * time
+        block = scratch.block[j]
+        if block == 0.0:
+            for i in range(n):
+                moved = counts[i] + left[i] * slopes[i]
+                energy[i] += moved * price
+                busy[i] += moved * time
+        else:
+            for i in range(n):
+                moved = in_blocks(counts[i] + left[i] * slopes[i], block)
+                energy[i] += moved * price
+                busy[i] += moved * time
     for q in range(len(step)):
         for i in range(n):
             cycles[i] += step[q] * (other[i] * np.ceil(reduced[i] / lanes[q]))
@@ -250,6 +269,7 @@ def best_of(
             bits = formats.dram_bits[u, rows.kind[c]] if m == memories - 1 else formats.bits[u, rows.kind[c]]
             scratch.price[j] = bits * (designs.write[d, m] if rows.writes[c] == 1 else designs.read[d, m])
             scratch.time[j] = bits / designs.width[d, m]
+            scratch.block[j] = designs.block[d, m] / bits if bits > 0.0 else 0.0
         fewest_trips(rows, t, formats.kept[u], formats.word[u], designs.capacity[d], scratch)
         fits = False
         for i in range(rows.smallest[t]):
@@ -281,6 +301,7 @@ def best_of(
             c = rows.column[t] + j
             m = rows.memory[c]
             moved = rows.counts[rows.start[t] + j * n + row] + left * rows.slopes[rows.start[t] + j * n + row]
+            moved = in_blocks(moved, scratch.block[j])
             out.parts[d, u, m] += moved * scratch.price[j]
             out.traffic[d, u, m] += moved * (
                 formats.dram_bits[u, rows.kind[c]] if m == memories - 1 else formats.bits[u, rows.kind[c]]
