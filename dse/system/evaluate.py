@@ -22,7 +22,7 @@ from dse.system.network.rows import PLAIN_BITS, Rows, rows_of
 from dse.system.plans.arrays import Plans, plans_of
 from dse.system.plans.devices import mapped_device
 from dse.system.plans.figures import figures
-from dse.system.plans.memory import PARTS, footprint
+from dse.system.plans.memory import PARTS, footprint, host_bytes
 from dse.system.plans.search import best_plan, memory_shortfall, tokens_of
 from dse.system.plans.timeline import Layout, step_layout
 from dse.system.plans.times import Communication, Times, step_times
@@ -54,7 +54,7 @@ class SystemCost:
         parts ``<part>_s``; ``samples_per_s, tokens_per_s, tokens_per_s_per_device, mfu`` (the time that the step's products,
         nothing recomputed, would take at the peaks of their formats, as a share of its latency), ``energy_j, energy_j_per_token,
         tokens_per_j``; ``peak_memory_bits, memory_<part>_bits`` of the fullest device; ``link_bits`` that leave a device,
-        ``link_<kind>_bits`` of them by kind of parallelism; ``feasible, limit``.
+        ``link_<kind>_bits`` of them by kind of parallelism; ``host_memory_bits`` that its host holds; ``feasible, limit``.
         Infeasible rows have NaN figures and the name of the limit with the shortfall.
     notes
         What the figures assume, in sentences.
@@ -195,6 +195,8 @@ def problems(rows: Rows, system: System, parallel: Parallel, steps: int) -> list
         wrong.append("sequence and context parallelism need layers that treat their tokens alone")
     if parallel.context > 1 and tokens_of(rows) % parallel.context:
         wrong.append(f"context parallelism of {parallel.context} does not divide the {tokens_of(rows)} tokens")
+    if parallel.offload and system.host is None:
+        wrong.append(f"{system.name} says nothing of its hosts, so that nothing can be offloaded to them")
     experts = max((layer.experts for layer in layers), default=0)
     if parallel.expert > 1 and (not experts or experts % parallel.expert):
         wrong.append(f"expert parallelism of {parallel.expert} does not divide the {experts} experts")
@@ -271,7 +273,9 @@ def table_of(rows: Rows, plans: Plans, times: Times, system: System, sample_j: f
     held = footprint(rows, plans, system.execution)
     found = figures(rows, plans, times, system, sample_j)
     total: Floats = np.asarray(sum(held.values()))
-    fits = total <= system.device.memory_bytes
+    away = host_bytes(rows, plans)
+    room = system.host.memory_bytes if system.host is not None else 0.0
+    fits = (total <= system.device.memory_bytes) & (away <= room)
     records = [plans.parallel(place) for place in range(len(plans.data))]
     columns = {
         "parallel": [item.label for item in records],
@@ -283,10 +287,15 @@ def table_of(rows: Rows, plans: Plans, times: Times, system: System, sample_j: f
         **{name: np.where(fits, value, np.nan) for name, value in found.columns.items()},
         "peak_memory_bits": 8.0 * total,
         **{f"memory_{part}_bits": 8.0 * held[part] for part in PARTS},
+        "host_memory_bits": 8.0 * away,
         "feasible": fits,
         "limit": [
-            "" if fit else memory_shortfall(item, float(size), system.device.memory_bytes)
-            for item, fit, size in zip(records, fits, total, strict=True)
+            ""
+            if fit
+            else memory_shortfall(item, float(size), system.device.memory_bytes)
+            if size > system.device.memory_bytes
+            else memory_shortfall(item, float(hosted), room, "host's share for a device")
+            for item, fit, size, hosted in zip(records, fits, total, away, strict=True)
         ],
     }
     return pd.DataFrame(columns)

@@ -101,6 +101,24 @@ class Link:
 
 
 @dataclass(frozen=True)
+class Host:
+    """What a host has for each of its devices.
+
+    Attributes
+    ----------
+    bytes_per_s
+        Peak between a device and its host, one direction.
+    memory_bytes, memory_bytes_per_s
+        Size and peak bandwidth of the host's memory, a device's share.
+    """
+
+    bytes_per_s: float
+    memory_bytes: float
+    memory_bytes_per_s: float
+    source: str = ""
+
+
+@dataclass(frozen=True)
 class Execution:
     """How the software of a system runs a step.
 
@@ -152,6 +170,7 @@ class System:
     most_devices: int = 0
     source: str = ""
     path: str = ""
+    host: Host | None = None
 
     def __repr__(self) -> str:
         links = [f"{link.name} {format_value(link.bytes_per_s / 1e9)} GB/s" for link in self.links]
@@ -165,8 +184,10 @@ class System:
 #: Letters of a parallel plan on the command line, with the attribute that each stands for.
 LETTERS = {
     "d": "data", "t": "tensor", "p": "pipeline", "e": "expert", "c": "context", "v": "interleave", "z": "zero",
-    "s": "sequence_parallel", "b": "micro_batch",
+    "s": "sequence_parallel", "b": "micro_batch", "o": "offload",
 }  # fmt: skip
+#: Of them, those that are on or off.
+FLAGS = ("sequence_parallel", "offload")
 
 
 @dataclass(frozen=True)
@@ -189,6 +210,9 @@ class Parallel:
         One of :data:`RECOMPUTE`.
     sequence_parallel
         Tensors that tensor parallelism leaves whole are cut by tokens (Korthikanti et al., arXiv 2205.05198).
+    offload
+        The host holds masters and optimizer states and updates them: gradients go to it, weights come back (Ren et al.,
+        ZeRO-Offload, arXiv 2101.06840).
     """
 
     data: int = 1
@@ -201,12 +225,13 @@ class Parallel:
     zero: int = 0
     recompute: str = "none"
     sequence_parallel: bool = False
+    offload: bool = False
 
     def __post_init__(self) -> None:
         wrong = []
         for item in fields(self):
             value = getattr(self, item.name)
-            if item.name in ("zero", "recompute", "sequence_parallel"):
+            if item.name in ("zero", "recompute", *FLAGS):
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 2**31:
                 wrong.append(f"{item.name}: expected an integer from 1 to {2**31:,}, got {value!r}")
@@ -233,7 +258,7 @@ class Parallel:
         parts = [
             f"{letter}{int(getattr(self, name))}"
             for letter, name in LETTERS.items()
-            if int(getattr(self, name)) > (name != "zero" and name != "sequence_parallel")
+            if int(getattr(self, name)) > (name != "zero" and name not in FLAGS)
         ]
         return "".join(parts) or "d1"
 
@@ -256,6 +281,5 @@ class Parallel:
         if wrong:
             raise InputError("--parallel", wrong)
         given: dict[str, Any] = {LETTERS[letter]: int(number[:12]) for letter, number in found}
-        if "sequence_parallel" in given:
-            given["sequence_parallel"] = bool(given["sequence_parallel"])
+        given |= {name: bool(given[name]) for name in FLAGS if name in given}
         return cls(**{**given, **more})

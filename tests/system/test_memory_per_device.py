@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import dse
+from dse.errors import InputError
 from dse.system.model import Execution, Parallel
 from dse.system.plans.arrays import plans_of
 from dse.system.plans.memory import footprint, kept_bytes, parameter_bytes
@@ -109,3 +111,30 @@ def test_plans_side_by_side_hold_what_they_hold_alone(small):
     several = [Parallel(), Parallel(2, 2, 2, zero=1), Parallel(4, 1, 4, micro_batch=2, recompute="full")]
     together = sum(footprint(small, plans_of(several, 8), Execution()).values())
     np.testing.assert_array_equal(together, [total(small, plan) for plan in several])
+
+
+def test_offloaded_states_are_the_hosts_and_take_its_link_and_memory(transformer):
+    net = transformer(256, 8, 8, 128)
+    here, away = (dse.evaluate(net, None, "bf16", system="dgx_h100", parallel=text, accumulate=4).total.iloc[0] for text in ("d4p2z1", "d4p2z1o1"))
+    moved = here["memory_master_bits"] + here["memory_optimizer_bits"]
+    assert away["memory_master_bits"] == away["memory_optimizer_bits"] == 0
+    assert here["peak_memory_bits"] - away["peak_memory_bits"] == pytest.approx(moved)
+    assert away["host_memory_bits"] == pytest.approx(moved, rel=1e-3)  # the last stage has a norm more
+    assert here["host_memory_bits"] == 0
+    host = dse.load_system("dgx_h100").host
+    # Of every parameter: the host reads the gradient, reads and writes master and two states, writes the weight; gradient and weight pass the link.
+    parameters = moved / 8 / 12
+    traffic = parameters * (4 + 2 + 2 * 12)
+    assert away["optimizer_s"] == pytest.approx(traffic / host.memory_bytes_per_s + parameters * 6 / host.bytes_per_s, rel=0.02)
+    assert away["latency_s"] > here["latency_s"]
+
+
+def test_offload_needs_a_host_with_room(transformer):
+    net, system = transformer(256, 8, 8, 128), dse.load_system("dgx_h100")
+    with pytest.raises(InputError, match="says nothing of its hosts"):
+        dse.evaluate(net, None, "bf16", system="tpu_v5p_pod", parallel="d4o1")
+    tiny = replace(system, host=replace(system.host, memory_bytes=1e6))
+    row = dse.evaluate(net, None, "bf16", system=tiny, parallel="d4o1", accumulate=1).total.iloc[0]
+    assert not row["feasible"]
+    assert "host's share for a device of plan d4o1" in row["limit"]
+    assert dse.Parallel.parse("d4z1o1").label == "d4z1o1"

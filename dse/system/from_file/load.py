@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dse.shipped import find_file
 from dse.system.from_file.schema import SystemFile, check
-from dse.system.model import Device, Execution, Link, System
+from dse.system.model import Device, Execution, Host, Link, System
 from dse.yaml_input import Document, load_yaml, validate
 
 
@@ -52,4 +52,5 @@ def system_from_document(document: Document, name: str) -> System:
     return System(
         name, " ".join(file.description.split()), device, links, execution, file.most_devices,
         " ".join(file.source.split()), document.source,
+        Host(**file.host.model_dump()) if file.host is not None else None,
     )  # fmt: skip

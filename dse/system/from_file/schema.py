@@ -119,6 +119,19 @@ class ExecutionFile(_Strict):
     """Time of the host for the ends of a micro batch."""
 
 
+class HostFile(_Strict):
+    """What a host has for each of its devices."""
+
+    source: Text
+    """Where its figures were published."""
+    bytes_per_s: Positive
+    """Peak between a device and its host, one direction."""
+    memory_bytes: Positive
+    """Memory of the host, a device's share."""
+    memory_bytes_per_s: Positive
+    """Peak bandwidth of that memory, a device's share."""
+
+
 class SystemFile(_Strict):
     """Top level of a system file; its name is that of the file."""
 
@@ -132,6 +145,8 @@ class SystemFile(_Strict):
     """The accelerator."""
     links: Annotated[list[LinkFile], Field(min_length=1, max_length=8)]
     """Levels of links from the inside out."""
+    host: HostFile | None = None
+    """The host; without it nothing can be offloaded to it."""
     execution: ExecutionFile
     """Its software."""
 

@@ -27,6 +27,7 @@ class Plans:
     recompute: Floats
     sequence_parallel: Bools
     steps: Floats
+    offload: Bools
 
     def is_recompute(self, policy: str) -> Bools:
         return np.asarray(self.recompute == RECOMPUTE.index(policy))
@@ -91,6 +92,7 @@ class Plans:
             zero=int(self.zero[index]),
             recompute=RECOMPUTE[int(self.recompute[index])],
             sequence_parallel=bool(self.sequence_parallel[index]),
+            offload=bool(self.offload[index]),
         )
 
 
@@ -117,5 +119,6 @@ def plans_of(parallels: Sequence[Parallel], steps: Sequence[int] | int) -> Plans
         zero=column("zero"),
         recompute=np.array([float(RECOMPUTE.index(item.recompute)) for item in parallels]),
         sequence_parallel=np.array([item.sequence_parallel for item in parallels], dtype=np.bool_),
+        offload=np.array([item.offload for item in parallels], dtype=np.bool_),
         steps=np.broadcast_to(np.array(steps, dtype=np.float64), (len(parallels),)).copy(),
     )

@@ -11,6 +11,8 @@ states (1), gradients (2) and weights (3) over the devices that hold the same on
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from dse.system.model import Execution
@@ -83,12 +85,9 @@ def _stage(rows: Rows, plans: Plans, execution: Execution, first: bool) -> dict[
         "before": (one | first) * 1.0,
         "behind": (one | (not first)) * 1.0,
     }
-    for row in rows.rows:
-        times = row.times * share[row.part]
-        # A table that both ends read is a parameter of its own at either end.
-        copies = ~one if row.layer.shared else np.ones_like(one)
+    for row, times in _stage_rows(rows, plans, first):
         for part, value in parameter_bytes(row, plans, rows.states).items():
-            result[part] = result[part] + times * value * copies
+            result[part] = result[part] + times * value
     kept = {part: kept_bytes(rows, part, plans, execution) for part in share}
     block = kept["block"] / rows.blocks.count
     full = plans.is_recompute("full")
@@ -117,9 +116,34 @@ def parameter_bytes(row: Row, plans: Plans, states: int) -> dict[str, Floats]:
     return {
         "weights": held * (widths.weight + widths.turned) * by_stage[3],
         "gradients": trained * widths.gradient * by_stage[2],
-        "master": trained * widths.master * by_stage[1],
-        "optimizer": trained * widths.optimizer * states * by_stage[1],
+        "master": trained * widths.master * by_stage[1] * ~plans.offload,
+        "optimizer": trained * widths.optimizer * states * by_stage[1] * ~plans.offload,
     }
+
+
+def host_bytes(rows: Rows, plans: Plans) -> Floats:
+    """Bytes that the host holds for the device of the fullest stage: masters and optimizer states of plans that offload them."""
+    most = np.zeros_like(plans.data)
+    here = replace(plans, offload=np.zeros_like(plans.offload))
+    for first in (True, False):
+        held = np.zeros_like(plans.data)
+        for row, times in _stage_rows(rows, plans, first):
+            parts = parameter_bytes(row, here, rows.states)
+            held = held + times * (parts["master"] + parts["optimizer"]) if parts else held
+        most = np.maximum(most, held)
+    return np.where(plans.offload, most, 0.0)
+
+
+def _stage_rows(rows: Rows, plans: Plans, first: bool) -> list[tuple[Row, Floats]]:
+    """Rows of the first or the last stage, and how often a device of it has the parameters of each."""
+    one = plans.pipeline == 1
+    share = {
+        "block": plans.blocks(rows.blocks.count) / rows.blocks.count,
+        "before": (one | first) * 1.0,
+        "behind": (one | (not first)) * 1.0,
+    }
+    # A table that both ends read is a parameter of its own at either end.
+    return [(row, row.times * share[row.part] * (~one if row.layer.shared else 1.0)) for row in rows.rows]
 
 
 def kept_bytes(rows: Rows, part: str, plans: Plans, execution: Execution) -> Floats:

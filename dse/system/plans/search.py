@@ -180,9 +180,9 @@ def best_plan(
     return found, Times(*(part[best : best + 1] for part in times))
 
 
-def memory_shortfall(parallel: Parallel, held: float, size: float) -> str:
-    """That a device holds more than its memory, and by how much."""
+def memory_shortfall(parallel: Parallel, held: float, size: float, what: str = "device") -> str:
+    """That a device (or its host) holds more than its memory, and by how much."""
     return (
-        f"memory: a device of plan {parallel.label} holds {held / 1e9:.2f} of {size / 1e9:.2f} GB; "
+        f"memory: a {what} of plan {parallel.label} holds {held / 1e9:.2f} of {size / 1e9:.2f} GB; "
         f"{(held - size) / 1e9:.2f} GB are missing"
     )

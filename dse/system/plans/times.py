@@ -232,7 +232,7 @@ def step_times(rows: Rows, plans: Plans, system: System, communication: Communic
     sends = sends_s(rows, plans, system, communication)
     exposed = sends * (2.0 * (p - 1) + np.where(system.execution.pipeline_overlap, 0.0, 2.0 * (m - 1) * v)) * (p > 1)
     data, data_bytes = _data_s(rows, plans, system, communication, busiest)
-    optimizer = _optimizer_s(rows, plans, system.device)
+    optimizer = _optimizer_s(rows, plans, system)
     spent = {name: m * getattr(busiest, name) for name in MICRO_BATCH_PARTS}
     spent["products"] = spent["products"] + m * idle
     step = sum(spent.values()) + bubble + exposed + data + optimizer
@@ -521,9 +521,11 @@ def _data_s(
     return np.maximum(most - hidden, 0.0) + np.maximum(gathered - computing, 0.0), np.asarray(link)
 
 
-def _optimizer_s(rows: Rows, plans: Plans, device: Device) -> Floats:
-    """Seconds of the update: gradient read, master and states read and written, weight written."""
-    bits = np.zeros_like(plans.data)
+def _optimizer_s(rows: Rows, plans: Plans, system: System) -> Floats:
+    """Seconds of the update: gradient read, master and states read and written, weight written; where they are offloaded by the
+    host, with gradients on their way there and weights back, one after the other."""
+    device, host = system.device, system.host
+    bits, ways = np.zeros_like(plans.data), np.zeros_like(plans.data)
     per_stage = plans.blocks(rows.blocks.count) / rows.blocks.count
     for row in rows.rows:
         if not row.layer.trained_parameters:
@@ -532,5 +534,10 @@ def _optimizer_s(rows: Rows, plans: Plans, device: Device) -> Floats:
         holders = np.where(plans.zero >= 1, parameter_share(row, plans)[2], 1.0)
         widths = row.widths
         moved = widths.gradient + 2.0 * (widths.master + rows.states * widths.optimizer) + widths.weight
-        bits = bits + held_parameters(row, plans) * row.times * share * moved / holders
-    return bits / 8.0 / (device.memory_bytes_per_s * device.memory_efficiency)
+        own = held_parameters(row, plans) * row.times * share / holders
+        bits = bits + own * moved
+        ways = ways + own * (widths.gradient + widths.weight)
+    here = bits / 8.0 / (device.memory_bytes_per_s * device.memory_efficiency)
+    if host is None:
+        return here
+    return np.where(plans.offload, bits / 8.0 / host.memory_bytes_per_s + ways / 8.0 / host.bytes_per_s, here)
