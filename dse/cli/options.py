@@ -71,6 +71,12 @@ ConstraintOption = Annotated[
 HardwareOption = Annotated[str, typer.Option("--hardware", help=HARDWARE_HELP, autocompletion=shipped("hwmodels"))]
 Channels = Annotated[bool, typer.Option("--per-tensor", help="One scale per weight tensor, not per channel.")]
 Skip = Annotated[bool, typer.Option("--skip-unsupported", help="Keep layers that cannot be measured at 32 bits.")]
+TableOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="CSV of measured costs (layer, format, latency_s, energy_pj) in place of hardware: docs/own-accelerator.md."
+    ),
+]
 PlanText = Annotated[str, typer.Option(help="Such as w8a8e8, w4a8,stash=int4, fp32, fp8_linear, or a YAML file.")]
 Mode = Annotated[str, typer.Option(help="training or inference.")]
 Batch = Annotated[int | None, typer.Option(help="Samples per step; default: the workload's.")]

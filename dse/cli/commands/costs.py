@@ -19,6 +19,7 @@ from dse.cli.options import (
     Mode,
     PlanText,
     SystemOption,
+    TableOption,
     Workload,
     app,
     shipped,
@@ -113,12 +114,24 @@ def evaluate(
     search_mappings: _SearchMappings = None,
     constraint: ConstraintOption = None,
     fusion: FusionOption = None,
+    table: TableOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Cost of one plan on one hardware or system.
 
     Per layer and component.
     """
+    if table is not None:
+        named = str(getattr(context.get_parameter_source("hardware"), "name", "")) == "COMMANDLINE"
+        others = (system, design, schedule, accumulate, mapping, save_mapping, fusion, batch, devices, parallel)
+        if workload is None or named or recompute or any(value is not None for value in others):
+            raise InputError(
+                "--table", ["stands for hardware: it goes with a workload, --plan, --mode and --json alone"]
+            )
+        from dse.cli.lookup import evaluate_table
+
+        evaluate_table(workload, table, plan, mode or "training", as_json)
+        return
     if system is not None:
         chosen = mapping_objective != "edp" or search_mappings is not None or mapping or save_mapping or constraint
         if workload is None or design or schedule or chosen or recompute or mode == "inference":

@@ -18,6 +18,7 @@ from dse.cli.options import (
     HardwareOption,
     Mode,
     SystemOption,
+    TableOption,
     app,
     numbers,
     shipped,
@@ -165,26 +166,23 @@ def explore(
     plans: _Plans = None,
     samples: _Samples = None,
     communication: CommunicationOption = None,
+    table: TableOption = None,
 ) -> None:
     """Search formats and hardware under an accuracy limit.
 
     Or, with --system, all parallel plans on many devices. Writes a report with the Pareto front.
     """
-    given = {name for name in context.params if _given(context, name)}
-    if system is not None:
-        if others := sorted(given - ON_SYSTEMS):
-            told = ", ".join(f"--{name.replace('_', '-')}" for name in others)
-            raise InputError("--system", [f"does not go with {told}; formats are those of --plans"])
-        if len(workload) != 1:
-            raise InputError("--system", ["goes with one workload"])
-        from dse.cli.system import explore_command
-
-        device = hardware if "hardware" in given else None
-        chosen = objectives if "objectives" in given else None
-        explore_command(workload[0], device, system, devices, plans, samples, chosen, target_loss, communication, out)
-        return
-    if only := sorted(given & {"devices", "plans", "samples", "communication"}):
-        raise InputError("dse explore", [f"--{', --'.join(only)} go with --system"])
+from dse.cli.options import (
+    CommunicationOption,
+    FusionOption,
+    HardwareOption,
+    Mode,
+    SystemOption,
+    TableOption,
+    app,
+    numbers,
+    shipped,
+)
     if target_loss is not None:
         unused = (
             profile,
@@ -265,6 +263,8 @@ def explore(
 ON_SYSTEMS = {
     "workload", "hardware", "system", "devices", "plans", "samples", "objectives", "target_loss", "communication", "out",
 }  # fmt: skip
+#: Those with a table of measured costs.
+ON_TABLES = {"workload", "table", "mode", "profile", "formats", "max_accuracy_drop", "confidence", "out"}
 
 
 def _given(context: typer.Context, name: str) -> bool:

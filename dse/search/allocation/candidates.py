@@ -77,12 +77,23 @@ def asked_formats(widths: Sequence[int] | None, formats: Sequence[str] | None, h
     InputError
         Widths that make no format, names that are none; all at once.
     """
-    problems = []
     if widths is not None and (not len(widths) or min(widths) < 2 or max(widths) > 16):
         raise InputError("widths", [f"expected integers from 2 to 16, got {list(widths)}"])
-    given = tuple(dict.fromkeys(name.strip() for name in formats)) if formats is not None else ()
-    if formats is not None and not given:
-        problems.append("expected at least one format or pair")
+    given = asked_names(formats) if formats is not None else ()
+    integers = tuple(f"int{bits}" for bits in sorted(set(widths))) if widths is not None else ()
+    return (*integers, *given) if integers or given else _default(hardware)
+
+
+def asked_names(formats: Sequence[str]) -> tuple[str, ...]:
+    """Names of formats and pairs, each once.
+
+    Raises
+    ------
+    InputError
+        None, names that are no formats, or formats that nothing multiplies; all at once.
+    """
+    given = tuple(dict.fromkeys(name.strip() for name in formats))
+    problems = [] if given else ["expected at least one format or pair"]
     for name in given:
         if not _is_pair(name) and (message := format_problem(name)):
             problems.append(message)
@@ -90,8 +101,7 @@ def asked_formats(widths: Sequence[int] | None, formats: Sequence[str] | None, h
             problems.append(f"'{name}' only stores what is kept for the way back; nothing multiplies it")
     if problems:
         raise InputError("--formats", problems)
-    integers = tuple(f"int{bits}" for bits in sorted(set(widths))) if widths is not None else ()
-    return (*integers, *given) if integers or given else _default(hardware)
+    return given
 
 
 def _is_pair(name: str) -> bool:

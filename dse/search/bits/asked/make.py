@@ -231,7 +231,7 @@ def _bit_problem(
     kept = tuple(max(profile.kept.get(names[l], 0) for l in members) for members in groups)
     choices = candidates(wanted, profile.tied, error_forms if asked.offered.errors_per_layer and training else ())
     table, by_law = score_of_choices(profile, names, choices)
-    allowed = _allowed(profile, choices, kept, [names[members[0]] for members in groups], wanted)
+    allowed = allowed_choices(profile, choices, kept, [names[members[0]] for members in groups], wanted)
     score = np.stack([table[list(members)].sum(axis=0) for members in groups])
     least = float(np.where(allowed, score, np.inf).min(axis=1).sum())
     errors, limits = _score_limits(profile, error_forms, asked, least)
@@ -258,7 +258,7 @@ def _bit_problem(
     )
 
 
-def _allowed(
+def allowed_choices(
     profile: Profile,
     choices: Sequence[Candidate],
     kept: Sequence[int],
