@@ -45,4 +45,18 @@ def find_file(name_or_path: str | Path, kind: str) -> Path:
     why = why_not_read(path, "a YAML file")
     if why not in ("", "no such file"):
         raise InputError(str(name_or_path), [why])
+    if plain and kind == "hwmodels" and stem in shipped_names("hwmodels/gpus"):
+        raise InputError(str(name_or_path), [_data_sheet(stem)])
     raise InputError(str(name_or_path), [f"no such file, and no shipped name in {kind}{suggest(stem, names)}"])
+
+
+def _data_sheet(gpu: str) -> str:
+    """How to ask for a GPU of which a data sheet ships and no file of its memories."""
+    systems = [name for name in shipped_names("hwmodels/systems") if gpu in name.split("_")]
+    asked = (
+        f"--system {systems[0]} in place of --hardware" if systems else f"dse.system.products with load_gpu('{gpu}')"
+    )
+    return (
+        f"{gpu} is a data sheet of products, not a hardware file: no source of its L2's bandwidth is known here; use {asked} "
+        "(docs/low-precision.md has the time of its products by format)"
+    )

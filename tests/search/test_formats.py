@@ -51,6 +51,7 @@ CASES = {
     "mx_trainer": (["mxfp8_e4m3", "mxfp4_e2m1"], ["mxfp4_e2m1", "mxfp8_e5m2"]),
     "fp8_trainer": (["fp8_e4m3", "fp8_e5m2"], ["fp8_e5m2"]),
     "flexblock_like": (["bfp4", "bfp8"], ["bfp8"]),
+    "a100": (["bf16", "mxfp8_e4m3"], ["fp8_e5m2"]),  # conversions are kernels of their own
 }
 
 
@@ -118,6 +119,18 @@ def test_the_map_found_is_the_best_of_all(small, name):
     again = dse.evaluate(network, hardware, run.plan(row["design"])).total.iloc[0]
     assert [again["latency_s"], again["energy_j"]] == pytest.approx([row["latency_s"], row["energy_j"]], rel=1e-9)
     assert profile.predict_drop(run.plan(row["design"])) == pytest.approx(row["accuracy_drop_pp"], abs=1e-9)
+
+
+def test_hardware_alone_is_searched_on_a_gpu_under_a_recipe(small):
+    """No profile is needed; of a data sheet an error says where it goes."""
+    run = dse.explore(small[0], fixed("a100"), plan="fp8_linear", strategy="exhaustive")
+    network = dse.load_workload(small[0])
+    again = dse.evaluate(network, fixed("a100"), "fp8_linear", mode="training").total.iloc[0]
+    row = run.front.iloc[0]
+    assert [again["latency_s"], again["energy_j"]] == pytest.approx([row["latency_s"], row["energy_j"]])
+    assert again["convert_s"] > 0
+    with pytest.raises(dse.InputError, match="data sheet of products.*--system dgx_b200"):
+        dse.load_hardware("b200")
 
 
 def test_what_is_searched_follows_the_elements(small):
