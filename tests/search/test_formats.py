@@ -129,7 +129,7 @@ def test_hardware_alone_is_searched_on_a_gpu_under_a_recipe(small):
     row = run.front.iloc[0]
     assert [again["latency_s"], again["energy_j"]] == pytest.approx([row["latency_s"], row["energy_j"]])
     assert again["convert_s"] > 0
-    with pytest.raises(dse.InputError, match="data sheet of products.*--system dgx_b200"):
+    with pytest.raises(dse.InputError, match=r"data sheet of products.*--system dgx_b200"):
         dse.load_hardware("b200")
 
 

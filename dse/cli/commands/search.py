@@ -172,17 +172,33 @@ def explore(
 
     Or, with --system, all parallel plans on many devices. Writes a report with the Pareto front.
     """
-from dse.cli.options import (
-    CommunicationOption,
-    FusionOption,
-    HardwareOption,
-    Mode,
-    SystemOption,
-    TableOption,
-    app,
-    numbers,
-    shipped,
-)
+    given = {name for name in context.params if _given(context, name)}
+    if system is not None:
+        if others := sorted(given - ON_SYSTEMS):
+            told = ", ".join(f"--{name.replace('_', '-')}" for name in others)
+            raise InputError("--system", [f"does not go with {told}; formats are those of --plans"])
+        if len(workload) != 1:
+            raise InputError("--system", ["goes with one workload"])
+        from dse.cli.system import explore_command
+
+        device = hardware if "hardware" in given else None
+        chosen = objectives if "objectives" in given else None
+        explore_command(workload[0], device, system, devices, plans, samples, chosen, target_loss, communication, out)
+        return
+    if only := sorted(given & {"devices", "plans", "samples", "communication"}):
+        raise InputError("dse explore", [f"--{', --'.join(only)} go with --system"])
+    if table is not None:
+        if len(workload) != 1 or mode != "inference" or given - ON_TABLES:
+            told = ", ".join(
+                f"--{name.replace('_', '-')}" for name in sorted(ON_TABLES - {"workload", "table", "mode"})
+            )
+            text = f"stands for hardware, of which nothing is searched: it goes with one workload, --mode inference, {told}"
+            raise InputError("--table", [text])
+        from dse.cli.lookup import explore_table
+
+        known = profile[0] if profile else None
+        explore_table(workload[0], table, known, _names(formats), max_accuracy_drop, confidence, out)
+        return
     if target_loss is not None:
         unused = (
             profile,
