@@ -3,6 +3,7 @@
 from itertools import product
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import dse
@@ -190,11 +191,19 @@ def test_what_was_not_measured_is_marked(small):
         dse.explore(small[0], fixed("fp8_trainer"), profile=small[1], schedules="cyclic", max_accuracy_drop=3.0, confidence=0.5)
 
 
-def test_a_search_says_which_widths_run_as_others(small):
+def test_a_search_says_which_widths_run_as_others(small, tmp_path):
     """Composable lanes take 5 to 7 bits as 8: a gain in storage, not in time; what runs at its own speed is not named."""
     run = dse.explore(
-        small[0], fixed("bit_fusion"), profile=small[1], max_accuracy_drop=3.0, confidence=0.5, widths=(4, 5, 8), trials=1
-    )
+        small[0], fixed("bit_fusion"), profile=small[1], max_accuracy_drop=3.0, confidence=0.5, widths=(4, 5, 8), trials=1,
+        out=tmp_path / "run", write=True,
+    )  # fmt: skip
+    bits = pd.read_csv(tmp_path / "run" / "bits.csv")
+    assert set(zip(bits["format"], bits["runs_as"], strict=True)) <= {("int4", 4), ("int5", 8), ("int8", 8)}
+    with_five = set(bits.loc[bits["format"] == "int5", "design"])
+    assert with_five
+    for path in (tmp_path / "run" / "plans").glob("*.yaml"):
+        assert ("5 bits run as 8" in path.read_text()) == (path.stem in with_five)
+        dse.Plan.load(path, dse.load_workload(small[0]))
     said = [note for note in run.notes if "run as" in note]
     assert len(said) == 1
     assert "5 bits run as 8" in said[0]

@@ -348,16 +348,21 @@ def _add_side(sums: Sums, side: SideCosts, arrays: HardwareArrays, dram: int) ->
 
 def rounded_widths(hardware: Hardware, pairs: npt.ArrayLike) -> tuple[str, ...]:
     """What to tell of integer widths, of any shape, at which the processing element is as slow as at wider ones."""
+    same = running_widths(hardware, pairs)
+    steps = [f"{width} bits run as {wide}" for width, wide in same.items() if wide > width]
+    return (f"{hardware.name}: {', '.join(steps)} (time and MAC energy; storage keeps its own width)",) if steps else ()
+
+
+def running_widths(hardware: Hardware, pairs: npt.ArrayLike) -> dict[int, int]:
+    """For each integer width, of any shape, the widest at which the processing element is as fast, both operands of one width."""
     pe = hardware.pe
     widths = np.unique(pairs)
     every = np.arange(1, 2 * max(pe.max_weight_bits, pe.max_activation_bits) + 1)  # twice the maximum in several steps
     mode = pe_mode(pe, every, every)
-    widths = widths[widths <= len(every)]
+    widths = widths[(widths >= 1) & (widths <= len(every))]
     widths = widths[mode.supported[widths - 1]]
     rate = np.where(mode.supported, mode.lanes / mode.step_cycles, np.nan)
-    same = {int(w): int(every[np.isclose(rate, rate[w - 1], rtol=1e-12, atol=0.0)].max(initial=w)) for w in widths}
-    steps = [f"{width} bits run as {wide}" for width, wide in same.items() if wide > width]
-    return (f"{hardware.name}: {', '.join(steps)} (time and MAC energy; storage keeps its own width)",) if steps else ()
+    return {int(w): int(every[np.isclose(rate, rate[w - 1], rtol=1e-12, atol=0.0)].max(initial=w)) for w in widths}
 
 
 def _add(sums: Sums, costs: VectorCosts, rows: list[int], passes: slice, seconds: Floats) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from dse.cost.mapped.searched import front_searching
+from dse.cost.steps.step import rounded_widths, running_widths
 from dse.cost.totals.evaluate import evaluate
 from dse.errors import InputError, NothingFeasible
 from dse.files import (
@@ -28,7 +29,10 @@ from dse.files import (
     why_not_written,
     write_text,
 )
+from dse.names import MAC_OPERANDS
 from dse.precision import Plan
+from dse.precision.formats.properties import Format, plain_integer
+from dse.precision.plans.cells import Cell, formats_of
 from dse.search.loop.state import locked
 from dse.search.outcome.results import Run
 from dse.workload.model import Network
@@ -73,17 +77,19 @@ def write_run(run: Run, folder: Path) -> None:
             for design, each in zip(designs, maps, strict=True):
                 plan = each[network.name]
                 stem = f"{design}.{network.name}" if several else design
-                write_text(folder / "plans" / f"{stem}.yaml", plan.to_yaml())
+                slow = rounded_widths(run.problem.hardware, _integer_widths(plan))
+                said = "".join(f"# {text}\n" for text in slow)
+                write_text(folder / "plans" / f"{stem}.yaml", said + plan.to_yaml())
                 plans.add(stem)
                 for phase, map_ in _phases(run, design, network, plan):
                     for operand in ("weight", "activation", "error"):
                         cells, widths = map_.cells(operand), map_.widths(operand).tolist()
                         bits += [
-                            (design, prefix + layer, operand, str(cell), width, phase)
+                            (design, prefix + layer, operand, str(cell), width, _runs_as(run, cell, width), phase)
                             for layer, cell, width in zip(map_.layers, cells, widths, strict=True)
                             if layer in names
                         ]
-    columns = ["design", "layer", "operand", "format", "bits", "phase"]
+    columns = ["design", "layer", "operand", "format", "bits", "runs_as", "phase"]
     table = pd.DataFrame(bits, columns=columns)
     write_table(folder / "bits.csv", table if run.problem.schedules is not None else table[columns[:-1]])
     if layers:
@@ -107,6 +113,20 @@ def write_run(run: Run, folder: Path) -> None:
         if old.stem not in plans:
             remove_file(old)
     write_json(folder / "run.json", run.info)
+
+
+def _integer_widths(plan: Plan) -> list[int]:
+    """Widths of the integers that a plan multiplies, each once."""
+    cells = {cell for operand in MAC_OPERANDS for cell in plan.cells(operand)}
+    found = {form.element_bits for cell in cells for form in formats_of(cell) if plain_integer(form)}
+    return sorted(found)
+
+
+def _runs_as(run: Run, cell: Cell, width: int) -> int:
+    """Width at which the elements run a tensor of integers, as wide as other tensors are narrow or wide; of all else its own."""
+    if not isinstance(cell, Format) or not plain_integer(cell):
+        return width
+    return max(width, running_widths(run.problem.hardware, [width]).get(width, width))
 
 
 def write_draws(folder: Path, table: pd.DataFrame | None) -> None:
