@@ -128,7 +128,7 @@ def evaluate(
             raise InputError(
                 "--table", ["stands for hardware: it goes with a workload, --plan, --mode and --json alone"]
             )
-        from dse.cli.lookup import evaluate_table
+        from dse.cli.commands.lookup import evaluate_table
 
         evaluate_table(workload, table, plan, mode or "training", as_json)
         return

@@ -194,7 +194,7 @@ def explore(
             )
             text = f"stands for hardware, of which nothing is searched: it goes with one workload, --mode inference, {told}"
             raise InputError("--table", [text])
-        from dse.cli.lookup import explore_table
+        from dse.cli.commands.lookup import explore_table
 
         known = profile[0] if profile else None
         explore_table(workload[0], table, known, _names(formats), max_accuracy_drop, confidence, out)
