@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -80,14 +81,41 @@ EYERISS_SHARES = (
 _EYERISS, _UNIT = "Eyeriss, JSSC 2017", "8-bit unit of Bit Fusion, 45 nm"
 _SIMULATOR = "simulator of its authors with DRAM, batch 16"
 _CHIP = "chip without DRAM, supply taken as nominal, zeros gated as measured"
-#: What a figure of a unit or of the chip is of, by the first word of its name.
-_KINDS: dict[str, Kind] = {
-    "area": "area",
-    "energy": "energy",
-    "leakage": "power",
-    "power": "power",
-    "time": "time",
-    "buffer": "count",
+#: Units of figures of a synthesized unit.
+_SYNTHESIS_UNITS = {"energy": "pj", "area": "um2"}
+
+
+class ChipFigure(NamedTuple):
+    """A figure that the chip's paper gives of each layer.
+
+    column: of :func:`~dse.validation.eyeriss_chip.chip_table`. scale: from its unit to the one shown. why: what is known to part
+    the figures.
+    """
+
+    kind: Kind
+    column: str
+    name: str
+    unit: str
+    scale: float
+    tolerance: float
+    why: str
+
+
+EYERISS_FIGURES = (
+    ChipFigure(
+        "time", "time_s", "time", "ms", 1e3, 0.13,
+        "conv4 and conv5 run under one mapping, their published times differ by 1.60 where their work differs by 1.50",
+    ),
+    ChipFigure(
+        "power", "power_w", "power", "mW", 1e3, 0.15,
+        "one price for scratchpads of 24 to 448 bytes; control of the elements unpriced",
+    ),
+    ChipFigure("energy", "energy_j", "energy", "mJ", 1e3, 0.15, "power and time above"),
+    ChipFigure("count", "buffer_bits", "buffer accesses", "MB", 1 / 8e6, 0.01, ""),
+)  # fmt: skip
+#: Figures of a layer that are shown and not claimed: (column, layer) and why.
+NOT_CLAIMED = {
+    ("buffer_bits", "conv3"): "the text's four sets of filters; two of filters and two of channels give +0 %"
 }
 
 
@@ -199,13 +227,13 @@ def _eyeriss_like() -> list[Row]:
     rows = []
     for name, chip in MEASURED.items():
         note = "best mapping and nn_dataflow's prices, zeros multiplied, clock network as a price of flip-flops"
-        figures = (
+        figures: tuple[tuple[Kind, str, float, float], ...] = (
             ("time", "ms", chip.time_s * 1e3, table["latency_s"][name] * 1e3),
             ("energy", "mJ", chip.power_w * chip.time_s * 1e3, energy[name]),
         )
         for kind, unit, published, ours in figures:
             label = f"{kind}, AlexNet {name}, eyeriss_like"
-            rows.append(row(_KINDS[kind], _EYERISS, label, unit, published, float(ours), note=note, includes=_CHIP))
+            rows.append(row(kind, _EYERISS, label, unit, published, float(ours), note=note, includes=_CHIP))
     return rows
 
 
@@ -275,10 +303,10 @@ def cycles_of(dims: tuple[int, int, int, int, int, int, int, int], weight_bits: 
 def _synthesis() -> list[Row]:
     return [
         row(
-            _KINDS[found.quantity.split("_")[0]],
+            found.quantity,
             "Bit Fusion synthesis, 45 nm",
-            f"{found.quantity.split('_')[0]} of a {found.name}",
-            found.quantity.split("_")[1],
+            f"{found.quantity} of a {found.name}",
+            _SYNTHESIS_UNITS[found.quantity],
             found.published,
             found.ours,
             0.10,
@@ -293,71 +321,44 @@ def eyeriss_rows() -> list[Row]:
     """Power, time, energy and buffer accesses of AlexNet's convolutions on the chip, batch 4, 200 MHz, without DRAM."""
     hardware = load_hardware("eyeriss")
     table = chip_table(hardware)
+    return [*_by_layer(table), _all_layers(table), *_shares(table), *_built_in(chip_table(built_in_prices(hardware)))]
+
+
+def _by_layer(table: pd.DataFrame) -> list[Row]:
+    """Each figure of each layer; where another model of the chip has an error it stands beside ours."""
     rows = []
-    for quantity, unit, scale, tolerance, why in (
-        (
-            "time_s",
-            "ms",
-            1e3,
-            0.13,
-            "conv4 and conv5 run under one mapping, their published times differ by 1.60 where their work differs by 1.50",
-        ),
-        (
-            "power_w",
-            "mW",
-            1e3,
-            0.15,
-            "one price for scratchpads of 24 to 448 bytes; control of the elements unpriced",
-        ),
-        (
-            "energy_j",
-            "mJ",
-            1e3,
-            0.15,
-            "power and time above",
-        ),
-        ("buffer_bits", "MB", 1 / 8e6, 0.01, ""),
-    ):
+    for figure in EYERISS_FIGURES:
         for index, layer in enumerate(table.to_dict("records")):
-            note = why
-            if quantity in NN_DATAFLOW:
-                note = f"{why}; nn_dataflow {NN_DATAFLOW[quantity][index]:+d} %"
-            within = tolerance
-            if quantity == "buffer_bits" and layer["layer"] == "conv3":
-                within, note = (
-                    float("nan"),
-                    "the text's four sets of filters; two of filters and two of channels give +0 %",
-                )
-            name = {"time_s": "time", "power_w": "power", "energy_j": "energy", "buffer_bits": "buffer accesses"}[
-                quantity
-            ]
+            note, within = figure.why, figure.tolerance
+            if figure.column in NN_DATAFLOW:
+                note = f"{note}; nn_dataflow {NN_DATAFLOW[figure.column][index]:+d} %"
+            if (figure.column, layer["layer"]) in NOT_CLAIMED:
+                note, within = NOT_CLAIMED[figure.column, layer["layer"]], math.nan
             rows.append(
                 row(
-                    _KINDS[quantity.split("_")[0]],
+                    figure.kind,
                     _EYERISS,
-                    f"{name}, AlexNet {layer['layer']}",
-                    unit,
-                    layer[f"published_{quantity}"] * scale,
-                    layer[quantity] * scale,
+                    f"{figure.name}, AlexNet {layer['layer']}",
+                    figure.unit,
+                    layer[f"published_{figure.column}"] * figure.scale,
+                    layer[figure.column] * figure.scale,
                     within,
                     note,
                     _CHIP,
                 )
             )
+    return rows
+
+
+def _all_layers(table: pd.DataFrame) -> Row:
     total = table[["published_energy_j", "energy_j"]].sum() * 1e3
-    rows.append(
-        row(
-            "energy",
-            _EYERISS,
-            "energy, AlexNet conv1-5",
-            "mJ",
-            total["published_energy_j"],
-            total["energy_j"],
-            0.10,
-            "sum of the five",
-            _CHIP,
-        )
-    )
+    label, published, ours = "energy, AlexNet conv1-5", total["published_energy_j"], total["energy_j"]
+    return row("energy", _EYERISS, label, "mJ", published, ours, 0.10, "sum of the five", _CHIP)
+
+
+def _shares(table: pd.DataFrame) -> list[Row]:
+    """Shares of the chip's power."""
+    rows = []
     by_layer = table.set_index("layer")
     for layer_name, part, name, share in EYERISS_SHARES:
         ours = by_layer[part][layer_name] / by_layer["power_w"][layer_name]
@@ -365,7 +366,13 @@ def eyeriss_rows() -> list[Row]:
         rows.append(
             row("power", _EYERISS, f"share of {name}, {layer_name}", "", share, float(ours), note=note, includes=_CHIP)
         )
-    for layer in chip_table(built_in_prices(hardware)).to_dict("records"):
+    return rows
+
+
+def _built_in(table: pd.DataFrame) -> list[Row]:
+    """Energy under built-in prices."""
+    rows = []
+    for layer in table.to_dict("records"):
         note = "scratchpads and buffer by CACTI and Aladdin instead of the authors' table, no network"
         rows.append(
             row(

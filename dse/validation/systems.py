@@ -207,6 +207,7 @@ def headline_rows() -> list[Row]:
     }
     network = replace(load_workload("imagenet_alexnet"), batch=16)
     rows = []
+    names = {"eyeriss": "eyeriss", "stripes_like": "stripes"}
     for name, hardware in others.items():
         mine = _inference(network, ours, 4)
         theirs = _inference(network, hardware, 16 if name == "eyeriss" else 4)
@@ -218,12 +219,11 @@ def headline_rows() -> list[Row]:
         for kind, what, published, value in zip(
             _TIME_ENERGY, ("speed", "energy"), HEADLINES[name], (speed, energy), strict=True
         ):
-            label = name.split("_")[0]
             rows.append(
                 row(
                     kind,
                     "Bit Fusion, ISCA 2018",
-                    f"{what} against {label}, AlexNet",
+                    f"{what} against {names[name]}, AlexNet",
                     "x",
                     published,
                     float(value),

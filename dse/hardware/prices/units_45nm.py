@@ -13,7 +13,7 @@ and a fourth level (32 bits from 2) is extrapolated.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -86,10 +86,10 @@ AREA_UM2 = fit(ARRAY_ROWS, 4)
 
 
 class SynthesisRow(NamedTuple):
-    """A published figure of a unit beside the law's."""
+    """A published figure of a unit beside the law's: energy per cycle, pJ, or area, um2."""
 
     name: str
-    quantity: str
+    quantity: Literal["area", "energy"]
     published: float
     ours: float
 
@@ -109,7 +109,7 @@ def synthesis_rows() -> list[SynthesisRow]:
             if place != "alone":
                 pj = pj + uw * 1e6 / SYNTHESIS_HZ
                 ours = ours + leakage.unit(most, most) * leakage.factor(levels) * 1e6 / SYNTHESIS_HZ
-            found.append(SynthesisRow(name, "energy_pj", float(pj), float(ours)))
+            found.append(SynthesisRow(name, "energy", float(pj), float(ours)))
             ours_area = area.unit(most, most) * area.factor(levels)
-            found.append(SynthesisRow(name, "area_um2", float(um2), float(ours_area)))
+            found.append(SynthesisRow(name, "area", float(um2), float(ours_area)))
     return found

@@ -90,8 +90,7 @@ def entries(network: Network) -> tuple[Entry, ...]:
         ),
         Entry("DYNASTY-like, measured widths", _blocks(network), map_updates=1.0),
         Entry("Accuracy Booster", accuracy_booster.schedule(network)),
-        *(Entry(name, schedule) for name, schedule in cyclic.schedules().items()),
-        *(Entry(name, schedule) for name, (schedule, _, _) in adaptive.schedules().items()),
+        *(Entry(name, item.schedule) for name, item in (cyclic.schedules() | adaptive.schedules()).items()),
         Entry("static int8, ActNN's stash", Schedule.static("w8a8e8", ITERATIONS).with_operand("stash", "actnn2")),
     )
 

@@ -17,7 +17,7 @@ from dse.precision import Schedule
 from dse.precision.policies.surveyed import density_bits
 from dse.studies.devices import flexible
 from dse.studies.study import Claim, Study, bars, rows_of
-from dse.studies.surveyed.ratios import devices, relative_chart, relative_rows
+from dse.studies.surveyed.ratios import Relative, relative_chart, relative_rows
 from dse.workload import load_workload
 
 NETWORK = "cifar_resnet20"
@@ -76,28 +76,32 @@ def density_of(gain: float = DENSITY_MACS) -> float:
     return 1.0 / gain
 
 
-def schedules() -> dict[str, tuple[Schedule, str, str]]:
-    """Of each system: its formats over a run, the plan that it is held against, and what is assumed."""
+def schedules() -> dict[str, Relative]:
+    """What each system does over a run of :data:`ITERATIONS`."""
     easy = round(class_share() * ITERATIONS)
     bits = density_bits(DENSITY_START, density_of())
     return {
-        "Activation density": (
+        "Activation density": Relative(
             Schedule.piecewise([(1, "w16a16e16"), (1, f"w{bits}a{bits}e16")], ITERATIONS // 2),
-            "w16a16e16",
             f"16 bits for half of the run, then the {bits} bits that the claimed gain in MACs stands for; errors stay at 16",
+            base="w16a16e16",
+            wide=True,
         ),
-        "Class difficulty": (
+        "Class difficulty": Relative(
             Schedule.piecewise([(easy, "w4a4e8"), (ITERATIONS - easy, "w8a8e16")]),
-            "w8a8e16",
             f"{100.0 * class_share():.0f} % of the samples in half the bits, which give the claimed compression",
+            base="w8a8e16",
+            wide=True,
         ),
-        "Metagrad": (
-            Schedule.static("w8a8e4", ITERATIONS),
-            "w8a8e8",
-            "8 bits forward are ours; the hypernetwork's own work is left out",
+        "Metagrad": Relative(
+            Schedule.static("w8a8e4", ITERATIONS), "8 bits forward are ours; the hypernetwork's own work is left out"
         ),
-        "ShiftQuant, 4 bits": (Schedule.static("w4a4e4", ITERATIONS), "w16a16e16", SHIFTED),
-        "ShiftQuant, 6 bits": (Schedule.static("w6a6e6", ITERATIONS), "w16a16e16", SHIFTED),
+        **{
+            f"ShiftQuant, {width} bits": Relative(
+                Schedule.static(f"w{width}a{width}e{width}", ITERATIONS), SHIFTED, base="w16a16e16", wide=True
+            )
+            for width in (4, 6)
+        },
     }
 
 
@@ -109,9 +113,9 @@ def study(hardware: Sequence[Hardware] = ()) -> Study:
     """What the published gains become in time and energy, and what of them this model cannot express."""
     network = load_workload(NETWORK)
     rows = [*_published_rows()]
-    for name, (schedule, base, assumed) in schedules().items():
-        places = list(hardware or (devices() if base == "w8a8e8" else devices()[:1]))
-        rows += relative_rows(name, network, places, schedule, Schedule.static(base, ITERATIONS), assumed)
+    for name, item in schedules().items():
+        base = Schedule.static(item.base, ITERATIONS)
+        rows += relative_rows(name, network, hardware or item.devices, item.schedule, base, item.assumed)
     device = flexible().name
     chart = relative_chart(rows, list(schedules()), device)
     density = rows_of(rows, "Activation density", "energy_j", device)[0].ours or 1.0

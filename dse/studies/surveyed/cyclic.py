@@ -17,13 +17,12 @@ from dse.hardware.model import Hardware
 from dse.precision import Schedule
 from dse.studies.devices import flexible
 from dse.studies.study import Claim, Study, bars
-from dse.studies.surveyed.ratios import devices, relative_chart, relative_rows
+from dse.studies.surveyed.ratios import Relative, relative_chart, relative_rows
 from dse.studies.systems.cpt import relative_bitops
 from dse.workload import load_workload
 
 NETWORK = "cifar_resnet20"
 ITERATIONS = 64_000
-BASE = "w8a8e8"
 #: CycleBNN's cycles, and the two pairs of forward bounds: of its code's command, and CPT's.
 CYCLES, CODE_BOUNDS, CPT_BOUNDS = 8, (2, 6), (3, 8)
 #: Width of CycleBNN's gradients, and of what it is compared with, bits.
@@ -59,27 +58,32 @@ def ldp_width() -> float:
     return -8.0 + math.sqrt(64.0 + 192.0 * left)
 
 
-def schedules() -> dict[str, Schedule]:
+def schedules() -> dict[str, Relative]:
     """What each system does over a run of :data:`ITERATIONS`, with integer formats."""
     width = ldp_width()
     below = math.floor(width)
     early = round((below + 1.0 - width) * ITERATIONS)
     parts = [(early, f"w{below}a{below}e8"), (ITERATIONS - early, f"w{below + 1}a{below + 1}e8")]
     return {
-        "CycleBNN 2-6/8": Schedule.cyclic(*CODE_BOUNDS, BACKWARD, CYCLES, ITERATIONS),
-        "Double-cyclic 3-8/6-8": Schedule.cyclic(3, 8, 8, 32, ITERATIONS, backward_low=6),
-        "LDP, width of its saving": Schedule.piecewise(parts),
-        "Random precision switch 4-16": Schedule.random(4, 16, 16, ITERATIONS),
+        "CycleBNN 2-6/8": Relative(
+            Schedule.cyclic(*CODE_BOUNDS, BACKWARD, CYCLES, ITERATIONS),
+            "bounds and cycles of its code's command; its binary layers run as 2 to 6 bits in training",
+        ),
+        "Double-cyclic 3-8/6-8": Relative(
+            Schedule.cyclic(3, 8, 8, 32, ITERATIONS, backward_low=6),
+            "bounds are ours (CPT's forward, 6 to 8 backward): no figure of it was at hand",
+        ),
+        "LDP, width of its saving": Relative(
+            Schedule.piecewise(parts),
+            "two widths in turn that cost what its abstract says, if the best other method is CPT 3-8/8",
+        ),
+        "Random precision switch 4-16": Relative(
+            Schedule.random(4, 16, 16, ITERATIONS),
+            "widths of 4 to 16 bits with equal shares, held for 100 steps; its gain is robustness",
+            base="w16a16e16",
+            wide=True,
+        ),
     }
-
-
-#: What a row of each system rests on.
-ASSUMED = {
-    "CycleBNN 2-6/8": "bounds and cycles of its code's command; its binary layers run as 2 to 6 bits in training",
-    "Double-cyclic 3-8/6-8": "bounds are ours (CPT's forward, 6 to 8 backward): no figure of it was at hand",
-    "LDP, width of its saving": "two widths in turn that cost what its abstract says, if the best other method is CPT 3-8/8",
-    "Random precision switch 4-16": "widths of 4 to 16 bits with equal shares, held for 100 steps; its gain is robustness",
-}
 
 
 def study(hardware: Sequence[Hardware] = ()) -> Study:
@@ -89,14 +93,14 @@ def study(hardware: Sequence[Hardware] = ()) -> Study:
         *_published_rows(),
         *(
             row
-            for name, schedule in schedules().items()
+            for name, item in schedules().items()
             for row in relative_rows(
                 name,
                 network,
-                [flexible()] if name.startswith("Random") else list(hardware or devices()),
-                schedule,
-                Schedule.static("w16a16e16" if name.startswith("Random") else BASE, ITERATIONS),
-                ASSUMED[name],
+                item.devices if item.wide else hardware or item.devices,
+                item.schedule,
+                Schedule.static(item.base, ITERATIONS),
+                item.assumed,
             )
         ),
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from dse.cost import evaluate
 from dse.hardware.model import Hardware
@@ -38,6 +39,32 @@ class Side:
             raise ValueError(f"{self.network.name} on {self.hardware.name}: {total['limit']}")
         runs = self.formats.iterations if isinstance(self.formats, Schedule) else 1
         return {name: float(total[name]) / runs for name in QUANTITIES}
+
+
+class Relative(NamedTuple):
+    """A published schedule of widths and what it is held against.
+
+    Attributes
+    ----------
+    schedule
+        Its formats over a run.
+    assumed
+        What its rows rest on.
+    base
+        The plan that it is held against.
+    wide
+        It has words wider than eight bits, which only elements that compose any width run as published.
+    """
+
+    schedule: Schedule
+    assumed: str
+    base: str = "w8a8e8"
+    wide: bool = False
+
+    @property
+    def devices(self) -> tuple[Hardware, ...]:
+        """Where it is priced."""
+        return devices()[:1] if self.wide else devices()
 
 
 def relative(ours: Side, base: Side) -> dict[str, float]:

@@ -150,6 +150,10 @@ def _map_share(plan: Plan, network: Network) -> float:
     return bits / whole
 
 
+#: Of one network: by what is gained, mean widths of the mixtures and the gains at them.
+Curves = dict[str, tuple[list[float], list[float]]]
+
+
 def study() -> Study:
     """Gains as a function of the histogram, which of them reach the claims, and the measured ones."""
     rows: list[Claim] = [
@@ -161,7 +165,7 @@ def study() -> Study:
             assumed="rate 64 / (b1 b2), no memory, no layer without MACs",
         )
     ]
-    curves: dict[str, tuple[list[float], list[float]]] = {}
+    curves: dict[str, Curves] = {}
     points: dict[str, list[tuple[float, Gain, float]]] = {}
     needed: dict[str, tuple[float, float, float]] = {}
     for name in NETWORKS:
@@ -175,9 +179,12 @@ def study() -> Study:
             what = f"{', '.join(parts)}, {name}"
             rows += _rows(what, gain, mean, "all tensors, first convolution and classifier at 8 bits")[:4]
         needed[name] = needed_mac_share(network, mixed[-1], found[len(mixed) - 1])
-        curves[f"speed, {name}"] = (means, [gain.speed for gain in found[: len(mixed)]])
-        curves[f"energy, {name}"] = (means, [gain.energy for gain in found[: len(mixed)]])
-        curves[f"energy of the MACs alone, {name}"] = (means, [gain.arithmetic for gain in found[: len(mixed)]])
+        gained = found[: len(mixed)]
+        curves[name] = {
+            "speed": (means, [gain.speed for gain in gained]),
+            "energy": (means, [gain.energy for gain in gained]),
+            "energy of the MACs alone": (means, [gain.arithmetic for gain in gained]),
+        }
         points[name] = []
         for threshold, gain in zip(thresholds, found[len(mixed) :], strict=True):
             mean = mean_width(measured_plan(network, threshold), network)
@@ -305,13 +312,13 @@ def _reached(curve: tuple[list[float], list[float]], claim: float) -> str:
 
 def _findings(
     points: dict[str, list[tuple[float, Gain, float]]],
-    curves: dict[str, tuple[list[float], list[float]]],
+    curves: dict[str, Curves],
     needed: dict[str, tuple[float, float, float]],
 ) -> tuple[str, ...]:
     text = []
     for name, items in points.items():
         speed, energy, units = (
-            _reached(curves[f"{what}, {name}"], claim)
+            _reached(curves[name][what], claim)
             for what, claim in (
                 ("speed", SPEED_CLAIM),
                 ("energy", ENERGY_CLAIM),
@@ -337,12 +344,11 @@ def _findings(
 
 
 def _figures(
-    points: dict[str, list[tuple[float, Gain, float]]], curves: dict[str, tuple[list[float], list[float]]]
+    points: dict[str, list[tuple[float, Gain, float]]], curves: dict[str, Curves]
 ) -> tuple[tuple[str, go.Figure], ...]:
     figures = []
     for name, items in points.items():
-        own = {what.removesuffix(f", {name}"): curve for what, curve in curves.items() if what.endswith(f", {name}")}
-        figure = lines(own, "mean width of the operands, bits", "gain against 8-bit blocks")
+        figure = lines(curves[name], "mean width of the operands, bits", "gain against 8-bit blocks")
         for what in ("speed", "energy"):
             figure.add_scatter(
                 name=f"{what}, measured widths",
