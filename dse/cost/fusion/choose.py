@@ -8,8 +8,9 @@ better one is taken, by energy and latency each relative to what they are withou
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,12 +20,13 @@ from dse.cost.fusion.attention import RowPass, attention_costs
 from dse.cost.fusion.epilogues import parts_of
 from dse.cost.fusion.inference.bounds import MostSaved, most_saved
 from dse.cost.fusion.inference.resident import Resident, joined, residents
+from dse.cost.fusion.sums import Part, Share, StepArrays, Sums
 from dse.cost.fusion.training.bounds import most_saved_in_training
 from dse.cost.fusion.training.path import Sliced, sliced_choices
-from dse.cost.fusion.training.put import StepArrays, joined_runs, not_as_read, put
+from dse.cost.fusion.training.put import joined_runs, not_as_read, put
 from dse.hardware.arrays import HardwareArrays
 from dse.names import PASSES
-from dse.types import Floats, Ints
+from dse.types import Floats
 from dse.workload.work.attention import attentions_of
 
 Groups = npt.NDArray[np.object_]
@@ -33,19 +35,23 @@ Groups = npt.NDArray[np.object_]
 _EQUAL = 1.0 + 1e-9
 
 
-class Sums:
-    """What a step is added up in: arrays as :class:`StepCosts` has them, written by the modules of a step only."""
+class Made(NamedTuple):
+    """What one way of running fused makes of a design under a plan: its arrays, and its groups."""
 
-    def __init__(self, components: tuple[str, ...], bounds: tuple[str, ...], shape: tuple[int, ...]) -> None:
-        self.components, self.bounds = components, bounds
-        self.energy_j, self.latency_s, self.dram_bits = (np.zeros(shape) for _ in range(3))
-        self.components_j = np.zeros((*shape, len(components)))
-        self.bound = np.full(shape, -1, np.int64)
+    arrays: StepArrays
+    groups: Groups
 
-    def of(self, d: int, i: int) -> StepArrays:
-        """The arrays of one design under one plan."""
-        every = (self.energy_j, self.latency_s, self.dram_bits, self.components_j, self.bound)
-        return StepArrays(*(values[d, i] for values in every))
+    def worth(self, before: StepArrays) -> float:
+        """Energy and latency, each relative to what they were."""
+        pairs = ((self.arrays.energy_j, before.energy_j), (self.arrays.latency_s, before.latency_s))
+        return sum(float(now.sum() / max(then.sum(), 1e-300)) for now, then in pairs)
+
+
+class Way(NamedTuple):
+    """What may run fused on a design under a plan: what waits on the chip, and attentions."""
+
+    kept: Resident | Sliced | None
+    attentions: list[list[RowPass]]
 
 
 @dataclass(frozen=True)
@@ -56,42 +62,37 @@ class FusedStep:
     mode: str
     recompute: bool = False
 
-    def not_written(self, sums: Sums, rows: list[int]) -> None:
-        """Take what epilogues save of the results of layers with MACs."""
-        bits, passes = self.apart.not_written[:, rows], slice(0, len(PASSES))
+    def not_written(self, dram: int, rows: list[int]) -> Part:
+        """What epilogues save of the results of layers with MACs; ``dram`` is the component of DRAM's energy."""
+        bits = self.apart.not_written[:, rows]
         energy = self.apart.arrays.write_pj_per_bit[:, -1][:, None, None, None] * bits * 1e-12
-        sums.energy_j[:, :, rows, passes] -= energy
-        sums.components_j[..., sums.components.index(sums.bounds[-2])][:, :, rows, passes] -= energy
-        sums.dram_bits[:, :, rows, passes] -= bits
+        shares = (Share(dram, -energy),)
+        return Part(rows, slice(0, len(PASSES)), energy_j=-energy, dram_bits=-bits, shares=shares)
 
-    def fuse(self, sums: Sums, groups: Groups, as_read: bool) -> dict[tuple[int, int], Groups]:
-        """Put what runs fused in place; the groups of a design under a plan where they are not those of all."""
+    def fuse(self, sums: Sums, groups: Groups, as_read: bool) -> tuple[Sums, dict[tuple[int, int], Groups]]:
+        """The step with what runs fused, and the groups of a design under a plan where they are not those of all."""
+        made: dict[tuple[int, int], Made] = {}
+        for (d, i), ways in self._ways(sums).items():
+            before = sums.of(d, i)
+            tried = [self._made(sums, groups, d, i, way, as_read) for way in ways]
+            made[d, i] = min(tried, key=lambda one: one.worth(before))
+        own_groups = {at: one.groups for at, one in made.items()}
+        return sums.with_own({at: one.arrays for at, one in made.items()}), own_groups
+
+    def _ways(self, sums: Sums) -> dict[tuple[int, int], list[Way]]:
+        """By design and plan what may run fused: what waits without attention, and attention with what waits beside it."""
         parts = parts_of(self.apart.hardware)
-        own: dict[tuple[int, int], Groups] = {}
         attention = self._attention(sums) if "attention" in parts else {}
         # What runs again finds nothing of what waited.
         waits = "residency" in parts and not self.recompute
         whole = self._residents(None) if waits else {}
         closed = {at: frozenset(row.row for rows in found for row in rows) for at, found in attention.items()}
         beside = self._residents(closed) if waits and closed else {}
-        for d, i in {**whole, **attention}:
-            before = [values.copy() for values in sums.of(d, i)]
-            ways: list[tuple[Resident | Sliced | None, list[list[RowPass]]]] = []
-            ways += [(whole[d, i], [])] if (d, i) in whole else []
-            ways += [(beside.get((d, i)), attention[d, i])] if (d, i) in attention else []
-            best: tuple[float, Groups, list[Floats | Ints]] | None = None
-            for kept, found in ways:
-                for target, values in zip(sums.of(d, i), before, strict=True):
-                    target[...] = values
-                made = self._put(sums, groups, d, i, kept, found, as_read)
-                value = sum(float(sums.of(d, i)[k].sum() / max(before[k].sum(), 1e-300)) for k in (0, 1))
-                if best is None or value < best[0]:
-                    best = (value, made, [values.copy() for values in sums.of(d, i)])
-            assert best is not None
-            own[d, i] = best[1]
-            for target, values in zip(sums.of(d, i), best[2], strict=True):
-                target[...] = values
-        return own
+        result: dict[tuple[int, int], list[Way]] = {}
+        for at in {**whole, **attention}:
+            result[at] = [Way(whole[at], [])] if at in whole else []
+            result[at] += [Way(beside.get(at), attention[at])] if at in attention else []
+        return result
 
     def most_saved(self, sums: Sums, parts: frozenset[str], times: Floats) -> MostSaved:
         """What the parts whose cost follows other layers' formats save at most; ``sums`` are without them, and ``times`` (rows,
@@ -141,84 +142,76 @@ class FusedStep:
                     result[d, i] = taken
         return result
 
-    def _put(
-        self,
-        sums: Sums,
-        groups: Groups,
-        d: int,
-        i: int,
-        kept: Resident | Sliced | None,
-        found: list[list[RowPass]],
-        as_read: bool,
-    ) -> Groups:
-        """Put one choice in place; its groups."""
-        own = groups.copy()
-        if isinstance(kept, Sliced):
-            views = sums.of(d, i)
-            put(views, self.apart.arrays, d, int(self.apart.vector.buffer[d]), kept, sums.components)
+    def _made(self, sums: Sums, groups: Groups, d: int, i: int, way: Way, as_read: bool) -> Made:
+        """What a way of running fused makes of a design under a plan."""
+        apart = self.apart
+        step, own = sums.of(d, i), groups
+        buffer = int(apart.vector.buffer[d])
+        if isinstance(way.kept, Sliced):
+            step = put(step, apart.arrays, d, buffer, way.kept, sums.components)
             if as_read:
-                not_as_read(views, self.apart.arrays, d, kept)
-            own = joined_runs(self.apart.network, own, kept)
-        elif kept is not None:
-            keep(
-                sums,
-                self.apart.arrays,
-                d,
-                i,
-                kept,
-                int(self.apart.vector.buffer[d]),
-                self.apart.stored[i].as_read_bits * as_read,
-            )
-            own = joined(self.apart.network, own, kept.tensors)
-        dram = len(sums.bounds) - 2
-        for rows in found:
-            name = self.apart.network.layers[min(row.row for row in rows)].name
+                step = not_as_read(step, apart.arrays, d, way.kept)
+            own = joined_runs(apart.network, own, way.kept)
+        elif way.kept is not None:
+            bits = apart.stored[i].as_read_bits * as_read
+            step = keep(step, sums.components, apart.arrays, d, way.kept, buffer, bits)
+            own = joined(apart.network, own, way.kept.tensors)
+        return self._attended(Made(step, own), d, i, way.attentions)
+
+    def _attended(self, made: Made, d: int, i: int, attentions: list[list[RowPass]]) -> Made:
+        """The same with attentions in place of their layers, each a group named after its first layer."""
+        apart = self.apart
+        step, groups = made.arrays.copied(), made.groups.copy()
+        dram = step.components_j.shape[-1] - 3
+        for rows in attentions:
+            name = apart.network.layers[min(row.row for row in rows)].name
             for row in rows:
-                at = (d, i, row.row, row.pass_)
+                at = (row.row, row.pass_)
                 less = (
-                    float(self.apart.not_written[i, row.row, row.pass_])
-                    if self.apart.network.layers[row.row].has_macs
-                    else 0.0
+                    float(apart.not_written[i, row.row, row.pass_]) if apart.network.layers[row.row].has_macs else 0.0
                 )
                 parts = np.append(row.components_pj, row.lanes_pj)
-                parts[dram] -= less * float(self.apart.arrays.write_pj_per_bit[d, -1])
-                sums.components_j[at] = parts * 1e-12
-                sums.energy_j[at] = parts.sum() * 1e-12
-                sums.latency_s[at] = row.cycles / float(self.apart.arrays.clock_hz[d])
-                sums.dram_bits[at] = row.dram_bits - less
-                sums.bound[at] = row.bound
-                own[row.row, row.pass_] = name
-        return own
+                parts[dram] -= less * float(apart.arrays.write_pj_per_bit[d, -1])
+                step.components_j[at] = parts * 1e-12
+                step.energy_j[at] = parts.sum() * 1e-12
+                step.latency_s[at] = row.cycles / float(apart.arrays.clock_hz[d])
+                step.dram_bits[at] = row.dram_bits - less
+                step.bound[at] = row.bound
+                groups[at] = name
+        return Made(step, groups)
 
 
-def keep(sums: Sums, arrays: HardwareArrays, d: int, i: int, kept: Resident, buffer: int, as_read_bits: Floats) -> None:
+def keep(
+    step: StepArrays, names: Sequence[str], arrays: HardwareArrays, d: int, kept: Resident, buffer: int, as_read_bits: Floats
+) -> StepArrays:  # fmt: skip
     """What layers cost on one design under one plan where tensors wait on the chip, in place of what they cost without.
 
     ``as_read_bits`` are charged later of all results, and so taken from those that are not written.
     """
-    names, dram = sums.components, len(sums.bounds) - 2
+    step, dram = step.copied(), len(names) - 3
     read, write = arrays.read_pj_per_bit[d], arrays.write_pj_per_bit[d]
     for row, cost in kept.rows.items():
-        at, before_s = (d, i, row, 0), float(sums.latency_s[d, i, row, 0])
-        sums.latency_s[at] = cost.cycles / arrays.clock_hz[d]
-        sums.dram_bits[at] = cost.dram_bits
-        sums.energy_j[at] = cost.energy_pj * 1e-12
+        at, before_s = (row, 0), float(step.latency_s[row, 0])
+        step.latency_s[at] = cost.cycles / arrays.clock_hz[d]
+        step.dram_bits[at] = cost.dram_bits
+        step.energy_j[at] = cost.energy_pj * 1e-12
         if cost.variant >= 0:
-            sums.components_j[at][: len(names) - 1] = kept.costs.components_pj[cost.capacity, cost.variant] * 1e-12
-            sums.components_j[at][1 + buffer] += kept.written_pj.get(row, 0.0) * 1e-12
-            sums.bound[at] = kept.costs.bound[cost.capacity, cost.variant]
+            step.components_j[at][: len(names) - 1] = kept.costs.components_pj[cost.capacity, cost.variant] * 1e-12
+            step.components_j[at][1 + buffer] += kept.written_pj.get(row, 0.0) * 1e-12
+            step.bound[at] = kept.costs.bound[cost.capacity, cost.variant]
         elif cost.parts_pj is not None:
-            sums.components_j[at][: len(names) - 1] = cost.parts_pj * 1e-12
-            sums.bound[at] = cost.bound
+            step.components_j[at][: len(names) - 1] = cost.parts_pj * 1e-12
+            step.bound[at] = cost.bound
         else:
-            part = sums.components_j[at]
+            part = step.components_j[at]
             part[dram] -= (cost.not_read * read[-1] + cost.not_written * write[-1]) * 1e-12
             part[1 + buffer] -= (cost.not_read * write[buffer] + cost.not_written * read[buffer]) * 1e-12
             by_dram = cost.dram_bits / float(arrays.bandwidth_bits_per_cycle[d, -1])
-            sums.bound[at] = dram if cost.dram_bits and by_dram >= cost.cycles else dram + 1
-            part[names.index("leakage")] -= (before_s - float(sums.latency_s[at])) * float(arrays.leakage_w[d])
+            step.bound[at] = dram if cost.dram_bits and by_dram >= cost.cycles else dram + 1
+            part[names.index("leakage")] -= (before_s - float(step.latency_s[at])) * float(arrays.leakage_w[d])
         if row in kept.born:
-            sums.dram_bits[at] -= as_read_bits[row]
+            step.dram_bits[at] -= as_read_bits[row]
             energy = float(as_read_bits[row] * write[-1]) * 1e-12
-            sums.energy_j[at] -= energy
-            sums.components_j[at][dram] -= energy
+            step.energy_j[at] -= energy
+            step.components_j[at][dram] -= energy
+    return step

@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from dse.cost.fusion.apart import Apart
-from dse.cost.fusion.choose import FusedStep, Sums
+from dse.cost.fusion.choose import FusedStep
 from dse.cost.fusion.epilogues import groups_of, parts_of, saved_bits, without_residents
 from dse.cost.fusion.inference.bounds import MostSaved
 from dse.cost.fusion.inference.resident import resident_notes
+from dse.cost.fusion.sums import EVERY, Part, Share, Sums, nothing
 from dse.cost.fusion.vector import COMPONENTS, VectorCosts, optimizer_costs, vector_costs
 from dse.cost.jobs.floors import mapping_floor
 from dse.cost.jobs.network import check_mode, network_jobs
@@ -156,32 +157,33 @@ def step_costs(
     vector = vector_costs(network, hardware, arrays, plans, mode, stored, saved)
     at = _places(network, arrays, plans)
     nests = _Nests(work.job >= 0, np.where(work.job >= 0, work.job, 0), work.times)
-    sums = Sums((*jobs.components, "vector"), ("compute", *(m.name for m in hardware.memories), "vector"), at.shape)
-    _add_products(sums, jobs, nests, at)
-    _add(sums, vector, at.others, at.passes, at.seconds)
+    components, bounds = (*jobs.components, "vector"), ("compute", *(m.name for m in hardware.memories), "vector")
+    empty = nothing(components, bounds, at.shape)
     groups = _groups(network, "epilogue" in parts, mode)
     unwritten = np.zeros((*at.shape[1:3], len(PASSES))) if saved is None else saved.written
     apart = Apart(network, hardware, arrays, plans, stored, work, jobs, vector, unwritten, options.mapping_objective)
     step = FusedStep(apart, mode, options.recompute)
-    step.not_written(sums, at.macs)
-    before = np.stack([sums.energy_j, sums.latency_s])
-    own_groups = step.fuse(sums, groups, as_read)
-    unproven = _unproven(apart, nests, at, before, np.stack([sums.energy_j, sums.latency_s])) if spare else None
+    met_in_dram = empty.plus(
+        [
+            _products(jobs, nests, at),
+            _vector_work(empty, vector, at.others, at.passes, at.seconds),
+            step.not_written(empty.dram, at.macs),
+        ]
+    )
+    fused, own_groups = step.fuse(met_in_dram, groups, as_read)
+    unproven = _unproven(apart, nests, at, met_in_dram, fused) if spare else None
     times = _times(network, options)
-    bounds = step.most_saved(sums, parts_of(asked), times) if at_most else None
-    own = _OwnWork(np.zeros(at.shape[2:]), np.zeros(at.shape[2:], bool))
-    own.operations[at.others, at.passes], own.computed[at.others, at.passes] = vector.operations, True
-    if mode == "training":
-        every, last = list(range(len(network.layers))), slice(at.passes.stop, at.passes.stop + 1)
-        update = optimizer_costs(network, hardware, arrays, plans)
-        _add(sums, update, every, last, at.seconds)
-        own.operations[:, last], own.computed[:, last] = update.operations, True
+    saved_at_most = step.most_saved(fused, parts_of(asked), times) if at_most else None
+    update = optimizer_costs(network, hardware, arrays, plans) if mode == "training" else None
+    every, last = list(range(len(network.layers))), slice(at.passes.stop, at.passes.stop + 1)
+    updated = [] if update is None else [_vector_work(empty, update, every, last, at.seconds)]
     side = side_costs(network, hardware, arrays, plans, mode, stored, options.stochastic, options.map_updates)
-    _add_side(sums, side, arrays, len(hardware.memories) - 1)
-    convert_s = conversion_s(hardware, arrays, side, sums.latency_s, own.operations, own.computed)
-    _add_conversions(sums, convert_s, arrays)
-    if as_read:
-        _add_as_read(sums, np.stack([item.as_read_bits for item in stored]), arrays)
+    plain = fused.plus([*updated, *_side_parts(empty.dram, side, arrays)])
+    own = _own_work(at, vector, update)
+    convert_s = conversion_s(hardware, arrays, side, plain.latency_s, own.operations, own.computed)
+    converted = [_conversions(components.index("leakage"), convert_s, arrays)]
+    wanted = [_as_read(empty.dram, np.stack([item.as_read_bits for item in stored]), arrays)] if as_read else []
+    sums = plain.plus([*converted, *wanted])
     bitops, macs = np.zeros(at.shape[1:]), np.zeros(at.shape[2:])
     bitops[:, at.macs, at.passes], macs[at.macs, at.passes] = work.bitops, work.macs
     whole = (work.jobs.arithmetic != ARITHMETIC.index("float")).all(axis=-1)
@@ -203,7 +205,7 @@ def step_costs(
         groups=groups,
         own_groups=own_groups,
         notes=resident_notes(hardware, options.recompute) + rounded_widths(hardware, widths),
-        most_saved=bounds,
+        most_saved=saved_at_most,
         spare=None if unproven is None else Spare(unproven[0] * times, unproven[1] * times, options.mapping_objective),
     )
 
@@ -254,47 +256,54 @@ class _OwnWork(NamedTuple):
     computed: Bools
 
 
-def _add_products(sums: Sums, jobs: JobCosts, nests: _Nests, at: _Places) -> None:
-    """Put the loop nests in place, each of which runs as often as its pass says."""
-    sums.energy_j[:, :, at.macs, at.passes] = nests.of_pass(jobs.energy_pj) * 1e-12
-    sums.latency_s[:, :, at.macs, at.passes] = nests.of_pass(jobs.cycles) * at.seconds
-    for c in range(len(jobs.components)):
-        sums.components_j[..., c][:, :, at.macs, at.passes] = nests.of_pass(jobs.components_pj[..., c]) * 1e-12
-    sums.bound[:, :, at.macs, at.passes] = nests.slowest(jobs.cycles, jobs.bound)
-    sums.dram_bits[:, :, at.macs, at.passes] = nests.of_pass(jobs.traffic_bits[..., -1])
+def _own_work(at: _Places, vector: VectorCosts, update: VectorCosts | None) -> _OwnWork:
+    """Of layers without MACs, and of the optimizer in the pass after the layers'."""
+    operations, computed = np.zeros(at.shape[2:]), np.zeros(at.shape[2:], bool)
+    operations[at.others, at.passes], computed[at.others, at.passes] = vector.operations, True
+    if update is not None:
+        last = slice(at.passes.stop, at.passes.stop + 1)
+        operations[:, last], computed[:, last] = update.operations, True
+    return _OwnWork(operations, computed)
 
 
-def _unproven(apart: Apart, nests: _Nests, at: _Places, before: Floats, after: Floats) -> Floats:
+def _products(jobs: JobCosts, nests: _Nests, at: _Places) -> Part:
+    """The loop nests, each of which runs as often as its pass says."""
+    return Part(
+        at.macs,
+        at.passes,
+        energy_j=nests.of_pass(jobs.energy_pj) * 1e-12,
+        latency_s=nests.of_pass(jobs.cycles) * at.seconds,
+        dram_bits=nests.of_pass(jobs.traffic_bits[..., -1]),
+        shares=tuple(Share(c, nests.of_pass(jobs.components_pj[..., c]) * 1e-12) for c in range(len(jobs.components))),
+        bound=nests.slowest(jobs.cycles, jobs.bound),
+    )
+
+
+def _unproven(apart: Apart, nests: _Nests, at: _Places, met_in_dram: Sums, fused: Sums) -> Floats:
     """(2, D, I, rows, P) joules and seconds above the bounds that hold for every mapping.
 
     The bounds are of layers that meet in DRAM: of rows that cost something else where tensors wait on the chip nothing is proven.
-
-    Parameters
-    ----------
-    before, after
-        Joules and seconds before and after what fuses is put in place.
     """
     floor = mapping_floor(apart.hardware, apart.arrays, apart.work.jobs)
     result = np.zeros((2, *at.shape))
     with np.errstate(invalid="ignore"):  # what is infeasible has no bound either
         result[0][:, :, at.macs, at.passes] = nests.of_pass(apart.jobs.energy_pj - floor.energy_pj) * 1e-12
         result[1][:, :, at.macs, at.passes] = nests.of_pass(apart.jobs.cycles - floor.cycles) * at.seconds
-    return np.where((after != before).any(axis=0), after, result)
+    together = np.stack([fused.energy_j, fused.latency_s])
+    changed = together != np.stack([met_in_dram.energy_j, met_in_dram.latency_s])
+    return np.where(changed.any(axis=0), together, result)
 
 
-def _add_conversions(sums: Sums, convert_s: Floats, arrays: HardwareArrays) -> None:
-    """Add the time of conversions, and what leaks meanwhile."""
-    sums.latency_s += convert_s
+def _conversions(leakage: int, convert_s: Floats, arrays: HardwareArrays) -> Part:
+    """The time of conversions, and what leaks meanwhile."""
     leaks = convert_s * arrays.leakage_w[:, None, None, None]
-    for target in (sums.energy_j, sums.components_j[..., sums.components.index("leakage")]):
-        target += leaks
+    return Part(EVERY, EVERY, energy_j=leaks, latency_s=convert_s, shares=(Share(leakage, leaks),))
 
 
-def _add_as_read(sums: Sums, bits: Floats, arrays: HardwareArrays) -> None:
-    """Add (I, rows) bits that results are larger, in DRAM, in the formats that their readers want."""
-    sums.dram_bits[..., 0] += bits
-    for target in (sums.energy_j[..., 0], sums.components_j[..., 0, sums.components.index(sums.bounds[-2])]):
-        target += arrays.write_pj_per_bit[:, -1][:, None, None] * bits * 1e-12
+def _as_read(dram: int, bits: Floats, arrays: HardwareArrays) -> Part:
+    """(I, rows) bits that results are larger, in DRAM, in the formats that their readers want."""
+    energy = (arrays.write_pj_per_bit[:, -1][:, None, None] * bits * 1e-12)[..., None]
+    return Part(EVERY, slice(0, 1), energy_j=energy, dram_bits=bits[..., None], shares=(Share(dram, energy),))
 
 
 def _times(network: Network, options: StepOptions) -> Floats:
@@ -326,24 +335,25 @@ def as_read_j(network: Network, arrays: HardwareArrays, plans: Sequence[Plan], m
     return np.asarray(arrays.write_pj_per_bit[:, -1][:, None, None] * bits[None] * 1e-12)
 
 
-def _add_side(sums: Sums, side: SideCosts, arrays: HardwareArrays, dram: int) -> None:
-    """Add the side costs to energy, and their traffic to the DRAM's energy, time and bits."""
-    for component in range(len(SIDE_COMPONENTS)):
-        if side.amount_j[component].any():
-            sums.energy_j += side.joules(component)
-    kernel_j = np.asarray(arrays.read_pj_per_bit[:, dram].reshape(-1, 1, 1, 1) * side.kernel_bits * 1e-12)
-    sums.energy_j += kernel_j
-    sums.components_j[..., sums.components.index(sums.bounds[1 + dram])] += kernel_j
-    sums.dram_bits += side.kernel_bits
+def _side_parts(dram: int, side: SideCosts, arrays: HardwareArrays) -> list[Part]:
+    """The side costs, one part for each, and the energy, time and bits of their traffic to DRAM."""
+    parts = [
+        Part(EVERY, EVERY, energy_j=side.joules(component))
+        for component in range(len(SIDE_COMPONENTS))
+        if side.amount_j[component].any()
+    ]
+    kernel_j = np.asarray(arrays.read_pj_per_bit[:, -1].reshape(-1, 1, 1, 1) * side.kernel_bits * 1e-12)
+    kernels = (Share(dram, kernel_j),)
+    parts.append(Part(EVERY, EVERY, energy_j=kernel_j, dram_bits=side.kernel_bits, shares=kernels))
     bits = side.read_bits + side.written_bits
     if bits.any():
         shape = (len(arrays), 1, 1, 1)
-        energy = arrays.read_pj_per_bit[:, dram].reshape(shape) * side.read_bits * 1e-12
-        energy = energy + arrays.write_pj_per_bit[:, dram].reshape(shape) * side.written_bits * 1e-12
-        sums.energy_j += energy
-        sums.components_j[..., sums.components.index(sums.bounds[1 + dram])] += energy
-        sums.latency_s += bits / (arrays.bandwidth_bits_per_cycle[:, dram] * arrays.clock_hz).reshape(shape)
-        sums.dram_bits += bits
+        energy = arrays.read_pj_per_bit[:, -1].reshape(shape) * side.read_bits * 1e-12
+        energy = energy + arrays.write_pj_per_bit[:, -1].reshape(shape) * side.written_bits * 1e-12
+        seconds = bits / (arrays.bandwidth_bits_per_cycle[:, -1] * arrays.clock_hz).reshape(shape)
+        shares = (Share(dram, energy),)
+        parts.append(Part(EVERY, EVERY, energy_j=energy, latency_s=seconds, dram_bits=bits, shares=shares))
+    return parts
 
 
 def rounded_widths(hardware: Hardware, pairs: npt.ArrayLike) -> tuple[str, ...]:
@@ -365,20 +375,25 @@ def running_widths(hardware: Hardware, pairs: npt.ArrayLike) -> dict[int, int]:
     return {int(w): int(every[np.isclose(rate, rate[w - 1], rtol=1e-12, atol=0.0)].max(initial=w)) for w in widths}
 
 
-def _add(sums: Sums, costs: VectorCosts, rows: list[int], passes: slice, seconds: Floats) -> None:
-    """Add vector work to the rows of a step."""
+def _vector_work(sums: Sums, costs: VectorCosts, rows: list[int], passes: slice, seconds: Floats) -> Part:
+    """Vector work of some rows; ``sums`` tell which components and bounds there are."""
     memories = len(sums.bounds) - 2
-    sums.energy_j[:, :, rows, passes] += costs.energy_pj * 1e-12
-    sums.latency_s[:, :, rows, passes] += costs.cycles * seconds
     column = {name: np.array([sums.components.index(name)]) for name in ("vector", "leakage")}
-    column["dram"] = np.array([sums.components.index(sums.bounds[memories])])
+    column["dram"] = np.array([sums.dram])
     # Each design's own buffer; what passes through no memory belongs to the vector unit.
     column["buffer"] = np.where(costs.buffer >= 0, 1 + costs.buffer, column["vector"])
+    shares = []
     for k, component in enumerate(COMPONENTS):
         for place in np.unique(column[component]):
             here = (column[component] == place)[:, None, None, None]
-            target = sums.components_j[..., place]
-            target[:, :, rows, passes] += np.where(here, costs.components_pj[..., k], 0.0) * 1e-12
+            shares.append(Share(int(place), np.where(here, costs.components_pj[..., k], 0.0) * 1e-12))
     bound = np.where(costs.bound == 1, memories, memories + 1)
-    sums.bound[:, :, rows, passes] = np.where(costs.cycles > 0, bound, sums.bound[:, :, rows, passes])
-    sums.dram_bits[:, :, rows, passes] += costs.dram_bits[None]
+    return Part(
+        rows,
+        passes,
+        energy_j=costs.energy_pj * 1e-12,
+        latency_s=costs.cycles * seconds,
+        dram_bits=costs.dram_bits[None],
+        shares=tuple(shares),
+        bound=np.where(costs.cycles > 0, bound, -1),
+    )
