@@ -44,7 +44,7 @@ class Lattice:
     vectors
         Of (N, P, Q), of K, of (C, R, S).
     starts, nexts
-        Tiles that each may grow to (:func:`dse.mapping.best.deep.kernel.best_chains`), by coordinate.
+        Tiles that each may grow to (:class:`dse.mapping.best.deep.graph.Graph`), by coordinate.
     window_starts, window_nexts
         The same by whole place for a step of X where its window overlaps; empty elsewhere.
     """

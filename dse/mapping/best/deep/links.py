@@ -6,15 +6,56 @@ may be shared along some axes only, so that its reads are counted once for each 
 
 from __future__ import annotations
 
-import numpy as np
-from numba import njit
+from typing import NamedTuple
 
+import numpy as np
+
+from dse.mapping.best.compiled import inner, outer
+from dse.mapping.best.deep.graph import Graph, Links
 from dse.types import Floats, Ints
 
 # Dims are N K C P Q R S = 0 ... 6 and G = 7; tensors W X Y = 0 1 2.
 
 
-@njit(cache=True, nogil=True)
+class Tiles(NamedTuple):
+    """Tiles of (N, P, Q), of K, of (C, R, S) in temporal trips."""
+
+    a: Ints
+    k: Ints
+    c: Ints
+
+
+class Tiled(NamedTuple):
+    """A nest under one unrolling.
+
+    bounds, spatial: (8,) of the nest, and spatial extents of the array. inside: (memories + 1, 8) spatial extents inside one
+    instance of each memory. window: stride of rows and columns, dilation of rows and columns. packed: accumulations per those
+    of the loops.
+    """
+
+    bounds: Ints
+    window: Ints
+    spatial: Ints
+    inside: Ints
+    packed: float
+
+
+class Prices(NamedTuple):
+    """What elements cost: fields of :class:`dse.mapping.best.deep.search.DeepPoint` of the same names."""
+
+    read_pj: Floats
+    write_pj: Floats
+    element_cycles: Floats
+    final_read_pj: Floats
+    final_write_pj: Floats
+    final_cycles: Floats
+    converts: Ints
+    kept_bits: Floats
+    mac_share: Floats
+    required: Ints
+
+
+@inner
 def pieces(bound: int, extent: int, spatial: int, inside: int) -> int:
     """(tile, instance) pairs over a dim cut into tiles of ``extent`` trips, at ``spatial // inside`` instances.
 
@@ -26,13 +67,13 @@ def pieces(bound: int, extent: int, spatial: int, inside: int) -> int:
     return bound // whole * apart + min(-(-(bound % whole) // inside), apart)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def window_sum(outer: int, filter_: int, n_outer: int, n_filter: int, stride: int, dilation: int) -> int:
     """Sum over tiles of the elements that a sliding window covers; tiles may have any sizes that add up."""
     return n_filter * stride * (outer - n_outer) + n_outer * dilation * (filter_ - n_filter) + n_outer * n_filter
 
 
-@njit(cache=True, nogil=True)
+@inner
 def moved_elements(
     tensor: int, extent: Ints, spatial: Ints, inside: Ints, within: Ints, bounds: Ints, window: Ints
 ) -> float:  # fmt: skip
@@ -66,7 +107,7 @@ def moved_elements(
     return float(total)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def box_elements(tensor: int, extent: Ints, inside: Ints, bounds: Ints, window: Ints) -> float:
     """Elements of a tensor's tile in one instance of a memory."""
     x = np.minimum(bounds, extent * inside)
@@ -79,7 +120,7 @@ def box_elements(tensor: int, extent: Ints, inside: Ints, bounds: Ints, window: 
     return float(float(x[7]) * x[0] * x[2] * rows * columns)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def apart(tensor: int, extent: Ints, spatial: Ints, inside: Ints, bounds: Ints, window: Ints) -> float:
     """Elements of an accumulated tensor, each counted once for every instance that ever holds it.
 
@@ -97,7 +138,7 @@ def apart(tensor: int, extent: Ints, spatial: Ints, inside: Ints, bounds: Ints, 
     return total
 
 
-@njit(cache=True, nogil=True)
+@inner
 def at_mac(
     tensor: int, run: Ints, spatial: Ints, feeding: Ints, bounds: Ints, window: Ints, accumulates: bool, packed: float
 ) -> float:  # fmt: skip
@@ -120,147 +161,160 @@ def at_mac(
     return float(total)
 
 
-@njit(cache=True, nogil=True)
-def coordinate(tensor: int, column: int, windowed: bool, a: Ints, k: Ints, c: Ints) -> Ints:
+@inner
+def coordinate(tensor: int, column: int, windowed: bool, tiles: Tiles) -> Ints:
     """Extents of a column of a tensor's links; dims that do not matter to it stand at 1."""
     extent = np.ones(8, np.int64)
     if tensor == 1 and windowed:
-        n_k, n_c = len(k), len(c)
-        i = column // (n_k * n_c)
-        extent[0], extent[3], extent[4] = a[i, 0], a[i, 1], a[i, 2]
-        extent[1] = k[column // n_c % n_k]
-        j = column % n_c
-        extent[2], extent[5], extent[6] = c[j, 0], c[j, 1], c[j, 2]
+        n_k, n_c = len(tiles.k), len(tiles.c)
+        _set_a(extent, tiles, column // (n_k * n_c))
+        extent[1] = tiles.k[column // n_c % n_k]
+        _set_c(extent, tiles, column % n_c)
     elif tensor == 0:
-        extent[0], extent[3], extent[4] = a[column, 0], a[column, 1], a[column, 2]
+        _set_a(extent, tiles, column)
     elif tensor == 1:
-        extent[1] = k[column]
+        extent[1] = tiles.k[column]
     else:
-        extent[2], extent[5], extent[6] = c[column, 0], c[column, 1], c[column, 2]
+        _set_c(extent, tiles, column)
     return extent
 
 
-@njit(cache=True, nogil=True)
-def priced_links(
-    a: Ints, k: Ints, c: Ints, holders: Ints, tensors: Ints, windowed: bool, bounds: Ints, window: Ints, spatial: Ints, inside:
-    Ints, packed: float, read_pj: Floats, write_pj: Floats, element_cycles: Floats, final_read_pj: Floats, final_write_pj: Floats,
-    final_cycles: Floats, converts: Ints, kept_bits: Floats, run_column: Ints, run_role: Ints, mac_share: Floats,
-    required: Ints,
-) -> tuple[Floats, Floats, Floats, Floats, Floats, Floats]:  # fmt: skip
-    """Prices of all links and sizes of all tiles for the kernel (:func:`dse.mapping.best.deep.kernel.best_chains`).
+@inner
+def _set_a(extent: Ints, tiles: Tiles, i: int) -> None:
+    extent[0], extent[3], extent[4] = tiles.a[i, 0], tiles.a[i, 1], tiles.a[i, 2]
+
+
+@inner
+def _set_c(extent: Ints, tiles: Tiles, j: int) -> None:
+    extent[2], extent[5], extent[6] = tiles.c[j, 0], tiles.c[j, 1], tiles.c[j, 2]
+
+
+@outer
+def priced_links(graph: Graph, tiles: Tiles, nest: Tiled, prices: Prices, run_column: Ints, run_role: Ints) -> Links:
+    """Prices of all links and sizes of all tiles.
 
     Parameters
     ----------
-    a, k, c
-        Tiles of (N, P, Q), of K, of (C, R, S) in temporal trips.
-    spatial, inside
-        (8,) and (memories + 1, 8) spatial extents of the array and inside one instance of each memory.
-    read_pj, write_pj, element_cycles
-        (memories + 1, 3) per element; of the accumulator for partial sums.
-    final_read_pj, final_write_pj, final_cycles
-        (memories + 1,) per finished element at its own width.
-    converts
-        (memories,) whether finished results leave the memory at their own width.
-    kept_bits
-        (memories, 3) bits that an element takes in each memory.
     run_column, run_role
         (runs,) column of each innermost run in its role's coordinate, and the role.
-    mac_share
-        (3,) share of the accesses at the MAC that are made.
-    required
-        (memories, 3) 1 where a role may not pass a memory by; links that would cost infinitely much.
-
-    Returns
-    -------
-    ``energy, child_time, parent_time, first, first_time, tile`` as the kernel takes them.
     """
-    n_a, n_k, n_c = len(a), len(k), len(c)
-    n_e = n_a * n_k * n_c
+    memories, runs = len(prices.converts), len(run_column)
+    n_e = len(tiles.a) * len(tiles.k) * len(tiles.c)
     places = 1
-    for r in range(3):
-        places = max(places, holders[r, 0])
-    memories = len(converts)
-    widest = max(max(n_a, n_k), n_c)
-    if windowed:
-        widest = max(widest, n_e)
-    energy = np.zeros((3, places, places + 1, widest))
-    child_time = np.zeros((3, places, places + 1, widest))
-    parent_time = np.zeros((3, places, places + 1, widest))
-    runs = len(run_column)
-    first = np.zeros((3, places + 1, runs + 1))
-    first_time = np.zeros((3, places + 1, runs + 1))
-    unit = np.ones(8, np.int64)
     for role in range(3):
-        tensor = tensors[role]
-        columns = n_a if tensor == 0 else (n_k if tensor == 1 else n_c)
-        if tensor == 1 and windowed:
-            columns = n_e
-        for place in range(holders[role, 0]):
-            m = holders[role, 1 + place]
-            for x in range(columns):
-                extent = coordinate(tensor, x, windowed, a, k, c)
-                own_first = apart(tensor, extent, spatial, inside[m], bounds, window) if role == 2 else 0.0
-                distinct = apart(tensor, extent, spatial, spatial, bounds, window) if role == 2 else 0.0
-                received = moved_elements(tensor, extent, spatial, inside[m], inside[m], bounds, window)
-                for target in range(place + 1, holders[role, 0] + 1):
-                    o = holders[role, 1 + target]
-                    sent = moved_elements(tensor, extent, spatial, inside[o], inside[m], bounds, window)
-                    if role != 2:
-                        energy[role, place, target, x] = sent * read_pj[o, role] + received * write_pj[m, role]
-                        child_time[role, place, target, x] = received * element_cycles[m, role]
-                        parent_time[role, place, target, x] = sent * element_cycles[o, role]
-                        continue
-                    seen = apart(tensor, extent, spatial, inside[o], bounds, window)
-                    back = max(sent - seen, 0.0)
-                    copied = max(received - own_first, 0.0)
-                    done = distinct if converts[m] == 1 or o == memories else 0.0
-                    handed = distinct if converts[m] == 1 else 0.0
-                    energy[role, place, target, x] = (
-                        back * read_pj[o, 2]
-                        + max(sent - done, 0.0) * write_pj[o, 2]
-                        + done * final_write_pj[o]
-                        + max(received - handed, 0.0) * read_pj[m, 2]
-                        + handed * final_read_pj[m]
-                        + copied * write_pj[m, 2]
-                    )
-                    child_time[role, place, target, x] = (max(received - handed, 0.0) + copied) * element_cycles[
-                        m, 2
-                    ] + handed * final_cycles[m]
-                    parent_time[role, place, target, x] = (back + max(sent - done, 0.0)) * element_cycles[
-                        o, 2
-                    ] + done * final_cycles[o]
-        for target in range(holders[role, 0] + 1):
-            o = holders[role, 1 + target]
-            for run in range(runs + 1):
-                if run < runs and run_role[run] != role:
-                    continue
-                extent = unit
+        places = max(places, graph.holders[role, 0])
+    widest = 0
+    for tensor in range(3):
+        widest = max(widest, _columns(graph, tensor))
+    moved = (3, places, places + 1, widest)
+    links = Links(
+        np.zeros(moved), np.zeros(moved), np.zeros(moved), np.zeros((3, places + 1, runs + 1)),
+        np.zeros((3, places + 1, runs + 1)), np.zeros((3, memories, n_e)),
+    )  # fmt: skip
+    for role in range(3):
+        for place in range(graph.holders[role, 0]):
+            for x in range(_columns(graph, graph.tensors[role])):
+                extent = coordinate(graph.tensors[role], x, graph.windowed, tiles)
+                if role == 2:
+                    _price_sums(graph, nest, prices, links, place, x, extent)
+                else:
+                    _price_operand(graph, nest, prices, links, role, place, x, extent)
+        for run in range(runs + 1):
+            if run == runs or run_role[run] == role:
+                extent = np.ones(8, np.int64)
                 if run < runs:
-                    extent = coordinate(tensor, run_column[run], False, a, k, c)
-                count = at_mac(tensor, extent, spatial, inside[o], bounds, window, role == 2, packed)
-                if role != 2:
-                    count *= mac_share[role]
-                    first[role, target, run] = count * read_pj[o, role]
-                    first_time[role, target, run] = count * element_cycles[o, role]
-                    continue
-                fresh = apart(tensor, unit, spatial, inside[o], bounds, window)
-                again = max(count - fresh, 0.0) * mac_share[2]
-                count *= mac_share[2]
-                first[role, target, run] = again * read_pj[o, 2] + count * write_pj[o, 2]
-                first_time[role, target, run] = (again + count) * element_cycles[o, 2]
-        for place in range(holders[role, 0]):
-            if required[holders[role, 1 + place], role] == 1:
-                energy[role, :place, place + 1 :] = np.inf
-                first[role, place + 1 :] = np.inf
-    tile = np.zeros((3, memories, n_e))
+                    extent = coordinate(graph.tensors[role], run_column[run], False, tiles)
+                _price_macs(graph, nest, prices, links, role, run, extent)
+        for place in range(graph.holders[role, 0]):
+            if prices.required[graph.holders[role, 1 + place], role] == 1:
+                links.energy[role, :place, place + 1 :] = np.inf
+                links.first[role, place + 1 :] = np.inf
+    _measure_tiles(graph, tiles, nest, prices, links)
+    return links
+
+
+@inner
+def _columns(graph: Graph, tensor: int) -> int:
+    """Columns of the links of a tensor."""
+    if tensor == 1 and graph.windowed:
+        return int(graph.sizes[0] * graph.sizes[1] * graph.sizes[2])
+    return int(graph.sizes[tensor])
+
+
+@inner
+def _price_operand(
+    graph: Graph, nest: Tiled, prices: Prices, links: Links, role: int, place: int, x: int, extent: Ints
+) -> None:
+    """Links from one memory of an operand that is only read, with the extents of a column."""
+    tensor, m = graph.tensors[role], graph.holders[role, 1 + place]
+    received = moved_elements(tensor, extent, nest.spatial, nest.inside[m], nest.inside[m], nest.bounds, nest.window)
+    for target in range(place + 1, graph.holders[role, 0] + 1):
+        o = graph.holders[role, 1 + target]
+        sent = moved_elements(tensor, extent, nest.spatial, nest.inside[o], nest.inside[m], nest.bounds, nest.window)
+        links.energy[role, place, target, x] = sent * prices.read_pj[o, role] + received * prices.write_pj[m, role]
+        links.child_time[role, place, target, x] = received * prices.element_cycles[m, role]
+        links.parent_time[role, place, target, x] = sent * prices.element_cycles[o, role]
+
+
+@inner
+def _price_sums(graph: Graph, nest: Tiled, prices: Prices, links: Links, place: int, x: int, extent: Ints) -> None:
+    """Links from one memory of sums: those not finished come back, those finished have their own width where they may."""
+    tensor, m, memories = graph.tensors[2], graph.holders[2, 1 + place], len(prices.converts)
+    own_first = apart(tensor, extent, nest.spatial, nest.inside[m], nest.bounds, nest.window)
+    distinct = apart(tensor, extent, nest.spatial, nest.spatial, nest.bounds, nest.window)
+    received = moved_elements(tensor, extent, nest.spatial, nest.inside[m], nest.inside[m], nest.bounds, nest.window)
+    for target in range(place + 1, graph.holders[2, 0] + 1):
+        o = graph.holders[2, 1 + target]
+        sent = moved_elements(tensor, extent, nest.spatial, nest.inside[o], nest.inside[m], nest.bounds, nest.window)
+        seen = apart(tensor, extent, nest.spatial, nest.inside[o], nest.bounds, nest.window)
+        back = max(sent - seen, 0.0)
+        copied = max(received - own_first, 0.0)
+        done = distinct if prices.converts[m] == 1 or o == memories else 0.0
+        handed = distinct if prices.converts[m] == 1 else 0.0
+        links.energy[2, place, target, x] = (
+            back * prices.read_pj[o, 2]
+            + max(sent - done, 0.0) * prices.write_pj[o, 2]
+            + done * prices.final_write_pj[o]
+            + max(received - handed, 0.0) * prices.read_pj[m, 2]
+            + handed * prices.final_read_pj[m]
+            + copied * prices.write_pj[m, 2]
+        )
+        partial = max(received - handed, 0.0) + copied
+        links.child_time[2, place, target, x] = partial * prices.element_cycles[m, 2] + handed * prices.final_cycles[m]
+        partial = back + max(sent - done, 0.0)
+        links.parent_time[2, place, target, x] = partial * prices.element_cycles[o, 2] + done * prices.final_cycles[o]
+
+
+@inner
+def _price_macs(graph: Graph, nest: Tiled, prices: Prices, links: Links, role: int, run: int, extent: Ints) -> None:
+    """Links from the MACs to each memory of a role under one innermost run."""
+    tensor = graph.tensors[role]
+    for target in range(graph.holders[role, 0] + 1):
+        o = graph.holders[role, 1 + target]
+        count = at_mac(tensor, extent, nest.spatial, nest.inside[o], nest.bounds, nest.window, role == 2, nest.packed)
+        if role != 2:
+            count *= prices.mac_share[role]
+            links.first[role, target, run] = count * prices.read_pj[o, role]
+            links.first_time[role, target, run] = count * prices.element_cycles[o, role]
+            continue
+        fresh = apart(tensor, np.ones(8, np.int64), nest.spatial, nest.inside[o], nest.bounds, nest.window)
+        again = max(count - fresh, 0.0) * prices.mac_share[2]
+        count *= prices.mac_share[2]
+        links.first[role, target, run] = again * prices.read_pj[o, 2] + count * prices.write_pj[o, 2]
+        links.first_time[role, target, run] = (again + count) * prices.element_cycles[o, 2]
+
+
+@inner
+def _measure_tiles(graph: Graph, tiles: Tiles, nest: Tiled, prices: Prices, links: Links) -> None:
+    """Bits of every tile of every role in each of its memories."""
+    n_k, n_c = len(tiles.k), len(tiles.c)
     extent = np.ones(8, np.int64)
-    for e in range(n_e):
-        i, j = e // (n_k * n_c), e % n_c
-        extent[0], extent[3], extent[4] = a[i, 0], a[i, 1], a[i, 2]
-        extent[1] = k[e // n_c % n_k]
-        extent[2], extent[5], extent[6] = c[j, 0], c[j, 1], c[j, 2]
+    for e in range(links.tile.shape[2]):
+        _set_a(extent, tiles, e // (n_k * n_c))
+        extent[1] = tiles.k[e // n_c % n_k]
+        _set_c(extent, tiles, e % n_c)
         for role in range(3):
-            for place in range(holders[role, 0]):
-                m = holders[role, 1 + place]
-                tile[role, m, e] = box_elements(tensors[role], extent, inside[m], bounds, window) * kept_bits[m, role]
-    return energy, child_time, parent_time, first, first_time, tile
+            for place in range(graph.holders[role, 0]):
+                m = graph.holders[role, 1 + place]
+                elements = box_elements(graph.tensors[role], extent, nest.inside[m], nest.bounds, nest.window)
+                links.tile[role, m, e] = elements * prices.kept_bits[m, role]

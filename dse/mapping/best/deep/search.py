@@ -2,7 +2,7 @@
 
 Where an operand lies in several private or several shared memories, tables for a whole space (:mod:`dse.mapping.best.tables.table`)
 would be too large. Instead the best mapping is found for given prices: for every unrolling the best chain of cuts on a coarse
-lattice of tile sizes (:mod:`dse.mapping.best.deep.kernel`), then, around the best of these, on dense lattices of one coordinate
+lattice of tile sizes (:mod:`dse.mapping.best.deep.chains`), then, around the best of these, on dense lattices of one coordinate
 after the other until nothing improves. On each lattice all loop orders, uneven cuts and memories left out (bypass) are covered
 at once. What it finds are explicit mappings; their exact costs are the caller's (:mod:`dse.cost.mapped.deep_jobs`).
 """
@@ -15,9 +15,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dse.mapping.best.deep.kernel import best_chains, costs_to_go
+from dse.mapping.best.deep.chains import Runs, best_chains
+from dse.mapping.best.deep.graph import Graph, Memories
+from dse.mapping.best.deep.labels import Aim
 from dse.mapping.best.deep.lattice import Lattice, coarse_vectors, deep_unrollings, dense_vectors, lattice
-from dse.mapping.best.deep.links import priced_links
+from dse.mapping.best.deep.links import Prices, Tiled, Tiles, priced_links
+from dse.mapping.best.deep.to_go import costs_to_go
 from dse.mapping.best.records import LOOPS
 from dse.mapping.best.space import NEST_POSITION
 from dse.mapping.best.unrolling import Unrolling, shared_extent
@@ -218,14 +221,37 @@ def _search(
         inside[m] = [extent[i] for i in places]
     spatial = np.array([unrolling.spatial[i] for i in places], np.int64)
     inside[memories] = spatial
-    run_column, run_role, run_place = _runs(problem, grid)
-    energy, child, parent, first, first_time, tile = priced_links(
-        *grid.vectors[:1], grid.vectors[1][:, 0], grid.vectors[2], problem.holders, problem.tensors, problem.windowed,
-        problem.bounds, problem.window, spatial, inside, unrolling.packed, point.read_pj, point.write_pj, point.element_cycles,
-        point.final_read_pj, point.final_write_pj, point.final_cycles, point.converts, point.kept_bits, run_column, run_role,
-        point.mac_share,
-        point.required,
+    graph = Graph(
+        grid.sizes, problem.holders, problem.tensors, problem.windowed, grid.starts, grid.nexts, grid.window_starts,
+        grid.window_nexts, problem.stationary,
     )  # fmt: skip
+    tiles = Tiles(grid.vectors[0], grid.vectors[1][:, 0], grid.vectors[2])
+    nest = Tiled(problem.bounds, problem.window, spatial, inside, unrolling.packed)
+    prices = Prices(**{name: getattr(point, name) for name in Prices._fields})
+    column, runs = _runs(problem, grid)
+    links = priced_links(graph, tiles, nest, prices, column, runs.role)
+    held = _memories(problem)
+    compute = float(
+        (point.step_cycles * (unrolling.steps_other * np.ceil(unrolling.steps_reduction / point.lanes))).sum()
+    )
+    aim = Aim(compute, point.base_pj, point.leak_pj_per_cycle, problem.overlap, problem.objective, float(least), keep)
+    found = best_chains(graph, links, held, runs, costs_to_go(graph, links, held), aim, most)
+    ones = (1,) * 7
+    return [
+        Found(
+            unrolling,
+            grid.extents(int(runs.place[found.run[i]])) if 0 <= found.run[i] < len(runs.place) else ones,
+            _cuts(problem, grid, found.states[i]),
+            float(found.value[i]),
+        )
+        for i in range(most)
+        if np.isfinite(found.value[i])
+    ]
+
+
+def _memories(problem: _Problem) -> Memories:
+    """What the on-chip memories hold; followed are those that take time, and shared those of several roles."""
+    point, memories = problem.point, len(problem.array.storages)
     tracked = np.full(memories + 1, -1, np.int64)
     timed = np.flatnonzero((point.element_cycles > 0).any(axis=1))
     tracked[timed] = np.arange(len(timed))
@@ -233,33 +259,11 @@ def _search(
     shared = np.full(memories, -1, np.int64)
     common = [m for m in range(memories) if roles[m] > 1]
     shared[common] = np.arange(len(common))
-    graph = (
-        grid.sizes, problem.holders, problem.tensors, problem.windowed, grid.starts, grid.nexts, grid.window_starts,
-        grid.window_nexts, energy, child, parent, tracked, tile, point.capacity_bits, point.finished,
-    )  # fmt: skip
-    to_go = costs_to_go(*graph)
-    compute = float(
-        (point.step_cycles * (unrolling.steps_other * np.ceil(unrolling.steps_reduction / point.lanes))).sum()
-    )
-    states, _, _, values, runs, _ = best_chains(
-        *graph, shared, first, first_time, run_place, run_role, problem.stationary, to_go, compute, point.base_pj,
-        point.leak_pj_per_cycle, problem.overlap, problem.objective, least, keep, most,
-    )  # fmt: skip
-    ones = (1,) * 7
-    return [
-        Found(
-            unrolling,
-            grid.extents(int(run_place[runs[i]])) if 0 <= runs[i] < len(run_place) else ones,
-            _cuts(problem, grid, states[i]),
-            float(values[i]),
-        )
-        for i in range(len(values))
-        if np.isfinite(values[i])
-    ]
+    return Memories(point.capacity_bits, point.finished, tracked, shared)
 
 
-def _runs(problem: _Problem, grid: Lattice) -> tuple[Ints, Ints, Ints]:
-    """Innermost runs: the column in the coordinate of an input that stays at the MAC, that input, and the place reached."""
+def _runs(problem: _Problem, grid: Lattice) -> tuple[Ints, Runs]:
+    """Innermost runs, and the column of each in the coordinate of the input that stays at the MAC."""
     _, n_k, n_c = grid.sizes.tolist()
     unit = (n_k * n_c, n_c, 1)
     rows = [
@@ -269,7 +273,7 @@ def _runs(problem: _Problem, grid: Lattice) -> tuple[Ints, Ints, Ints]:
         for column in range(1, int(grid.sizes[problem.tensors[role]]))
     ]
     table = np.array(rows, np.int64).reshape(len(rows), 3)
-    return table[:, 0].copy(), table[:, 1].copy(), table[:, 2].copy()
+    return table[:, 0].copy(), Runs(place=table[:, 2].copy(), role=table[:, 1].copy())
 
 
 def _cuts(problem: _Problem, grid: Lattice, states: Ints) -> tuple[tuple[int, int, tuple[int, ...]], ...]:
