@@ -180,6 +180,19 @@ def test_a_word_is_defined_once(word):
     assert [name for name in MODULES if word in defined(name)] == [home], f"take {word} from {home}"
 
 
+def test_a_function_fits_on_a_screen():
+    """At most 80 lines below its signature and docstring: options of a command and what they mean may take more, work may not."""
+    long = []
+    for module, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                body = node.body[1:] if ast.get_docstring(node) is not None else node.body
+                lines = node.end_lineno - body[0].lineno + 1 if body else 0
+                if lines > 80:
+                    long.append(f"{module}.{node.name}: {lines} lines")
+    assert not long
+
+
 def test_the_program_says_where_its_mappings_come_from():
     """What it evaluates for itself is looked up in tables or searched on as a run has it, never as the length of a table decides."""
     silent = []

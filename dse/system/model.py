@@ -20,7 +20,6 @@ from dse.yaml_input import suggest
 #: whole blocks, of which only the input is kept.
 RECOMPUTE = ("none", "selective", "full")
 ATTENTION = ("fused", "unfused")
-TOPOLOGIES = ("switch", "ring", "torus")
 #: Shards of ZeRO (Rajbhandari et al., SC 2020): nothing, optimizer states, also gradients, also weights (FSDP).
 ZERO = (0, 1, 2, 3)
 

@@ -508,8 +508,3 @@ def variant(name: str) -> Hardware:
         return replace(load_hardware("fp8_trainer"), node_nm=40.0)
     own = _CHIPS / f"{name}.yaml"
     return load_hardware(own) if own.exists() else load_hardware(name)
-
-
-def median_error(rows: Sequence[Row]) -> float:
-    """Median of the sizes of the signed errors."""
-    return float(np.median([abs(item.signed_error) for item in rows]))

@@ -57,8 +57,9 @@ def profile(
     from dse.accuracy.measuring.profile_model import profile_onnx
     from dse.accuracy.measuring.settings import settings
     from dse.accuracy.profiles.summary import profile_summary
+    from dse.training.loops.script import is_script
 
-    if ".py:" in str(model):
+    if is_script(str(model)):
         _profile_script(str(model), formats, score or "gradient", plans, steps, seed, network, out)
         return
     if data is None:

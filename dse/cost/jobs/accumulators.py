@@ -17,7 +17,8 @@ from itertools import product
 from math import prod
 from typing import NamedTuple
 
-from dse.cost.jobs.network import nests_of, passes_of, roles_of, seen_operand
+from dse.cost.jobs.network import nests_of, passes_of
+from dse.cost.jobs.operands import roles_of, seen_operand
 from dse.hardware.model import Hardware
 from dse.mapping.best.unrolling import REDUCED
 from dse.names import DIMS, OPERANDS

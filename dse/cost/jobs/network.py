@@ -1,15 +1,5 @@
 """From a network and plans to jobs: which nest runs with which operand formats, each distinct one once.
 
-Operands by pass (roles weight, activation; result):
-
-* forward: weight, activation; the result is an activation, written in the layer's own activation format
-* backward_data: weight, error; the result is an error, written in the layer's own error format
-* backward_weight: error, activation from the stash; the result is the gradient
-
-A product of two activations (``matmul``) has an activation in the weight role: its forward pass reads two activations, and both
-of its backward passes read an error and the other activation from the stash and write an error. The batch counts as groups, because
-every sample has its own second operand. A cached one (a KV cache) is read in the stash format.
-
 A transposed convolution runs the nest of the convolution that it mirrors: its forward pass is that one's backward_data.
 
 A pass is one nest or several, each of which runs a number of times (:meth:`dse.workload.Layer.nests`): experts, attention windows.
@@ -20,66 +10,38 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache
+from functools import lru_cache
 from math import prod
 from typing import NamedTuple
 
 import numpy as np
 
 from dse.cost.jobs.formats import Jobs
-from dse.cost.tensors.copies import (
-    WIDE,
-    Stored,
-    error_bits,
-    has_result,
-    has_stash,
-    stored_tensors,
-    turned_weights,
-    turning,
-    written_errors,
+from dse.cost.jobs.operands import (
+    Pair,
+    Seen,
+    Written,
+    as_written,
+    elements_of_run,
+    pairs_of_plan,
+    roles_of,
+    seen_of_cell,
+    seen_operand,
+    tensors_of,
+    widened,
 )
+from dse.cost.tensors.copies import Stored, has_result, stored_tensors
 from dse.cost.tensors.storage import storage_of
 from dse.errors import InputError
-from dse.hardware.model import ARITHMETIC, Hardware
+from dse.hardware.model import Hardware
 from dse.mapping.nest import Nest
 from dse.names import OPERANDS
-from dse.precision.formats.properties import Format, arithmetic, element_exponent_bits, multiplier_bits
-from dse.precision.plans.cells import Cell, Histogram, formats_of
 from dse.precision.plans.plan import Plan
 from dse.types import Floats, Ints
 from dse.workload.model import PASSES, Layer, Network
 from dse.yaml_input import suggest
 
 MODES = ("training", "inference")
-
-#: Operands in the weight role and the activation role, and of the result; the stash is how an activation is kept.
-ROLES_OF_PASS = {
-    "forward": ("weight", "activation", "activation"),
-    "backward_data": ("weight", "error", "error"),
-    "backward_weight": ("error", "stash", "gradient"),
-}
-#: The same for a product of two activations.
-ROLES_OF_MATMUL = {
-    "forward": ("activation", "activation", "activation"),
-    "backward_data": ("stash", "error", "error"),
-    "backward_weight": ("error", "stash", "error"),
-}
-
-
-class Seen(NamedTuple):
-    """What a multiplier sees of an operand: its width, the place of its arithmetic in ``ARITHMETIC``, its own exponent's width."""
-
-    bits: int
-    arithmetic: int
-    exponent_bits: int
-
-
-class Pair(NamedTuple):
-    """Operands that meet in a MAC, in the weight role and in the activation role, and their share of the MACs."""
-
-    weight: Seen
-    activation: Seen
-    share: float
 
 
 @dataclass(frozen=True)
@@ -105,34 +67,6 @@ class NetworkJobs:
     times: Floats
     bitops: Floats
     macs: Floats
-
-
-def roles_of(layer: Layer, pass_: str) -> tuple[str, str, str]:
-    """Operands of a pass of a layer: in the weight role, in the activation role, and of the result."""
-    first, second, result = (ROLES_OF_MATMUL if layer.kind == "matmul" else ROLES_OF_PASS)[pass_]
-    if layer.cached and pass_ == "forward":
-        first = "stash"
-    return (second, first, result) if layer.transposed and pass_ == "backward_weight" else (first, second, result)
-
-
-#: Tensors in the weight role, in the activation role, and of the result (:mod:`dse.cost.tensors.storage`), each with the pass
-#: along whose reduction its groups lie: who reads a result says how it is written.
-TENSORS_OF_PASS = {
-    "forward": (("weight", "forward"), ("input", "forward"), ("result", "forward")),
-    "backward_data": (("weight", "backward_data"), ("output", "backward_data"), ("input", "forward")),
-    "backward_weight": (("output", "backward_weight"), ("input", "backward_weight"), ("weight", "forward")),
-}
-TENSORS_OF_MATMUL = {
-    "forward": (("second", "forward"), ("input", "forward"), ("result", "forward")),
-    "backward_data": (("second", "backward_data"), ("output", "backward_data"), ("input", "forward")),
-    "backward_weight": (("output", "backward_weight"), ("input", "backward_weight"), ("second", "forward")),
-}
-
-
-def tensors_of(layer: Layer, pass_: str) -> tuple[tuple[str, str], tuple[str, str], tuple[str, str]]:
-    """Tensor and pass of what :func:`roles_of` gives the operands of."""
-    first, second, result = (TENSORS_OF_MATMUL if layer.kind == "matmul" else TENSORS_OF_PASS)[pass_]
-    return (second, first, result) if layer.transposed and pass_ == "backward_weight" else (first, second, result)
 
 
 def nests_of(layer: Layer, pass_: str, batch: int) -> list[tuple[Nest, float]]:
@@ -343,7 +277,7 @@ def network_jobs(
     """
     shapes = _shapes(network, mode, hardware.causal_skip, hardware.unfold_input)
     copies = copies or [stored_tensors(network, plan, mode == "training") for plan in plans]
-    pairs = [_pairs_of_plan(plan, network.mac_layers, shapes.at) if plan.is_blockwise else {} for plan in plans]
+    pairs = [pairs_of_plan(plan, network.mac_layers, shapes.at) if plan.is_blockwise else {} for plan in plans]
     most = max((len(found) for table in pairs for found in table.values()), default=1)
     each = [
         _operands_of_plan(network, shapes, plan, stored, mixed, most)
@@ -424,10 +358,10 @@ def _operands_of_plan(
     stored = bits[shapes.tensors, of_layer]
     stored[:, PASSES.index("forward"), 2] = copies.result_bits[at]
     if plan.copies == "requantize":
-        _widen(stored, network, plan, at)
-    in_dram = stored[..., :2].copy()
+        stored = widened(stored, network, plan, at)
+    written = Written(stored, stored[..., :2])
     if has_result(plan):
-        _as_written(stored, in_dram, network, plan, at, copies)
+        written = as_written(stored, network, plan, at, copies)
     seen = np.zeros((*stored.shape[:2], most, 2, len(Seen._fields)), np.int64)
     shares, run = np.zeros(seen.shape[:3]), np.zeros(seen.shape[:2], np.int64)
     for (l, p), found in pairs.items():
@@ -435,90 +369,10 @@ def _operands_of_plan(
         filled = [*found, *[found[0]._replace(share=0.0)] * (most - len(found))]
         seen[l, p] = [(pair.weight, pair.activation) for pair in filled]
         shares[l, p] = [pair.share for pair in filled]
-        run[l, p] = _run_elements(plan, at[l], roles_of(layers[l], PASSES[p]))
+        run[l, p] = elements_of_run(plan, at[l], roles_of(layers[l], PASSES[p]))
     if not plan.is_blockwise:
         cells = [plan.cells(seen_operand(operand)) for operand in OPERANDS]
-        each = np.array([[_seen_of_cell(row[place]) for place in at] for row in cells])
+        each = np.array([[seen_of_cell(row[place]) for place in at] for row in cells])
         seen[:] = each[shapes.roles[..., :2], of_layer][..., None, :, :]
         shares[..., 0] = 1.0
-    return _Operands(stored, in_dram, seen, shares, run, plan.widths("accumulator")[at][:, None])
-
-
-def _widen(stored: Floats, network: Network, plan: Plan, at: Sequence[int]) -> None:
-    """What backward passes read in a wide format and requantize has its width, in place; ``stored`` is (layers, passes, 3)."""
-    weights = turned_weights(network, plan, "requantize")
-    master, errors = storage_of(network).bits(plan, "master"), error_bits(network, plan)
-    stash, error = plan.cells("stash"), plan.cells("error")
-    for row, index in enumerate(at):
-        layer = network.layers[index]
-        kept = not has_stash(plan, index) and turning(plan, stash[index]) == "requantize"
-        for p, pass_ in enumerate(PASSES):
-            for role, operand in enumerate(roles_of(layer, pass_)):
-                if operand == "error" and turning(plan, error[index]) == "requantize":
-                    stored[row, p, role] = errors[index]
-                elif operand == "stash" and kept and pass_ != "forward":
-                    stored[row, p, role] = WIDE.element_bits
-                elif operand == "weight" and pass_ == "backward_data" and weights[index]:
-                    stored[row, p, role] = master[index]
-
-
-def _as_written(
-    stored: Floats, in_dram: Floats, network: Network, plan: Plan, at: Sequence[int], copies: Stored
-) -> None:
-    """Results in a format of their own, in place: what passes write has it, and what they read has it in DRAM.
-
-    ``stored`` is (layers, passes, 3), ``in_dram`` (layers, passes, 2).
-    """
-    results, errors = storage_of(network).bits(plan, "result"), written_errors(network, plan)
-    for row, index in enumerate(at):
-        layer = network.layers[index]
-        for p, pass_ in enumerate(PASSES):
-            operands, tensors = roles_of(layer, pass_), tensors_of(layer, pass_)
-            if operands[2] != "gradient" and np.isfinite(results[index]):
-                stored[row, p, 2] = results[index]
-            for role, (operand, (tensor, _)) in enumerate(zip(operands[:2], tensors[:2], strict=True)):
-                if operand == "weight":
-                    continue
-                held = errors if operand == "error" else copies.memory_bits[tensor, pass_ != "forward"]
-                if np.isfinite(held[index]):
-                    in_dram[row, p, role] = held[index]
-
-
-def _pairs_of_plan(plan: Plan, layers: Sequence[Layer], at: Sequence[int]) -> dict[tuple[int, int], list[Pair]]:
-    """Pairs of widths by (layer, pass) of a plan with histograms."""
-    known = {}
-    result = {}
-    for l, layer in enumerate(layers):
-        for p, pass_ in enumerate(PASSES):
-            first, second = (seen_operand(operand) for operand in roles_of(layer, pass_)[:2])
-            if (first, second) not in known:
-                known[first, second] = plan.pairs(first, second)
-            pairs = known[first, second]
-            merged: dict[tuple[Seen, Seen], float] = {}
-            for i, j in np.argwhere(pairs.shares[at[l]] > 0.0).tolist():
-                key = (_seen_of_format(pairs.first[i]), _seen_of_format(pairs.second[j]))
-                merged[key] = merged.get(key, 0.0) + float(pairs.shares[at[l], i, j])
-            result[l, p] = [Pair(*key, share) for key, share in sorted(merged.items())]
-    return result
-
-
-def _run_elements(plan: Plan, layer: int, operands: tuple[str, str, str]) -> int:
-    """Elements along the reduction that one entry of the operands' maps covers (columns of a block); 0 without a map."""
-    cells = [plan.cells(seen_operand(operand))[layer] for operand in operands[:2]]
-    return min((cell.block[1] for cell in cells if isinstance(cell, Histogram)), default=0)
-
-
-def seen_operand(operand: str) -> str:
-    """The operand whose format the multiplier sees: the stash is unpacked to the activation's."""
-    return "activation" if operand == "stash" else operand
-
-
-@cache
-def _seen_of_format(form: Format) -> Seen:
-    return Seen(multiplier_bits(form), ARITHMETIC.index(arithmetic(form)), element_exponent_bits(form))
-
-
-def _seen_of_cell(cell: Cell) -> Seen:
-    """What the multiplier sees of a cell of a plan without histograms."""
-    forms = formats_of(cell)
-    return _seen_of_format(forms[0]) if forms else Seen(0, 0, 0)
+    return _Operands(written.stored, written.in_dram, seen, shares, run, plan.widths("accumulator")[at][:, None])

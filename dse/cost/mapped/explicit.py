@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 
 from dse.cost.jobs.formats import Jobs
-from dse.cost.jobs.network import LayerRun, NetworkJobs, check_mode, layer_runs, network_jobs, roles_of
+from dse.cost.jobs.network import LayerRun, NetworkJobs, check_mode, layer_runs, network_jobs
+from dse.cost.jobs.operands import roles_of
 from dse.cost.mapped.best_jobs import GATHER, best_jobs, mapping_of
 from dse.cost.mapped.mapping_checks import on_hardware
 from dse.cost.mapped.mapping_costs import cost_of_mapping, counts_array

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dse.errors import InputError
-from dse.precision.policies.rules import Overhead
 from dse.types import Floats, Ints
 
 # Activation density ---------------------------------------------------------------------------------------------
@@ -50,11 +49,6 @@ def density_bits(bits: int, density: float, narrowest: int = 1) -> int:
     return max(narrowest, round(bits * density))
 
 
-def density_overhead(elements: int) -> Overhead:
-    """One look at a tensor of activations that the step reads anyway: a compare and a count for each value."""
-    return Overhead(operations=2.0 * elements, traffic_bits=0.0)
-
-
 # Class difficulty -----------------------------------------------------------------------------------------------
 
 
@@ -71,11 +65,6 @@ def class_widths(accuracies: ArrayLike, threshold: float, low: int, high: int) -
     if not values.size or not np.isfinite(values).all() or not 0 < low <= high:
         raise InputError("class difficulty", ["expected finite accuracies, at least one, and 0 < low <= high"])
     return np.where(values >= threshold, low, high).astype(np.int64)
-
-
-def class_overhead(samples: int, classes: int) -> Overhead:
-    """Accuracy of each class over some samples: the largest output, a compare with the label, a count."""
-    return Overhead(operations=samples * (classes + 2.0), traffic_bits=32.0 * samples)
 
 
 # Random precision switch ----------------------------------------------------------------------------------------

@@ -122,12 +122,6 @@ class Table:
     def __len__(self) -> int:
         return len(self.states)
 
-    @cached_property
-    def utilization(self) -> Floats:
-        """(n,) MACs over steps times PEs, at one lane."""
-        pes = float(np.prod([axis.size for axis in self.array.axes], dtype=np.float64))
-        return np.asarray(self.macs / (self.steps.prod(axis=1) * pes))
-
     def explicit(self, row: int, left: int = 1) -> Mapping:
         """A mapping of a row as loops and levels, whose counts :func:`dse.mapping.explicit.counts.counts_of` gives
         independently."""
