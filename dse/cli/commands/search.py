@@ -201,6 +201,7 @@ def explore(
         return
     if target_loss is not None:
         unused = (
+<<<<<<< HEAD
             profile,
             max_accuracy_drop,
             confidence,
@@ -211,6 +212,10 @@ def explore(
             resume or None,
             constraint,
         )
+=======
+            profile, max_accuracy_drop, confidence, schedules, uncertainty, weights, robust or None, resume or None,
+        )  # fmt: skip
+>>>>>>> 128d193 (Options of explore in fewer lines)
         if len(workload) != 1 or mode != "training" or any(value is not None for value in unused):
             text = "goes with one workload in training, --hardware, --plan, --trials, --seed, --fusion and --out alone"
             raise InputError("--target-loss", [text])
@@ -227,13 +232,9 @@ def explore(
     from dse.validation.table import published_rows
 
     bounds = {
-        "latency": max_latency,
-        "energy": max_energy,
-        "area": max_area,
-        "model_size": max_model_size,
-        "memory": max_memory,
+        "latency": max_latency, "energy": max_energy, "area": max_area, "model_size": max_model_size, "memory": max_memory,
         "bitops": max_bitops,
-    }
+    }  # fmt: skip
     listed = strategy in STRATEGIES and STRATEGIES[strategy].listed
     with _exploring(None if listed or (seconds and not trials) else trials or DEFAULT_TRIALS) as progress:
         found = run_explore(
