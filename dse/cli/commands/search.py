@@ -201,21 +201,8 @@ def explore(
         return
     if target_loss is not None:
         unused = (
-<<<<<<< HEAD
-            profile,
-            max_accuracy_drop,
-            confidence,
-            schedules,
-            uncertainty,
-            weights,
-            robust or None,
-            resume or None,
-            constraint,
-        )
-=======
-            profile, max_accuracy_drop, confidence, schedules, uncertainty, weights, robust or None, resume or None,
+            profile, max_accuracy_drop, confidence, schedules, uncertainty, weights, robust or None, resume or None, constraint,
         )  # fmt: skip
->>>>>>> 128d193 (Options of explore in fewer lines)
         if len(workload) != 1 or mode != "training" or any(value is not None for value in unused):
             text = "goes with one workload in training, --hardware, --plan, --trials, --seed, --fusion and --out alone"
             raise InputError("--target-loss", [text])
