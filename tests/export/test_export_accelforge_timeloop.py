@@ -42,13 +42,16 @@ def test_accelforge_loops_cover_every_layer(design, runs):
 
 
 def test_accelforge_tensors_and_prices(design, runs):
-    content = plain(accelforge_files(design)["layer1.0.conv1.backward_data.yaml"])
-    run = runs["layer1.0.conv1.backward_data"]
+    files = accelforge_files(design)
+    gathered = plain(files["layer1.0.conv1.backward_data.yaml"])["workload"]["einsums"][0]["tensor_accesses"]
+    assert [entry["name"] for entry in gathered] == ["Weights", "Inputs", "Outputs"]  # a convolution of the errors
+    content = plain(files["layer2.0.conv1.backward_data.yaml"])
+    run = runs["layer2.0.conv1.backward_data"]
     einsum = content["workload"]["einsums"][0]["tensor_accesses"]
     assert [entry["bits_per_value"] for entry in einsum] == [math.ceil(bits) for bits in run.stored_bits]
     assert [entry["name"] for entry in einsum] == ["Weights", "Outputs", "Inputs"]
     assert [entry.get("output", False) for entry in einsum] == [False, False, True]
-    assert einsum[2]["projection"]["H"] == "1 * p + 1 * r"
+    assert einsum[2]["projection"]["H"] == "2 * p + 1 * r"
     arrays, _ = best_mappings(design)
     memories = [node for node in content["arch"]["nodes"] if node["tag"] == "Memory"]
     assert [node["name"] for node in memories] == [memory.name for memory in reversed(design.hardware.memories)]

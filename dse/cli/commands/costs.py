@@ -121,8 +121,8 @@ def evaluate(
 
     Per layer and component.
     """
+    named = str(getattr(context.get_parameter_source("hardware"), "name", "")) == "COMMANDLINE"
     if table is not None:
-        named = str(getattr(context.get_parameter_source("hardware"), "name", "")) == "COMMANDLINE"
         others = (system, design, schedule, accumulate, mapping, save_mapping, fusion, batch, devices, parallel)
         if workload is None or named or recompute or any(value is not None for value in others):
             raise InputError(
@@ -138,25 +138,12 @@ def evaluate(
             raise InputError(
                 "--system", ["goes with a workload and --plan in training; recompute by --recompute-policy"]
             )
-        from dse.cli.system import evaluate_command
+        from dse.cli.system import cost_page, evaluate_command
 
-        named = str(getattr(context.get_parameter_source("hardware"), "name", "")) == "COMMANDLINE"
         device = hardware if named else None
-        from dse.cli.system import cost_page
-
         spread = evaluate_command(
-            workload,
-            device,
-            plan,
-            system,
-            devices,
-            parallel,
-            micro_batch,
-            accumulate,
-            batch,
-            recompute_policy,
-            communication,
-        )
+            workload, device, plan, system, devices, parallel, micro_batch, accumulate, batch, recompute_policy, communication
+        )  # fmt: skip
         files = cost_page(spread, out, f"{Path(workload).stem} on {Path(system).stem}")
         _print_system(spread, as_json, files)
         return

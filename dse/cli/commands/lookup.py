@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -21,6 +21,8 @@ from dse.search.explore import DEFAULT_DROP
 from dse.units import format_value
 from dse.workload import load_workload
 
+#: Options of explore that go with a table of measured costs, and those that its error names apart.
+ON_TABLES, SAID_APART = ("confidence", "formats", "max_accuracy_drop", "out", "profile"), ("workload", "table", "mode")
 #: Rows of a front that the terminal shows.
 SHOWN = 20
 _UNITS = {"latency_s": "s", "energy_j": "J"}
@@ -41,6 +43,14 @@ def evaluate_table(workload: str, table: Path, plan: str, mode: str, as_json: bo
     screen = console()
     screen.print(", ".join(f"{name.split('_')[0]} {format_value(value, _UNITS[name])}" for name, value in sums.items()))
     screen.print(SAYS, soft_wrap=True, markup=False)
+
+
+def require_table_options(workload: Sequence[str], mode: str, given: Iterable[str]) -> None:
+    """Raise InputError where ``dse explore --table`` was given what it cannot use."""
+    if len(workload) != 1 or mode != "inference" or set(given) - {*ON_TABLES, *SAID_APART}:
+        told = ", ".join(f"--{name.replace('_', '-')}" for name in ON_TABLES)
+        text = f"stands for hardware, of which nothing is searched: it goes with one workload, --mode inference, {told}"
+        raise InputError("--table", [text])
 
 
 def explore_table(

@@ -54,7 +54,7 @@ def import_file(
     clock_hz: Annotated[float | None, typer.Option(help="Clock of an accelerator whose file has none, Hz.")] = None,
     node_nm: Annotated[float | None, typer.Option(help="Its technology node, nm.")] = None,
 ) -> None:
-    """Write an ONNX model as a workload, or an accelerator as hardware.
+    """Read an ONNX model or an accelerator of another tool.
 
     What was assumed or left out is told.
     """

@@ -188,14 +188,9 @@ def explore(
     if only := sorted(given & {"devices", "plans", "samples", "communication"}):
         raise InputError("dse explore", [f"--{', --'.join(only)} go with --system"])
     if table is not None:
-        if len(workload) != 1 or mode != "inference" or given - ON_TABLES:
-            told = ", ".join(
-                f"--{name.replace('_', '-')}" for name in sorted(ON_TABLES - {"workload", "table", "mode"})
-            )
-            text = f"stands for hardware, of which nothing is searched: it goes with one workload, --mode inference, {told}"
-            raise InputError("--table", [text])
-        from dse.cli.commands.lookup import explore_table
+        from dse.cli.commands.lookup import explore_table, require_table_options
 
+        require_table_options(workload, mode, given)
         known = profile[0] if profile else None
         explore_table(workload[0], table, known, _names(formats), max_accuracy_drop, confidence, out)
         return
@@ -267,8 +262,6 @@ def explore(
 ON_SYSTEMS = {
     "workload", "hardware", "system", "devices", "plans", "samples", "objectives", "target_loss", "communication", "out",
 }  # fmt: skip
-#: Those with a table of measured costs.
-ON_TABLES = {"workload", "table", "mode", "profile", "formats", "max_accuracy_drop", "confidence", "out"}
 
 
 def _given(context: typer.Context, name: str) -> bool:

@@ -366,7 +366,7 @@ def rounded_widths(hardware: Hardware, pairs: npt.ArrayLike) -> tuple[str, ...]:
 def running_widths(hardware: Hardware, pairs: npt.ArrayLike) -> dict[int, int]:
     """For each integer width, of any shape, the widest at which the processing element is as fast, both operands of one width."""
     pe = hardware.pe
-    widths = np.unique(pairs)
+    widths = np.unique(np.asarray(pairs, np.int64))
     every = np.arange(1, 2 * max(pe.max_weight_bits, pe.max_activation_bits) + 1)  # twice the maximum in several steps
     mode = pe_mode(pe, every, every)
     widths = widths[(widths >= 1) & (widths <= len(every))]
