@@ -174,13 +174,9 @@ def explore(
     """
     given = {name for name in context.params if _given(context, name)}
     if system is not None:
-        if others := sorted(given - ON_SYSTEMS):
-            told = ", ".join(f"--{name.replace('_', '-')}" for name in others)
-            raise InputError("--system", [f"does not go with {told}; formats are those of --plans"])
-        if len(workload) != 1:
-            raise InputError("--system", ["goes with one workload"])
         from dse.cli.system import explore_command
 
+        _require_system_options(workload, given)
         device = hardware if "hardware" in given else None
         chosen = objectives if "objectives" in given else None
         explore_command(workload[0], device, system, devices, plans, samples, chosen, target_loss, communication, out)
@@ -262,6 +258,15 @@ def explore(
 ON_SYSTEMS = {
     "workload", "hardware", "system", "devices", "plans", "samples", "objectives", "target_loss", "communication", "out",
 }  # fmt: skip
+
+
+def _require_system_options(workload: Sequence[str], given: set[str]) -> None:
+    """Raise InputError where ``--system`` was given what it cannot use."""
+    if others := sorted(given - ON_SYSTEMS):
+        told = ", ".join(f"--{name.replace('_', '-')}" for name in others)
+        raise InputError("--system", [f"does not go with {told}; formats are those of --plans"])
+    if len(workload) != 1:
+        raise InputError("--system", ["goes with one workload"])
 
 
 def _given(context: typer.Context, name: str) -> bool:
