@@ -134,6 +134,7 @@ def least_of_all_mappings(net, hw, plan):
     return best
 
 
+@pytest.mark.long
 def test_no_mapping_at_all_is_better(tmp_path):
     """Uneven cuts, a window that slides, every objective."""
     net, hw = network(tmp_path, k=6, c=2, h=3, r=2), hardware()

@@ -1,6 +1,7 @@
 """Layers that run fused: what they save by hand, that they never cost more, and that nothing moves without."""
 
 import dataclasses
+import os
 from itertools import product
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 import dse
 from dse.cost.fusion.apart import Apart
-from dse.cost.fusion.epilogues import links_of, saved_bits, with_fusion
+from dse.cost.fusion.epilogues import fused_by_default, links_of, saved_bits, with_fusion
 from dse.cost.fusion.inference.resident import StateCosts, shortest_path
 from dse.cost.fusion.inference.rows import RowCost, no_worse
 from dse.cost.fusion.inference.states import Chooser, Item
@@ -131,6 +132,23 @@ def test_the_environment_says_it_where_nobody_else_does(net, hw, monkeypatch, ds
     with pytest.raises(InputError, match="did you mean 'vector'"):
         dse.evaluate(net, hw, "w8a8e8")
     assert "did you mean 'best'" in dse_here("reproduce", "adapt", "--fusion", "bets", cwd=tmp_path, code=2).stderr
+
+
+def test_a_command_leaves_the_environment_as_it_was(monkeypatch):
+    for before in (None, "vector"):
+        monkeypatch.delenv("DSE_FUSION", raising=False) if before is None else monkeypatch.setenv("DSE_FUSION", before)
+        with fused_by_default("best"):
+            assert os.environ["DSE_FUSION"] == "best"
+        assert os.environ.get("DSE_FUSION") == before
+
+
+def test_a_tensor_added_to_itself(hw):
+    """Both operands of the sum are one tensor: nothing parts there, so that no second error is summed."""
+    text = RESIDUAL.replace("reads: [b.norm], reads_second: [stem.relu]", "reads: [b.norm], reads_second: [b.norm]")
+    assert text != RESIDUAL
+    net = network_from_document(parse_yaml(text, "twice.yaml"), "twice")
+    energies = [dse.evaluate(net, hw, "w8a8e8", fusion=fusion).total["energy_j"].iloc[0] for fusion in ("none", "vector", "best")]
+    assert energies[0] >= energies[1] >= energies[2]
 
 
 def test_evaluate_prints_groups_and_layers_without_macs_by_kind(dse_here, tmp_path):

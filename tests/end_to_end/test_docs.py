@@ -22,6 +22,10 @@ PAGES = sorted(
 )
 
 
+#: Pages whose blocks take ten seconds and more.
+LONG = ("own-fusion", "cluster", "check-elsewhere")
+
+
 def run_command(line):
     words = shlex.split(line, comments=True)
     assert words[0] == "dse", f"only dse is run: {line}"
@@ -29,7 +33,9 @@ def run_command(line):
     assert done.exit_code == 0, f"{line}\n{done.output}\n{done.exception!r}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "page", [pytest.param(path, marks=pytest.mark.long if path.stem in LONG else (), id=path.stem) for path in PAGES]
+)
 def test_blocks_of_a_page_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {}

@@ -12,7 +12,7 @@ import yaml
 from dse.cost.mapped.explicit import energy_of_counts, price_array
 from dse.mapping.explicit.counts import ACCELFORGE, TIMELOOP, Conventions, counts_of
 from dse.mapping.explicit.mapping import check_mapping
-from dse.mapping.explicit.systolic import gemm_of_convolution, systolic_cycles
+from dse.mapping.explicit.systolic import systolic_cycles
 from dse.mapping.explicit.text import parse_mapping
 from dse.mapping.explicit.timing import Port, PortedMemory, ported_cycles, simple_cycles, transfers, word_counts
 from dse.mapping.nest import Nest
@@ -131,4 +131,3 @@ def test_systolic_cycles_equal_scale_sims_closed_forms():
     assert systolic_cycles("input_stationary", 64, 48, 32, 16, 8) == systolic_cycles("weight_stationary", 48, 64, 32, 16, 8)
     many = systolic_cycles("output_stationary", [64, 65], 48, 32, 16, 8)
     assert many.tolist() == [4 * 6 * 54 - 1, 5 * 6 * 54 - 1]
-    assert gemm_of_convolution((2, 1, 64, 3, 112, 112, 7, 7)) == (25088, 64, 147)

@@ -23,6 +23,7 @@ def tpu_like():
     return module
 
 
+@pytest.mark.long
 def test_no_layer_costs_more_energy_or_cycles_than_zigzags_search(tpu_like):
     """Energy by ZigZag's energy search, cycles by its latency search; ZigZag prints energies to 0.1 pJ."""
     found = tpu_like.compare(pool=8, starts=2)

@@ -41,14 +41,14 @@ def test_peaks_and_memories_as_published(name, tops, megabytes):
 @pytest.mark.parametrize(
     ("name", "plan", "mode"),
     [
-        ("meta_prototype_like", "w8a8e8", "training"),
-        ("ascend_like", "w8a8e8", "training"),
+        pytest.param(*("meta_prototype_like", "w8a8e8", "training"), marks=pytest.mark.long),
+        pytest.param(*("ascend_like", "w8a8e8", "training"), marks=pytest.mark.long),
         ("simba_like", "w8a8e8", "training"),
         ("edge_tpu_like", "w4a8", "inference"),
         ("nvdla_like", "w8a8", "inference"),
-        ("tpu_v4i_like", "bf16", "inference"),
+        pytest.param(*("tpu_v4i_like", "bf16", "inference"), marks=pytest.mark.long),
         ("a100", "bf16", "training"),
-        ("mi210", "bf16", "training"),
+        pytest.param(*("mi210", "bf16", "training"), marks=pytest.mark.long),
     ],
 )
 def test_each_runs_a_network_of_its_kind(name, plan, mode):

@@ -70,7 +70,7 @@ def fixed(name):
     return hardware.with_values({item.name: item.default for item in hardware.space})
 
 
-@pytest.mark.parametrize("name", list(CASES))
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.long if name == "a100" else ()) for name in CASES])
 def test_the_map_found_is_the_best_of_all(small, name):
     formats, errors = CASES[name]
     hardware, network = fixed(name), dse.load_workload(small[0])

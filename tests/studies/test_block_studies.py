@@ -67,6 +67,7 @@ def test_gain_grows_as_blocks_narrow_and_arithmetic_gains_most():
     assert 0.0 < half.map < 5.0
 
 
+@pytest.mark.long
 def test_side_by_side_holds_a_row_of_each_quantity_per_system():
     study = side_by_side.study([side_by_side.flexible()])
     ran = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated
@@ -35,22 +34,21 @@ def reproduce(
 
     With what is assumed, and a page of figures.
     """
-    from dse.cost.fusion.epilogues import SETTING, known_fusion
+    from dse.cost.fusion.epilogues import fused_by_default
     from dse.studies.page import terminal_tables
     from dse.studies.reproduce import as_json as plain
     from dse.studies.reproduce import default_folder, run_studies, write_studies
 
-    if fusion is not None:
-        # Studies price many steps in many places, none of which says what runs fused.
-        os.environ[SETTING] = known_fusion(fusion)
     studies = []
-    for study in run_studies(names or (), hardware or ()):
-        studies.append(study)
-        if not as_json:
-            for table in terminal_tables(study):
-                console().print(table)
-            for sentence in study.findings:
-                console().print(f"- {sentence}", soft_wrap=True, markup=False)
+    # Studies price many steps in many places, none of which says what runs fused.
+    with fused_by_default(fusion):
+        for study in run_studies(names or (), hardware or ()):
+            studies.append(study)
+            if not as_json:
+                for table in terminal_tables(study):
+                    console().print(table)
+                for sentence in study.findings:
+                    console().print(f"- {sentence}", soft_wrap=True, markup=False)
     page = write_studies(studies, out or default_folder())
     say(json.dumps(plain(studies), indent=1, allow_nan=False) if as_json else f"report: {page}")
 

@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -61,6 +62,29 @@ def parts_of(hardware: Hardware) -> frozenset[str]:
     """What runs fused on a hardware: of :data:`dse.hardware.model.FUSES`."""
     named: dict[str, Sequence[str]] = {"none": (), "vector": FUSES[:1], "resident": FUSES[:2], "best": hardware.fuses}
     return frozenset(named[hardware.fusion])
+
+
+@contextmanager
+def fused_by_default(fusion: str | None) -> Iterator[None]:
+    """Within it ``DSE_FUSION`` of the environment is the word given, None: as it is; afterwards it is what it was.
+
+    Raises
+    ------
+    InputError
+        An unknown word.
+    """
+    if fusion is None:
+        yield
+        return
+    before = os.environ.get(SETTING)
+    os.environ[SETTING] = known_fusion(fusion)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[SETTING]
+        else:
+            os.environ[SETTING] = before
 
 
 def with_fusion(hardware: Hardware, fusion: str | None) -> Hardware:
@@ -181,6 +205,8 @@ class _Walk:
         if not parts or parts[0].elements != count:
             return
         last = [use.layer for use in parts[0].readers if use.layer != row]
+        if not last:
+            return  # a tensor added to itself: both errors are that of the sum, which is there once
         skips = len(last) == 1 or all(tensor is parts[0] for _, tensor in ends)
         if skips and self._makes_error(last[0]) and (last[0], "backward_data") not in self.summed:
             self.summed.add((last[0], "backward_data"))

@@ -36,9 +36,3 @@ def systolic_cycles(
     else:
         folds, fold = -(-k_ // rows_) * -(-m_ // columns_), 2 * rows_ + columns_ + n_ - 2
     return np.asarray(folds * fold - 1)
-
-
-def gemm_of_convolution(dims: tuple[int, int, int, int, int, int, int, int]) -> tuple[int, int, int]:
-    """(m, n, k) of a convolution after im2col, per group: output positions, output channels, filter elements."""
-    n, _g, k, c, p, q, r, s = dims
-    return n * p * q, k, c * r * s

@@ -135,11 +135,6 @@ def _program(value: Any) -> str:
     return "timeloop" if isinstance(architecture, Mapping) and "nodes" in architecture else ""
 
 
-def is_peer_hardware(path: Path) -> bool:
-    """Whether a YAML file is an accelerator of another program."""
-    return bool(_program(read_peer_yaml(path)))
-
-
 def _word(text: str) -> str:
     word = re.sub(r"[^A-Za-z0-9_]+", "_", text).strip("_") or "imported"
     return word if not word[0].isdigit() else f"_{word}"
