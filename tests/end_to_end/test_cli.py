@@ -52,6 +52,7 @@ def test_front_is_non_dominated(finished):
         assert not ((others <= row).all(axis=1) & (others < row).any(axis=1)).any()
 
 
+@pytest.mark.long
 def test_any_number_of_processes_and_a_resume_give_the_same_front(dse_here, finished, tmp_path):
     dse_here("explore", "fashion_cnn", "--trials", 4, "--jobs", 2, "--out", "part", cwd=tmp_path)
     whole, part = finished / "front.csv", tmp_path / "part" / "front.csv"

@@ -23,7 +23,7 @@ PAGES = sorted(
 
 
 #: Pages whose blocks take ten seconds and more.
-LONG = ("own-fusion", "cluster", "check-elsewhere")
+LONG = ("own-fusion", "cluster", "check-elsewhere", "tutorial")
 
 
 def run_command(line):

@@ -117,6 +117,7 @@ def test_no_table_breaks_a_word_or_loses_one(rows, width):
     assert not words - Counter(re.findall(r"[a-h0-9.]+", shown))
 
 
+@pytest.mark.long
 def test_tables_for_a_pipe_are_as_wide_as_columns_says(net):
     for columns, widest in (("60", 60), ("", 160), ("nonsense", 160), ("1", 40)):
         environment = {"COLUMNS": columns, "PATH": os.environ["PATH"], "PYTHONPATH": os.environ.get("PYTHONPATH", "")}

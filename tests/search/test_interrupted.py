@@ -297,6 +297,7 @@ def test_journal_holds_the_study_and_no_warning_is_shown(wide, tmp_path, strateg
     assert {tuple(trial.values) for trial in feasible} <= found
 
 
+@pytest.mark.long
 def test_a_killed_worker_costs_no_result(tiny):
     problem = dse.explore(tiny[0], tiny[2], profile=tiny[1], trials=8).problem
     names = [name for name, _ in problem.parameters]

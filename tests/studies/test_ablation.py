@@ -35,6 +35,7 @@ def test_an_element_without_these_widths_is_refused():
         constant_mac(load_hardware("mls_unit"))
 
 
+@pytest.mark.long
 def test_errors(table):
     """Nothing at W8A8 and on a plain 8-bit array; elsewhere too much energy and time, more of it at narrower widths."""
     reference = table[(table["weight_bits"] == 8) | (table["device"] == "tpu_like")]
@@ -47,11 +48,13 @@ def test_errors(table):
     assert (flexible[["energy_error", "latency_error"]].to_numpy() > 0.05).all()
 
 
+@pytest.mark.long
 def test_serial_activations_gain_nothing_from_narrow_weights(table):
     row = table[(table["device"] == "stripes_like") & (table["weight_bits"] == 4) & (table["activation_bits"] == 8)]
     assert row["latency_error"].abs().max() < 1e-6
 
 
+@pytest.mark.long
 def test_figures_cover_every_device_and_width(table):
     found = figures(table)
     assert len(found) == 4
