@@ -313,6 +313,12 @@ def remove_halves(folder: Path) -> None:
                 os.unlink(folder / name)
 
 
+def require_no_folder(path: Path | None) -> None:
+    """Raise InputError where what ``--out`` names is there already; None: nothing is written."""
+    if path is not None and path.exists():
+        raise InputError("--out", [f"{path} exists already; give a new folder"])
+
+
 @contextmanager
 def new_folder(path: str | Path) -> Iterator[Path]:
     """A folder for what a block writes; if the block fails, the folders made for it are taken back unless they hold something.

@@ -13,7 +13,7 @@ import pandas as pd
 from dse.cli.system_pages import cost_files, explored_files, records_of, sweep_files
 from dse.cli.terminal import console
 from dse.errors import InputError, NothingFeasible
-from dse.files import is_folder, write_all
+from dse.files import is_folder, require_no_folder, write_all
 from dse.report.tables.system import explored_table
 from dse.search.target_loss.systems import FORMAT_PLANS, SYSTEM_OBJECTIVES, explore_systems
 from dse.system.evaluate import SystemCost, best_of_system, evaluate_system
@@ -99,8 +99,7 @@ def explore_command(
     """
     counts, names = _counts(devices or "64"), _names(plans, FORMAT_PLANS)
     folder = out or _new_folder(f"{Path(workload).stem}-{Path(system).stem}-{'-'.join(map(str, counts))}")
-    if out is not None and out.exists():
-        raise InputError("--out", [f"{out} exists already; give a new folder"])
+    require_no_folder(out)
     begin = time.process_time()
     found = explore_systems(
         workload,
@@ -170,8 +169,7 @@ def cost_page(cost: SystemCost, out: Path | None, title: str) -> dict[Path, str]
     """
     if out is None:
         return {}
-    if out.exists():
-        raise InputError("--out", [f"{out} exists already; give a new folder"])
+    require_no_folder(out)
     layout = cost.layout() if len(cost.total) == 1 else None
     return cost_files(cost.as_dict()["total"], out, title, cost.notes, layout)
 
@@ -232,8 +230,7 @@ def sweep_page(cost: SystemCost, out: Path | None, title: str) -> dict[Path, str
     """
     if out is None:
         return {}
-    if out.exists():
-        raise InputError("--out", [f"{out} exists already; give a new folder"])
+    require_no_folder(out)
     return sweep_files(cost.as_dict()["total"], out, title, cost.notes)
 
 

@@ -9,8 +9,7 @@ from rich.table import Table
 
 from dse.cli.terminal import console
 from dse.cost.fusion.epilogues import with_fusion
-from dse.errors import InputError
-from dse.files import csv_text, write_all
+from dse.files import csv_text, require_no_folder, write_all
 from dse.hardware import load_hardware
 from dse.numbers import SEED, TRIALS
 from dse.search.target_loss import PLANS, at_target_loss, best_of_each
@@ -33,8 +32,7 @@ def explore_target_loss(
     TRIALS.check(trials)
     SEED.check(seed)
     space = with_fusion(load_hardware(hardware), fusion)
-    if out is not None and out.exists():
-        raise InputError("--out", [f"{out} exists already; give a new folder"])
+    require_no_folder(out)
     found = at_target_loss(workload, space, loss, plans or PLANS, trials=trials or 64, seed=seed)
     title = f"{workload} on {space.name} to a loss of {loss:g} nat: the fastest design of each plan"
     table = Table(title=title, title_justify="left")

@@ -95,6 +95,9 @@ def test_zigzag_ports_prices_and_unrolling(tmp_path):
     assert np.isinf(memory.size_bits)
     assert (hardware.pe.accumulator_bits, hardware.pe.energy_pj) == (24, 0.5)
     assert not hardware.bypass
+    (accelerator,) = written(tmp_path, accelerator=ZIGZAG.replace("    size: 65536", "    force_double_buffering: True\n    size: 65536"))
+    doubled = import_hardware(accelerator, mapping).hardware.memories
+    assert [one.double_buffered for one in doubled] == [False, True, False]
     assert hardware.inference_only
 
 
@@ -163,6 +166,7 @@ def test_an_exported_accelerator_comes_back(tmp_path):
         (ZIGZAG.replace("unit_area: 1", "is_imc: True"), MAPPING, "computes in memory"),
         (ZIGZAG.replace("served_dimensions: [D2]", "served_dimensions: [D7]"), MAPPING, "no dimension 'D7'"),
         (TIMELOOP.replace("[M, C]", "[K, C]"), None, "no loop 'K'; known: N, G, M"),
+        (TIMELOOP.replace("split: 1", "split: some"), None, "split: expected a number of at least 0, got some"),
         (TIMELOOP.replace("class: intmac", "class: wire"), None, "no component that multiplies"),
         (TIMELOOP.replace("depth: 1024", "depth: {{ depth }}"), None, "Jinja"),
         ("a: &a [1, 2]\nb: &b [*a, *a]\n" + "".join(f"c{n}: &c{n} [{', '.join([f'*c{n - 1}' if n else '*b'] * 9)}]\n" for n in range(9)), None, "100,000"),

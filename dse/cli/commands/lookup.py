@@ -13,7 +13,7 @@ from dse.accuracy import load_profile
 from dse.cli.terminal import console, say
 from dse.cost.lookup import plan_costs, read_lookup
 from dse.errors import InputError
-from dse.files import csv_text, write_all
+from dse.files import csv_text, require_no_folder, write_all
 from dse.numbers import CONFIDENCE
 from dse.precision import Plan
 from dse.search.bits.asked.lookup import lookup_front
@@ -63,8 +63,7 @@ def explore_table(
     out: Path | None,
 ) -> None:
     """Print the front of a table, and write ``front.csv``, ``bits.csv`` and ``best.yaml`` to ``out``."""
-    if out is not None and out.exists():
-        raise InputError("--out", [f"{out} exists already; give a new folder"])
+    require_no_folder(out)
     network = load_workload(workload)
     known = load_profile(profile if profile is not None else network.name, network)
     limit = DEFAULT_DROP if max_drop is None else max_drop

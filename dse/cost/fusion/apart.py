@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
 
 from dse.cost.fusion.vector import VectorCosts
 from dse.cost.jobs.network import NetworkJobs
@@ -14,6 +17,9 @@ from dse.hardware.model import Hardware
 from dse.precision.plans.plan import Plan
 from dse.types import Floats
 from dse.workload.model import Network
+
+#: Parts of a memory in which what waits is counted, rounded up.
+PARTS = 16
 
 #: By place of a design and of a plan the layers that run fused otherwise, and beside which nothing waits.
 Closed = Mapping[tuple[int, int], frozenset[int]]
@@ -52,3 +58,22 @@ class Apart:
         """Whether a design cannot run some nest of a plan."""
         jobs = self.work.job[i]
         return bool((self.jobs.limit[d][jobs[jobs >= 0]] != "").any())
+
+
+def beside_what_waits(one: HardwareArrays, memory: int, taken: Sequence[int]) -> HardwareArrays:
+    """A design once for each number of :data:`PARTS` parts that what waits takes of a memory, with what is left of it.
+
+    Parameters
+    ----------
+    one
+        One design.
+    taken
+        Parts taken, from 0 to :data:`PARTS`.
+    """
+    many: dict[str, Any] = {
+        name: np.repeat(values, len(taken), axis=0)
+        for name, values in vars(one).items()
+        if isinstance(values, np.ndarray)
+    }
+    many["size_bits"][:, memory] *= (PARTS - np.array(taken)) / PARTS
+    return replace(one, **many)

@@ -33,6 +33,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dse.cost.fusion.apart import PARTS, beside_what_waits
 from dse.cost.fusion.inference.rows import RowCost, vector_cost
 from dse.cost.fusion.inference.states import Chooser, State, Variant
 from dse.cost.fusion.vector import VectorCosts
@@ -44,8 +45,8 @@ from dse.workload.model import Layer
 
 #: Layers with MACs of a chain, and sets of whole tensors beside it, that are looked at.
 MOST_LAYERS, MOST_BESIDE = 8, 3
-#: Parts of the memory in which what is left of it is counted; the least that is left for tiles.
-PARTS, LEAST = 16, 2
+#: Parts of the memory (:data:`dse.cost.fusion.apart.PARTS`) that are left for tiles at least.
+LEAST = 2
 #: A cost within this of another one is no worse.
 _EQUAL = 1.0 + 1e-9
 #: Layers without MACs whose rows follow those of what they read.
@@ -302,14 +303,8 @@ class Chains:
         jobs = banded(self.chooser.work.jobs, asks)
         taken = sorted({ask.taken for ask in asks})
         self.row = {parts: r for r, parts in enumerate(taken)}
-        many: dict[str, Any] = {
-            name: np.repeat(values, len(taken), axis=0) if isinstance(values, np.ndarray) else values
-            for name, values in vars(self.one).items()
-        }
-        size = many["size_bits"].copy()
-        size[:, self.m] *= (PARTS - np.array(taken)) / PARTS
         wanted = np.array(taken)[:, None] == np.array([ask.taken for ask in asks])[None]
-        arrays = HardwareArrays(**{**many, "size_bits": size})
+        arrays = beside_what_waits(self.one, self.m, taken)
         self.known = cost_jobs(self.chooser.hardware, arrays, jobs, objective, wanted)
 
     def cost(self, chain: Chain, row: int) -> RowCost:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dse.cost.fusion.apart import Apart
+from dse.cost.fusion.apart import PARTS, Apart, beside_what_waits
 from dse.cost.fusion.training.runs import FORWARD, WEIGHT, Run, TrainingRuns
 from dse.cost.fusion.training.states import Mode, Slicing, State, States, Step
 from dse.cost.fusion.vector import VectorCosts
@@ -18,8 +18,6 @@ from dse.cost.mapped.best_jobs import ordered_cost_jobs
 from dse.hardware.arrays import HardwareArrays
 from dse.types import Floats
 
-#: Parts of the memory in which what is left of it is counted.
-PARTS = 16
 #: A cost within this of another one is no worse.
 _EQUAL = 1.0 + 1e-9
 
@@ -190,14 +188,8 @@ class Prices:
         jobs = together(self.may.slicing, asks)
         taken = sorted({ask.taken for ask in asks})
         self.row = {parts: r for r, parts in enumerate(taken)}
-        many: dict[str, Any] = {
-            name: np.repeat(values, len(taken), axis=0) if isinstance(values, np.ndarray) else values
-            for name, values in vars(self.one).items()
-        }
-        size = many["size_bits"].copy()
-        size[:, self.m] *= (PARTS - np.array(taken)) / PARTS
         wanted = np.array(taken)[:, None] == np.array([ask.taken for ask in asks])[None]
-        arrays = HardwareArrays(**{**many, "size_bits": size})
+        arrays = beside_what_waits(self.one, self.m, taken)
         self.known = ordered_cost_jobs(self.apart.hardware, arrays, jobs, self.apart.objective, wanted)
 
     def cost(self, n: int, step: Step) -> RunCost:

@@ -154,12 +154,12 @@ def _mesh(node: Section, walk: Walk, notes: list[str]) -> None:
     named = [*ordered, *(dim for dim in LOOPS if dim not in ordered)]
     unknown = [dim for dim in (*ordered, *factors) if dim not in LOOPS]
     node.problems += [f"{spatial.where}: no loop '{dim}'; known: {', '.join(LOOPS)}" for dim in unknown]
-    split = spatial.values.get("split")
+    split = int(spatial.number("split", 0)) if spatial.has("split") else None
     for side, size in sides.items():
         if size == 1:
             continue
         both = min(sides.values()) > 1
-        along = named if not both or split is None else named[: int(split)] if side == "X" else named[int(split) :]
+        along = named if not both or split is None else named[:split] if side == "X" else named[split:]
         dims = [LOOPS[dim] for dim in along if dim in LOOPS and factors.get(dim) != 1]
         fixed = [f"{dim}={count}" for dim, count in factors.items() if count > 1 and dim in along]
         if fixed:

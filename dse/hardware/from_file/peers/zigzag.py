@@ -136,7 +136,7 @@ def _memory(section: Section, roles: Mapping[str, str], axes: Sequence[str], not
         memory["read_pj_per_bit"] = section.number("r_cost") / max(wide)
         memory["write_pj_per_bit"] = section.number("w_cost") / max(wide)
     if str(section.values.get("force_double_buffering", False)).lower() == "true":
-        notes.append(f"{section.where}: force_double_buffering is left out: tiles may take all of it")
+        memory["double_buffered"] = True
     return memory
 
 
